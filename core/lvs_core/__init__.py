@@ -1,0 +1,1 @@
+"""The meaning of the objects: pure functions over frozen views."""

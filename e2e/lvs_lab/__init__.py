@@ -1,0 +1,1 @@
+"""The lab: nodes with real kernels and a real control plane on one machine."""

@@ -1,0 +1,1 @@
+"""The node agent: makes one node what the objects say."""

@@ -1,0 +1,1 @@
+"""Seams to the kernel: one narrow protocol each, the real one and a fake."""

@@ -1,0 +1,1 @@
+"""The operator: accepts services, resolves pools, writes what the agents act on."""
