@@ -1,0 +1,23 @@
+"""Names that the API server and other programs see: group, version, labels, field managers."""
+
+from typing import Final
+
+GROUP: Final = "lvs-operator.io"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+CATEGORY: Final = "lvs"
+
+LABEL_DIRECTOR_GROUP: Final = f"{GROUP}/director-group"
+"""On a LvsServiceSlice: the LvsDirectorGroup whose directors serve it; agents select slices by it."""
+LABEL_NODE_AGENT: Final = f"{GROUP}/node-agent"
+"""On a Node, set by the operator: an agent is needed here; the agents' DaemonSet selects by it."""
+NODE_AGENT_WANTED: Final = "wanted"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+
+FIELD_MANAGER_OPERATOR: Final = "lvs-operator"
+FIELD_MANAGER_AGENT: Final = "lvs-agent"
+
+LEASE_OPERATOR: Final = "lvs-operator"
+LEASE_AGENT_PREFIX: Final = "lvs-agent-"
+DEFAULT_NAMESPACE: Final = "lvs-system"
+DEFAULT_DIRECTOR_GROUP: Final = "default"

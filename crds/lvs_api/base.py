@@ -1,0 +1,42 @@
+"""What every type of the API has in common."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """A statement about one object alone, said once for the API server (CEL) and once for Python.
+
+    Both sides must agree; the API server's side is proved against a real one, Python's side serves manifests that
+    are read without an API server.
+    """
+
+    cel: str
+    """True for a good value; `self` is the value of the model (x-kubernetes-validations)."""
+    check: Callable[[Any], bool] | None
+    """The same in Python, given the parsed model; None for a transition rule (`oldSelf`), which one object cannot say."""
+    message: str
+    """What is wrong and what is expected, as the user reads it."""
+    field: str
+    """The field to blame, relative to the model, in camelCase; "" for the model itself (fieldPath without the dot)."""
+
+
+class ApiModel(BaseModel):
+    """A frozen API type: camelCase outside, snake_case inside, unknown fields refused."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        ser_json_inf_nan="null",
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    """Rules over several fields of this type; bounds of one field stand in its annotation."""

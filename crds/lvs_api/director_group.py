@@ -1,0 +1,66 @@
+"""LvsDirectorGroup: the nodes that are directors together."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from lvs_api.base import ApiModel
+from lvs_api.conditions import Condition
+from lvs_api.network_types import InterfaceName, LabelSelector, ObjectName
+
+
+class Failover(StrEnum):
+    """How the addresses move between directors."""
+
+    NONE = "None"
+
+
+class DirectorNodes(ApiModel):
+    """Which Nodes are directors."""
+
+    selector: LabelSelector
+    """By their labels."""
+
+
+class LvsDirectorGroupSpec(ApiModel):
+    """What the administrator wants."""
+
+    nodes: DirectorNodes
+    """The directors."""
+    interface: InterfaceName | None = None
+    """The network device that carries the VIPs on every director; absent: the one whose subnet holds the address, else
+    that of the default route."""
+    failover: Failover = Failover.NONE
+    """None: one director holds the addresses, see `status.active`; it changes only when that one has let go of them, or
+    its Node is deleted or tainted node.kubernetes.io/out-of-service."""
+
+
+class GroupMember(ApiModel):
+    """One director of the group."""
+
+    node: ObjectName
+    """The Node."""
+    holds_addresses: bool = False
+    """It reports that it holds the VIPs."""
+    reporting: bool = False
+    """Its agent has reported in its present boot."""
+
+
+class LvsDirectorGroupStatus(ApiModel):
+    """What is."""
+
+    active: ObjectName | None = None
+    """The Node that holds, or is to hold, the addresses."""
+    directors: (
+        Annotated[list[GroupMember], Field(max_length=64, json_schema_extra={"x-lvs-list-key": "node"})] | None
+    ) = None
+    """Every director."""
+    services: Annotated[int, Field(ge=0)] | None = None
+    """LvsVirtualServices served."""
+    observed_generation: int | None = None
+    """The generation of the spec that this status speaks of."""
+    conditions: (
+        Annotated[list[Condition], Field(max_length=16, json_schema_extra={"x-lvs-list-key": "type"})] | None
+    ) = None
+    """Accepted, Ready."""

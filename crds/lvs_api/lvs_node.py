@@ -1,0 +1,150 @@
+"""LvsNode: what one node must be, and what its agent says it is."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from lvs_api.base import ApiModel
+from lvs_api.conditions import Condition
+from lvs_api.network_types import MemberName, ObjectName, UsableIpAddress
+
+MAX_EXCEPTIONS = 128
+MAX_NODE_ADDRESSES = 1024
+
+
+class BindDevice(StrEnum):
+    """A device of a real-server node that can carry a VIP without being asked for it on the link."""
+
+    LO = "lo"
+    TUNL0 = "tunl0"
+    IP6TNL0 = "ip6tnl0"
+
+
+class NodeAddress(ApiModel):
+    """A VIP that this real-server node must bind, silenced."""
+
+    address: UsableIpAddress
+    """The VIP."""
+    device: BindDevice
+    """lo for DirectRouting, tunl0 or ip6tnl0 for Tunnel."""
+
+
+class LvsNodeSpec(ApiModel):
+    """What the operator wants of the node."""
+
+    director_groups: Annotated[list[ObjectName], Field(max_length=16)] | None = None
+    """The LvsDirectorGroups in which it is a director."""
+    addresses: (
+        Annotated[
+            list[NodeAddress], Field(max_length=MAX_NODE_ADDRESSES, json_schema_extra={"x-lvs-list-key": "address"})
+        ]
+        | None
+    ) = None
+    """VIPs to bind and keep silent about."""
+
+
+class NodeAddressState(StrEnum):
+    """What became of an address."""
+
+    BOUND = "Bound"
+    FAILED = "Failed"
+    CONFLICT = "Conflict"
+
+
+class NodeAddressStatus(ApiModel):
+    """A VIP on this node."""
+
+    address: UsableIpAddress
+    """The VIP."""
+    device: BindDevice
+    """Where it is."""
+    state: NodeAddressState
+    """Bound: bound, and this node does not answer ARP for it."""
+    message: Annotated[str, Field(max_length=256)] | None = None
+    """Why it is not Bound."""
+
+
+class DirectorReport(ApiModel):
+    """What this node does as a director of one group."""
+
+    name: ObjectName
+    """The LvsDirectorGroup."""
+    view_digest: Annotated[str, Field(max_length=64)] | None = None
+    """Which state of the group's slices is programmed and verified (sha256 over uid and generation, in hex)."""
+    holds_addresses: bool = False
+    """It carries at least one VIP of the group on its network device."""
+
+
+class ServiceException(ApiModel):
+    """A service that is not simply programmed with every real server ready."""
+
+    namespace: ObjectName
+    """The service's namespace."""
+    name: ObjectName
+    """The service."""
+    reason: Annotated[str, Field(max_length=64)]
+    """One of the condition reasons."""
+    message: Annotated[str, Field(max_length=512)]
+    """What is the matter."""
+    programmed: bool
+    """False: the kernel does not hold what the slices say."""
+    ready: Annotated[int, Field(ge=0)] | None = None
+    """Real servers with weight."""
+    draining: Annotated[int, Field(ge=0)] | None = None
+    """Real servers still draining."""
+
+
+class DrainedMembers(ApiModel):
+    """Members of a service whose drain is over on this director."""
+
+    namespace: ObjectName
+    """The service's namespace."""
+    name: ObjectName
+    """The service."""
+    members: Annotated[list[MemberName], Field(max_length=256)]
+    """Names in its slices."""
+
+
+class NodeCapabilities(ApiModel):
+    """What the node's kernel can do."""
+
+    kernel_version: Annotated[str, Field(max_length=128)] | None = None
+    """uname -r."""
+    ipvs_version: Annotated[str, Field(max_length=32)] | None = None
+    """As the kernel's IPVS says; absent when IPVS is not available."""
+
+
+class LvsNodeStatus(ApiModel):
+    """What the node's agent says. Written only when something differs."""
+
+    boot_id: Annotated[str, Field(max_length=64)] | None = None
+    """/proc/sys/kernel/random/boot_id of the boot that this speaks of."""
+    agent_version: Annotated[str, Field(max_length=64)] | None = None
+    """The agent's version."""
+    observed_generation: int | None = None
+    """The generation of the spec that this status speaks of."""
+    capabilities: NodeCapabilities | None = None
+    """What the kernel can do."""
+    addresses: (
+        Annotated[
+            list[NodeAddressStatus],
+            Field(max_length=MAX_NODE_ADDRESSES, json_schema_extra={"x-lvs-list-key": "address"}),
+        ]
+        | None
+    ) = None
+    """VIPs of a real-server node; one that is gone from here is no longer bound."""
+    director_groups: (
+        Annotated[list[DirectorReport], Field(max_length=16, json_schema_extra={"x-lvs-list-key": "name"})] | None
+    ) = None
+    """Its part as a director."""
+    drained: Annotated[list[DrainedMembers], Field(max_length=MAX_EXCEPTIONS)] | None = None
+    """Members that may be removed."""
+    exceptions: Annotated[list[ServiceException], Field(max_length=MAX_EXCEPTIONS)] | None = None
+    """Services with something to say; every other service is programmed with all real servers ready."""
+    truncated: bool = False
+    """There were more exceptions than fit: services not named are Unknown."""
+    conditions: (
+        Annotated[list[Condition], Field(max_length=16, json_schema_extra={"x-lvs-list-key": "type"})] | None
+    ) = None
+    """Ready, and what the node as a whole suffers from, such as IPVSUnavailable."""

@@ -1,0 +1,138 @@
+"""LvsRealServerPool: who the real servers are, how they are checked, drained and weighted."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from lvs_api.base import ApiModel
+from lvs_api.conditions import Condition
+from lvs_api.network_types import Forwarding, LabelSelector, MemberName, Port, UsableIpAddress, Weight
+
+
+class RealServerState(StrEnum):
+    """Whether a real server takes part."""
+
+    ACTIVE = "Active"
+    DRAINING = "Draining"
+    DISABLED = "Disabled"
+
+
+class RealServer(ApiModel):
+    """One machine, named by its address."""
+
+    name: MemberName
+    """Unique within the pool."""
+    address: UsableIpAddress
+    """Where the director sends packets. The address of a cluster Node makes that node prepare itself for the service."""
+    port: Port | None = None
+    """Its own port; only where the service has one port, and only with Masquerade."""
+    weight: Weight | None = None
+    """Share of new connections, 0 to 65535 (0: none); the pool's weight when absent."""
+    forwarding: Forwarding | None = None
+    """The service's forwarding when absent."""
+    upper_threshold: Annotated[int, Field(ge=0, le=4294967295)] = 0
+    """No new connections at this many (ipvsadm -x); 0: no bound."""
+    lower_threshold: Annotated[int, Field(ge=0, le=4294967295)] = 0
+    """New connections again below this many (ipvsadm -y); 0: three quarters of the upper threshold (the kernel's rule)."""
+    state: RealServerState = RealServerState.ACTIVE
+    """Draining: no new connections, removed when idle or after `drain`; Disabled: left out."""
+
+
+class NodeAddressType(StrEnum):
+    """Which address of a Node is used."""
+
+    INTERNAL_IP = "InternalIP"
+
+
+class NodeMembers(ApiModel):
+    """Cluster nodes as real servers."""
+
+    selector: LabelSelector
+    """Which Nodes, by their labels."""
+    address_type: NodeAddressType = NodeAddressType.INTERNAL_IP
+    """Which of a Node's addresses the directors send packets to."""
+
+
+class TcpCheck(ApiModel):
+    """A connection is opened and closed."""
+
+
+class HttpCheck(ApiModel):
+    """A GET request is sent and its answer's status compared."""
+
+    path: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^/[^\s]*$")] = "/"
+    """Path and query."""
+    host: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\s]+$")] | None = None
+    """The Host header; the real server's address when absent."""
+    expected_statuses: (
+        Annotated[list[Annotated[int, Field(ge=100, le=599)]], Field(min_length=1, max_length=16)] | None
+    ) = None
+    """Statuses that pass; any 2xx when absent."""
+
+
+class HealthCheck(ApiModel):
+    """How a director finds out whether a real server can take connections: exactly one of `tcp`, `http`."""
+
+    interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 2
+    """Between the starts of two checks of one real server."""
+    timeout_seconds: Annotated[int, Field(ge=1, le=300)] = 1
+    """After this a check has failed; at most the interval."""
+    rise: Annotated[int, Field(ge=1, le=100)] = 2
+    """Passed checks in a row that bring a real server in."""
+    fall: Annotated[int, Field(ge=1, le=100)] = 3
+    """Failed checks in a row that take it out."""
+    port: Port | None = None
+    """The port to check; the real server's port when absent (needed when that is 0)."""
+    tcp: TcpCheck | None = None
+    """Connect."""
+    http: HttpCheck | None = None
+    """Ask for a page."""
+
+
+class OnFailure(StrEnum):
+    """What becomes of a real server that failed its checks."""
+
+    ZERO_WEIGHT = "ZeroWeight"
+    REMOVE = "Remove"
+
+
+class Drain(ApiModel):
+    """How a real server leaves."""
+
+    timeout_seconds: Annotated[int, Field(ge=0, le=86400)] = 300
+    """A leaving real server gets no new connections and is removed when it has none left, at the latest after this."""
+
+
+class LvsRealServerPoolSpec(ApiModel):
+    """What the user wants: at least one of `realServers`, `nodes`."""
+
+    real_servers: (
+        Annotated[list[RealServer], Field(max_length=256, json_schema_extra={"x-lvs-list-key": "name"})] | None
+    ) = None
+    """Machines by address."""
+    nodes: NodeMembers | None = None
+    """Cluster nodes by label."""
+    weight: Weight = 1
+    """Weight of members that do not name their own."""
+    health_check: HealthCheck | None = None
+    """Absent: real servers are not checked and always count as healthy."""
+    on_failure: OnFailure = OnFailure.ZERO_WEIGHT
+    """ZeroWeight: no new connections, those that exist live on; Remove: the entry is taken out of the kernel."""
+    drain: Drain = Drain()
+    """How members leave."""
+
+
+class LvsRealServerPoolStatus(ApiModel):
+    """What is."""
+
+    members: Annotated[int, Field(ge=0)] | None = None
+    """Real servers found."""
+    services: Annotated[int, Field(ge=0)] | None = None
+    """LvsVirtualServices that use this pool."""
+    observed_generation: int | None = None
+    """The generation of the spec that this status speaks of."""
+    conditions: (
+        Annotated[list[Condition], Field(max_length=16, json_schema_extra={"x-lvs-list-key": "type"})] | None
+    ) = None
+    """Accepted, Ready."""
