@@ -30,6 +30,8 @@ check: venv ## Lint, types, layers, generated files, unit tests: about a minute
 	$(BIN)/python -m lvs_api.generate --check
 	$(BIN)/pytest -q crds/tests core/tests operator/tests node-agent/tests cli/tests e2e/tests
 
+test: check ## Everything that CI runs
+
 fmt: venv ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
