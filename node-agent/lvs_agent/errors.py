@@ -1,0 +1,71 @@
+"""The drawn tree of the agent's errors. What the kernel answers is mapped here at the seams, once."""
+
+# ruff: noqa: N818 (leaves are named after the fault; the roots they hang on end in Error)
+
+
+class LvsAgentError(Exception):
+    """Every error that the agent raises on purpose."""
+
+
+class KernelError(LvsAgentError):
+    """The kernel refused or could not do what was asked; the message says what, and where one is known, what to do."""
+
+
+class IpvsError(KernelError):
+    """Something about the IPVS table."""
+
+
+class IpvsUnavailable(IpvsError):
+    """The kernel has no IPVS: no module ip_vs, or module loading is locked."""
+
+
+class IpvsReadFailed(IpvsError):
+    """The table could not be read in one piece within the bounded number of tries."""
+
+
+class IpvsEntryError(IpvsError):
+    """One entry could not be changed; the others of the batch were."""
+
+
+class SchedulerNotAvailable(IpvsEntryError):
+    """ENOENT on a service: the kernel knows no such scheduler (module ip_vs_<name>) or persistence engine."""
+
+
+class EntryExists(IpvsEntryError):
+    """EEXIST: somebody else made the entry since it was read."""
+
+
+class EntryNotFound(IpvsEntryError):
+    """ESRCH for a service, ENOENT for a destination: somebody else removed the entry since it was read."""
+
+
+class EntryRefused(IpvsEntryError):
+    """EINVAL, ERANGE, EAFNOSUPPORT and the like: the kernel does not take these values."""
+
+
+class PermissionRefused(KernelError):
+    """EPERM or EACCES: the agent lacks CAP_NET_ADMIN, or the file is mounted read-only."""
+
+
+class LinkError(KernelError):
+    """Something about devices, addresses or routes."""
+
+
+class DeviceNotFound(LinkError):
+    """A device that is named does not exist and can not be made."""
+
+
+class AddressRefused(LinkError):
+    """The kernel did not take the address."""
+
+
+class SysctlError(KernelError):
+    """A sysctl is missing or refused the value."""
+
+
+class AnnounceError(KernelError):
+    """An announcement could not be sent."""
+
+
+class NamespaceInUse(LvsAgentError):
+    """Another agent works in this network namespace."""

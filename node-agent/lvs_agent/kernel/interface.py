@@ -1,0 +1,113 @@
+"""The seams to the kernel: one small Protocol each. `fake_kernel` refuses what the real ones refuse.
+
+IPVS, sysctls and announcements are plain calls: each is a bounded run of system calls that never waits for a peer
+(a full table of 1,000 services x 10 destinations takes tens of milliseconds), and awaiting between them would only
+allow the table to be changed by two rounds at once. Links are coroutines since pyroute2's sockets are asyncio's.
+Probes run in a process of their own, so none of this delays a check.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from lvs_agent.decide.changes import IpvsChange, LinkChange
+from lvs_agent.decide.kernel_state import (
+    AnyServiceKey,
+    IPAddress,
+    KernelIpvs,
+    KernelLinks,
+    Route,
+    ServiceState,
+    SysctlKey,
+)
+from lvs_agent.errors import IpvsEntryError, LinkError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IpvsFailure:
+    """A change that failed alone; every other one of its batch was carried out."""
+
+    change: IpvsChange
+    error: IpvsEntryError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IpvsApplied:
+    """What came of a batch. `certain` is false when replies were lost: only a read tells what the kernel did."""
+
+    written: int
+    failures: tuple[IpvsFailure, ...] = ()
+    certain: bool = True
+
+
+class IpvsTable(Protocol):
+    """The IPVS table of this network namespace."""
+
+    def read(self) -> KernelIpvs:
+        """The whole table. Raises IpvsUnavailable, IpvsReadFailed or PermissionRefused; an error is never empty."""
+
+    def read_services(self) -> Mapping[AnyServiceKey, ServiceState]:
+        """Every service without its destinations: one cheap dump, to see a table that somebody cleared."""
+
+    def read_only(self, services: Iterable[AnyServiceKey]) -> KernelIpvs:
+        """These services with their destinations; the ones that do not exist are left out."""
+
+    def apply(self, changes: Sequence[IpvsChange]) -> IpvsApplied:
+        """Carry out the changes in their order, in few system calls. Bad entries fail alone and are returned."""
+
+    def close(self) -> None:
+        """Release the socket; the table stays as it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkFailure:
+    """A link change that failed alone."""
+
+    change: LinkChange
+    error: LinkError
+
+
+class Links(Protocol):
+    """Devices, addresses and routes of this network namespace."""
+
+    async def read(self) -> KernelLinks:
+        """Every device and address."""
+
+    async def apply(self, changes: Sequence[LinkChange]) -> tuple[LinkFailure, ...]:
+        """Bind and unbind, one by one, in order. Binding what is bound and unbinding what is gone are successes."""
+
+    async def route_to(self, address: IPAddress) -> Route:
+        """What the kernel would do with a packet to the address; UNREACHABLE when there is no route."""
+
+    async def watch(self, wake: Callable[[], None]) -> None:
+        """From now on call `wake` whenever a device, an address or a route changes. It carries nothing else."""
+
+    async def close(self) -> None:
+        """Stop watching and release the sockets; addresses stay as they are."""
+
+
+class Sysctls(Protocol):
+    """net.ipv4.conf and net.ipv6.conf of this network namespace."""
+
+    def read(self, keys: Iterable[SysctlKey]) -> Mapping[SysctlKey, int]:
+        """The present values; keys that do not exist (a device went) are left out."""
+
+    def write(self, key: SysctlKey, value: int) -> None:
+        """Set one value. Raises SysctlError or PermissionRefused."""
+
+
+class Announcer(Protocol):
+    """Tells neighbours on a device's link that an address is here."""
+
+    def announce(self, device: str, address: IPAddress) -> None:
+        """Send one gratuitous ARP request and reply, or unsolicited neighbour advertisement. Raises AnnounceError."""
+
+
+class NamespaceLock(Protocol):
+    """Held by the one agent of a network namespace, for its life."""
+
+    def acquire(self) -> None:
+        """Take it, or raise NamespaceInUse."""
+
+    def release(self) -> None:
+        """Give it back; the kernel does so too when the process ends."""
