@@ -38,6 +38,8 @@ class ForwardingMethod(IntEnum):
     TUNNEL = 2
     DIRECT_ROUTE = 3
     BYPASS = 4
+    OTHER = 7
+    """Read from a foreign entry: the kernel stores numbers that its header files do not name."""
 
 
 class TunnelType(IntEnum):
@@ -46,6 +48,8 @@ class TunnelType(IntEnum):
     IPIP = 0
     GUE = 1
     GRE = 2
+    OTHER = 255
+    """Read from a foreign entry or a newer kernel."""
 
 
 class TunnelFlag(IntFlag):
@@ -286,16 +290,27 @@ class Route:
         return self.kind is RouteKind.UNICAST and self.next_hop is None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+@dataclass(frozen=True, slots=True, order=True)
 class SysctlKey:
-    """net.<family>.conf.<device>.<name>; family is "ipv4" or "ipv6", device also "all" and "default"."""
+    """A file below /proc/sys/net, as its path's parts: device names may contain dots."""
 
-    family: str
-    device: str
-    name: str
+    path: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"net.{self.family}.conf.{self.device}.{self.name}"
+        return ".".join(("net", *self.path))
+
+
+def conf_key(family: str, device: str, name: str) -> SysctlKey:
+    """net.<family>.conf.<device>.<name>; family is "ipv4" or "ipv6", device also "all" and "default"."""
+    return SysctlKey((family, "conf", device, name))
 
 
 KernelSysctls = Mapping[SysctlKey, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IpvsInfo:
+    """What the kernel says about its IPVS."""
+
+    version: str
+    connection_table_size: int

@@ -14,6 +14,7 @@ from lvs_agent.decide.changes import IpvsChange, LinkChange
 from lvs_agent.decide.kernel_state import (
     AnyServiceKey,
     IPAddress,
+    IpvsInfo,
     KernelIpvs,
     KernelLinks,
     Route,
@@ -55,6 +56,9 @@ class IpvsTable(Protocol):
     def apply(self, changes: Sequence[IpvsChange]) -> IpvsApplied:
         """Carry out the changes in their order, in few system calls. Bad entries fail alone and are returned."""
 
+    def info(self) -> IpvsInfo:
+        """Version and connection table size. Loads ip_vs where that is allowed; raises IpvsUnavailable."""
+
     def close(self) -> None:
         """Release the socket; the table stays as it is."""
 
@@ -87,7 +91,7 @@ class Links(Protocol):
 
 
 class Sysctls(Protocol):
-    """net.ipv4.conf and net.ipv6.conf of this network namespace."""
+    """The files below /proc/sys/net of this network namespace."""
 
     def read(self, keys: Iterable[SysctlKey]) -> Mapping[SysctlKey, int]:
         """The present values; keys that do not exist (a device went) are left out."""

@@ -1,0 +1,99 @@
+"""From what the kernel holds to what it shall hold: the ordered changes, touching only what is ours.
+
+Entries are edited in place and never deleted to be made again: that would lose their connections, and deleted
+destinations linger in an unindexed list of the kernel that every addition scans (net/netfilter/ipvs/ip_vs_ctl.c).
+"""
+
+from lvs_agent.decide.changes import (
+    AddDestination,
+    AddService,
+    BindAddress,
+    DeleteDestination,
+    DeleteService,
+    EditDestination,
+    EditService,
+    IpvsChange,
+    LinkChange,
+    UnbindAddress,
+)
+from lvs_agent.decide.kernel_state import (
+    AddressBinding,
+    AnyServiceKey,
+    DestinationKey,
+    KernelIpvs,
+    ServiceState,
+    WantedIpvs,
+    WantedService,
+)
+from lvs_agent.decide.ownership import IpvsOwnership, LinkOwnership
+
+_NOTHING: frozenset[DestinationKey] = frozenset()
+
+
+def diff_ipvs(snapshot: KernelIpvs, wanted: WantedIpvs, ownership: IpvsOwnership) -> tuple[IpvsChange, ...]:
+    """The changes in order: services added and edited, destinations added and edited, then what goes."""
+    services: list[IpvsChange] = []
+    destinations: list[IpvsChange] = []
+    gone_destinations: list[IpvsChange] = []
+    gone_services: list[IpvsChange] = []
+    blocked_services = ownership.blocked_services
+    blocked_destinations = ownership.blocked_destinations
+    for key, wish in wanted.items():
+        if key in blocked_services:
+            continue
+        state = snapshot.services.get(key)
+        if state is None:
+            services.append(AddService(service=key, settings=wish.settings))
+            destinations.extend(
+                [AddDestination(service=key, destination=d, settings=s) for d, s in wish.destinations.items()]
+            )
+            continue
+        if state.settings != wish.settings:
+            services.append(EditService(service=key, settings=wish.settings))
+        owned = ownership.owned.get(key, _NOTHING)
+        _diff_destinations(key, state, wish, blocked_destinations, destinations)
+        gone_destinations += [
+            DeleteDestination(service=key, destination=d)
+            for d in state.destinations
+            if d in owned and d not in wish.destinations
+        ]
+    for key, owned in ownership.owned.items():
+        if key in wanted:
+            continue
+        if foreign := ownership.foreign.get(key, _NOTHING):
+            # Deleting the service would take the foreign destinations with it.
+            gone_destinations += [DeleteDestination(service=key, destination=d) for d in owned - foreign]
+        else:
+            gone_services.append(DeleteService(service=key))
+    return (*services, *destinations, *gone_destinations, *gone_services)
+
+
+def _diff_destinations(
+    key: AnyServiceKey,
+    state: ServiceState,
+    wish: WantedService,
+    blocked: frozenset[tuple[AnyServiceKey, DestinationKey]],
+    changes: list[IpvsChange],
+) -> None:
+    """Append what has to be added or edited among the destinations of a service that exists."""
+    present = state.destinations
+    for destination, settings in wish.destinations.items():
+        found = present.get(destination)
+        if found is None:
+            changes.append(AddDestination(service=key, destination=destination, settings=settings))
+        elif found.settings is not settings and found.settings != settings and (key, destination) not in blocked:
+            changes.append(EditDestination(service=key, destination=destination, settings=settings))
+
+
+def diff_links(wanted: frozenset[AddressBinding], ownership: LinkOwnership) -> tuple[LinkChange, ...]:
+    """What is missing is bound first, then what of ours is no longer wanted is unbound; conflicts are left alone.
+
+    In this order an address that moves between two devices of the node is never absent from it.
+    """
+    gone = _sorted(ownership.owned - wanted)
+    missing = _sorted(wanted - ownership.owned - ownership.blocked)
+    return (*(BindAddress(binding=b) for b in missing), *(UnbindAddress(binding=b) for b in gone))
+
+
+def _sorted(bindings: frozenset[AddressBinding]) -> list[AddressBinding]:
+    return sorted(bindings, key=lambda b: (b.address.version, int(b.address), b.device))

@@ -1,0 +1,212 @@
+"""IPVS over generic netlink: requests as bytes. Attribute numbers are those of linux/ip_vs.h.
+
+What the kernel wants beyond its header files (net/netfilter/ipvs/ip_vs_ctl.c, ip_vs_genl_parse_service and _dest):
+the flags attribute carries a mask and is mandatory, also on marks; the netmask attribute is a mask in network order
+for IPv4 and a prefix length in host order for IPv6; ports are in network order; an address takes 16 bytes for both
+families; a new or edited entry must name every setting.
+"""
+
+import struct
+from collections.abc import Callable
+from socket import htons
+
+from lvs_agent.decide.changes import (
+    AddDestination,
+    AddService,
+    DeleteDestination,
+    DeleteService,
+    EditDestination,
+    EditService,
+    IpvsChange,
+)
+from lvs_agent.decide.kernel_state import (
+    HOST_PREFIX_LENGTH,
+    AddressFamily,
+    AnyServiceKey,
+    DestinationKey,
+    DestinationSettings,
+    FirewallMarkKey,
+    ForwardingMethod,
+    ServiceFlag,
+    ServiceSettings,
+    family_of,
+)
+from lvs_agent.kernel.netlink_wire import (
+    GENL_HEADER,
+    HEADER,
+    HEADERS_LENGTH,
+    NLA_F_NESTED,
+    NLM_F_ACK,
+    NLM_F_DUMP,
+    NLM_F_REQUEST,
+    U16,
+    U32,
+    attribute,
+    generic_message,
+    nested,
+    text,
+)
+
+FAMILY_NAME = "IPVS"
+VERSION = 1
+
+CMD_NEW_SERVICE, CMD_SET_SERVICE, CMD_DEL_SERVICE, CMD_GET_SERVICE = 1, 2, 3, 4
+CMD_NEW_DEST, CMD_SET_DEST, CMD_DEL_DEST, CMD_GET_DEST = 5, 6, 7, 8
+CMD_GET_INFO = 15
+
+CMD_ATTR_SERVICE, CMD_ATTR_DEST = 1, 2
+
+SVC_AF, SVC_PROTOCOL, SVC_ADDR, SVC_PORT, SVC_FWMARK = 1, 2, 3, 4, 5
+SVC_SCHED_NAME, SVC_FLAGS, SVC_TIMEOUT, SVC_NETMASK = 6, 7, 8, 9
+SVC_STATS, SVC_PE_NAME, SVC_STATS64 = 10, 11, 12
+
+DEST_ADDR, DEST_PORT, DEST_FWD_METHOD, DEST_WEIGHT = 1, 2, 3, 4
+DEST_U_THRESH, DEST_L_THRESH = 5, 6
+DEST_ACTIVE, DEST_INACTIVE, DEST_PERSIST, DEST_STATS = 7, 8, 9, 10
+DEST_ADDR_FAMILY, DEST_STATS64 = 11, 12
+DEST_TUN_TYPE, DEST_TUN_PORT, DEST_TUN_FLAGS = 13, 14, 15
+
+INFO_VERSION, INFO_CONN_TAB_SIZE = 1, 2
+
+SVC_F_PERSISTENT = 0x01
+# "hashed" (0x02) is the kernel's own: it is outside of the mask, so that no edit of ours touches it.
+SVC_FLAGS_MASK = SVC_F_PERSISTENT | int(
+    ServiceFlag.ONE_PACKET | ServiceFlag.SCHEDULER_1 | ServiceFlag.SCHEDULER_2 | ServiceFlag.SCHEDULER_3
+)
+
+_REQUEST = NLM_F_REQUEST
+_FLAGS = struct.Struct("=II")
+# Each pair HH is an attribute's length and type; ports come in already swapped.
+_DEST_IDENTITY = struct.Struct("=HH HH16s HHHxx HHHxx")
+_DEST_PLAIN = struct.Struct("=HH HH16s HHHxx HHI HHI HHI HHI HHHxx")
+_DEST_TUNNEL = struct.Struct("=HH HH16s HHHxx HHI HHI HHI HHI HHHxx HHBxxx HHHxx HHHxx")
+_DEST_NEST = CMD_ATTR_DEST | NLA_F_NESTED
+
+
+def service_identity(key: AnyServiceKey) -> bytes:
+    """The attributes that find a service, without the nest around them."""
+    if isinstance(key, FirewallMarkKey):
+        return attribute(SVC_AF, U16.pack(key.family)) + attribute(SVC_FWMARK, U32.pack(key.mark))
+    return b"".join(
+        (
+            attribute(SVC_AF, U16.pack(family_of(key.address))),
+            attribute(SVC_PROTOCOL, U16.pack(key.protocol)),
+            attribute(SVC_ADDR, key.address.packed.ljust(16, b"\0")),
+            attribute(SVC_PORT, U16.pack(htons(key.port))),
+        )
+    )
+
+
+def service_settings(family: AddressFamily, settings: ServiceSettings) -> bytes:
+    """Every setting of a service as attributes."""
+    flags = int(settings.flags) | (SVC_F_PERSISTENT if settings.persistence else 0)
+    prefix = settings.persistence.prefix_length if settings.persistence else host_prefix_length(family)
+    parts = [
+        text(SVC_SCHED_NAME, settings.scheduler),
+        attribute(SVC_FLAGS, _FLAGS.pack(flags, SVC_FLAGS_MASK)),
+        attribute(SVC_TIMEOUT, U32.pack(settings.persistence.timeout_seconds if settings.persistence else 0)),
+        attribute(SVC_NETMASK, netmask_bytes(family, prefix)),
+    ]
+    if settings.persistence_engine:
+        parts.append(text(SVC_PE_NAME, settings.persistence_engine))
+    return b"".join(parts)
+
+
+def host_prefix_length(family: AddressFamily) -> int:
+    """32 or 128."""
+    return HOST_PREFIX_LENGTH[4 if family is AddressFamily.IPV4 else 6]
+
+
+def netmask_bytes(family: AddressFamily, prefix_length: int) -> bytes:
+    """A mask in network order for IPv4, the prefix length in host order for IPv6."""
+    if family is AddressFamily.IPV6:
+        return U32.pack(prefix_length)
+    return ((0xFFFFFFFF << (32 - prefix_length)) & 0xFFFFFFFF).to_bytes(4, "big")
+
+
+def destination_identity(key: DestinationKey) -> bytes:
+    """The nest that finds a destination within its service."""
+    return _DEST_IDENTITY.pack(
+        _DEST_IDENTITY.size, _DEST_NEST, 20, DEST_ADDR, key.address.packed, 6, DEST_PORT, htons(key.port),
+        6, DEST_ADDR_FAMILY, family_of(key.address),
+    )  # fmt: skip
+
+
+def destination_entry(key: DestinationKey, settings: DestinationSettings) -> bytes:
+    """The nest with a destination's identity and every setting."""
+    address = key.address
+    head = (_DEST_NEST, 20, DEST_ADDR, address.packed, 6, DEST_PORT, htons(key.port))
+    body = (
+        8, DEST_FWD_METHOD, settings.method, 8, DEST_WEIGHT, settings.weight,
+        8, DEST_U_THRESH, settings.upper_threshold, 8, DEST_L_THRESH, settings.lower_threshold,
+        6, DEST_ADDR_FAMILY, family_of(address),
+    )  # fmt: skip
+    if settings.method is not ForwardingMethod.TUNNEL:
+        return _DEST_PLAIN.pack(_DEST_PLAIN.size, *head, *body)
+    tunnel = settings.tunnel
+    return _DEST_TUNNEL.pack(
+        _DEST_TUNNEL.size, *head, *body,
+        5, DEST_TUN_TYPE, tunnel.type, 6, DEST_TUN_PORT, htons(tunnel.port), 6, DEST_TUN_FLAGS, tunnel.flags,
+    )  # fmt: skip
+
+
+class RequestEncoder:
+    """Encodes changes for one resolved family; remembers the last service's bytes, since batches come in runs."""
+
+    def __init__(self, family: int) -> None:
+        self._family = family
+        self._last_service: AnyServiceKey | None = None
+        self._last_nest = b""
+
+    def change(self, change: IpvsChange, sequence: int, flags: int = _REQUEST) -> bytes:
+        """The request that carries out one change."""
+        command, body = _ENCODERS[type(change)]
+        payload = body(self, change)
+        length = HEADERS_LENGTH + len(payload)
+        return HEADER.pack(length, self._family, flags, sequence, 0) + GENL_HEADER.pack(command, VERSION, 0) + payload
+
+    def last_change(self, change: IpvsChange, sequence: int) -> bytes:
+        """The same, asking for an acknowledgement: once it came, everything before was carried out or refused."""
+        return self.change(change, sequence, _REQUEST | NLM_F_ACK)
+
+    def dump_services(self, sequence: int) -> bytes:
+        """Ask for every service."""
+        return generic_message(self._family, CMD_GET_SERVICE, _REQUEST | NLM_F_DUMP, sequence, b"")
+
+    def dump_destinations(self, service: AnyServiceKey, sequence: int) -> bytes:
+        """Ask for every destination of a service."""
+        nest = self._service_nest(service)
+        return generic_message(self._family, CMD_GET_DEST, _REQUEST | NLM_F_DUMP, sequence, nest)
+
+    def info(self, sequence: int) -> bytes:
+        """Ask for the version and the table size."""
+        return generic_message(self._family, CMD_GET_INFO, _REQUEST, sequence, b"")
+
+    def _service_nest(self, service: AnyServiceKey) -> bytes:
+        if service is not self._last_service:
+            self._last_nest = nested(CMD_ATTR_SERVICE, service_identity(service))
+            self._last_service = service
+        return self._last_nest
+
+    def _service_entry(self, change: AddService | EditService) -> bytes:
+        key = change.service
+        return nested(CMD_ATTR_SERVICE, service_identity(key), service_settings(key.family, change.settings))
+
+    def _service_only(self, change: DeleteService) -> bytes:
+        return self._service_nest(change.service)
+
+    def _destination_entry(self, change: AddDestination | EditDestination) -> bytes:
+        return self._service_nest(change.service) + destination_entry(change.destination, change.settings)
+
+    def _destination_only(self, change: DeleteDestination) -> bytes:
+        return self._service_nest(change.service) + destination_identity(change.destination)
+
+
+_ENCODERS: dict[type, tuple[int, Callable[..., bytes]]] = {
+    AddService: (CMD_NEW_SERVICE, RequestEncoder._service_entry),  # noqa: SLF001 (a table of its own methods)
+    EditService: (CMD_SET_SERVICE, RequestEncoder._service_entry),  # noqa: SLF001
+    DeleteService: (CMD_DEL_SERVICE, RequestEncoder._service_only),  # noqa: SLF001
+    AddDestination: (CMD_NEW_DEST, RequestEncoder._destination_entry),  # noqa: SLF001
+    EditDestination: (CMD_SET_DEST, RequestEncoder._destination_entry),  # noqa: SLF001
+    DeleteDestination: (CMD_DEL_DEST, RequestEncoder._destination_only),  # noqa: SLF001
+}
