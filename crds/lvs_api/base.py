@@ -19,7 +19,7 @@ class Rule:
     cel: str
     """True for a good value; `self` is the value of the model (x-kubernetes-validations)."""
     check: Callable[[Any], bool] | None
-    """The same in Python, given the parsed model; None for a transition rule (`oldSelf`), which one object cannot say."""
+    """The same in Python, given the parsed model; None for a transition rule (`oldSelf`): one object cannot say it."""
     message: str
     """What is wrong and what is expected, as the user reads it."""
     field: str

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from lvs_api.base import ApiModel
+from lvs_api.network_types import Generation
 
 EPOCH: Final = "1970-01-01T00:00:00Z"
 """Transition time of the conditions that a CRD's default status carries."""
@@ -74,5 +75,5 @@ class Condition(ApiModel):
     """A sentence for people."""
     last_transition_time: Annotated[str, Field(min_length=20, max_length=32, json_schema_extra={"format": "date-time"})]
     """When `status` last changed (RFC 3339, UTC, whole seconds)."""
-    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    observed_generation: Generation | None = None
     """The generation of the object that it speaks of."""

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from lvs_api.base import ApiModel
 from lvs_api.conditions import Condition
-from lvs_api.network_types import InterfaceName, LabelSelector, ObjectName
+from lvs_api.network_types import Count, Generation, InterfaceName, LabelSelector, ObjectName
 
 
 class Failover(StrEnum):
@@ -56,9 +56,9 @@ class LvsDirectorGroupStatus(ApiModel):
         Annotated[list[GroupMember], Field(max_length=64, json_schema_extra={"x-lvs-list-key": "node"})] | None
     ) = None
     """Every director."""
-    services: Annotated[int, Field(ge=0)] | None = None
+    services: Count | None = None
     """LvsVirtualServices served."""
-    observed_generation: int | None = None
+    observed_generation: Generation | None = None
     """The generation of the spec that this status speaks of."""
     conditions: (
         Annotated[list[Condition], Field(max_length=16, json_schema_extra={"x-lvs-list-key": "type"})] | None

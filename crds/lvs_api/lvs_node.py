@@ -7,7 +7,7 @@ from pydantic import Field
 
 from lvs_api.base import ApiModel
 from lvs_api.conditions import Condition
-from lvs_api.network_types import MemberName, ObjectName, UsableIpAddress
+from lvs_api.network_types import Count, Generation, LabelledName, ObjectName, SliceMemberName, UsableIpAddress
 
 MAX_EXCEPTIONS = 128
 MAX_NODE_ADDRESSES = 1024
@@ -33,11 +33,14 @@ class NodeAddress(ApiModel):
 class LvsNodeSpec(ApiModel):
     """What the operator wants of the node."""
 
-    director_groups: Annotated[list[ObjectName], Field(max_length=16)] | None = None
+    director_groups: (
+        Annotated[list[LabelledName], Field(max_length=16, json_schema_extra={"x-lvs-list-set": True})] | None
+    ) = None
     """The LvsDirectorGroups in which it is a director."""
     addresses: (
         Annotated[
-            list[NodeAddress], Field(max_length=MAX_NODE_ADDRESSES, json_schema_extra={"x-lvs-list-key": "address"})
+            list[NodeAddress],
+            Field(max_length=MAX_NODE_ADDRESSES, json_schema_extra={"x-lvs-list-key": "address,device"}),
         ]
         | None
     ) = None
@@ -68,7 +71,7 @@ class NodeAddressStatus(ApiModel):
 class DirectorReport(ApiModel):
     """What this node does as a director of one group."""
 
-    name: ObjectName
+    name: LabelledName
     """The LvsDirectorGroup."""
     view_digest: Annotated[str, Field(max_length=64)] | None = None
     """Which state of the group's slices is programmed and verified (sha256 over uid and generation, in hex)."""
@@ -89,9 +92,9 @@ class ServiceException(ApiModel):
     """What is the matter."""
     programmed: bool
     """False: the kernel does not hold what the slices say."""
-    ready: Annotated[int, Field(ge=0)] | None = None
+    ready: Count | None = None
     """Real servers with weight."""
-    draining: Annotated[int, Field(ge=0)] | None = None
+    draining: Count | None = None
     """Real servers still draining."""
 
 
@@ -102,7 +105,7 @@ class DrainedMembers(ApiModel):
     """The service's namespace."""
     name: ObjectName
     """The service."""
-    members: Annotated[list[MemberName], Field(max_length=256)]
+    members: Annotated[list[SliceMemberName], Field(max_length=256, json_schema_extra={"x-lvs-list-set": True})]
     """Names in its slices."""
 
 
@@ -122,14 +125,14 @@ class LvsNodeStatus(ApiModel):
     """/proc/sys/kernel/random/boot_id of the boot that this speaks of."""
     agent_version: Annotated[str, Field(max_length=64)] | None = None
     """The agent's version."""
-    observed_generation: int | None = None
+    observed_generation: Generation | None = None
     """The generation of the spec that this status speaks of."""
     capabilities: NodeCapabilities | None = None
     """What the kernel can do."""
     addresses: (
         Annotated[
             list[NodeAddressStatus],
-            Field(max_length=MAX_NODE_ADDRESSES, json_schema_extra={"x-lvs-list-key": "address"}),
+            Field(max_length=MAX_NODE_ADDRESSES, json_schema_extra={"x-lvs-list-key": "address,device"}),
         ]
         | None
     ) = None
@@ -138,9 +141,21 @@ class LvsNodeStatus(ApiModel):
         Annotated[list[DirectorReport], Field(max_length=16, json_schema_extra={"x-lvs-list-key": "name"})] | None
     ) = None
     """Its part as a director."""
-    drained: Annotated[list[DrainedMembers], Field(max_length=MAX_EXCEPTIONS)] | None = None
+    drained: (
+        Annotated[
+            list[DrainedMembers],
+            Field(max_length=MAX_EXCEPTIONS, json_schema_extra={"x-lvs-list-key": "namespace,name"}),
+        ]
+        | None
+    ) = None
     """Members that may be removed."""
-    exceptions: Annotated[list[ServiceException], Field(max_length=MAX_EXCEPTIONS)] | None = None
+    exceptions: (
+        Annotated[
+            list[ServiceException],
+            Field(max_length=MAX_EXCEPTIONS, json_schema_extra={"x-lvs-list-key": "namespace,name"}),
+        ]
+        | None
+    ) = None
     """Services with something to say; every other service is programmed with all real servers ready."""
     truncated: bool = False
     """There were more exceptions than fit: services not named are Unknown."""

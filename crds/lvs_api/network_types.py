@@ -1,23 +1,81 @@
 """Addresses, ports, protocols, schedulers and forwarding: the words that several kinds share."""
 
 from enum import StrEnum
-from typing import Annotated
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from lvs_api.base import ApiModel
+from lvs_api.base import ApiModel, Rule
+
+NOT_AN_ADDRESS: Final = "must be an IPv4 or IPv6 address, with no zone or prefix length and not IPv4-mapped"
+NOT_CANONICAL: Final = "must be in canonical spelling (RFC 5952)"
+NOT_USABLE: Final = "must be the address of a host: not unspecified, loopback, link-local, multicast or broadcast"
+
+
+def _read_address(text: str) -> IPv4Address | IPv6Address:
+    """An address in canonical spelling; the API server's isIP() and ip.isCanonical() draw the same line."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise ValueError(NOT_AN_ADDRESS) from None
+    if isinstance(address, IPv6Address) and (address.scope_id is not None or address.ipv4_mapped is not None):
+        raise ValueError(NOT_AN_ADDRESS)
+    if str(address) != text:
+        raise ValueError(f"{NOT_CANONICAL}: write {address}")
+    return address
+
+
+def _check_address(text: str) -> str:
+    _read_address(text)
+    return text
+
+
+def _check_usable_address(text: str) -> str:
+    """The API server's ip().isGlobalUnicast(), which is Go's netip.Addr.IsGlobalUnicast: private ranges are in."""
+    address = _read_address(text)
+    if (
+        address.is_unspecified
+        or address.is_loopback
+        or address.is_link_local
+        or address.is_multicast
+        or address == IPv4Address("255.255.255.255")
+    ):
+        raise ValueError(NOT_USABLE)
+    return text
+
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 ServicePortNumber = Annotated[int, Field(ge=0, le=65535)]
 Weight = Annotated[int, Field(ge=0, le=65535)]
-IpAddress = Annotated[str, Field(min_length=2, max_length=45, json_schema_extra={"x-lvs-ip": "any"})]
+Threshold = Annotated[int, Field(ge=0, le=4294967295)]
+"""A number of connections; the kernel holds it in 32 bits."""
+Generation = Annotated[int, Field(ge=0, le=9223372036854775807)]
+"""metadata.generation of an object."""
+Count = Annotated[int, Field(ge=0, le=2147483647)]
+"""How many there are."""
+IpAddress = Annotated[
+    str, Field(min_length=2, max_length=45, json_schema_extra={"x-lvs-ip": "any"}), AfterValidator(_check_address)
+]
 """One IPv4 or IPv6 address in canonical spelling (RFC 5952 for IPv6)."""
-UsableIpAddress = Annotated[str, Field(min_length=2, max_length=45, json_schema_extra={"x-lvs-ip": "usable"})]
+UsableIpAddress = Annotated[
+    str,
+    Field(min_length=2, max_length=45, json_schema_extra={"x-lvs-ip": "usable"}),
+    AfterValidator(_check_usable_address),
+]
 """An IpAddress that is a host's: not unspecified, loopback, link-local, multicast, broadcast or IPv4-mapped."""
-MemberName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+DNS_SUBDOMAIN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+MemberName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_SUBDOMAIN)]
+NODE_MEMBER_PREFIX: Final = "node."
+"""Begins the names of members that are Nodes found by a selector; the Node's name follows."""
+SliceMemberName = Annotated[str, Field(min_length=1, max_length=253 + len(NODE_MEMBER_PREFIX), pattern=DNS_SUBDOMAIN)]
+"""A MemberName, or `node.` and a Node's name."""
 PortName = Annotated[str, Field(min_length=1, max_length=15, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
-ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
-InterfaceName = Annotated[str, Field(min_length=1, max_length=15, pattern=r"^[^\s/:]+$")]
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=DNS_SUBDOMAIN)]
+LabelledName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_SUBDOMAIN)]
+"""The name of an object of a kind whose names become label values."""
+InterfaceName = Annotated[str, Field(min_length=1, max_length=15, pattern=r"^\.{0,2}[!-\-0-9;-~][!-.0-9;-~]*$")]
+"""A network device's name as the kernel takes it (dev_valid_name): no space, `/` or `:`, not `.` or `..`."""
 
 
 class Family(StrEnum):
@@ -92,6 +150,15 @@ class Forwarding(ApiModel):
     tunnel: Tunnel | None = None
     """Only with Tunnel; IPIP when absent."""
 
+    rules = (
+        Rule(
+            cel="!has(self.tunnel) || (has(self.method) && self.method == 'Tunnel')",
+            check=lambda self: self.tunnel is None or self.method == ForwardingMethod.TUNNEL,
+            message="tunnel is only for method Tunnel",
+            field="tunnel",
+        ),
+    )
+
 
 class LabelSelectorOperator(StrEnum):
     """Operators of a label selector requirement."""
@@ -102,8 +169,15 @@ class LabelSelectorOperator(StrEnum):
     DOES_NOT_EXIST = "DoesNotExist"
 
 
-LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
-LabelValue = Annotated[str, Field(max_length=63)]
+LabelKey = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=317,
+        pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$",
+    ),
+]
+LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
 
 
 class LabelSelectorRequirement(ApiModel):
@@ -115,6 +189,15 @@ class LabelSelectorRequirement(ApiModel):
     """How the label's value relates to `values`."""
     values: Annotated[list[LabelValue], Field(max_length=64)] | None = None
     """Values for In and NotIn; absent for Exists and DoesNotExist."""
+
+    rules = (
+        Rule(
+            cel="(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
+            check=lambda self: (self.operator in {"In", "NotIn"}) == bool(self.values),
+            message="values are needed for In and NotIn, and must be absent for Exists and DoesNotExist",
+            field="values",
+        ),
+    )
 
 
 class LabelSelector(ApiModel):

@@ -1,13 +1,24 @@
 """LvsRealServerPool: who the real servers are, how they are checked, drained and weighted."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from lvs_api.base import ApiModel
+from lvs_api.base import ApiModel, Rule
 from lvs_api.conditions import Condition
-from lvs_api.network_types import Forwarding, LabelSelector, MemberName, Port, UsableIpAddress, Weight
+from lvs_api.network_types import (
+    NODE_MEMBER_PREFIX,
+    Count,
+    Forwarding,
+    Generation,
+    LabelSelector,
+    MemberName,
+    Port,
+    Threshold,
+    UsableIpAddress,
+    Weight,
+)
 
 
 class RealServerState(StrEnum):
@@ -22,21 +33,38 @@ class RealServer(ApiModel):
     """One machine, named by its address."""
 
     name: MemberName
-    """Unique within the pool."""
+    """Unique within the pool; names that begin with `node.` belong to nodes found by selector."""
     address: UsableIpAddress
-    """Where the director sends packets. The address of a cluster Node makes that node prepare itself for the service."""
+    """Where the director sends packets. Where it is a cluster Node's, that node prepares itself for the service."""
     port: Port | None = None
     """Its own port; only where the service has one port, and only with Masquerade."""
     weight: Weight | None = None
     """Share of new connections, 0 to 65535 (0: none); the pool's weight when absent."""
     forwarding: Forwarding | None = None
     """The service's forwarding when absent."""
-    upper_threshold: Annotated[int, Field(ge=0, le=4294967295)] = 0
+    upper_threshold: Threshold = 0
     """No new connections at this many (ipvsadm -x); 0: no bound."""
-    lower_threshold: Annotated[int, Field(ge=0, le=4294967295)] = 0
-    """New connections again below this many (ipvsadm -y); 0: three quarters of the upper threshold (the kernel's rule)."""
+    lower_threshold: Threshold = 0
+    """New connections again below this many (ipvsadm -y); 0: three quarters of the upper threshold, as the kernel has
+    it."""
     state: RealServerState = RealServerState.ACTIVE
     """Draining: no new connections, removed when idle or after `drain`; Disabled: left out."""
+
+    rules = (
+        Rule(
+            cel=f"!self.name.startsWith('{NODE_MEMBER_PREFIX}')",
+            check=lambda self: not self.name.startswith(NODE_MEMBER_PREFIX),
+            message="names that begin with node. belong to nodes found by selector",
+            field="name",
+        ),
+        Rule(
+            cel="(has(self.lowerThreshold) ? self.lowerThreshold : 0) <= "
+            "(has(self.upperThreshold) ? self.upperThreshold : 0)",
+            check=lambda self: self.lower_threshold <= self.upper_threshold,
+            message="lowerThreshold must be at most upperThreshold",
+            field="lowerThreshold",
+        ),
+    )
 
 
 class NodeAddressType(StrEnum):
@@ -61,12 +89,16 @@ class TcpCheck(ApiModel):
 class HttpCheck(ApiModel):
     """A GET request is sent and its answer's status compared."""
 
-    path: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^/[^\s]*$")] = "/"
+    path: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^/[!-~]*$")] = "/"
     """Path and query."""
-    host: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\s]+$")] | None = None
+    host: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._:\[\]-]+$")] | None = None
     """The Host header; the real server's address when absent."""
     expected_statuses: (
-        Annotated[list[Annotated[int, Field(ge=100, le=599)]], Field(min_length=1, max_length=16)] | None
+        Annotated[
+            list[Annotated[int, Field(ge=100, le=599)]],
+            Field(min_length=1, max_length=16, json_schema_extra={"x-lvs-list-set": True}),
+        ]
+        | None
     ) = None
     """Statuses that pass; any 2xx when absent."""
 
@@ -89,6 +121,21 @@ class HealthCheck(ApiModel):
     http: HttpCheck | None = None
     """Ask for a page."""
 
+    rules = (
+        Rule(
+            cel="has(self.tcp) != has(self.http)",
+            check=lambda self: (self.tcp is None) != (self.http is None),
+            message="exactly one of tcp and http is needed",
+            field="",
+        ),
+        Rule(
+            cel="self.timeoutSeconds <= self.intervalSeconds",
+            check=lambda self: self.timeout_seconds <= self.interval_seconds,
+            message="timeoutSeconds must be at most intervalSeconds",
+            field="timeoutSeconds",
+        ),
+    )
+
 
 class OnFailure(StrEnum):
     """What becomes of a real server that failed its checks."""
@@ -102,6 +149,11 @@ class Drain(ApiModel):
 
     timeout_seconds: Annotated[int, Field(ge=0, le=86400)] = 300
     """A leaving real server gets no new connections and is removed when it has none left, at the latest after this."""
+
+
+def _members_are_distinct(spec: Any) -> bool:  # noqa: ANN401 -- see Rule.check
+    members = spec.real_servers or []
+    return len({(member.address, member.port) for member in members}) == len(members)
 
 
 class LvsRealServerPoolSpec(ApiModel):
@@ -122,15 +174,31 @@ class LvsRealServerPoolSpec(ApiModel):
     drain: Drain = Drain()
     """How members leave."""
 
+    rules = (
+        Rule(
+            cel="has(self.nodes) || (has(self.realServers) && size(self.realServers) > 0)",
+            check=lambda self: self.nodes is not None or bool(self.real_servers),
+            message="at least one of realServers and nodes is needed",
+            field="realServers",
+        ),
+        Rule(
+            cel="!has(self.realServers) || self.realServers.all(a, self.realServers.exists_one(b, "
+            "b.address == a.address && (has(b.port) ? b.port : 0) == (has(a.port) ? a.port : 0)))",
+            check=_members_are_distinct,
+            message="each address and port may stand only once",
+            field="realServers",
+        ),
+    )
+
 
 class LvsRealServerPoolStatus(ApiModel):
     """What is."""
 
-    members: Annotated[int, Field(ge=0)] | None = None
+    members: Count | None = None
     """Real servers found."""
-    services: Annotated[int, Field(ge=0)] | None = None
+    services: Count | None = None
     """LvsVirtualServices that use this pool."""
-    observed_generation: int | None = None
+    observed_generation: Generation | None = None
     """The generation of the spec that this status speaks of."""
     conditions: (
         Annotated[list[Condition], Field(max_length=16, json_schema_extra={"x-lvs-list-key": "type"})] | None

@@ -4,14 +4,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lvs_api.base import ApiModel
+from lvs_api.base import ApiModel, Rule
 from lvs_api.network_types import (
     Forwarding,
-    MemberName,
+    Generation,
+    LabelledName,
     ObjectName,
     Port,
     Scheduler,
     SchedulerFlag,
+    SliceMemberName,
+    Threshold,
     UsableIpAddress,
     Weight,
 )
@@ -33,7 +36,7 @@ class SliceServiceReference(ApiModel):
 class AcceptedService(ApiModel):
     """The last accepted spec of the service."""
 
-    generation: int
+    generation: Generation
     """The generation of the LvsVirtualService that was accepted."""
     addresses: Annotated[list[UsableIpAddress], Field(min_length=1, max_length=2)]
     """VIPs."""
@@ -43,7 +46,9 @@ class AcceptedService(ApiModel):
     """Ports."""
     scheduler: Scheduler
     """Scheduler."""
-    scheduler_flags: Annotated[list[SchedulerFlag], Field(max_length=2)] | None = None
+    scheduler_flags: (
+        Annotated[list[SchedulerFlag], Field(max_length=2, json_schema_extra={"x-lvs-list-set": True})] | None
+    ) = None
     """Its flags."""
     persistence: Persistence | None = None
     """Persistence."""
@@ -58,7 +63,7 @@ class AcceptedPool(ApiModel):
 
     name: ObjectName
     """The LvsRealServerPool."""
-    generation: int
+    generation: Generation
     """Its generation that was accepted."""
     health_check: HealthCheck | None = None
     """How members are checked."""
@@ -71,7 +76,7 @@ class AcceptedPool(ApiModel):
 class SliceMember(ApiModel):
     """One real server of the service."""
 
-    name: MemberName
+    name: SliceMemberName
     """The real server's name in the pool, or `node.` and the Node's name for a node found by selector."""
     address: UsableIpAddress
     """Where packets go."""
@@ -81,15 +86,15 @@ class SliceMember(ApiModel):
     """The weight that the user gave; checks and preparation come on top."""
     forwarding: Forwarding
     """How packets reach it."""
-    upper_threshold: Annotated[int, Field(ge=0, le=4294967295)] = 0
+    upper_threshold: Threshold = 0
     """See the pool."""
-    lower_threshold: Annotated[int, Field(ge=0, le=4294967295)] = 0
+    lower_threshold: Threshold = 0
     """See the pool."""
     node: ObjectName | None = None
     """The cluster Node that it is; absent for a plain machine."""
     prepared: bool
-    """It may get weight: its agent reported every VIP bound and silent in its present boot, or needs not (Masquerade, or
-    a plain machine, which nobody can verify)."""
+    """It may get weight: its agent reported every VIP bound and silent in its present boot, or none is needed
+    (Masquerade, or a plain machine, which nobody can verify)."""
     boot_id: Annotated[str, Field(max_length=64)] | None = None
     """The boot of the node for which `prepared` was said."""
     refused: Annotated[str, Field(max_length=64)] | None = None
@@ -103,7 +108,7 @@ class LvsServiceSliceSpec(ApiModel):
 
     service_ref: SliceServiceReference
     """Whose slice this is."""
-    director_group: ObjectName
+    director_group: LabelledName
     """The LvsDirectorGroup that serves it; equal to the label."""
     index: Annotated[int, Field(ge=0, le=15)]
     """Position among the service's slices."""
@@ -116,3 +121,35 @@ class LvsServiceSliceSpec(ApiModel):
         | None
     ) = None
     """Real servers; one never moves between slices."""
+
+    rules = (
+        Rule(
+            cel="(self.index == 0) == has(self.service)",
+            check=lambda self: (self.index == 0) == (self.service is not None),
+            message="service stands in the first slice (index 0) and only there",
+            field="service",
+        ),
+        Rule(
+            cel="(self.index == 0) == has(self.pool)",
+            check=lambda self: (self.index == 0) == (self.pool is not None),
+            message="pool stands in the first slice (index 0) and only there",
+            field="pool",
+        ),
+        Rule(
+            cel="self.serviceRef == oldSelf.serviceRef",
+            check=None,
+            message="serviceRef is immutable",
+            field="serviceRef",
+        ),
+        Rule(
+            cel="self.directorGroup == oldSelf.directorGroup",
+            check=None,
+            message="directorGroup is immutable",
+            field="directorGroup",
+        ),
+        Rule(cel="self.index == oldSelf.index", check=None, message="index is immutable", field="index"),
+    )
+
+
+class LvsServiceSliceStatus(ApiModel):
+    """Nothing: what directors say of a slice is in their LvsNodes."""

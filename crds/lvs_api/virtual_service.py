@@ -1,15 +1,20 @@
 """LvsVirtualService: addresses and ports that directors balance over a pool."""
 
 from enum import StrEnum
-from typing import Annotated
+from ipaddress import ip_address
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from lvs_api.api_group import DEFAULT_DIRECTOR_GROUP
-from lvs_api.base import ApiModel
+from lvs_api.base import ApiModel, Rule
 from lvs_api.conditions import Condition
 from lvs_api.network_types import (
+    Count,
     Forwarding,
+    ForwardingMethod,
+    Generation,
+    LabelledName,
     ObjectName,
     Port,
     PortName,
@@ -33,6 +38,15 @@ class ServicePort(ApiModel):
     real_server_port: Port | None = None
     """The real servers' port where it differs; only with Masquerade, for the other methods leave ports as they are."""
 
+    rules = (
+        Rule(
+            cel="self.port != 0 || !has(self.realServerPort)",
+            check=lambda self: self.port != 0 or self.real_server_port is None,
+            message="realServerPort is not for port 0: every port stays as it is",
+            field="realServerPort",
+        ),
+    )
+
 
 class Persistence(ApiModel):
     """Connections of one client stick to one real server."""
@@ -55,8 +69,16 @@ class RealServerPoolReference(ApiModel):
 class DirectorGroupReference(ApiModel):
     """A LvsDirectorGroup."""
 
-    name: ObjectName = DEFAULT_DIRECTOR_GROUP
+    name: LabelledName = DEFAULT_DIRECTOR_GROUP
     """Its name."""
+
+
+def _ports_are_distinct(spec: Any) -> bool:  # noqa: ANN401 -- see Rule.check
+    return len({(port.protocol, port.port) for port in spec.ports}) == len(spec.ports)
+
+
+def _one_address_per_family(spec: Any) -> bool:  # noqa: ANN401 -- see Rule.check
+    return len({ip_address(address).version for address in spec.addresses}) == len(spec.addresses)
 
 
 class LvsVirtualServiceSpec(ApiModel):
@@ -70,7 +92,9 @@ class LvsVirtualServiceSpec(ApiModel):
     """The ports that are balanced, each a kernel service of its own per address."""
     scheduler: Scheduler = Scheduler.WLC
     """How the real server of a new connection is chosen (ipvsadm -s)."""
-    scheduler_flags: Annotated[list[SchedulerFlag], Field(max_length=2)] | None = None
+    scheduler_flags: (
+        Annotated[list[SchedulerFlag], Field(max_length=2, json_schema_extra={"x-lvs-list-set": True})] | None
+    ) = None
     """Options of sh and mh (ipvsadm -b)."""
     forwarding: Forwarding = Forwarding()
     """How packets reach the real servers."""
@@ -84,6 +108,58 @@ class LvsVirtualServiceSpec(ApiModel):
     """The directors that serve it; immutable."""
     paused: bool = False
     """True: agents leave everything of this service as it is."""
+
+    rules = (
+        Rule(
+            cel="size(self.addresses) < 2 || !isIP(self.addresses[0]) || !isIP(self.addresses[1]) || "
+            "ip(self.addresses[0]).family() != ip(self.addresses[1]).family()",
+            check=_one_address_per_family,
+            message="two addresses must be one of IPv4 and one of IPv6",
+            field="addresses",
+        ),
+        Rule(
+            cel="self.ports.all(p, self.ports.exists_one(q, q.port == p.port && "
+            "(has(q.protocol) ? q.protocol : 'TCP') == (has(p.protocol) ? p.protocol : 'TCP')))",
+            check=_ports_are_distinct,
+            message="each port and protocol may stand only once",
+            field="ports",
+        ),
+        Rule(
+            cel="has(self.persistence) || self.ports.all(p, p.port != 0)",
+            check=lambda self: self.persistence is not None or all(port.port != 0 for port in self.ports),
+            message="port 0 (every port) needs persistence",
+            field="ports",
+        ),
+        Rule(
+            cel="self.forwarding.method == 'Masquerade' || self.ports.all(p, !has(p.realServerPort))",
+            check=lambda self: (
+                self.forwarding.method == ForwardingMethod.MASQUERADE
+                or all(port.real_server_port is None for port in self.ports)
+            ),
+            message="realServerPort needs forwarding.method Masquerade: the other methods leave ports as they are",
+            field="ports",
+        ),
+        Rule(
+            cel="!has(self.schedulerFlags) || self.schedulerFlags.all(f, f.startsWith(self.scheduler + '-'))",
+            check=lambda self: all(flag.startswith(f"{self.scheduler}-") for flag in self.scheduler_flags or ()),
+            message="sh-fallback and sh-port are only for scheduler sh, mh-fallback and mh-port only for mh",
+            field="schedulerFlags",
+        ),
+        Rule(
+            cel="!self.onePacketScheduling || self.ports.all(p, has(p.protocol) && p.protocol == 'UDP')",
+            check=lambda self: (
+                not self.one_packet_scheduling or all(port.protocol == Protocol.UDP for port in self.ports)
+            ),
+            message="onePacketScheduling is only for UDP ports",
+            field="onePacketScheduling",
+        ),
+        Rule(
+            cel="self.directorGroupRef.name == oldSelf.directorGroupRef.name",
+            check=None,
+            message="directorGroupRef is immutable: delete the service and make it anew for other directors",
+            field="directorGroupRef",
+        ),
+    )
 
 
 class DirectorState(StrEnum):
@@ -110,11 +186,11 @@ class DirectorStatus(ApiModel):
 class RealServerCounts(ApiModel):
     """How many real servers there are and can take connections."""
 
-    total: Annotated[int, Field(ge=0)] = 0
+    total: Count = 0
     """In the pool."""
-    ready: Annotated[int, Field(ge=0)] = 0
+    ready: Count = 0
     """With weight on the active director."""
-    draining: Annotated[int, Field(ge=0)] = 0
+    draining: Count = 0
     """On their way out."""
 
 
@@ -129,7 +205,7 @@ class LvsVirtualServiceStatus(ApiModel):
     """The group's directors."""
     real_servers: RealServerCounts | None = None
     """Counts, written at most once in 5 seconds."""
-    observed_generation: int | None = None
+    observed_generation: Generation | None = None
     """The generation of the spec that this status speaks of."""
     conditions: (
         Annotated[list[Condition], Field(max_length=16, json_schema_extra={"x-lvs-list-key": "type"})] | None
