@@ -33,6 +33,7 @@ from lvs_agent.decide.kernel_state import (
 )
 from lvs_agent.kernel.netlink_wire import (
     GENL_HEADER,
+    GENL_VERSION,
     HEADER,
     HEADERS_LENGTH,
     NLA_F_NESTED,
@@ -48,7 +49,6 @@ from lvs_agent.kernel.netlink_wire import (
 )
 
 FAMILY_NAME = "IPVS"
-VERSION = 1
 
 CMD_NEW_SERVICE, CMD_SET_SERVICE, CMD_DEL_SERVICE, CMD_GET_SERVICE = 1, 2, 3, 4
 CMD_NEW_DEST, CMD_SET_DEST, CMD_DEL_DEST, CMD_GET_DEST = 5, 6, 7, 8
@@ -163,7 +163,9 @@ class RequestEncoder:
         command, body = _ENCODERS[type(change)]
         payload = body(self, change)
         length = HEADERS_LENGTH + len(payload)
-        return HEADER.pack(length, self._family, flags, sequence, 0) + GENL_HEADER.pack(command, VERSION, 0) + payload
+        return (
+            HEADER.pack(length, self._family, flags, sequence, 0) + GENL_HEADER.pack(command, GENL_VERSION, 0) + payload
+        )
 
     def last_change(self, change: IpvsChange, sequence: int) -> bytes:
         """The same, asking for an acknowledgement: once it came, everything before was carried out or refused."""

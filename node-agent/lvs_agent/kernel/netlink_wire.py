@@ -19,6 +19,7 @@ NLA_F_NESTED = 0x8000
 NLA_TYPE_MASK = 0x3FFF
 
 GENL_ID_CTRL = 0x10
+GENL_VERSION = 1  # of the controller and of IPVS alike
 CTRL_CMD_GETFAMILY = 3
 CTRL_ATTR_FAMILY_ID = 1
 CTRL_ATTR_FAMILY_NAME = 2
@@ -65,10 +66,10 @@ def text(kind: int, value: str) -> bytes:
     return attribute(kind, value.encode("ascii") + b"\0")
 
 
-def generic_message(family: int, command: int, flags: int, sequence: int, payload: bytes, version: int = 1) -> bytes:
+def generic_message(family: int, command: int, flags: int, sequence: int, payload: bytes) -> bytes:
     """A whole generic netlink message."""
     length = HEADERS_LENGTH + len(payload)
-    return HEADER.pack(length, family, flags, sequence, 0) + GENL_HEADER.pack(command, version, 0) + payload
+    return HEADER.pack(length, family, flags, sequence, 0) + GENL_HEADER.pack(command, GENL_VERSION, 0) + payload
 
 
 def get_family_message(name: str, sequence: int) -> bytes:

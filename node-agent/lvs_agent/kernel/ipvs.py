@@ -1,0 +1,234 @@
+"""The real IPVS table: batched writes with one acknowledgement each, and reads that are whole or fail.
+
+A batch goes out in few sends. The kernel applies every message of a send and answers only those that failed, and the
+last; the numbers in the answers name the changes. When an answer is lost nothing is known about the batch, which is
+said (`certain`), and the caller's reading of the table tells.
+"""
+
+import errno
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Never
+
+from lvs_agent.decide.changes import AddDestination, AddService, EditDestination, EditService, IpvsChange
+from lvs_agent.decide.kernel_state import (
+    AnyServiceKey,
+    DestinationKey,
+    DestinationState,
+    IpvsInfo,
+    KernelIpvs,
+    ServiceState,
+)
+from lvs_agent.errors import (
+    EntryExists,
+    EntryNotFound,
+    EntryRefused,
+    IpvsEntryError,
+    IpvsReadFailed,
+    IpvsUnavailable,
+    PermissionRefused,
+    SchedulerNotAvailable,
+)
+from lvs_agent.kernel import ipvs_codec as codec
+from lvs_agent.kernel.interface import IpvsApplied, IpvsFailure
+from lvs_agent.kernel.ipvs_decode import DestinationDecoder, decode_info, decode_service
+from lvs_agent.kernel.netlink_socket import AnswerLost, NetlinkSocket, RequestRefused
+from lvs_agent.kernel.netlink_wire import NLMSG_ERROR, error_code, family_id, get_family_message
+
+_BATCH = 500
+_READ_TRIES = 5
+_SERVICE_COMMANDS = (AddService, EditService)
+_REFUSED = {errno.EPERM, errno.EACCES}
+
+
+class KernelIpvsTable:
+    """`IpvsTable` on the kernel of this network namespace (that of the thread at first use)."""
+
+    def __init__(self) -> None:
+        self._socket = NetlinkSocket()
+        self._encoder: codec.RequestEncoder | None = None
+        self._decoder = DestinationDecoder()
+
+    def close(self) -> None:
+        """Release the socket; the table stays as it is."""
+        self._socket.close()
+
+    def info(self) -> IpvsInfo:
+        """Version and connection table size."""
+        sequence = self._socket.next_sequence()
+        self._socket.send(self._resolved().info(sequence))
+        for buffer, message in self._socket.answers(sequence, dump=False):
+            if message.type == NLMSG_ERROR:
+                self._refused(error_code(buffer, message))
+            return decode_info(buffer, message)
+        raise AnswerLost("no answer about IPVS")
+
+    def read(self) -> KernelIpvs:
+        """The whole table."""
+        return self._retrying(None)
+
+    def read_only(self, services: Iterable[AnyServiceKey]) -> KernelIpvs:
+        """These services with their destinations."""
+        return self._retrying(frozenset(services))
+
+    def read_services(self) -> Mapping[AnyServiceKey, ServiceState]:
+        """Every service, without destinations."""
+        lost: AnswerLost | None = None
+        for _ in range(_READ_TRIES):
+            try:
+                return self._dump_services()
+            except AnswerLost as error:
+                lost = error
+        raise IpvsReadFailed(f"the IPVS services could not be read in {_READ_TRIES} tries: {lost}")
+
+    def apply(self, changes: Sequence[IpvsChange]) -> IpvsApplied:
+        """Carry out the changes in their order."""
+        encoder = self._resolved()
+        failures: list[IpvsFailure] = []
+        missing: set[AnyServiceKey] = set()
+        written, certain = 0, True
+        remaining = iter(changes)
+        while batch := list(islice(remaining, _BATCH)):
+            try:
+                errors = self._send_batch(encoder, batch)
+            except AnswerLost:
+                written, certain = written + len(batch), False
+                continue
+            written += len(batch) - len(errors)
+            for change, code in errors:
+                if code in _REFUSED:
+                    raise PermissionRefused(f"IPVS: {os.strerror(code)}: the agent needs CAP_NET_ADMIN")
+                if isinstance(change, AddService):
+                    missing.add(change.service)
+                elif change.service in missing and code == errno.ESRCH:
+                    continue  # its service was refused: one failure is enough
+                failures.append(IpvsFailure(change=change, error=entry_error(change, code)))
+        return IpvsApplied(written=written, failures=tuple(failures), certain=certain)
+
+    def _send_batch(self, encoder: codec.RequestEncoder, batch: list[IpvsChange]) -> list[tuple[IpvsChange, int]]:
+        """One send; the changes that the kernel refused, with their errno."""
+        first = self._socket.next_sequence(len(batch))
+        last = first + len(batch) - 1
+        encode = encoder.change
+        requests = [encode(change, first + index) for index, change in enumerate(batch[:-1])]
+        requests.append(encoder.last_change(batch[-1], last))
+        self._socket.send(b"".join(requests))
+        refused: list[tuple[IpvsChange, int]] = []
+        for buffer, message in self._socket.answers(last, dump=False):
+            code = error_code(buffer, message) if message.type == NLMSG_ERROR else 0
+            if code:
+                refused.append((batch[message.sequence - first], code))
+        return refused
+
+    def _retrying(self, wanted: frozenset[AnyServiceKey] | None) -> KernelIpvs:
+        lost: AnswerLost | None = None
+        for _ in range(_READ_TRIES):
+            try:
+                return self._read_once(wanted)
+            except AnswerLost as error:
+                lost = error
+        raise IpvsReadFailed(f"the IPVS table could not be read in {_READ_TRIES} tries: {lost}")
+
+    def _read_once(self, wanted: frozenset[AnyServiceKey] | None) -> KernelIpvs:
+        services = self._dump_services()
+        if wanted is not None:
+            services = {key: state for key, state in services.items() if key in wanted}
+        whole: dict[AnyServiceKey, ServiceState] = {}
+        doubtful = False
+        for key, state in services.items():
+            destinations, parts = self._dump_destinations(key)
+            doubtful = doubtful or parts != 1
+            whole[key] = ServiceState(settings=state.settings, destinations=destinations, counters=state.counters)
+        # To a service that was just deleted the kernel answers with no destinations, or no further ones, instead of
+        # an error (ip_vs_genl_dump_dests).
+        if doubtful and not whole.keys() <= self._dump_services().keys():
+            raise AnswerLost("services were deleted meanwhile")
+        return KernelIpvs(services=whole)
+
+    def _dump_services(self) -> dict[AnyServiceKey, ServiceState]:
+        try:
+            return self._dump_services_as_resolved()
+        except RequestRefused as refused:
+            if refused.code != errno.ENOENT:
+                self._refused(refused.code)
+        # The module was unloaded and perhaps loaded again: then the family has another number.
+        self._encoder = None
+        try:
+            return self._dump_services_as_resolved()
+        except RequestRefused as refused:
+            self._refused(refused.code)
+
+    def _dump_services_as_resolved(self) -> dict[AnyServiceKey, ServiceState]:
+        sequence = self._socket.next_sequence()
+        self._socket.send(self._resolved().dump_services(sequence))
+        services: dict[AnyServiceKey, ServiceState] = {}
+        for buffer, message in self._socket.answers(sequence, dump=True):
+            decoded = decode_service(buffer, message)
+            if decoded is not None:
+                key, settings, counters = decoded
+                services[key] = ServiceState(settings=settings, counters=counters)
+        return services
+
+    def _dump_destinations(self, service: AnyServiceKey) -> tuple[dict[DestinationKey, DestinationState], int]:
+        """The destinations, and in how many parts they came."""
+        sequence = self._socket.next_sequence()
+        self._socket.send(self._resolved().dump_destinations(service, sequence))
+        decode, family = self._decoder.decode, service.family
+        destinations: dict[DestinationKey, DestinationState] = {}
+        part: memoryview | None = None
+        parts = 0
+        try:
+            for buffer, message in self._socket.answers(sequence, dump=True):
+                if buffer is not part:
+                    part, parts = buffer, parts + 1
+                key, state = decode(buffer, message, family)
+                destinations[key] = state
+        except RequestRefused as refused:
+            raise AnswerLost(f"destinations of {service}: {refused}") from refused
+        return destinations, parts
+
+    def _resolved(self) -> codec.RequestEncoder:
+        """The encoder for the family's number; asking for it loads ip_vs where that is allowed."""
+        if self._encoder is None:
+            sequence = self._socket.next_sequence()
+            self._socket.send(get_family_message(codec.FAMILY_NAME, sequence))
+            for buffer, message in self._socket.answers(sequence, dump=False):
+                if message.type == NLMSG_ERROR:
+                    self._refused(error_code(buffer, message))
+                self._encoder = codec.RequestEncoder(family_id(buffer, message))
+        if self._encoder is None:
+            raise AnswerLost("no answer about the IPVS family")
+        return self._encoder
+
+    def _refused(self, code: int) -> Never:
+        if code in _REFUSED:
+            raise PermissionRefused(f"IPVS: {os.strerror(code)}: the agent needs CAP_NET_ADMIN")
+        if code == errno.ENOENT:
+            raise IpvsUnavailable("the kernel has no IPVS and could not load it: load the module ip_vs on this node")
+        raise IpvsUnavailable(f"the kernel does not answer about IPVS: {os.strerror(code)}")
+
+
+def entry_error(change: IpvsChange, code: int) -> IpvsEntryError:
+    """What an errno means for a change (ip_vs_ctl.c: ip_vs_add_service, ip_vs_edit_service, ip_vs_add_dest ...)."""
+    if code == errno.EEXIST:
+        return EntryExists(f"{describe(change)}: somebody else made it meanwhile")
+    if code == errno.ENOENT and isinstance(change, _SERVICE_COMMANDS):
+        engine = change.settings.persistence_engine
+        what = f"scheduler {change.settings.scheduler!r} (module ip_vs_{change.settings.scheduler})"
+        if engine:
+            what += f" or no persistence engine {engine!r} (module ip_vs_pe_{engine})"
+        return SchedulerNotAvailable(f"{describe(change)}: this node's kernel has no {what}")
+    if code in {errno.ENOENT, errno.ESRCH}:
+        return EntryNotFound(f"{describe(change)}: it, or its service, is not there any more")
+    return EntryRefused(f"{describe(change)}: the kernel refused it: {os.strerror(code)}")
+
+
+def describe(change: IpvsChange) -> str:
+    """The entry that a change is about, for messages."""
+    if isinstance(change, AddService | EditService):
+        return f"service {change.service} with {change.settings}"
+    if isinstance(change, AddDestination | EditDestination):
+        return f"destination {change.destination} of {change.service} with {change.settings}"
+    destination: DestinationKey | None = getattr(change, "destination", None)
+    return f"service {change.service}" if destination is None else f"destination {destination} of {change.service}"
