@@ -1,0 +1,24 @@
+#!/bin/sh
+# The last step of an image's root file system: removes what a finished image does not need.
+set -eu
+
+# Removes those of the named packages that are here, whatever depends on them; says why only where that fails.
+purge() {
+  # shellcheck disable=SC2046  # a list of package names
+  dpkg --purge --force-depends --force-remove-essential --force-remove-protected \
+    $(dpkg-query --show --showformat '${Package}\n' "$@" 2> /dev/null) > /purge.log 2>&1 || { cat /purge.log; exit 1; }
+}
+
+# keepalived links net-snmp's agent library, and that links libperl; neither runs any Perl, so the modules can go.
+purge apt sqv passwd tzdata perl-modules-5.40 libsnmp-base pci.ids readline-common \
+  'libapt-pkg*' 'libgdbm-compat*'
+purge debconf perl-base
+
+# gconv: converters for iconv(3), which nothing here calls.
+rm -rf /usr/lib/*/gconv /usr/lib/*/perl /usr/share/perl /usr/share/perl5
+cd /usr/lib/python3.13
+rm -rf ensurepip pydoc_data idlelib lib2to3 tkinter turtledemo test turtle.py __pycache__/turtle.*
+find /usr/share/doc -type f ! -name copyright -delete
+find /usr/share/doc -type d -empty -delete
+rm -rf /var/lib/apt /var/cache/* /var/log/* /var/lib/dpkg/info /var/lib/dpkg/*-old /usr/share/man /usr/share/locale \
+  /usr/share/bash-completion /usr/share/lintian /usr/share/info /etc/apt /tmp/* /root/.cache /purge.log "$0"
