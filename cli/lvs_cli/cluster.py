@@ -1,0 +1,71 @@
+"""Reading our objects with the user's own kubeconfig."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar, cast
+
+import httpx2
+from lightkube.config.client_adapter import Client, ConnectionParams
+from lightkube.config.kubeconfig import KubeConfig
+from lightkube.core.exceptions import ConfigError
+
+from lvs_api.api_group import GROUP, VERSION
+from lvs_api.base import ApiModel
+from lvs_api.kinds import Kind
+from lvs_api.objects import ApiObject, parse_object
+from lvs_api.violations import InvalidObject
+from lvs_cli.errors import CliError
+
+SpecT = TypeVar("SpecT", bound=ApiModel)
+StatusT = TypeVar("StatusT", bound=ApiModel)
+
+
+PAGE_SIZE: Final = 500
+TIMEOUT_SECONDS: Final = 15.0
+
+
+class Cluster:
+    """The API server that the kubeconfig names. Every failure is a CliError."""
+
+    def __init__(self, *, context: str | None = None) -> None:
+        with _said_plainly():
+            single = KubeConfig.from_env().get(context_name=context)
+        if single is None:
+            raise CliError("the kubeconfig cannot be used: it names no context")
+        self.namespace = str(single.namespace)
+        self._http = Client(single, ConnectionParams(timeout=httpx2.Timeout(TIMEOUT_SECONDS), trust_env=True))
+
+    def list(self, kind: Kind[SpecT, StatusT], *, namespace: str | None = None) -> list[ApiObject[SpecT, StatusT]]:
+        """Every object of a kind, sorted by name; of one namespace, or of all when None."""
+        scope = f"namespaces/{namespace}/" if kind.namespaced and namespace else ""
+        path = f"apis/{GROUP}/{VERSION}/{scope}{kind.plural}"
+        parameters = {"limit": str(PAGE_SIZE)}
+        found: list[ApiObject[SpecT, StatusT]] = []
+        with _said_plainly():
+            while True:
+                page = self._get(path, parameters)
+                named = {"apiVersion": f"{GROUP}/{VERSION}", "kind": kind.name}
+                found += [parse_object(kind, raw | named) for raw in page["items"]]
+                if not (rest := page["metadata"].get("continue")):
+                    return sorted(found, key=lambda obj: (obj.metadata.namespace or "", obj.metadata.name))
+                parameters["continue"] = rest
+
+    def _get(self, path: str, parameters: dict[str, str]) -> dict[str, Any]:
+        response = self._http.request("GET", path, params=parameters)
+        if response.status_code == httpx2.codes.NOT_FOUND:
+            raise CliError(f"the API server does not know {GROUP}/{VERSION}: is lvs-operator installed?")
+        if not response.is_success:
+            raise CliError(f"the API server refused ({response.status_code}): {response.text[:300]}")
+        return cast("dict[str, Any]", response.json())
+
+
+@contextmanager
+def _said_plainly() -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        raise CliError(f"the kubeconfig cannot be used: {error}") from error
+    except httpx2.TransportError as error:
+        raise CliError(f"the API server does not answer: {error}") from error
+    except InvalidObject as error:
+        raise CliError(f"an object is not of this plug-in's version: {error}") from error
