@@ -73,6 +73,15 @@ class AcceptedPool(ApiModel):
     """How members leave."""
 
 
+class FormerForwarding(ApiModel):
+    """A method by which a real server was reached before, connections of which may still live."""
+
+    forwarding: Forwarding
+    """How packets of those connections reach it."""
+    timeout_seconds: Annotated[int, Field(ge=0, le=86400)]
+    """How long the real server stays prepared for them, counted by each director from when it first sees this."""
+
+
 class SliceMember(ApiModel):
     """One real server of the service."""
 
@@ -99,6 +108,9 @@ class SliceMember(ApiModel):
     """The boot of the node for which `prepared` was said."""
     refused: Annotated[str, Field(max_length=64)] | None = None
     """A reason for which it never gets weight, such as DirectorIsRealServer."""
+    former: FormerForwarding | None = None
+    """Present: the method was edited. The node keeps what the former one needs until every director names the member as
+    drained: it has no connections left, or the time is up. Its weight is not touched."""
     draining: Drain | None = None
     """Present: it is leaving; weight 0 at once, the director counts the time from when it first sees this."""
 
