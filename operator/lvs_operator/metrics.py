@@ -1,0 +1,20 @@
+"""What the operator counts, for Prometheus."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+ROUNDS = Counter("lvs_operator_rounds", "Rounds of the loop, by how they ended", ["result"], registry=REGISTRY)
+ROUND_SECONDS = Histogram("lvs_operator_round_seconds", "How long a round took, its writes included", registry=REGISTRY)
+WRITES = Counter("lvs_operator_writes", "Writes that the API server took", ["kind", "verb"], registry=REGISTRY)
+WRITE_ERRORS = Counter("lvs_operator_write_errors", "Writes that failed", ["kind", "error"], registry=REGISTRY)
+OBJECTS = Gauge("lvs_operator_objects", "Objects in the view", ["kind"], registry=REGISTRY)
+VIEW_COMPLETE = Gauge("lvs_operator_view_complete", "1: every kind has been listed completely", registry=REGISTRY)
+DIFFERENCES = Counter(
+    "lvs_operator_view_differences",
+    "Objects whose change no event had told, found by a list",
+    ["kind"],
+    registry=REGISTRY,
+)
+LEADING = Gauge("lvs_operator_leading", "1: this replica holds the Lease", registry=REGISTRY)
+WATCH_RESTARTS = Counter("lvs_operator_watch_restarts", "Restarts of kopf after it ended", registry=REGISTRY)
