@@ -69,3 +69,19 @@ class AnnounceError(KernelError):
 
 class NamespaceInUse(LvsAgentError):
     """Another agent works in this network namespace."""
+
+
+class StateFileDamaged(LvsAgentError):
+    """A file of the state directory is not what was written."""
+
+
+class InvalidManifests(LvsAgentError):
+    """Manifests that can not be used; the message names the file and the field."""
+
+
+class ApiUnavailable(LvsAgentError):
+    """The API server did not answer, or not as it should; what is known goes on."""
+
+
+class InvalidSettings(LvsAgentError):
+    """A flag, an environment variable or a file named by one is wrong."""

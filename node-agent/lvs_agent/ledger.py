@@ -1,0 +1,108 @@
+"""What this agent made in this boot, what it found before, and drains under way: on disk, so that a restart knows it.
+
+A ledger of another boot owns nothing: the kernel's state went with that boot.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final
+
+from lvs_agent.decide.drain import DestinationPath, Drain
+from lvs_agent.decide.kernel_state import (
+    AddressBinding,
+    AddressFamily,
+    AnyServiceKey,
+    DestinationKey,
+    FirewallMarkKey,
+    ServiceKey,
+    SysctlKey,
+    TransportProtocol,
+)
+from lvs_agent.decide.ownership import OwnedIpvs
+from lvs_agent.state_file import read_state, write_state
+
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """Everything of one boot."""
+
+    ipvs: OwnedIpvs = field(default_factory=dict)
+    bindings: frozenset[AddressBinding] = frozenset()
+    sysctls: Mapping[SysctlKey, int] = field(default_factory=dict)
+    """Values from before our first write."""
+    drains: Mapping[DestinationPath, Drain] = field(default_factory=dict)
+
+
+class LedgerFile:
+    """The ledger's place on disk. Writes only what differs from what is there."""
+
+    def __init__(self, path: Path, boot_id: str) -> None:
+        self._path = path
+        self._boot_id = boot_id
+        self._stored: Ledger | None = None
+
+    def read(self) -> Ledger:
+        """The ledger of this boot; an empty one when there is none. Raises StateFileDamaged."""
+        body = read_state(self._path, _FORMAT)
+        if body is None or body["bootID"] != self._boot_id:
+            return Ledger()
+        self._stored = _read_ledger(body)
+        return self._stored
+
+    def write(self, ledger: Ledger) -> bool:
+        """Store it where it differs; whether it did."""
+        if ledger == self._stored:
+            return False
+        write_state(self._path, _FORMAT, {"bootID": self._boot_id} | _raw_ledger(ledger))
+        self._stored = ledger
+        return True
+
+
+def _raw_ledger(ledger: Ledger) -> dict[str, Any]:
+    return {
+        "ipvs": [
+            [_raw_service(service), sorted([str(d.address), d.port] for d in destinations)]
+            for service, destinations in ledger.ipvs.items()
+        ],
+        "bindings": sorted([str(b.address), b.device] for b in ledger.bindings),
+        "sysctls": [[list(key.path), value] for key, value in sorted(ledger.sysctls.items())],
+        "drains": [
+            [_raw_service(service), [str(d.address), d.port], drain.started, drain.timeout_seconds]
+            for (service, d), drain in ledger.drains.items()
+        ],
+    }
+
+
+def _read_ledger(body: dict[str, Any]) -> Ledger:
+    return Ledger(
+        ipvs={
+            _read_service(service): frozenset(_read_destination(d) for d in destinations)
+            for service, destinations in body["ipvs"]
+        },
+        bindings=frozenset(AddressBinding(address=ip_address(a), device=device) for a, device in body["bindings"]),
+        sysctls={SysctlKey(tuple(path)): value for path, value in body["sysctls"]},
+        drains={
+            (_read_service(service), _read_destination(d)): Drain(started=started, timeout_seconds=timeout)
+            for service, d, started, timeout in body["drains"]
+        },
+    )
+
+
+def _raw_service(key: AnyServiceKey) -> list[Any]:
+    if isinstance(key, FirewallMarkKey):
+        return ["mark", int(key.family), key.mark]
+    return ["address", int(key.protocol), str(key.address), key.port]
+
+
+def _read_service(raw: list[Any]) -> AnyServiceKey:
+    if raw[0] == "mark":
+        return FirewallMarkKey(family=AddressFamily(raw[1]), mark=raw[2])
+    return ServiceKey(protocol=TransportProtocol(raw[1]), address=ip_address(raw[2]), port=raw[3])
+
+
+def _read_destination(raw: list[Any]) -> DestinationKey:
+    return DestinationKey(address=ip_address(raw[0]), port=raw[1])

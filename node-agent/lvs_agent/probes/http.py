@@ -1,0 +1,76 @@
+"""A GET request is sent and the status of its answer compared; redirects are answers like others."""
+
+import asyncio
+import re
+from typing import Final
+
+from lvs_agent.decide.health_verdict import HttpRequest
+from lvs_agent.probes.interface import MAX_DETAIL, Outcome
+
+MAX_HEAD: Final = 16 * 1024
+"""Bytes of status lines and headers that are looked at."""
+_MAX_INTERIM: Final = 4
+_MAX_HEADERS: Final = 64
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: |\r|\n|$)")
+_INTERIM: Final = range(100, 200)
+_SUCCESS: Final = range(200, 300)
+_SWITCHING_PROTOCOLS: Final = 101
+
+
+class HttpProbe:
+    """Passes when the answer's status is one of those expected. The body is not read."""
+
+    def __init__(self, address: str, port: int, request: HttpRequest) -> None:
+        self._address = address
+        self._port = port
+        self._expected = frozenset(request.expected_statuses)
+        self._request = (
+            f"GET {request.path} HTTP/1.1\r\nHost: {request.host}\r\n"
+            "User-Agent: lvs-agent\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+        ).encode()
+
+    async def check(self) -> Outcome:
+        """Connect, ask, read the status."""
+        reader, writer = await asyncio.open_connection(self._address, self._port, limit=MAX_HEAD)
+        try:
+            writer.write(self._request)
+            await writer.drain()
+            return await self._read_status(reader)
+        finally:
+            writer.transport.abort()
+
+    async def _read_status(self, reader: asyncio.StreamReader) -> Outcome:
+        """The verdict over the first answer that is not an interim one (RFC 9110, 15.2)."""
+        for _ in range(_MAX_INTERIM):
+            line = await _read_line(reader)
+            match = _STATUS_LINE.match(line)
+            if match is None:
+                return Outcome(passed=False, detail=f"no HTTP answer: {line[:40]!r}"[:MAX_DETAIL])
+            status = int(match.group(1))
+            if status not in _INTERIM or status in self._expected or status == _SWITCHING_PROTOCOLS:
+                return self._judge(status)
+            await _skip_headers(reader)
+        return Outcome(passed=False, detail="only interim answers")
+
+    def _judge(self, status: int) -> Outcome:
+        passed = status in self._expected if self._expected else status in _SUCCESS
+        return Outcome(passed=passed, detail="" if passed else f"HTTP status {status}")
+
+
+async def _skip_headers(reader: asyncio.StreamReader) -> None:
+    for _ in range(_MAX_HEADERS):
+        if await _read_line(reader) in {b"\r\n", b"\n"}:
+            return
+    raise ConnectionAbortedError("too many headers")
+
+
+async def _read_line(reader: asyncio.StreamReader) -> bytes:
+    """One line, bounded; raises ConnectionError where there is none."""
+    try:
+        return await reader.readuntil(b"\n")
+    except asyncio.IncompleteReadError as error:
+        if error.partial:
+            return error.partial
+        raise ConnectionResetError("closed without an answer") from error
+    except asyncio.LimitOverrunError as error:
+        raise ConnectionAbortedError("a header line without an end") from error

@@ -1,0 +1,154 @@
+"""The agent's end: keeps the probe process running and knows the last verdict of every check.
+
+A process that died or fell silent is started again with growing, bounded delays. Meanwhile every verdict stays as it
+was: unknown is not down.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from lvs_agent.decide.health_verdict import Check, Verdict
+from lvs_agent.probes.messages import (
+    BEAT_SECONDS,
+    MAX_LINE,
+    StartCheck,
+    decode_verdicts,
+    encode_start,
+    encode_stop,
+)
+
+SILENCE_SECONDS: Final = 5 * BEAT_SECONDS
+COMMAND: Final = (sys.executable, "-m", "lvs_agent.probes")
+_FIRST_DELAY: Final = 0.2
+_LONGEST_DELAY: Final = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """The last verdict over one check."""
+
+    verdict: Verdict
+    detail: str = ""
+
+
+class ProbeSupervisor:
+    """Owner of the probe process. `wake` is called when a verdict changed."""
+
+    def __init__(
+        self,
+        wake: Callable[[], None],
+        *,
+        command: Sequence[str] = COMMAND,
+        silence_seconds: float = SILENCE_SECONDS,
+    ) -> None:
+        self._wake = wake
+        self._command = tuple(command)
+        self._silence_seconds = silence_seconds
+        self._numbers: dict[Check, int] = {}
+        self._health: dict[int, Health] = {}
+        self._last_number = 0
+        self._process: Process | None = None
+        self.restarts = 0
+        self.running = False
+
+    def verdicts(self) -> Mapping[Check, Health]:
+        """What is known of every wanted check."""
+        return {check: self._health[number] for check, number in self._numbers.items()}
+
+    def want(self, checks: Mapping[Check, Verdict]) -> None:
+        """Run exactly these checks. The verdict given counts for those that did not run before."""
+        gone = [check for check in self._numbers if check not in checks]
+        numbers = [self._numbers.pop(check) for check in gone]
+        for number in numbers:
+            del self._health[number]
+        starts = []
+        for check, verdict in checks.items():
+            if check not in self._numbers:
+                self._last_number += 1
+                self._numbers[check] = self._last_number
+                self._health[self._last_number] = Health(verdict=verdict)
+                starts.append(StartCheck(number=self._last_number, check=check, verdict=verdict))
+        if numbers or starts:
+            self._send([*encode_stop(numbers), *encode_start(starts)])
+
+    async def run(self) -> None:
+        """Keep a process running until cancelled."""
+        delay = _FIRST_DELAY
+        while True:
+            if await self._run_once():
+                delay = _FIRST_DELAY
+            self.restarts += 1
+            _log.warning("the probe process ended; starting another in %.1f s, weights stay as they are", delay)
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, _LONGEST_DELAY)
+
+    async def _run_once(self) -> bool:
+        """Run one process to its end; whether it ever spoke."""
+        spoke = False
+        process = await asyncio.create_subprocess_exec(
+            *self._command, stdin=PIPE, stdout=PIPE, limit=MAX_LINE, start_new_session=True
+        )
+        self._process = process
+        try:
+            everything = [
+                StartCheck(number=number, check=check, verdict=self._health[number].verdict)
+                for check, number in self._numbers.items()
+            ]
+            self._send(encode_start(everything))
+            while (line := await self._read_line(process)) is not None:
+                spoke = self.running = True
+                self._hear(line)
+        finally:
+            self._process = None
+            self.running = False
+            await _end(process)
+        return spoke
+
+    async def _read_line(self, process: Process) -> bytes | None:
+        """The next line; None when the process ended, fell silent or talks without end."""
+        if process.stdout is None:
+            raise RuntimeError("the probe process was started without a pipe")
+        try:
+            async with asyncio.timeout(self._silence_seconds):
+                return await process.stdout.readline() or None
+        except TimeoutError:
+            _log.warning("the probe process is silent for %.0f s", self._silence_seconds)
+        except ValueError:
+            _log.warning("the probe process sent a line over %d bytes", MAX_LINE)
+        return None
+
+    def _hear(self, line: bytes) -> None:
+        changed = False
+        for change in decode_verdicts(line):
+            if change.number in self._health:
+                self._health[change.number] = Health(verdict=change.verdict, detail=change.detail)
+                changed = True
+        if changed:
+            self._wake()
+
+    def _send(self, lines: Iterable[bytes]) -> None:
+        """Hand lines to the process, if there is one; a new one gets everything at its start.
+
+        Orders are small and the process reads them at once; what its pipe does not take yet is buffered here.
+        """
+        if self._process is None or self._process.stdin is None or self._process.stdin.is_closing():
+            return
+        for line in lines:
+            self._process.stdin.write(line)
+
+
+async def _end(process: Process) -> None:
+    """Kill the process and wait for it."""
+    if process.stdin is not None:
+        process.stdin.close()
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()

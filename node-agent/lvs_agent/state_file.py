@@ -1,0 +1,56 @@
+"""Files in the agent's state directory: whole or not at all, readable by the owner only, with a checksum."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lvs_agent.errors import StateFileDamaged
+
+
+def write_state(path: Path, format_version: int, body: dict[str, Any]) -> None:
+    """Replace the file by one with this content; after a power cut there is the old one or the new one."""
+    text = json.dumps(body, separators=(",", ":"), sort_keys=True)
+    content = f"{format_version} {_digest(text)}\n{text}\n"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # made with mode 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+
+
+def read_state(path: Path, format_version: int) -> dict[str, Any] | None:
+    """The content of the file; None when there is none. Raises StateFileDamaged where it is not what was written."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise StateFileDamaged(f"{path}: not text; it is not used") from error
+    head, _, rest = text.partition("\n")
+    body_text = rest.removesuffix("\n")
+    if head != f"{format_version} {_digest(body_text)}":
+        raise StateFileDamaged(f"{path}: the checksum or the format is not the expected one; it is not used")
+    body: dict[str, Any] = json.loads(body_text)
+    return body
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

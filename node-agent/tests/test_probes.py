@@ -1,0 +1,147 @@
+"""The probes against real sockets on loopback."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from lvs_agent.decide.health_verdict import Check, HttpRequest, Verdict
+from lvs_agent.probes.http import MAX_HEAD
+from lvs_agent.probes.messages import (
+    MAX_LINE,
+    StartCheck,
+    VerdictChanged,
+    decode_orders,
+    decode_verdicts,
+    encode_start,
+    encode_stop,
+    encode_verdicts,
+)
+from lvs_agent.probes.runner import Runner, _check_once, make_probe
+
+
+def a_check(port: int, *, http: HttpRequest | None = None, address: str = "127.0.0.1", **pace: float) -> Check:
+    values = {"interval_seconds": 0.05, "timeout_seconds": 0.5, "rise": 2, "fall": 2} | pace
+    return Check(address=address, port=port, http=http, **values)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def answering(answer: bytes, *, host: str = "127.0.0.1", stay: bool = False) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """A server that sends `answer` to whoever has sent a whole head, then closes unless it is to stay."""
+    heard: list[bytes] = []
+    release = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            heard.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(answer)
+            await writer.drain()
+            if stay:
+                await release.wait()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            heard.append(b"")
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, host, 0)
+    try:
+        yield server.sockets[0].getsockname()[1], heard
+    finally:
+        release.set()
+        server.close()
+        await server.wait_closed()
+
+
+async def unused_port() -> int:
+    server = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
+    port: int = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    return port
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_tcp_passes_where_somebody_listens(host: str) -> None:
+    async with answering(b"", host=host) as (port, _):
+        outcome = await _check_once(make_probe(a_check(port, address=host)), 1)
+    assert outcome.passed
+
+
+async def test_tcp_fails_with_the_reason() -> None:
+    outcome = await _check_once(make_probe(a_check(await unused_port())), 1)
+    assert (outcome.passed, outcome.detail) == (False, "Connection refused")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "passed", "detail"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", (), True, ""),
+        (b"HTTP/1.0 204 No Content\r\nX: y\r\n\r\n", (), True, ""),
+        (b"HTTP/1.1 204\r\n\r\n", (), True, ""),
+        (b"HTTP/1.1 301 Moved\r\nLocation: /x\r\n\r\n", (), False, "HTTP status 301"),
+        (b"HTTP/1.1 301 Moved\r\nLocation: /x\r\n\r\n", (301,), True, ""),
+        (b"HTTP/1.1 200 OK\r\n\r\n", (204,), False, "HTTP status 200"),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: </s>\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", (), True, ""),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 9, (), False, "only interim answers"),
+        (b"HTTP/1.1 103 E\r\n" + b"A: b\r\n" * 200, (), False, "too many headers"),
+        (b"HTTP/1.1 503 Busy\r\n\r\n", (), False, "HTTP status 503"),
+        (b"SSH-2.0-OpenSSH\r\n", (), False, r"no HTTP answer: b'SSH-2.0-OpenSSH\r\n'"),
+        (b"HTTP/1.1 2000 X\r\n", (), False, r"no HTTP answer: b'HTTP/1.1 2000 X\r\n'"),
+        (b"", (), False, "closed without an answer"),
+        (b"x" * (MAX_HEAD * 3), (), False, "a header line without an end"),
+    ],
+)
+async def test_http_judges_the_status(answer: bytes, expected: tuple[int, ...], passed: bool, detail: str) -> None:
+    request = HttpRequest(path="/health?x=1", host="web.example", expected_statuses=expected)
+    async with answering(answer) as (port, heard):
+        outcome = await _check_once(make_probe(a_check(port, http=request)), 5)
+    assert (outcome.passed, outcome.detail) == (passed, detail)
+    assert heard[0].startswith(b"GET /health?x=1 HTTP/1.1\r\nHost: web.example\r\n")
+
+
+async def test_a_server_that_says_nothing_fails_in_time() -> None:
+    async with answering(b"", stay=True) as (port, _):
+        outcome = await _check_once(make_probe(a_check(port, http=HttpRequest(path="/", host="x"))), 0.05)
+    assert (outcome.passed, outcome.detail) == (False, "no answer in time")
+
+
+async def heard_until(changes: list[VerdictChanged], enough: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not enough():
+            await asyncio.sleep(0.01)
+
+
+async def test_runner_tells_changes_only() -> None:
+    changes: list[VerdictChanged] = []
+    runner = Runner(changes.append)
+    async with answering(b"") as (port, heard):
+        runner.start(StartCheck(number=1, check=a_check(port), verdict=Verdict.UNKNOWN))
+        runner.start(StartCheck(number=2, check=a_check(port), verdict=Verdict.UP))
+        await heard_until(changes, lambda: len(heard) > 12)
+        assert [(c.number, c.verdict) for c in changes] == [(1, Verdict.UP)]
+    await heard_until(changes, lambda: len(changes) == 3)
+    assert {(c.number, c.verdict, c.detail) for c in changes[1:]} == {
+        (1, Verdict.DOWN, "Connection refused"),
+        (2, Verdict.DOWN, "Connection refused"),
+    }
+    await runner.stop_all()
+
+
+def test_messages_survive_the_pipe() -> None:
+    checks = [a_check(80), a_check(81, http=HttpRequest(path="/", host="h", expected_statuses=(200, 301)))]
+    starts = [StartCheck(number=n, check=checks[n % 2], verdict=Verdict.UP) for n in range(150)]
+    lines = list(encode_start(starts))
+    assert [s for line in lines for s in decode_orders(line)[0]] == starts
+    assert [n for line in encode_stop(range(100)) for n in decode_orders(line)[1]] == list(range(100))
+    changes = [VerdictChanged(number=3, verdict=Verdict.DOWN, detail="a\nb\u2028c")]
+    (line,) = encode_verdicts(changes)
+    assert line.count(b"\n") == 1
+    assert decode_verdicts(line) == changes
+    assert [decode_verdicts(line) for line in encode_verdicts([])] == [[]]
+
+
+def test_lines_stay_bounded_with_the_longest_checks() -> None:
+    longest = HttpRequest(path="/" + "\U0001f310" * 1023, host="h" * 253, expected_statuses=tuple(range(100, 116)))
+    starts = [StartCheck(number=n, check=a_check(65535, http=longest), verdict=Verdict.UNKNOWN) for n in range(64)]
+    assert max(len(line) for line in encode_start(starts)) < MAX_LINE
