@@ -1,0 +1,270 @@
+"""What the cluster looks like: frozen values, keyed and sorted, from which everything is decided.
+
+Members are named tuples of short values rather than API models: there may be 50,000 of them, each in a pool and in a
+slice. Everything else keeps the API's own types.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
+
+from lvs_api.director_group import LvsDirectorGroupSpec, LvsDirectorGroupStatus
+from lvs_api.lvs_node import LvsNodeSpec, LvsNodeStatus
+from lvs_api.network_types import Family, Forwarding, ForwardingMethod, Tunnel
+from lvs_api.objects import ObjectMeta
+from lvs_api.real_server_pool import (
+    Drain,
+    HealthCheck,
+    LvsRealServerPoolStatus,
+    NodeMembers,
+    OnFailure,
+    RealServerState,
+)
+from lvs_api.service_slice import AcceptedPool, AcceptedService
+from lvs_api.virtual_service import LvsVirtualServiceSpec, LvsVirtualServiceStatus
+
+OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
+"""Set by an administrator who knows that the node is powered off (kubernetes.io, non-graceful node shutdown)."""
+
+
+class ObjectKey(NamedTuple):
+    """Namespace and name; the namespace of cluster-scoped objects is empty."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+def key_of(meta: ObjectMeta) -> ObjectKey:
+    """The key under which an object is found."""
+    return ObjectKey(meta.namespace or "", meta.name)
+
+
+def family_of(address: str) -> Family:
+    """The family of an address that was read and found good before."""
+    return Family.IPV6 if ":" in address else Family.IPV4
+
+
+def needs_address(method: ForwardingMethod) -> bool:
+    """Whether a real server so reached takes packets for the VIP itself, and so must have it."""
+    return method is not ForwardingMethod.MASQUERADE
+
+
+@lru_cache(maxsize=64)
+def forwarding_of(method: ForwardingMethod, tunnel: Tunnel | None) -> Forwarding:
+    """One shared value for each way of forwarding; many thousand members point at it."""
+    if method is ForwardingMethod.TUNNEL and tunnel is None:
+        tunnel = Tunnel()
+    return Forwarding(method=method, tunnel=tunnel)
+
+
+def shared_forwarding(forwarding: Forwarding) -> Forwarding:
+    """The shared value that means the same; an absent tunnel under Tunnel is written out."""
+    return forwarding_of(forwarding.method, forwarding.tunnel)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VirtualService:
+    """A LvsVirtualService. One of `spec` and `spec_error` is set."""
+
+    meta: ObjectMeta
+    spec: LvsVirtualServiceSpec | None = None
+    spec_error: str | None = None
+    """What is wrong with a spec that cannot be read, field by field."""
+    status: LvsVirtualServiceStatus | None = None
+
+
+class PoolMember(NamedTuple):
+    """An entry of a pool's `realServers`; see `lvs_api.real_server_pool.RealServer` for the fields."""
+
+    name: str
+    address: str
+    port: int | None
+    weight: int | None
+    forwarding: Forwarding | None
+    upper_threshold: int
+    lower_threshold: int
+    state: RealServerState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolSpec:
+    """A LvsRealServerPool's spec, members as tuples in the order of the object."""
+
+    real_servers: tuple[PoolMember, ...] = ()
+    nodes: NodeMembers | None = None
+    weight: int = 1
+    health_check: HealthCheck | None = None
+    on_failure: OnFailure = OnFailure.ZERO_WEIGHT
+    drain: Drain = field(default_factory=Drain)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pool:
+    """A LvsRealServerPool. One of `spec` and `spec_error` is set."""
+
+    meta: ObjectMeta
+    spec: PoolSpec | None = None
+    spec_error: str | None = None
+    status: LvsRealServerPoolStatus | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DirectorGroup:
+    """A LvsDirectorGroup. One of `spec` and `spec_error` is set."""
+
+    meta: ObjectMeta
+    spec: LvsDirectorGroupSpec | None = None
+    spec_error: str | None = None
+    status: LvsDirectorGroupStatus | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClusterNode:
+    """A Node of the cluster, as far as it concerns us."""
+
+    name: str
+    uid: str = ""
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    internal_addresses: tuple[str, ...] = ()
+    """Its InternalIPs, in the Node's order."""
+    other_addresses: tuple[str, ...] = ()
+    """Every other IP address that the Node names."""
+    ready: bool = True
+    """False: its Ready condition says False or Unknown. A Node without that condition is nobody's to judge."""
+    out_of_service: bool = False
+    """It carries the taint node.kubernetes.io/out-of-service."""
+    boot_id: str | None = None
+    """nodeInfo.bootID, where a kubelet reports one."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Every IP address of the Node."""
+        return self.internal_addresses + self.other_addresses
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LvsNode:
+    """A LvsNode: what the operator wrote and what the agent reported."""
+
+    meta: ObjectMeta
+    spec: LvsNodeSpec
+    status: LvsNodeStatus | None = None
+
+
+class Former(NamedTuple):
+    """The method by which a member was reached before an edit."""
+
+    forwarding: Forwarding
+    timeout_seconds: int
+
+
+class Member(NamedTuple):
+    """A member of a slice; see `lvs_api.service_slice.SliceMember` for the fields."""
+
+    name: str
+    address: str
+    port: int | None
+    weight: int
+    forwarding: Forwarding
+    upper_threshold: int
+    lower_threshold: int
+    node: str | None
+    prepared: bool
+    boot_id: str | None
+    refused: str | None
+    former: Former | None
+    draining_seconds: int | None
+    """None: it stays; else it leaves, within so many seconds."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SliceContent:
+    """What a LvsServiceSlice says."""
+
+    service_name: str
+    service_uid: str
+    director_group: str
+    index: int
+    service: AcceptedService | None = None
+    pool: AcceptedPool | None = None
+    members: tuple[Member, ...] = ()
+    """Sorted by name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Slice:
+    """A LvsServiceSlice as it is in the cluster."""
+
+    meta: ObjectMeta
+    content: SliceContent
+
+    @property
+    def key(self) -> ObjectKey:
+        """Where it is found."""
+        return key_of(self.meta)
+
+    @property
+    def service_key(self) -> ObjectKey:
+        """The service to which it belongs."""
+        return ObjectKey(self.meta.namespace or "", self.content.service_name)
+
+
+NamedT = TypeVar("NamedT", VirtualService, Pool, DirectorGroup, LvsNode, Slice)
+
+
+def _by_key(objects: Iterable[NamedT]) -> Mapping[ObjectKey, NamedT]:
+    return dict(sorted(((key_of(one.meta), one) for one in objects), key=lambda item: item[0]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterView:
+    """Everything at one moment. Build it with `make_view`, which sorts."""
+
+    services: Mapping[ObjectKey, VirtualService]
+    pools: Mapping[ObjectKey, Pool]
+    groups: Mapping[str, DirectorGroup]
+    nodes: Mapping[str, ClusterNode]
+    lvs_nodes: Mapping[str, LvsNode]
+    slices: Mapping[ObjectKey, Slice]
+
+    @cached_property
+    def slices_by_service(self) -> Mapping[ObjectKey, tuple[Slice, ...]]:
+        """The slices of each service by its name, in order of index; slices of a predecessor with another uid too."""
+        grouped: dict[ObjectKey, list[Slice]] = {}
+        for one in self.slices.values():
+            grouped.setdefault(one.service_key, []).append(one)
+        return {key: tuple(sorted(ones, key=lambda one: one.content.index)) for key, ones in grouped.items()}
+
+    @cached_property
+    def nodes_by_address(self) -> Mapping[str, ClusterNode]:
+        """The Node that has an address. Where several claim it, the first by name."""
+        found: dict[str, ClusterNode] = {}
+        for node in self.nodes.values():
+            for address in node.addresses:
+                found.setdefault(address, node)
+        return found
+
+
+def make_view(
+    *,
+    services: Iterable[VirtualService] = (),
+    pools: Iterable[Pool] = (),
+    groups: Iterable[DirectorGroup] = (),
+    nodes: Iterable[ClusterNode] = (),
+    lvs_nodes: Iterable[LvsNode] = (),
+    slices: Iterable[Slice] = (),
+) -> ClusterView:
+    """A view in which every mapping is sorted, so that equal objects give equal results in equal order."""
+    return ClusterView(
+        services=_by_key(services),
+        pools=_by_key(pools),
+        groups={key.name: group for key, group in _by_key(groups).items()},
+        nodes={node.name: node for node in sorted(nodes, key=lambda node: node.name)},
+        lvs_nodes={key.name: node for key, node in _by_key(lvs_nodes).items()},
+        slices=_by_key(slices),
+    )

@@ -1,0 +1,87 @@
+"""What the operator remembers between two decisions: where each director is in the sequence of views.
+
+A director reports the digest of the view that it acted on. The operator keeps the digests of the views that it has
+seen, in order, so that a report becomes a position. Losing this memory is safe: positions are then unknown until
+reports match again, and addresses wait.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
+
+from lvs_api.lvs_node import BindDevice
+from lvs_core.cluster_view import ObjectKey
+
+KEPT_VIEWS = 1024
+"""Digests kept per group; a director that is further behind brings no news until it has caught up."""
+
+
+class Need(NamedTuple):
+    """A node must carry a VIP on a device."""
+
+    node: str
+    address: str
+    device: BindDevice
+
+
+class MemberKey(NamedTuple):
+    """A member of a service's slices."""
+
+    service: ObjectKey
+    member: str
+
+
+class LastNeed(NamedTuple):
+    """When a need was last seen in a view."""
+
+    position: int
+    services: frozenset[ObjectKey] | None
+    """Whose members needed it; None: not known, it stems from before this memory began."""
+
+
+class Seen(NamedTuple):
+    """What of a director's reports was understood."""
+
+    digest: str
+    """The last one reported, known or not."""
+    position: int | None
+    """Of the latest view that it is known to have acted on."""
+
+
+class ServiceChange(NamedTuple):
+    """When a service's slices last changed."""
+
+    position: int
+    """In anything."""
+    settings_position: int
+    """In the accepted generations of the service or its pool."""
+    versions: frozenset[tuple[str, int]]
+    generations: tuple[int, int] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupMemory:
+    """The views of one director group. Positions count from 0 and only grow."""
+
+    digests: tuple[str, ...] = ()
+    """The latest views, newest last."""
+    newest: int = -1
+    """Position of the newest view."""
+    needs: Mapping[Need, LastNeed] = field(default_factory=lambda: MappingProxyType({}))
+    leaving: Mapping[MemberKey, int] = field(default_factory=lambda: MappingProxyType({}))
+    """The view since which a member has been draining, or has had a former method, without a break."""
+    services: Mapping[ObjectKey, ServiceChange] = field(default_factory=lambda: MappingProxyType({}))
+    directors: Mapping[str, Seen] = field(default_factory=lambda: MappingProxyType({}))
+
+    def position_of(self, director: str) -> int | None:
+        """The latest view that a director is known to have acted on; None: not known."""
+        seen = self.directors.get(director)
+        return None if seen is None else seen.position
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Memory:
+    """All groups. The empty value is what an operator starts with."""
+
+    groups: Mapping[str, GroupMemory] = field(default_factory=lambda: MappingProxyType({}))

@@ -1,0 +1,210 @@
+"""What one node has to do, in LVS words: the virtual services it directs and the VIPs it carries or silences.
+
+Health, drains and time come on top in the agent; a plan changes only when the objects do.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Address, IPv6Address
+
+from lvs_api.lvs_node import BindDevice
+from lvs_api.network_types import Family, ForwardingMethod, Protocol, Scheduler, SchedulerFlag, TunnelType
+from lvs_api.real_server_pool import OnFailure
+from lvs_core.cluster_view import ObjectKey
+
+IpAddress = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VirtualServerKey:
+    """What clients connect to. Port 0 is every port that has no virtual service of its own."""
+
+    address: IpAddress
+    port: int
+    protocol: Protocol
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)  # noqa: PLR2004
+        return f"{self.protocol} {host}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TcpTarget:
+    """A connection is opened and closed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HttpTarget:
+    """A GET request is sent."""
+
+    path: str
+    host: str | None
+    """The Host header; the checked address when None."""
+    expected_statuses: tuple[int, ...]
+    """Sorted; empty: any 2xx."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckTarget:
+    """One check to run. Equal targets are one check, however many virtual services ask for it."""
+
+    address: IpAddress
+    port: int
+    what: TcpTarget | HttpTarget
+    interval_seconds: int
+    timeout_seconds: int
+    rise: int
+    fall: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FormerMethod:
+    """An earlier way of forwarding of which connections may live on; see `SliceMember.former`."""
+
+    method: ForwardingMethod
+    timeout_seconds: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedMember:
+    """A real server in one virtual service."""
+
+    name: str
+    """Its name in the slices, by which `LvsNode.status.drained` speaks of it."""
+    address: IpAddress
+    port: int
+    """Where packets go; 0 in a virtual service of port 0."""
+    weight: int
+    """What the user gave it. It may have it only where `may_have_weight` says so and its check passes."""
+    method: ForwardingMethod
+    tunnel: TunnelType | None
+    """Only with Tunnel."""
+    upper_threshold: int
+    lower_threshold: int
+    check: CheckTarget | None
+    """None: it is not checked and counts as healthy."""
+    node: str | None
+    """The cluster Node that it is."""
+    prepared: bool
+    boot_id: str | None
+    """The boot of the node for which `prepared` was said."""
+    refused: str | None
+    """A reason for which it never gets weight; its entry is not made in the kernel."""
+    former: FormerMethod | None
+    draining_seconds: int | None
+    """Not None: weight 0 at once; drained when it has no connections, at the latest after this."""
+
+    @property
+    def may_have_weight(self) -> bool:
+        """Whether the objects alone permit it new connections."""
+        return self.prepared and self.refused is None and self.draining_seconds is None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedPersistence:
+    """Clients that share so many leading bits of their address stick to one real server."""
+
+    timeout_seconds: int
+    prefix_length: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedService:
+    """One virtual service of the kernel: one address, port and protocol of a LvsVirtualService."""
+
+    key: VirtualServerKey
+    service: ObjectKey
+    """The LvsVirtualService."""
+    service_uid: str
+    port_name: str
+    scheduler: Scheduler
+    scheduler_flags: tuple[SchedulerFlag, ...]
+    persistence: PlannedPersistence | None
+    one_packet_scheduling: bool
+    on_failure: OnFailure
+    drain_seconds: int
+    """For members that vanish without having been announced as draining."""
+    paused: bool
+    """Everything of this virtual service, its addresses too, stays as it is in the kernel."""
+    members: tuple[PlannedMember, ...]
+    """Of the family of `key.address`, sorted by name."""
+
+
+class Holding(Enum):
+    """What a director does with the VIPs of a group on its network device."""
+
+    HOLD = "hold"
+    """Carry and announce them."""
+    RELEASE = "release"
+    """Another director carries them, or nobody has been named: let go."""
+    KEEP = "keep"
+    """The group cannot be read: stay as it is."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DirectorPlan:
+    """This node's part as a director of one group."""
+
+    group: str
+    view_digest: str
+    """To report once all of this is programmed and verified."""
+    holding: Holding
+    interface: str | None
+    """The network device that carries the VIPs; None: the one whose subnet holds the address, else the default
+    route's."""
+    addresses: tuple[IpAddress, ...]
+    """The VIPs of `services`, sorted; carried where `holding` is HOLD."""
+    services: tuple[PlannedService, ...]
+    """Sorted by service and key."""
+    incomplete: tuple[ObjectKey, ...] = ()
+    """Services of which the first slice has not been seen: what the kernel has of them stays as it is."""
+    conflicts: tuple[tuple[ObjectKey, VirtualServerKey, ObjectKey], ...] = ()
+    """(service, key, holder): virtual services left out because another service of this node has the same key."""
+
+    def methods(self) -> frozenset[tuple[Family, ForwardingMethod]]:
+        """How this director forwards, by the family of the VIP: tells which sysctls it needs."""
+        return frozenset(
+            (Family.IPV4 if planned.key.address.version == 4 else Family.IPV6, member.method)  # noqa: PLR2004
+            for planned in self.services
+            for member in planned.members
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoundAddress:
+    """A VIP that this real-server node binds and keeps silent about."""
+
+    address: IpAddress
+    device: BindDevice
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodePlan:
+    """All that one node has to do."""
+
+    node: str
+    observed_generation: int | None
+    """Generation of the LvsNode.spec behind this; None where there is none (manifests)."""
+    directing: tuple[DirectorPlan, ...] = ()
+    """Sorted by group."""
+    bind: tuple[BoundAddress, ...] = ()
+    """Sorted by address and device."""
+
+    def services(self) -> Iterator[PlannedService]:
+        """The virtual services of all groups."""
+        for director in self.directing:
+            yield from director.services
+
+    def checks(self) -> frozenset[CheckTarget]:
+        """Every check that this node runs."""
+        return frozenset(
+            member.check for planned in self.services() for member in planned.members if member.check is not None
+        )
+
+    def bound_families(self) -> frozenset[tuple[Family, BindDevice]]:
+        """Which families are bound on which devices: tells which silencing this node needs."""
+        return frozenset(
+            (Family.IPV4 if bound.address.version == 4 else Family.IPV6, bound.device)  # noqa: PLR2004
+            for bound in self.bind
+        )
