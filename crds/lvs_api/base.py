@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
+
+RULES: Final = "x-kubernetes-validations"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +28,14 @@ class Rule:
     """The field to blame, relative to the model, in camelCase; "" for the model itself (fieldPath without the dot)."""
 
 
+def _carry_rules(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    if issubclass(model, ApiModel) and model.rules:
+        schema[RULES] = [
+            {"rule": rule.cel, "message": rule.message} | ({"fieldPath": f".{rule.field}"} if rule.field else {})
+            for rule in model.rules
+        ]
+
+
 class ApiModel(BaseModel):
     """A frozen API type: camelCase outside, snake_case inside, unknown fields refused."""
 
@@ -36,6 +46,7 @@ class ApiModel(BaseModel):
         extra="forbid",
         use_attribute_docstrings=True,
         ser_json_inf_nan="null",
+        json_schema_extra=_carry_rules,
     )
 
     rules: ClassVar[tuple[Rule, ...]] = ()

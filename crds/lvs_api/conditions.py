@@ -67,7 +67,7 @@ class Condition(ApiModel):
 
     type: Annotated[str, Field(min_length=1, max_length=316)]
     """What it is about."""
-    status: ConditionStatus
+    status: Annotated[ConditionStatus, Field(json_schema_extra={"x-lvs-written-by-programs": True})]
     """True, False or Unknown."""
     reason: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
     """A word for programs."""

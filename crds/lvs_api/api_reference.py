@@ -1,0 +1,97 @@
+"""From the schemas to docs/reference/api.md."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from lvs_api.api_group import API_VERSION
+from lvs_api.base import RULES
+from lvs_api.kinds import Kind
+from lvs_api.structural_schema import Schema, structural_schema
+
+_HEAD: Final = f"""# API reference: `{API_VERSION}`
+
+Generated from the types in `crds/lvs_api` by `make generate`; `kubectl explain` shows the same texts.
+
+A field that is absent is unset; there is no difference between absent and `null`. Unknown fields are refused by
+`kubectl` (strict validation) and dropped by the API server.
+"""
+
+
+def api_reference(kinds: Iterable[Kind[Any, Any]]) -> str:
+    """The whole page."""
+    return "\n".join([_HEAD, *(_kind_section(kind) for kind in kinds)])
+
+
+def _kind_section(kind: Kind[Any, Any]) -> str:
+    scope = "namespaced" if kind.namespaced else "cluster-scoped"
+    lines = [f"## {kind.name}", "", f"{kind.description}", "", f"Short name `{kind.short_name}`, {scope}.", ""]
+    parts: list[tuple[str, Schema]] = [("spec", structural_schema(kind.spec))]
+    if kind.has_status:
+        parts.append(("status", structural_schema(kind.status)))
+    for part, schema in parts:
+        lines += [f"### {kind.name}.{part}", "", "| field | type | default | meaning |", "|---|---|---|---|"]
+        lines += _rows(schema, "")
+        lines.append("")
+        if rules := list(_rule_lines(schema, part)):
+            lines += ["Rules:", "", *rules, ""]
+    return "\n".join(lines)
+
+
+def _rows(schema: Schema, prefix: str) -> Iterator[str]:
+    required = schema.get("required", ())
+    for name, node in schema.get("properties", {}).items():
+        path = f"{prefix}{name}"
+        default = "required" if name in required else _default(node)
+        yield f"| `{path}` | {_type(node)} | {default} | {_cell(node.get('description', ''))} |"
+        inner = node.get("items", node)
+        yield from _rows(inner, f"{path}[]." if "items" in node else f"{path}.")
+
+
+def _default(node: Schema) -> str:
+    default = node.get("default")
+    if default is None:
+        return ""
+    if isinstance(default, dict):
+        return "see its fields"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def _type(node: Schema) -> str:
+    match node["type"]:
+        case "array":
+            return f"list of {_type(node['items'])}, {_range(node.get('minItems', 0), node['maxItems'])} items"
+        case "object" if "additionalProperties" in node:
+            return f"map to {_type(node['additionalProperties'])}, at most {node['maxProperties']}"
+        case "integer":
+            return f"integer, {_range(node['minimum'], node['maximum'])}"
+        case "string":
+            return _string_type(node)
+        case other:
+            return str(other)
+
+
+def _string_type(node: Schema) -> str:
+    if "enum" in node:
+        return ", ".join(f"`{word}`" for word in node["enum"])
+    if any("isIP" in rule["rule"] for rule in node.get(RULES, ())):
+        return "IP address"
+    return f"string, at most {node['maxLength']} characters"
+
+
+def _range(low: int, high: int) -> str:
+    return f"{low} to {high}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _rule_lines(schema: Schema, path: str) -> Iterator[str]:
+    """Every rule below a node; those of addresses are said by the type."""
+    for rule in schema.get(RULES, ()):
+        if "isIP(self)" not in rule["rule"]:
+            yield f"- `{path}{rule.get('fieldPath', '')}`: {rule['message']}"
+    for name, node in schema.get("properties", {}).items():
+        yield from _rule_lines(node, f"{path}.{name}")
+    if "items" in schema:
+        yield from _rule_lines(schema["items"], f"{path}[]")
