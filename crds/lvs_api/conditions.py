@@ -1,5 +1,7 @@
 """Conditions as Kubernetes has them, and every reason that this project gives."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Final
 
@@ -77,3 +79,41 @@ class Condition(ApiModel):
     """When `status` last changed (RFC 3339, UTC, whole seconds)."""
     observed_generation: Generation | None = None
     """The generation of the object that it speaks of."""
+
+
+def timestamp(moment: datetime) -> str:
+    """A moment as Kubernetes writes it: RFC 3339, UTC, whole seconds. Raises ValueError for one without a zone."""
+    if moment.tzinfo is None:
+        raise ValueError("a moment without a time zone")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def find_condition(conditions: Sequence[Condition] | None, wanted: ConditionType) -> Condition | None:
+    """The condition of a type, if there is one."""
+    return next((condition for condition in conditions or () if condition.type == wanted), None)
+
+
+def is_true(conditions: Sequence[Condition] | None, wanted: ConditionType) -> bool:
+    """Whether the condition is there and True."""
+    found = find_condition(conditions, wanted)
+    return found is not None and found.status is ConditionStatus.TRUE
+
+
+def set_condition(conditions: Sequence[Condition] | None, new: Condition) -> list[Condition]:
+    """The conditions with `new` in the place of the one of its type, or at the end.
+
+    `new.last_transition_time` is the present time; it counts only where `status` differs from what was said before, so
+    saying the same again changes nothing.
+    """
+    result = list(conditions or ())
+    for position, old in enumerate(result):
+        if old.type == new.type:
+            kept = old.last_transition_time if old.status is new.status else new.last_transition_time
+            result[position] = new.model_copy(update={"last_transition_time": kept})
+            return result
+    return [*result, new]
+
+
+def drop_condition(conditions: Sequence[Condition] | None, unwanted: ConditionType) -> list[Condition]:
+    """The conditions without the one of a type."""
+    return [condition for condition in conditions or () if condition.type != unwanted]
