@@ -10,19 +10,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
-from lvs_api.lvs_node import BindDevice
 from lvs_core.cluster_view import ObjectKey
+from lvs_core.needs import Need
 
 KEPT_VIEWS = 1024
 """Digests kept per group; a director that is further behind brings no news until it has caught up."""
-
-
-class Need(NamedTuple):
-    """A node must carry a VIP on a device."""
-
-    node: str
-    address: str
-    device: BindDevice
 
 
 class MemberKey(NamedTuple):
@@ -40,11 +32,21 @@ class LastNeed(NamedTuple):
     """Whose members needed it; None: not known, it stems from before this memory began."""
 
 
+class Leaving(NamedTuple):
+    """Since when a member has been leaving, without a break."""
+
+    position: int
+    draining: bool
+    """False: it is the connections of its former method that end."""
+
+
 class Seen(NamedTuple):
     """What of a director's reports was understood."""
 
     digest: str
-    """The last one reported, known or not."""
+    """The last one reported."""
+    known: bool
+    """False: no view with this digest has been seen yet; the director may be ahead."""
     position: int | None
     """Of the latest view that it is known to have acted on."""
 
@@ -57,7 +59,9 @@ class ServiceChange(NamedTuple):
     settings_position: int
     """In the accepted generations of the service or its pool."""
     versions: frozenset[tuple[str, int]]
-    generations: tuple[int, int] | None
+    """Uid and generation of the slices."""
+    settings: frozenset[tuple[int, int]]
+    """The accepted generations of service and pool, as the first slice tells them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,8 +73,8 @@ class GroupMemory:
     newest: int = -1
     """Position of the newest view."""
     needs: Mapping[Need, LastNeed] = field(default_factory=lambda: MappingProxyType({}))
-    leaving: Mapping[MemberKey, int] = field(default_factory=lambda: MappingProxyType({}))
-    """The view since which a member has been draining, or has had a former method, without a break."""
+    """Of every VIP of a real-server node that a director may forward to, or may have forwarded to."""
+    leaving: Mapping[MemberKey, Leaving] = field(default_factory=lambda: MappingProxyType({}))
     services: Mapping[ObjectKey, ServiceChange] = field(default_factory=lambda: MappingProxyType({}))
     directors: Mapping[str, Seen] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -85,3 +89,5 @@ class Memory:
     """All groups. The empty value is what an operator starts with."""
 
     groups: Mapping[str, GroupMemory] = field(default_factory=lambda: MappingProxyType({}))
+    started: bool = False
+    """False only before the first view."""

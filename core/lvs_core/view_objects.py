@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_address
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
@@ -34,6 +35,8 @@ from lvs_core.cluster_view import (
 SpecT = TypeVar("SpecT", bound=ApiModel)
 StatusT = TypeVar("StatusT", bound=ApiModel)
 Raw = Mapping[str, Any]
+NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
+"""Labels of users' objects mean nothing here and are not kept."""
 
 
 def service_from_raw(raw: Raw) -> VirtualService:
@@ -183,8 +186,7 @@ def _slice_member(member: Member) -> SliceMember:
 
 
 def _user_object(kind: Kind[SpecT, StatusT], raw: Raw) -> tuple[ObjectMeta, SpecT | None, str | None, StatusT | None]:
-    meta = parse_metadata(raw, namespaced=kind.namespaced)
-    meta = _without_unread_labels(meta)
+    meta = replace(parse_metadata(raw, namespaced=kind.namespaced), labels=NO_LABELS, owner_references=())
     try:
         read = parse_object(kind, raw)
     except InvalidObject as error:
@@ -193,20 +195,6 @@ def _user_object(kind: Kind[SpecT, StatusT], raw: Raw) -> tuple[ObjectMeta, Spec
     if violations:
         return meta, None, "; ".join(str(violation) for violation in violations), read.status
     return meta, read.spec, None, read.status
-
-
-def _without_unread_labels(meta: ObjectMeta) -> ObjectMeta:
-    """Labels of users' objects mean nothing here and are not kept."""
-    return ObjectMeta(
-        name=meta.name,
-        namespace=meta.namespace,
-        uid=meta.uid,
-        generation=meta.generation,
-        resource_version=meta.resource_version,
-        labels=MappingProxyType({}),
-        creation_timestamp=meta.creation_timestamp,
-        deletion_timestamp=meta.deletion_timestamp,
-    )
 
 
 def _status_alone(kind: Kind[SpecT, StatusT], raw: Raw) -> StatusT | None:
