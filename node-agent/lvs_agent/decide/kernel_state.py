@@ -252,10 +252,11 @@ class AddressBinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelLinks:
-    """Devices by name, and every address on them."""
+    """Devices by name, every address on them, and through which device each family's default route goes."""
 
     devices: Mapping[str, Device] = field(default_factory=dict)
     addresses: frozenset[InterfaceAddress] = frozenset()
+    default_devices: Mapping[AddressFamily, str] = field(default_factory=dict)
 
     def bindings(self) -> frozenset[AddressBinding]:
         """The usable host addresses, by which our bindings are found."""

@@ -74,8 +74,8 @@ class LinkFailure:
 class Links(Protocol):
     """Devices, addresses and routes of this network namespace."""
 
-    async def read(self) -> KernelLinks:
-        """Every device and address."""
+    async def read(self, *, fresh: bool = False) -> KernelLinks:
+        """Every device and address. While watching, an unchanged answer is given again unless `fresh` is asked for."""
 
     async def apply(self, changes: Sequence[LinkChange]) -> tuple[LinkFailure, ...]:
         """Bind and unbind, one by one, in order. Binding what is bound and unbinding what is gone are successes."""

@@ -85,26 +85,15 @@ class KernelIpvsTable:
     def apply(self, changes: Sequence[IpvsChange]) -> IpvsApplied:
         """Carry out the changes in their order."""
         encoder = self._resolved()
-        failures: list[IpvsFailure] = []
-        missing: set[AnyServiceKey] = set()
-        written, certain = 0, True
+        refused: list[tuple[IpvsChange, int]] = []
+        certain = True
         remaining = iter(changes)
         while batch := list(islice(remaining, _BATCH)):
             try:
-                errors = self._send_batch(encoder, batch)
+                refused += self._send_batch(encoder, batch)
             except AnswerLost:
-                written, certain = written + len(batch), False
-                continue
-            written += len(batch) - len(errors)
-            for change, code in errors:
-                if code in _REFUSED:
-                    raise PermissionRefused(f"IPVS: {os.strerror(code)}: the agent needs CAP_NET_ADMIN")
-                if isinstance(change, AddService):
-                    missing.add(change.service)
-                elif change.service in missing and code == errno.ESRCH:
-                    continue  # its service was refused: one failure is enough
-                failures.append(IpvsFailure(change=change, error=entry_error(change, code)))
-        return IpvsApplied(written=written, failures=tuple(failures), certain=certain)
+                certain = False
+        return IpvsApplied(written=len(changes) - len(refused), failures=failures_of(refused), certain=certain)
 
     def _send_batch(self, encoder: codec.RequestEncoder, batch: list[IpvsChange]) -> list[tuple[IpvsChange, int]]:
         """One send; the changes that the kernel refused, with their errno."""
@@ -207,6 +196,21 @@ class KernelIpvsTable:
         if code == errno.ENOENT:
             raise IpvsUnavailable("the kernel has no IPVS and could not load it: load the module ip_vs on this node")
         raise IpvsUnavailable(f"the kernel does not answer about IPVS: {os.strerror(code)}")
+
+
+def failures_of(refused: Iterable[tuple[IpvsChange, int]]) -> tuple[IpvsFailure, ...]:
+    """What the refused changes of one batch mean. A refused new service is one failure, not one per destination."""
+    failures: list[IpvsFailure] = []
+    not_made: set[AnyServiceKey] = set()
+    for change, code in refused:
+        if code in _REFUSED:
+            raise PermissionRefused(f"IPVS: {os.strerror(code)}: the agent needs CAP_NET_ADMIN")
+        if isinstance(change, AddService):
+            not_made.add(change.service)
+        elif change.service in not_made and code == errno.ESRCH:
+            continue
+        failures.append(IpvsFailure(change=change, error=entry_error(change, code)))
+    return tuple(failures)
 
 
 def entry_error(change: IpvsChange, code: int) -> IpvsEntryError:

@@ -1,0 +1,286 @@
+"""The real devices, addresses and routes, by rtnetlink through pyroute2, and a bare socket that hears of changes."""
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, Never
+
+from pyroute2 import AsyncIPRoute  # type: ignore[import-untyped]
+from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
+
+from lvs_agent.decide.changes import BindAddress, LinkChange
+from lvs_agent.decide.kernel_state import (
+    HOST_PREFIX_LENGTH,
+    AddressBinding,
+    AddressFamily,
+    Device,
+    InterfaceAddress,
+    IPAddress,
+    KernelLinks,
+    Route,
+    RouteKind,
+)
+from lvs_agent.errors import AddressRefused, DeviceNotFound, LinkError, PermissionRefused
+from lvs_agent.kernel.interface import LinkFailure
+
+# linux/if.h, linux/if_arp.h, linux/if_addr.h, linux/rtnetlink.h
+_IFF_UP, _IFF_LOOPBACK, _IFF_NOARP = 0x1, 0x8, 0x80
+_IFA_F_NODAD, _IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x02, 0x08, 0x40
+_RTM_F_FIB_MATCH = 0x2000
+_FOREVER = 0xFFFFFFFF
+_NETLINK_ROUTE = 0
+# RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE
+_WATCHED_GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
+_ROUTE_KINDS = {1: RouteKind.UNICAST, 2: RouteKind.LOCAL, 6: RouteKind.UNREACHABLE, 7: RouteKind.UNREACHABLE}
+_NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL}
+_MADE_ON_DEMAND = {"tunl0": "ipip", "ip6tnl0": "ip6tnl"}
+# Addresses for documentation (RFC 5737, RFC 3849, RFC 9637): whichever of a family matches a route of length 0 shows
+# the default route, without reading a table that may hold the whole Internet.
+_FAR_AWAY = {
+    AddressFamily.IPV4: ("192.0.2.1", "198.51.100.1", "203.0.113.1"),
+    AddressFamily.IPV6: ("2001:db8::1", "3fff::1"),
+}
+
+
+class KernelLinksSeam:
+    """`Links` on the network namespace in which it is made; to be used from one event loop."""
+
+    def __init__(self) -> None:
+        self._iproute: AsyncIPRoute | None = None
+        self._watch: socket.socket | None = None
+        self._wake: Callable[[], None] | None = None
+        self._last: KernelLinks | None = None
+
+    async def read(self, *, fresh: bool = False) -> KernelLinks:
+        """Every device and address."""
+        self._hear()
+        if self._last is None or fresh or self._watch is None:
+            self._last = await self._read()
+        return self._last
+
+    async def apply(self, changes: Sequence[LinkChange]) -> tuple[LinkFailure, ...]:
+        """Bind and unbind, one by one, in order."""
+        failures: list[LinkFailure] = []
+        for change in changes:
+            try:
+                await self._carry_out(change)
+            except LinkError as error:
+                failures.append(LinkFailure(change=change, error=error))
+        self._last = None
+        return tuple(failures)
+
+    async def route_to(self, address: IPAddress) -> Route:
+        """What the kernel would do with a packet to the address."""
+        try:
+            answer = (await self._ip().route("get", dst=str(address)))[0]
+        except NetlinkError as error:
+            if error.code in _NO_ROUTE:
+                return Route(kind=RouteKind.UNREACHABLE)
+            raise LinkError(f"route to {address}: {os.strerror(error.code)}") from error
+        via = answer.get("via") or {}
+        next_hop, source = answer.get("gateway") or via.get("addr"), answer.get("prefsrc")
+        return Route(
+            kind=_ROUTE_KINDS.get(answer["type"], RouteKind.OTHER),
+            device=_name_of(answer.get("oif")),
+            next_hop=ip_address(next_hop) if next_hop else None,
+            source=ip_address(source) if source else None,
+        )
+
+    async def watch(self, wake: Callable[[], None]) -> None:
+        """From now on call `wake` whenever a device, an address or a route changes."""
+        self._wake = wake
+        if self._watch is None:
+            self._watch = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE)
+            self._watch.setblocking(False)
+            self._watch.bind((0, _WATCHED_GROUPS))
+            asyncio.get_running_loop().add_reader(self._watch, self._hear)
+            self._last = None
+
+    async def close(self) -> None:
+        """Stop watching and release the sockets."""
+        if self._watch is not None:
+            asyncio.get_running_loop().remove_reader(self._watch)
+            self._watch.close()
+            self._watch = None
+        if self._iproute is not None:
+            self._iproute.close()
+            self._iproute = None
+
+    def _ip(self) -> AsyncIPRoute:
+        if self._iproute is None:
+            self._iproute = AsyncIPRoute()
+        return self._iproute
+
+    def _hear(self) -> None:
+        """Empty the watching socket; an overflow (ENOBUFS) is news like any other."""
+        news = False
+        while self._watch is not None:
+            try:
+                self._watch.recv(1 << 16)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+            news = True
+        if news:
+            self._last = None
+            if self._wake is not None:
+                self._wake()
+
+    async def _read(self) -> KernelLinks:
+        try:
+            devices = [_device(link) async for link in await self._ip().link("dump")]
+            names = {device.index: device.name for device in devices}
+            found = [
+                _interface_address(address, names[address["index"]])
+                async for address in await self._ip().addr("dump")
+                if address["index"] in names
+            ]
+        except NetlinkError as error:
+            raise LinkError(f"reading devices and addresses: {os.strerror(error.code)}") from error
+        defaults = {family: await self._default_device(family, names) for family in AddressFamily}
+        return KernelLinks(
+            devices={device.name: device for device in devices},
+            addresses=frozenset(found),
+            default_devices={family: name for family, name in defaults.items() if name is not None},
+        )
+
+    async def _default_device(self, family: AddressFamily, names: Mapping[int, str]) -> str | None:
+        for far in _FAR_AWAY[family]:
+            try:
+                answer = (await self._ip().route("get", dst=far, flags=_RTM_F_FIB_MATCH))[0]
+            except NetlinkError as error:
+                if error.code in _NO_ROUTE:
+                    return None
+                raise LinkError(f"default route of {family.name}: {os.strerror(error.code)}") from error
+            if answer["dst_len"] == 0 and answer["type"] == 1:
+                hops = answer.get("multipath") or []
+                return names.get(answer.get("oif") or (hops[0]["oif"] if hops else 0))
+        return None
+
+    async def _carry_out(self, change: LinkChange) -> None:
+        binding = change.binding
+        try:
+            if isinstance(change, BindAddress):
+                await self._bind(binding)
+            else:
+                await self._unbind(binding)
+        except NetlinkError as error:
+            _map_error(change, error)
+
+    async def _bind(self, binding: AddressBinding) -> None:
+        index = await self._index(binding.device, make=True)
+        arguments: dict[str, Any] = {}
+        if binding.address.version == 6:  # noqa: PLR2004
+            # No duplicate detection: the agent probes by itself, and on a shared VIP it would always fail.
+            # A preferred lifetime of 0 keeps the node from choosing the VIP as a source.
+            arguments = {"flags": _IFA_F_NODAD, "preferred_lft": 0, "valid_lft": _FOREVER}
+        try:
+            await self._ip().addr(
+                "add",
+                index=index,
+                address=str(binding.address),
+                prefixlen=HOST_PREFIX_LENGTH[binding.address.version],
+                **arguments,
+            )
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:
+                raise
+
+    async def _unbind(self, binding: AddressBinding) -> None:
+        try:
+            index = socket.if_nametoindex(binding.device)
+        except OSError:
+            return  # the device is gone, and its addresses with it
+        try:
+            await self._ip().addr(
+                "del",
+                index=index,
+                address=str(binding.address),
+                prefixlen=HOST_PREFIX_LENGTH[binding.address.version],
+            )
+        except NetlinkError as error:
+            if error.code not in {errno.EADDRNOTAVAIL, errno.ENODEV}:
+                raise
+
+    async def _index(self, device: str, *, make: bool) -> int:
+        """The device's number. A tunnel device is made by loading its module, which asking for its kind does."""
+        kind = _MADE_ON_DEMAND.get(device)
+        try:
+            index = socket.if_nametoindex(device)
+        except OSError as error:
+            if kind is None or not make:
+                raise DeviceNotFound(f"there is no network device {device}") from error
+            await self._make(device, kind)
+            index = socket.if_nametoindex(device)
+        if kind is not None and not (await self._ip().link("get", index=index))[0]["flags"] & _IFF_UP:
+            await self._ip().link("set", index=index, state="up")
+        return index
+
+    async def _make(self, device: str, kind: str) -> None:
+        try:
+            await self._ip().link("add", ifname=device, kind=kind)
+        except NetlinkError as error:
+            if error.code == errno.EEXIST:
+                return  # loading the module made it
+            if error.code == errno.EPERM:
+                raise
+            raise DeviceNotFound(
+                f"{device} does not exist and the kernel could not make it ({os.strerror(error.code)}): "
+                f"load the module {kind if kind == 'ipip' else 'ip6_tunnel'} on this node"
+            ) from error
+
+
+def _device(link: Any) -> Device:  # noqa: ANN401 (pyroute2 is untyped)
+    flags = link["flags"]
+    return Device(
+        index=link["index"],
+        name=link.get("ifname"),
+        kind=link.get(("linkinfo", "kind")) or "",
+        up=bool(flags & _IFF_UP),
+        arp_capable=not flags & (_IFF_LOOPBACK | _IFF_NOARP),
+        hardware_address=_hardware_address(link.get("address")),
+    )
+
+
+def _hardware_address(text: str | None) -> bytes:
+    """Six bytes of an Ethernet address; nothing for devices that have another kind or none."""
+    parts = (text or "").split(":")
+    return bytes(int(part, 16) for part in parts) if len(parts) == 6 else b""  # noqa: PLR2004
+
+
+def _interface_address(address: Any, device: str) -> InterfaceAddress:  # noqa: ANN401
+    flags = address.get("flags") or 0
+    value: IPv4Address | IPv6Address = ip_address(address.get("local") or address.get("address"))
+    return InterfaceAddress(
+        device=device,
+        address=value,
+        prefix_length=address["prefixlen"],
+        usable=not flags & (_IFA_F_TENTATIVE | _IFA_F_DADFAILED),
+    )
+
+
+def _name_of(index: int | None) -> str | None:
+    if index is None:
+        return None
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return None  # the device went since the answer
+
+
+def _map_error(change: LinkChange, error: NetlinkError) -> Never:
+    verb = "bind" if isinstance(change, BindAddress) else "unbind"
+    what = f"{verb} {change.binding.address} on {change.binding.device}"
+    if error.code == errno.EPERM:
+        raise PermissionRefused(f"{what}: the agent needs CAP_NET_ADMIN") from error
+    if error.code == errno.ENODEV:
+        raise DeviceNotFound(f"{what}: the device is gone") from error
+    if error.code == errno.EACCES and change.binding.address.version == 6:  # noqa: PLR2004
+        hint = f"IPv6 is disabled there: see net.ipv6.conf.{change.binding.device}.disable_ipv6"
+        raise AddressRefused(f"{what}: {hint}") from error
+    raise AddressRefused(f"{what}: {os.strerror(error.code)}") from error
