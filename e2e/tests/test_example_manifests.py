@@ -1,0 +1,79 @@
+"""The examples are read as an agent or the operator reads them, and fit the topologies that are named after them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lvs_api.kinds import ALL_KINDS, DIRECTOR_GROUP, REAL_SERVER_POOL, VIRTUAL_SERVICE
+from lvs_api.objects import ApiObject, find_violations, parse_object
+from lvs_lab.topology import Topology, parse_topology
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.is_dir())
+TOPOLOGIES = ROOT / "e2e" / "lvs_lab" / "topologies"
+KIND_NAMES = (REAL_SERVER_POOL.name, DIRECTOR_GROUP.name, VIRTUAL_SERVICE.name)
+TOPOLOGY_OF = {
+    "quick-start": "plain",
+    "s13-nat": "s13",
+    "s14a-dr": "s14a",
+    "s14b-dr-port-10000": "s14b",
+    "s14c-dr-weighted": "s14c",
+    "s14d-dr-persistent": "s14d",
+    "s14e-dr-classic-scripts": "s14e",
+    "s15-tunnel": "s15",
+    "s15-tunnel-routed": "s15-routed",
+    "ipv6-dr": "ipv6-dr",
+    "ipv6-nat": "ipv6-nat",
+}
+
+
+def read_objects(directory: Path) -> list[ApiObject[Any, Any]]:
+    kinds = {kind.name: kind for kind in ALL_KINDS}
+    documents = [raw for path in sorted(directory.glob("*.yaml")) for raw in yaml.safe_load_all(path.read_text())]
+    return [parse_object(kinds[raw["kind"]], raw) for raw in documents]
+
+
+def topology_of(directory: Path) -> Topology:
+    return parse_topology((TOPOLOGIES / f"{TOPOLOGY_OF[directory.name]}.yaml").read_text())
+
+
+def test_every_example_is_known() -> None:
+    assert {path.name for path in EXAMPLES} == set(TOPOLOGY_OF)
+
+
+@pytest.mark.parametrize("directory", EXAMPLES, ids=lambda path: path.name)
+def test_example_is_valid(directory: Path) -> None:
+    objects = read_objects(directory)
+    assert [str(violation) for obj in objects for violation in find_violations(obj)] == []
+    assert {obj.kind.name for obj in objects} == {DIRECTOR_GROUP.name, REAL_SERVER_POOL.name, VIRTUAL_SERVICE.name}
+
+
+@pytest.mark.parametrize("directory", EXAMPLES, ids=lambda path: path.name)
+def test_references_lead_somewhere(directory: Path) -> None:
+    objects = read_objects(directory)
+    named = {kind: {obj.metadata.name for obj in objects if obj.kind.name == kind} for kind in KIND_NAMES}
+    for obj in objects:
+        if obj.kind.name == VIRTUAL_SERVICE.name:
+            assert obj.spec.real_server_pool_ref.name in named[REAL_SERVER_POOL.name]
+            assert obj.spec.director_group_ref.name in named[DIRECTOR_GROUP.name]
+
+
+@pytest.mark.parametrize("directory", EXAMPLES, ids=lambda path: path.name)
+def test_topology_has_the_directors_and_real_servers(directory: Path) -> None:
+    topology = topology_of(directory)
+    addresses = {
+        str(address.ip)
+        for machine in topology.machines
+        for interface in machine.interfaces
+        for address in interface.addresses
+    }
+    for obj in read_objects(directory):
+        if obj.kind.name == REAL_SERVER_POOL.name:
+            assert {server.address for server in obj.spec.real_servers or ()} <= addresses
+        if obj.kind.name == DIRECTOR_GROUP.name:
+            wanted = obj.spec.nodes.selector.match_labels.items()
+            assert any(wanted <= dict(node.labels).items() for node in topology.nodes)
+        if obj.kind.name == VIRTUAL_SERVICE.name:
+            assert not set(obj.spec.addresses) & addresses
