@@ -137,9 +137,9 @@ class Holding(Enum):
     HOLD = "hold"
     """Carry and announce them."""
     RELEASE = "release"
-    """Another director carries them, or nobody has been named: let go."""
+    """Another director carries them: let go."""
     KEEP = "keep"
-    """The group cannot be read: stay as it is."""
+    """The group cannot be read or names nobody: carry on with what is carried, take nothing new."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,7 +158,8 @@ class DirectorPlan:
     services: tuple[PlannedService, ...]
     """Sorted by service and key."""
     incomplete: tuple[ObjectKey, ...] = ()
-    """Services of which the first slice has not been seen: what the kernel has of them stays as it is."""
+    """Services of which the first slice has not been seen: what the kernel has of them stays as it is, and the report
+    names them as exceptions that are not programmed."""
     conflicts: tuple[tuple[ObjectKey, VirtualServerKey, ObjectKey], ...] = ()
     """(service, key, holder): virtual services left out because another service of this node has the same key."""
 

@@ -1,0 +1,227 @@
+"""From the slices, the director groups and its own LvsNode to what one node has to do."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import ip_address
+from types import MappingProxyType
+
+from lvs_api.network_types import TunnelType
+from lvs_api.real_server_pool import HealthCheck
+from lvs_api.service_slice import AcceptedPool, AcceptedService
+from lvs_api.virtual_service import Persistence, ServicePort
+from lvs_core.cluster_view import DirectorGroup, LvsNode, Member, ObjectKey, Slice, family_of
+from lvs_core.digest import slices_digest
+from lvs_core.plan import (
+    BoundAddress,
+    CheckTarget,
+    DirectorPlan,
+    FormerMethod,
+    Holding,
+    HttpTarget,
+    IpAddress,
+    NodePlan,
+    PlannedMember,
+    PlannedPersistence,
+    PlannedService,
+    TcpTarget,
+    VirtualServerKey,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentView:
+    """All that an agent reads: complete lists, never a part of one."""
+
+    node: str
+    """The Node on which the agent runs."""
+    lvs_node: LvsNode | None
+    """Its own LvsNode; None: there is none, the node has no part."""
+    groups: Mapping[str, DirectorGroup] = field(default_factory=lambda: MappingProxyType({}))
+    slices: tuple[Slice, ...] = ()
+    """At least those of the groups in which the node is a director."""
+
+
+def compile_plan(view: AgentView) -> NodePlan:
+    """What the node has to do. Equal views give equal plans."""
+    if view.lvs_node is None:
+        return NodePlan(node=view.node, observed_generation=None)
+    spec = view.lvs_node.spec
+    taken: dict[VirtualServerKey, ObjectKey] = {}
+    return NodePlan(
+        node=view.node,
+        observed_generation=view.lvs_node.meta.generation,
+        directing=tuple(_director_plan(view, name, taken) for name in sorted(spec.director_groups or ())),
+        bind=tuple(
+            sorted(
+                (BoundAddress(address=_ip(one.address), device=one.device) for one in spec.addresses or ()),
+                key=lambda bound: (bound.address.version, int(bound.address), bound.device),
+            )
+        ),
+    )
+
+
+def _director_plan(view: AgentView, name: str, taken: dict[VirtualServerKey, ObjectKey]) -> DirectorPlan:
+    group = view.groups.get(name)
+    slices = [one for one in view.slices if one.content.director_group == name]
+    services: list[PlannedService] = []
+    conflicts: list[tuple[ObjectKey, VirtualServerKey, ObjectKey]] = []
+    incomplete: list[ObjectKey] = []
+    for key, parts in _by_service(slices):
+        settings = next((part.content for part in parts if part.content.service is not None), None)
+        if settings is None or settings.service is None or settings.pool is None:
+            incomplete.append(key)
+            continue
+        members = tuple(member for part in parts for member in part.content.members)
+        for planned in _services(key, parts[0].content.service_uid, settings.service, settings.pool, members):
+            holder = taken.setdefault(planned.key, key)
+            if holder == key:
+                services.append(planned)
+            else:
+                conflicts.append((key, planned.key, holder))
+    return DirectorPlan(
+        group=name,
+        view_digest=slices_digest(slices),
+        holding=_holding(view.node, group),
+        interface=group.spec.interface if group is not None and group.spec is not None else None,
+        addresses=tuple(sorted({one.key.address for one in services}, key=lambda one: (one.version, int(one)))),
+        services=tuple(services),
+        incomplete=tuple(incomplete),
+        conflicts=tuple(conflicts),
+    )
+
+
+def _holding(node: str, group: DirectorGroup | None) -> Holding:
+    """A group that cannot be read or names nobody moves nothing: who carries the VIPs goes on doing so."""
+    if group is None or group.spec is None or group.status is None or group.status.active is None:
+        return Holding.KEEP
+    return Holding.HOLD if group.status.active == node else Holding.RELEASE
+
+
+def _by_service(slices: Iterable[Slice]) -> Iterator[tuple[ObjectKey, Sequence[Slice]]]:
+    """Services with their slices in order of index.
+
+    Where a service was made anew and its predecessor's slices are still there, those of the first uid count.
+    """
+    grouped: dict[ObjectKey, dict[str, list[Slice]]] = {}
+    for one in slices:
+        grouped.setdefault(one.service_key, {}).setdefault(one.content.service_uid, []).append(one)
+    for key in sorted(grouped):
+        uid = min(grouped[key])
+        yield key, sorted(grouped[key][uid], key=lambda one: one.content.index)
+
+
+def _services(
+    key: ObjectKey, uid: str, service: AcceptedService, pool: AcceptedPool, members: Sequence[Member]
+) -> Iterator[PlannedService]:
+    wanted = [
+        (VirtualServerKey(address=_ip(address), port=port.port, protocol=port.protocol), port)
+        for address in service.addresses
+        for port in service.ports
+    ]
+    for server_key, port in sorted(wanted, key=lambda item: _order(item[0])):
+        yield PlannedService(
+            key=server_key,
+            service=key,
+            service_uid=uid,
+            port_name=port.name,
+            scheduler=service.scheduler,
+            scheduler_flags=tuple(sorted(service.scheduler_flags or ())),
+            persistence=_persistence(service.persistence, server_key.address),
+            one_packet_scheduling=service.one_packet_scheduling,
+            on_failure=pool.on_failure,
+            drain_seconds=pool.drain.timeout_seconds,
+            paused=service.paused,
+            members=_members(members, server_key.address, port, pool.health_check),
+        )
+
+
+def _order(key: VirtualServerKey) -> tuple[int, int, int, str]:
+    return (key.address.version, int(key.address), key.port, key.protocol)
+
+
+def _persistence(persistence: Persistence | None, address: IpAddress) -> PlannedPersistence | None:
+    if persistence is None:
+        return None
+    prefix = persistence.ipv4_prefix_length if address.version == 4 else persistence.ipv6_prefix_length  # noqa: PLR2004
+    return PlannedPersistence(timeout_seconds=persistence.timeout_seconds, prefix_length=prefix)
+
+
+def _members(
+    members: Iterable[Member], vip: IpAddress, port: ServicePort, check: HealthCheck | None
+) -> tuple[PlannedMember, ...]:
+    """The members of the VIP's family.
+
+    Where two mean the same destination, one that stays goes before one that leaves, then the first by name.
+    """
+    family = family_of(str(vip))
+    chosen: dict[tuple[str, int], Member] = {}
+    fitting = (member for member in members if family_of(member.address) is family)
+    for member in sorted(fitting, key=lambda member: (member.draining_seconds is not None, member.name)):
+        chosen.setdefault((member.address, destination_port(member.port, port)), member)
+    return tuple(
+        _planned_member(member, number, check)
+        for (_, number), member in sorted(chosen.items(), key=lambda item: item[1].name)
+    )
+
+
+def destination_port(member_port: int | None, port: ServicePort) -> int:
+    """Where packets for a service's port go on a member; 0 under port 0: they keep theirs."""
+    if port.port == 0:
+        return 0
+    return member_port or port.real_server_port or port.port
+
+
+def _planned_member(member: Member, port: int, check: HealthCheck | None) -> PlannedMember:
+    tunnel = member.forwarding.tunnel
+    return PlannedMember(
+        name=member.name,
+        address=_ip(member.address),
+        port=port,
+        weight=member.weight,
+        method=member.forwarding.method,
+        tunnel=TunnelType(tunnel.type) if tunnel is not None else None,
+        upper_threshold=member.upper_threshold,
+        lower_threshold=member.lower_threshold,
+        check=_check_target(member, port, check),
+        node=member.node,
+        prepared=member.prepared,
+        boot_id=member.boot_id,
+        refused=member.refused,
+        former=None
+        if member.former is None
+        else FormerMethod(
+            method=member.former.forwarding.method,
+            timeout_seconds=member.former.timeout_seconds,
+        ),
+        draining_seconds=member.draining_seconds,
+    )
+
+
+def _check_target(member: Member, port: int, check: HealthCheck | None) -> CheckTarget | None:
+    if check is None:
+        return None
+    number = check.port or port or member.port
+    if not number:
+        return None  # port 0 and no port named: such a pool is not accepted
+    what: TcpTarget | HttpTarget = TcpTarget()
+    if check.http is not None:
+        what = HttpTarget(
+            path=check.http.path,
+            host=check.http.host,
+            expected_statuses=tuple(sorted(check.http.expected_statuses or ())),
+        )
+    return CheckTarget(
+        address=_ip(member.address),
+        port=number,
+        what=what,
+        interval_seconds=check.interval_seconds,
+        timeout_seconds=check.timeout_seconds,
+        rise=check.rise,
+        fall=check.fall,
+    )
+
+
+@lru_cache(maxsize=65536)
+def _ip(text: str) -> IpAddress:
+    return ip_address(text)
