@@ -50,8 +50,8 @@ ServicePortNumber = Annotated[int, Field(ge=0, le=65535)]
 Weight = Annotated[int, Field(ge=0, le=65535)]
 Threshold = Annotated[int, Field(ge=0, le=4294967295)]
 """A number of connections; the kernel holds it in 32 bits."""
-Generation = Annotated[int, Field(ge=0, le=9223372036854775807)]
-"""metadata.generation of an object."""
+Generation = Annotated[int, Field(ge=0, le=2**53 - 1)]
+"""metadata.generation of an object; a CRD holds bounds as floats, and the API server refuses one it cannot hold."""
 Count = Annotated[int, Field(ge=0, le=2147483647)]
 """How many there are."""
 IpAddress = Annotated[
@@ -72,6 +72,7 @@ SliceMemberName = Annotated[str, Field(min_length=1, max_length=253 + len(NODE_M
 """A MemberName, or `node.` and a Node's name."""
 PortName = Annotated[str, Field(min_length=1, max_length=15, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=DNS_SUBDOMAIN)]
+NamespaceName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 LabelledName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_SUBDOMAIN)]
 """The name of an object of a kind whose names become label values."""
 InterfaceName = Annotated[str, Field(min_length=1, max_length=15, pattern=r"^\.{0,2}[!-\-0-9;-~][!-.0-9;-~]*$")]

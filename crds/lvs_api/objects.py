@@ -4,14 +4,15 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from lvs_api.api_group import API_VERSION
 from lvs_api.base import ApiModel
 from lvs_api.kinds import Kind
+from lvs_api.network_types import NamespaceName, ObjectName
 from lvs_api.violations import InvalidObject, Violation, rule_violations, schema_violations
 
 SpecT = TypeVar("SpecT", bound=ApiModel)
@@ -144,8 +145,8 @@ class _RawOwner(BaseModel):
 
 class _RawMetadata(BaseModel):
     model_config = _RAW
-    name: Annotated[str, Field(min_length=1)]
-    namespace: str | None = None
+    name: ObjectName
+    namespace: NamespaceName | None = None
     uid: str | None = None
     generation: int | None = None
     resource_version: str | None = None
@@ -161,7 +162,7 @@ def _parse_part(model: type[_ModelT], raw: Mapping[str, Any], part: str) -> _Mod
     if raw.get(part) is None:
         raise InvalidObject(kind=kind, name=name, violations=[Violation(field=part, message="Required value")])
     try:
-        text = json.dumps(raw[part], allow_nan=False)
+        text = json.dumps(_without_nulls(raw[part]), allow_nan=False)
     except (TypeError, ValueError) as error:
         violation = Violation(field=part, message=f"holds something that JSON has no word for: {error}")
         raise InvalidObject(kind=kind, name=name, violations=[violation]) from error
@@ -171,6 +172,15 @@ def _parse_part(model: type[_ModelT], raw: Mapping[str, Any], part: str) -> _Mod
         )
     except ValidationError as error:
         raise InvalidObject(kind=kind, name=name, violations=schema_violations(error, part)) from error
+
+
+def _without_nulls(value: object) -> object:
+    """Null means absent; the API server, too, drops it from every object, though not from lists."""
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
 
 
 def _collect(read: Callable[[], _T], violations: list[Violation]) -> _T | None:

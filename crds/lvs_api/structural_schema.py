@@ -23,6 +23,8 @@ WRITTEN_BY_PROGRAMS: Final = "x-lvs-written-by-programs"
 """On a field whose values people do not type, so that YAML's reading of them harms nobody."""
 
 INT32_MAX: Final = 2**31 - 1
+EXACT_MAX: Final = 2**53 - 1
+"""Bounds are floats in a CRD: beyond this the API server refuses every object."""
 YAML_WORDS: Final = frozenset({"", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 YAML_NUMBER: Final = re.compile(r"[-+]?(0[xob])?[0-9][0-9a-f_.:e+-]*|[-+]?\.(inf|nan|[0-9]+)", re.IGNORECASE)
 
@@ -166,6 +168,8 @@ def _scalar(node: Schema, path: str) -> Schema:
     if kind == "integer":
         if "minimum" not in node or "maximum" not in node:
             raise SchemaError(f"{path}: a number without bounds")
+        if max(-node["minimum"], node["maximum"]) > EXACT_MAX:
+            raise SchemaError(f"{path}: a bound that a float cannot hold")
         result["format"] = "int32" if node["maximum"] <= INT32_MAX else "int64"
     if kind == "string" and "enum" not in node and "maxLength" not in node:
         raise SchemaError(f"{path}: a string without a bound")

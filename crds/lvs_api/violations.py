@@ -47,9 +47,14 @@ def field_path(root: str, location: Sequence[str | int]) -> str:
 def schema_violations(error: ValidationError, root: str) -> tuple[Violation, ...]:
     """What pydantic found, with the API server's field paths."""
     return tuple(
-        Violation(field=field_path(root, item["loc"]), message=_schema_message(item["type"], item["msg"]))
+        Violation(field=field_path(root, _location(item["loc"])), message=_schema_message(item["type"], item["msg"]))
         for item in error.errors(include_url=False, include_context=False, include_input=False)
     )
+
+
+def _location(location: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """Blame a map for a bad key in it."""
+    return location[:-2] if location[-1:] == ("[key]",) else location
 
 
 def _schema_message(error_type: str, message: str) -> str:
