@@ -1,0 +1,41 @@
+"""Who says it has an address: asked on the wire by arping, and by neighbour solicitation for IPv6."""
+
+import re
+
+from lvs_lab.lab_machine import LabMachine
+from lvs_lab.waiting import wait_for
+
+_MAC = re.compile(r"\[((?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2})\]")
+
+
+def claimants(client: LabMachine, address: str, *, device: str = "eth0") -> set[str]:
+    """The MAC addresses of all that answer for an IPv4 address on the client's link, asked three times."""
+    # -b: keep asking by broadcast, so that everybody hears each question; -w bounds it where nobody answers.
+    done = client.exec(["arping", "-b", "-c", "3", "-w", "4", "-I", device, address])
+    return {found.lower() for found in _MAC.findall(done.stdout)}
+
+
+def claimants6(client: LabMachine, address: str, *, device: str = "eth0") -> set[str]:
+    """The same for IPv6: who sends a neighbour advertisement for the address after a solicitation."""
+    with client.capture("icmp6", "and", "ip6[40]", "==", "136", device=device) as capture:
+        client.exec(["ip", "-6", "neigh", "flush", "to", address, "dev", device])
+        client.exec(["ping", "-6", "-c", "2", "-i", "0.3", "-W", "1", address])
+        return {line.split()[1] for line in capture.lines() if f"tgt is {address}" in line}
+
+
+def neighbour(client: LabMachine, address: str) -> str | None:
+    """The MAC address that the client believes an address to have."""
+    for line in client.out("ip", "neigh", "show", "to", address).splitlines():
+        if found := re.search(r"lladdr (\S+)", line):
+            return found[1]
+    return None
+
+
+def wait_for_neighbour(client: LabMachine, address: str, mac: str, *, deadline: float) -> None:
+    """Wait until the client believes that an address is at a MAC address."""
+    wait_for(lambda: neighbour(client, address) == mac, deadline, f"{client.name} to believe {address} at {mac}")
+
+
+def mac_of(machine: LabMachine, device: str = "eth0") -> str:
+    """A machine's own MAC address, as it says itself."""
+    return machine.out("cat", f"/sys/class/net/{device}/address").strip()

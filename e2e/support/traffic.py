@@ -1,0 +1,137 @@
+"""Traffic from a client of the lab: requests counted by curl, connections held open, a steady stream."""
+
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import BinaryIO, Self
+
+from lvs_lab.exec_channel import socket_in
+from lvs_lab.lab_machine import LabMachine
+
+_REQUEST = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
+_ANSWER_SECONDS = 5.0
+
+
+def url(address: str, port: int = 80, path: str = "/") -> str:
+    """The URL of an address of either family."""
+    host = f"[{address}]" if ":" in address else address
+    return f"http://{host}:{port}{path}"
+
+
+def count_replies(
+    client: LabMachine, address: str, count: int, *, port: int = 80, source: str | None = None
+) -> Counter[str]:
+    """Send requests one after another, each on a connection of its own, and count who answered.
+
+    Raises AssertionError when a request fails.
+    """
+    bound = ["--interface", source] if source else []
+    command = ["curl", "--silent", "--show-error", "--fail", "--max-time", "10", "--fail-early", *bound]
+    # curl makes the requests out of the range; the brackets of an IPv6 address must not look like one.
+    target = f"http://{_glob_host(address)}:{port}/[1-{count}]"
+    done = client.exec([*command, "--header", "Connection: close", target], timeout=120)
+    replies = Counter(done.stdout.split())
+    assert done.returncode == 0, f"{replies.total()} of {count} requests to {target} answered, then: {done.stderr}"
+    assert replies.total() == count
+    return replies
+
+
+def answers(client: LabMachine, address: str, *, port: int = 80) -> bool:
+    """Whether one request is answered; for waiting."""
+    command = ["curl", "--silent", "--fail", "--max-time", "2", "--output", "/dev/null", url(address, port)]
+    return client.exec(command).ok
+
+
+def _glob_host(address: str) -> str:
+    return f"\\[{address}\\]" if ":" in address else address
+
+
+class HeldConnection:
+    """A TCP connection of a client that stays open; each `ask` is one request on it."""
+
+    def __init__(self, client_namespace: str, address: str, port: int = 80) -> None:
+        family = socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
+        self._socket = socket_in(client_namespace, family)
+        self._socket.settimeout(_ANSWER_SECONDS)
+        self._socket.connect((address, port))
+        self._stream = self._socket.makefile("rb")
+
+    def ask(self) -> str:
+        """Who answers on this connection. Raises OSError or EOFError when it is broken."""
+        self._socket.sendall(_REQUEST)
+        return _read_answer(self._stream)
+
+    def close(self) -> None:
+        """End it as a client does."""
+        self._stream.close()
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _read_answer(stream: BinaryIO) -> str:
+    """Read one HTTP answer with a Content-Length."""
+    status = stream.readline()
+    if not status:
+        raise EOFError("the connection was closed before an answer")
+    length = 0
+    while (line := stream.readline()) not in (b"\r\n", b""):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            length = int(value)
+    if b" 200 " not in status:
+        raise AssertionError(f"answered {status!r}")
+    return stream.read(length).decode().strip()
+
+
+@dataclass(kw_only=True)
+class StreamRecord:
+    """What became of a steady stream of requests."""
+
+    replies: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    slowest_seconds: float = 0.0
+
+    @property
+    def requests(self) -> int:
+        """How many were made."""
+        return self.replies.total() + len(self.failures)
+
+
+@contextmanager
+def steady_requests(
+    client_namespace: str, address: str, port: int = 80, *, interval_seconds: float = 0.02
+) -> Iterator[StreamRecord]:
+    """Make requests, each on a connection of its own, for as long as the context lasts."""
+    record = StreamRecord()
+    end = threading.Event()
+
+    def run() -> None:
+        started = time.monotonic()
+        while not end.is_set():
+            before = time.monotonic()
+            try:
+                with HeldConnection(client_namespace, address, port) as connection:
+                    record.replies[connection.ask()] += 1
+            except (OSError, EOFError, AssertionError) as error:
+                record.failures.append(f"after {before - started:.3f} s: {error!r}")
+            record.slowest_seconds = max(record.slowest_seconds, time.monotonic() - before)
+            end.wait(interval_seconds)
+
+    thread = threading.Thread(target=run, name=f"requests to {address}", daemon=True)
+    thread.start()
+    try:
+        yield record
+    finally:
+        end.set()
+        thread.join(2 * _ANSWER_SECONDS)
+        assert not thread.is_alive(), "the stream of requests does not end"
