@@ -125,7 +125,7 @@ class Cache:
             self._bury(kind, uid)
         if len(differing) > FETCH_ONE_BY_ONE:
             async for page in client.pages(kind.collection()):
-                for raw in page.get("items", []):
+                for raw in page.get("items") or ():
                     self.apply(kind, kind.with_type(raw))
         else:
             for meta in differing:
@@ -164,7 +164,7 @@ async def _metadata(client: ApiClient, kind: WatchedKind) -> tuple[dict[str, Met
     version = 0
     async for page in client.pages(kind.collection(), accept=METADATA_LIST):
         version = int(page["metadata"]["resourceVersion"])
-        for item in page.get("items", []):
+        for item in page.get("items") or ():
             meta = Meta.read(item)
             listed[meta.uid] = meta
     return listed, version

@@ -6,8 +6,15 @@ from typing import Any, Final, Self
 
 from lvs_api import kinds
 from lvs_api.api_group import GROUP, VERSION
-from lvs_api.objects import ApiObject, parse_object
 from lvs_api.violations import InvalidObject, Violation
+from lvs_core.view_objects import (
+    group_from_raw,
+    lvs_node_from_raw,
+    node_from_raw,
+    pool_from_raw,
+    service_from_raw,
+    slice_from_raw,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,42 +83,47 @@ class WatchedKind:
         return {"apiVersion": api_version, "kind": self.name, **raw}
 
 
-def _ours(kind: kinds.Kind[Any, Any]) -> WatchedKind:
-    def parse(raw: Mapping[str, Any]) -> ApiObject[Any, Any] | Unreadable:
-        try:
-            return parse_object(kind, raw)
-        except InvalidObject as error:
-            return Unreadable(meta=Meta.read(raw), violations=error.violations)
-
+def _kind(kind: kinds.Kind[Any, Any], read: Callable[[Mapping[str, Any]], Any]) -> WatchedKind:
     return WatchedKind(
         name=kind.name,
         plural=kind.plural,
         group=GROUP,
         version=VERSION,
         namespaced=kind.namespaced,
-        parse=parse,
-        same=_same_object,
+        parse=_or_unreadable(read),
+        same=_same_but_version,
     )
 
 
-def _same_object(one: ApiObject[Any, Any] | Unreadable, other: ApiObject[Any, Any] | Unreadable) -> bool:
+def _or_unreadable(read: Callable[[Mapping[str, Any]], Any]) -> Callable[[Mapping[str, Any]], Any]:
+    def parse(raw: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- a value of the view
+        try:
+            return read(raw)
+        except InvalidObject as error:
+            return Unreadable(meta=Meta.read(raw), violations=error.violations)
+
+    return parse
+
+
+def _same_but_version(one: Any, other: Any) -> bool:  # noqa: ANN401 -- values of the view
     if isinstance(one, Unreadable) or isinstance(other, Unreadable):
         return False
-    return one == replace(other, metadata=replace(other.metadata, resource_version=one.metadata.resource_version))
+    meta = replace(other.meta, resource_version=one.meta.resource_version)
+    return bool(one == replace(other, meta=meta))
 
 
-VIRTUAL_SERVICES: Final = _ours(kinds.VIRTUAL_SERVICE)
-POOLS: Final = _ours(kinds.REAL_SERVER_POOL)
-DIRECTOR_GROUPS: Final = _ours(kinds.DIRECTOR_GROUP)
-SLICES: Final = _ours(kinds.SERVICE_SLICE)
-LVS_NODES: Final = _ours(kinds.NODE)
+VIRTUAL_SERVICES: Final = _kind(kinds.VIRTUAL_SERVICE, service_from_raw)
+POOLS: Final = _kind(kinds.REAL_SERVER_POOL, pool_from_raw)
+DIRECTOR_GROUPS: Final = _kind(kinds.DIRECTOR_GROUP, group_from_raw)
+SLICES: Final = _kind(kinds.SERVICE_SLICE, slice_from_raw)
+LVS_NODES: Final = _kind(kinds.NODE, lvs_node_from_raw)
 NODES: Final = WatchedKind(
     name="Node",
     plural="nodes",
     group="",
     version="v1",
     namespaced=False,
-    parse=lambda raw: raw["metadata"]["labels"],
+    parse=_or_unreadable(node_from_raw),
     same=lambda one, other: bool(one == other),
 )
 WATCHED_KINDS: Final = (NODES, DIRECTOR_GROUPS, POOLS, VIRTUAL_SERVICES, SLICES, LVS_NODES)

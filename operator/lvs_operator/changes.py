@@ -1,0 +1,158 @@
+"""Pure: what is, what was decided, hence what to write. No difference, no write."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lvs_api.api_group import API_VERSION, LABEL_DIRECTOR_GROUP, LABEL_MANAGED_BY, LABEL_NODE_AGENT, NODE_AGENT_WANTED
+from lvs_api.base import ApiModel
+from lvs_api.conditions import Condition, Reason
+from lvs_api.kinds import NODE, SERVICE_SLICE, VIRTUAL_SERVICE
+from lvs_api.lvs_node import LvsNodeSpec
+from lvs_api.objects import ObjectMeta, to_raw
+from lvs_api.virtual_service import LvsVirtualServiceStatus
+from lvs_core.cluster_view import ClusterNode, ClusterView, ObjectKey, SliceContent
+from lvs_core.decision import Decision
+from lvs_core.view_objects import slice_to_raw
+from lvs_operator.watched_kinds import DIRECTOR_GROUPS, LVS_NODES, NODES, POOLS, SLICES, VIRTUAL_SERVICES, Meta
+from lvs_operator.writer import Create, Delete, ReplacePart, SetLabel, Write
+
+MANAGER: Final = "lvs-operator"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changes:
+    """What to write, in the order of the fields."""
+
+    growth: tuple[Write, ...]
+    """Creations and changes that take nothing away."""
+    statuses: tuple[ReplacePart, ...]
+    losses: tuple[Write, ...]
+    """Deletions, addresses and parts taken from LvsNodes, labels taken from Nodes: only on complete knowledge."""
+    new_conflicts: tuple[ObjectKey, ...]
+    """Services about to be told of a conflict for the first time."""
+
+
+def find_changes(view: ClusterView, decision: Decision, versions: Mapping[str, int]) -> Changes:
+    """Compare. `versions` has the resourceVersion of each Node by uid, which the view does not keep."""
+    growth: list[Write] = [*_lvs_node_growth(view, decision), *_slice_growth(view, decision)]
+    losses: list[Write] = [*_slice_losses(view, decision), *_lvs_node_losses(view, decision)]
+    for write in _labels(view, decision, versions):
+        (growth if write.value else losses).append(write)
+    return Changes(
+        growth=tuple(growth),
+        statuses=tuple(_statuses(view, decision)),
+        losses=tuple(losses),
+        new_conflicts=tuple(_new_conflicts(view, decision)),
+    )
+
+
+def meta_of(meta: ObjectMeta) -> Meta:
+    """The state of an object of ours, for a write onto it."""
+    return Meta(namespace=meta.namespace, name=meta.name, uid=meta.uid, version=int(meta.resource_version))
+
+
+def _slice_growth(view: ClusterView, decision: Decision) -> Iterator[Write]:
+    for key, content in decision.slices.items():
+        existing = view.slices.get(key)
+        if existing is None:
+            yield Create(kind=SLICES, namespace=key.namespace, body=_slice_body(key, content))
+        elif existing.content != content:
+            yield ReplacePart(kind=SLICES, meta=meta_of(existing.meta), part="spec", value=slice_to_raw(content))
+
+
+def _slice_body(key: ObjectKey, content: SliceContent) -> dict[str, Any]:
+    owner = {
+        "apiVersion": API_VERSION,
+        "kind": VIRTUAL_SERVICE.name,
+        "name": content.service_name,
+        "uid": content.service_uid,
+        "controller": True,
+    }
+    return {
+        "apiVersion": API_VERSION,
+        "kind": SERVICE_SLICE.name,
+        "metadata": {
+            "name": key.name,
+            "namespace": key.namespace,
+            "labels": {LABEL_DIRECTOR_GROUP: content.director_group, LABEL_MANAGED_BY: MANAGER},
+            "ownerReferences": [owner],
+        },
+        "spec": slice_to_raw(content),
+    }
+
+
+def _slice_losses(view: ClusterView, decision: Decision) -> Iterator[Write]:
+    for key in decision.delete_slices:
+        existing = view.slices.get(key)
+        if existing is not None and existing.meta.deletion_timestamp is None:
+            yield Delete(kind=SLICES, meta=meta_of(existing.meta))
+
+
+def _lvs_node_growth(view: ClusterView, decision: Decision) -> Iterator[Write]:
+    for name, spec in decision.lvs_nodes.items():
+        existing = view.lvs_nodes.get(name)
+        if existing is None:
+            metadata = {"name": name, "labels": {LABEL_MANAGED_BY: MANAGER}}
+            body = {"apiVersion": API_VERSION, "kind": NODE.name, "metadata": metadata, "spec": to_raw(spec)}
+            yield Create(kind=LVS_NODES, namespace=None, body=body)
+        elif existing.spec != spec and not _takes_away(existing.spec, spec):
+            yield ReplacePart(kind=LVS_NODES, meta=meta_of(existing.meta), part="spec", value=to_raw(spec))
+
+
+def _lvs_node_losses(view: ClusterView, decision: Decision) -> Iterator[Write]:
+    for name, spec in decision.lvs_nodes.items():
+        existing = view.lvs_nodes.get(name)
+        if existing is not None and _takes_away(existing.spec, spec):
+            yield ReplacePart(kind=LVS_NODES, meta=meta_of(existing.meta), part="spec", value=to_raw(spec))
+    for name in decision.delete_lvs_nodes:
+        existing = view.lvs_nodes.get(name)
+        if existing is not None and existing.meta.deletion_timestamp is None:
+            yield Delete(kind=LVS_NODES, meta=meta_of(existing.meta))
+
+
+def _takes_away(old: LvsNodeSpec, new: LvsNodeSpec) -> bool:
+    addresses = {(one.address, one.device) for one in new.addresses or ()}
+    lost_address = any((one.address, one.device) not in addresses for one in old.addresses or ())
+    return lost_address or not set(old.director_groups or ()) <= set(new.director_groups or ())
+
+
+def _labels(view: ClusterView, decision: Decision, versions: Mapping[str, int]) -> Iterator[SetLabel]:
+    for node in view.nodes.values():
+        wanted = NODE_AGENT_WANTED if node.name in decision.agent_nodes else None
+        if node.labels.get(LABEL_NODE_AGENT) != wanted:
+            yield SetLabel(kind=NODES, meta=_node_meta(node, versions), label=LABEL_NODE_AGENT, value=wanted)
+
+
+def _node_meta(node: ClusterNode, versions: Mapping[str, int]) -> Meta:
+    return Meta(namespace=None, name=node.name, uid=node.uid, version=versions[node.uid])
+
+
+def _statuses(view: ClusterView, decision: Decision) -> Iterator[ReplacePart]:
+    tables: tuple[tuple[Any, Mapping[Any, Any], Mapping[Any, ApiModel]], ...] = (
+        (VIRTUAL_SERVICES, view.services, decision.services),
+        (POOLS, view.pools, decision.pools),
+        (DIRECTOR_GROUPS, view.groups, decision.groups),
+    )
+    for kind, existing, wanted in tables:
+        for key, status in wanted.items():
+            one = existing.get(key)
+            if one is not None and one.status != status:
+                yield ReplacePart(kind=kind, meta=meta_of(one.meta), part="status", value=to_raw(status))
+
+
+def _new_conflicts(view: ClusterView, decision: Decision) -> Iterator[ObjectKey]:
+    for key, status in decision.services.items():
+        existing = view.services.get(key)
+        if _says(status, Reason.CONFLICT) and existing is not None and not _says(existing.status, Reason.CONFLICT):
+            yield key
+
+
+def _says(status: LvsVirtualServiceStatus | None, reason: Reason) -> bool:
+    conditions: Iterable[Condition] = (status.conditions or ()) if status else ()
+    return any(condition.reason == reason for condition in conditions)
+
+
+def only_counts_differ(old: LvsVirtualServiceStatus | None, new: LvsVirtualServiceStatus) -> bool:
+    """Whether a status says nothing new but numbers of real servers."""
+    return old is not None and old != new and old.model_copy(update={"real_servers": new.real_servers}) == new

@@ -1,0 +1,233 @@
+"""The one loop: view -> core -> writes.
+
+Events, the Lease and timers only set a flag; each round recomputes everything from the view, so nothing is lost and
+nothing is done twice. A round that finds no difference writes nothing.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from lvs_core.decide import decide
+
+from lvs_api.api_group import API_VERSION
+from lvs_core.cluster_view import ClusterView, ObjectKey, make_view
+from lvs_core.memory import Memory
+from lvs_operator import metrics
+from lvs_operator.agent_daemonset import AgentDaemonSet
+from lvs_operator.api_client import ApiClient
+from lvs_operator.cache import Cache
+from lvs_operator.changes import Changes, find_changes, only_counts_differ
+from lvs_operator.crd_outdated import mark_outdated
+from lvs_operator.errors import ApiError, ApiUnavailableError, NotLeaderError, SettingsError
+from lvs_operator.leader import Leader
+from lvs_operator.watched_kinds import (
+    DIRECTOR_GROUPS,
+    LVS_NODES,
+    NODES,
+    POOLS,
+    SLICES,
+    VIRTUAL_SERVICES,
+    Unreadable,
+    WatchedKind,
+)
+from lvs_operator.writer import ReplacePart, Writer
+
+logger = logging.getLogger(__name__)
+
+SETTLE_SECONDS: Final = 0.02
+"""Events that come together are one round."""
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 30.0
+OPENAPI_GROUP: Final = f"apis/{API_VERSION}"
+OWN_KINDS: Final = (SLICES, LVS_NODES)
+"""Written by the operator: one that cannot be read hides what directors may still act on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rhythm:
+    """Seconds."""
+
+    check: float
+    """Between comparisons of the view with lists."""
+    counts: float
+    """Least time between writes of one service's counts."""
+
+
+class Reconciler:
+    """Belongs to the main loop."""
+
+    def __init__(
+        self,
+        *,
+        client: ApiClient,
+        cache: Cache,
+        leader: Leader,
+        rhythm: Rhythm,
+        daemonset: AgentDaemonSet | None,
+    ) -> None:
+        self._client = client
+        self._cache = cache
+        self._leader = leader
+        self._rhythm = rhythm
+        self._daemonset = daemonset
+        self._writer = Writer(client, cache, leader.may_write)
+        self._memory = Memory()
+        self._wake = asyncio.Event()
+        self._check_due = time.monotonic()
+        self._counts_due: dict[ObjectKey, float] = {}
+        self._schema: str | None = None
+
+    def wake(self) -> None:
+        """Something may have changed."""
+        self._wake.set()
+
+    def start_afresh(self) -> None:
+        """Leadership begins: another wrote until now, so the view is checked and what was remembered is void."""
+        self._memory = Memory()
+        self._check_due = time.monotonic()
+        self._writer.forgive()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Rounds, until cancelled."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                again = await self._turn()
+                pause = FIRST_PAUSE
+            except NotLeaderError as error:
+                logger.info("%s", error)
+                again = self._rhythm.check
+            except ApiError as error:
+                asked = error.retry_after if isinstance(error, ApiUnavailableError) else None
+                again = min(max(pause, asked or 0.0), 2 * LONGEST_PAUSE)
+                logger.warning("%s; again in %.0f s", error, again)
+                metrics.ROUNDS.labels("failed").inc()
+                await asyncio.sleep(again)  # whatever happens meanwhile: the API server is in trouble enough
+                pause = min(pause * 2, LONGEST_PAUSE)
+                continue
+            await self._wait(again)
+
+    async def _wait(self, seconds: float) -> None:
+        """Until something wakes us, at most so long; then until what came together has come."""
+        waiter = asyncio.create_task(self._wake.wait())
+        await asyncio.wait({waiter}, timeout=seconds)
+        waiter.cancel()
+        await asyncio.sleep(SETTLE_SECONDS)
+
+    async def _turn(self) -> float:
+        """One round where we lead; gives the seconds after which to look again without being woken."""
+        self._wake.clear()
+        if time.monotonic() >= self._check_due:
+            await self._check()
+        if not self._leader.leads:
+            return max(self._check_due - time.monotonic(), 0.0)
+        with metrics.ROUND_SECONDS.time():
+            written = await self._round()
+        metrics.ROUNDS.labels("wrote" if written else "nothing to do").inc()
+        if written:
+            self._wake.set()  # what was written is part of the view that the next round decides upon
+        return self._until_due()
+
+    async def _check(self) -> None:
+        await self._cache.check(self._client)
+        if self._leader.leads:
+            await self._look_at_schema()
+            await self._ensure_daemonset()
+        self._check_due = time.monotonic() + self._rhythm.check
+
+    async def _look_at_schema(self) -> None:
+        """What older CRDs dropped or refused is tried again when they have changed, and not before."""
+        served = await self._client.get("/openapi/v3")
+        schema = served.get("paths", {}).get(OPENAPI_GROUP, {}).get("serverRelativeURL")
+        if schema != self._schema:
+            self._schema = schema
+            self._writer.forgive()
+
+    async def _ensure_daemonset(self) -> None:
+        if self._daemonset is None:
+            return
+        try:
+            await self._daemonset.ensure()
+        except SettingsError as error:
+            logger.error("the agents' DaemonSet stays as it is: %s", error)  # noqa: TRY400 -- the message says it all
+        except ApiError as error:
+            logger.warning("the agents' DaemonSet stays as it is: %s", error)
+
+    async def _round(self) -> int:
+        view, changes = self._decide()
+        if changes.losses or changes.new_conflicts:
+            # An absence or a clash is believed only after a look at the API server itself.
+            await self._cache.check(self._client)
+            view, changes = self._decide()
+        self._writer.keep_only({write.key for write in (*changes.growth, *changes.statuses, *changes.losses)})
+        written = await self._writer.carry_out([*changes.growth, *self._presentable(view, changes)])
+        if changes.losses and self._may_take_away():
+            written += await self._writer.carry_out(changes.losses)
+        return written
+
+    def _decide(self) -> tuple[ClusterView, Changes]:
+        view = self._view()
+        decision = decide(view, self._memory, _now())
+        self._memory = decision.memory
+        decision = mark_outdated(view, decision, self._writer.dropped(), _now())
+        self._decision = decision
+        versions = {entry.meta.uid: entry.meta.version for entry in self._cache.entries(NODES)}
+        return view, find_changes(view, decision, versions)
+
+    def _view(self) -> ClusterView:
+        return make_view(
+            services=self._readable(VIRTUAL_SERVICES),
+            pools=self._readable(POOLS),
+            groups=self._readable(DIRECTOR_GROUPS),
+            nodes=self._readable(NODES),
+            lvs_nodes=self._readable(LVS_NODES),
+            slices=self._readable(SLICES),
+        )
+
+    def _readable(self, kind: WatchedKind) -> Iterable[Any]:
+        return (entry.value for entry in self._cache.entries(kind) if not isinstance(entry.value, Unreadable))
+
+    def _may_take_away(self) -> bool:
+        if not self._cache.complete:
+            logger.warning("nothing is taken away: not listed completely: %s", ", ".join(self._cache.missing_kinds))
+            return False
+        for kind in OWN_KINDS:
+            for entry in self._cache.entries(kind):
+                if isinstance(entry.value, Unreadable):
+                    said = "; ".join(map(str, entry.value.violations))
+                    logger.warning("nothing is taken away: %s %s cannot be read: %s", kind.name, entry.meta, said)
+                    return False
+        return True
+
+    def _presentable(self, view: ClusterView, changes: Changes) -> list[ReplacePart]:
+        """Statuses to write now; those that bring nothing but new counts wait for their turn."""
+        now = time.monotonic()
+        presentable = []
+        for write in changes.statuses:
+            if write.kind is VIRTUAL_SERVICES:
+                key = ObjectKey(write.meta.namespace or "", write.meta.name)
+                only_counts = only_counts_differ(view.services[key].status, self._decision.services[key])
+                if only_counts and now < self._counts_due.get(key, now):
+                    continue
+                self._counts_due[key] = now + self._rhythm.counts
+            presentable.append(write)
+        return presentable
+
+    def _until_due(self) -> float:
+        now = time.monotonic()
+        self._counts_due = {key: due for key, due in self._counts_due.items() if due > now}
+        dues = [self._check_due, *self._counts_due.values()]
+        held = self._writer.next_try()
+        if held is not None:
+            dues.append(held)
+        return max(min(dues) - now, SETTLE_SECONDS)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
