@@ -32,7 +32,7 @@ def raw_object(kind: Kind[Any, Any], name: str, spec: Mapping[str, Any], *, name
     return {"apiVersion": API_VERSION, "kind": kind.name, "metadata": metadata, "spec": dict(spec)}
 
 
-def virtual_service(name: str = "web", *, namespace: str = "default", **changes: object) -> Raw:
+def virtual_service(name: str = "web", /, *, namespace: str = "default", **changes: object) -> Raw:
     """One IPv4 address, port 80/TCP, DirectRouting, the pool of the same name."""
     spec = {
         "addresses": [VIP],
@@ -42,24 +42,24 @@ def virtual_service(name: str = "web", *, namespace: str = "default", **changes:
     return raw_object(VIRTUAL_SERVICE, name, _changed(spec, changes), namespace=namespace)
 
 
-def real_server_pool(name: str = "web", *, namespace: str = "default", **changes: object) -> Raw:
+def real_server_pool(name: str = "web", /, *, namespace: str = "default", **changes: object) -> Raw:
     """Two real servers of weights 1 and 2."""
     spec = {"realServers": [real_server(f"rs{i}", address, weight=i) for i, address in enumerate(REAL_SERVERS, 1)]}
     return raw_object(REAL_SERVER_POOL, name, _changed(spec, changes), namespace=namespace)
 
 
-def real_server(name: str, address: str, **fields: object) -> Raw:
+def real_server(name: str, address: str, /, **fields: object) -> Raw:
     """One entry of a pool's `realServers`."""
     return {"name": name, "address": address, **fields}
 
 
-def director_group(name: str = DEFAULT_DIRECTOR_GROUP, **changes: object) -> Raw:
+def director_group(name: str = DEFAULT_DIRECTOR_GROUP, /, **changes: object) -> Raw:
     """The nodes with the label `lvs-director: "true"`."""
     spec = {"nodes": {"selector": {"matchLabels": {"lvs-director": "true"}}}}
     return raw_object(DIRECTOR_GROUP, name, _changed(spec, changes))
 
 
-def service_slice(service: str = "web", *, index: int = 0, namespace: str = "default", **changes: object) -> Raw:
+def service_slice(service: str = "web", /, *, index: int = 0, namespace: str = "default", **changes: object) -> Raw:
     """The slice of `virtual_service()` and `real_server_pool()` with two prepared members."""
     spec: Raw = {
         "serviceRef": {"name": service, "uid": f"{VIRTUAL_SERVICE.singular}-{service}"},
@@ -80,7 +80,7 @@ def service_slice(service: str = "web", *, index: int = 0, namespace: str = "def
     return result
 
 
-def slice_member(name: str, address: str, **fields: object) -> Raw:
+def slice_member(name: str, address: str, /, **fields: object) -> Raw:
     """A plain machine under DirectRouting, prepared."""
     member = {
         "name": name,
@@ -92,7 +92,7 @@ def slice_member(name: str, address: str, **fields: object) -> Raw:
     return {**member, **fields}
 
 
-def lvs_node(name: str = "node1", **changes: object) -> Raw:
+def lvs_node(name: str = "node1", /, **changes: object) -> Raw:
     """A node that must bind the VIP on lo."""
     return raw_object(NODE, name, _changed({"addresses": [{"address": VIP, "device": "lo"}]}, changes))
 

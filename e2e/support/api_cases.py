@@ -150,7 +150,12 @@ def _service_rules() -> Iterator[ApiCase]:
     long_group = virtual_service(directorGroupRef={"name": "a" * 64})
     yield _refused("a group's name too long", "spec.directorGroupRef.name", long_group)
     for field in ("portMode", "firewallMark", "sorryServer", "quorum", "addressPoolRef"):
-        yield _refused(f"{field}, which is not built", f"spec.{field}", virtual_service(**{field: {}}), "unknown field")
+        yield _refused(
+            f"{field}, which is not built",
+            f"spec.{field}",
+            changed(virtual_service(), ("spec", field), {}),
+            "unknown field",
+        )
 
 
 def _pools() -> Iterator[ApiCase]:
@@ -203,7 +208,10 @@ def _pools() -> Iterator[ApiCase]:
     )
     for field in ("endpoints", "slowStart"):
         yield _refused(
-            f"{field}, which is not built", f"spec.{field}", real_server_pool(**{field: {}}), "unknown field"
+            f"{field}, which is not built",
+            f"spec.{field}",
+            changed(real_server_pool(), ("spec", field), {}),
+            "unknown field",
         )
 
 
