@@ -7,7 +7,7 @@ labels that the operator writes: the node selector, host network, one pod at a t
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import yaml
 
@@ -62,8 +62,8 @@ class AgentDaemonSet:
         self._template = template
         self._namespace = namespace
         self._may_write = may_write
-        self._settled: int | None = None
-        """Generation at which an apply left a difference: the server spells something in another way."""
+        self._settled: tuple[int, Mapping[str, Any]] | None = None
+        """Generation and manifest of an apply that left a difference: the server spells something in another way."""
 
     async def ensure(self) -> bool:
         """Apply where something is missing; True when that was so.
@@ -78,14 +78,14 @@ class AgentDaemonSet:
             found: Mapping[str, Any] = await self._client.get(path)
         except ApiNotFoundError:
             found = {}
-        generation = cast("int | None", found.get("metadata", {}).get("generation"))
+        generation = int(found.get("metadata", {}).get("generation") or 0)
         missing = list(missing_fields(manifest, found, "DaemonSet"))
-        if not missing or (generation is not None and generation == self._settled):
+        if not missing or (generation, manifest) == self._settled:
             return False
         self._may_write()
         logger.info("apply DaemonSet %s: %s", metadata["name"], ", ".join(missing[:3]) if found else "not there")
         parameters = {"fieldManager": FIELD_MANAGER, "force": "true"}
         answer = await self._client.request("PATCH", path, body=manifest, content_type=APPLY, parameters=parameters)
         left = list(missing_fields(manifest, answer, "DaemonSet"))
-        self._settled = int(answer["metadata"]["generation"]) if left else None
+        self._settled = (int(answer["metadata"]["generation"]), manifest) if left else None
         return True
