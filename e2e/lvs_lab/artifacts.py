@@ -1,0 +1,85 @@
+"""The cache of what the lab builds: one directory per artifact, named by the hash of all it was built from."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lvs_lab.progress import step
+
+PACKAGE = Path(__file__).parent
+CHECKOUT = PACKAGE.parent.parent
+
+
+def cache_root() -> Path:
+    """Where artifacts are kept: `$LVS_LAB_CACHE`, or a directory of the user, never the checkout."""
+    configured = os.environ.get("LVS_LAB_CACHE")
+    return Path(configured) if configured else Path.home() / ".cache" / "lvs-lab"
+
+
+def digest(*parts: str | bytes | Path) -> str:
+    """The short hash of texts and of files and directories with their names, in the order given."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            for file in [part] if part.is_file() else sorted(p for p in part.rglob("*") if p.is_file() and p.parent.name != "__pycache__"):
+                total.update(f"{file.relative_to(part.parent)}\0".encode())
+                total.update(hashlib.sha256(file.read_bytes()).digest())
+        else:
+            data = part.encode() if isinstance(part, str) else part
+            total.update(hashlib.sha256(data).digest())
+    return total.hexdigest()[:16]
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Hold the lock of one name among all labs and builds of this cache; it ends with the process, however that ends."""
+    path = cache_root() / "locks" / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def artifact(kind: str, key: str, build: Callable[[Path], None], *, title: str, expected: str = "") -> Path:
+    """The directory of an artifact, built first where it is missing.
+
+    A build fills a temporary directory that is renamed when it is whole, so an interrupted one leaves nothing that could be taken for an
+    artifact; the next build of that kind removes its remains.
+    """
+    final = cache_root() / kind / key
+    if final.is_dir():
+        os.utime(final)
+        return final
+    with locked(f"{kind}-{key}"):
+        if final.is_dir():
+            return final
+        partial = final.with_name(f".{key}.partial")
+        remove_tree(partial)
+        partial.mkdir(parents=True)
+        with step(title, expected):
+            build(partial)
+        partial.rename(final)
+    return final
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory and all below it; a missing one is fine."""
+    if path.exists():
+        shutil.rmtree(path)
+
+
+def forget_unused(older_than_days: float) -> list[Path]:
+    """Remove artifacts that no lab has asked for in so many days; return what went."""
+    limit = time.time() - older_than_days * 86400
+    gone = []
+    for kind in (p for p in cache_root().iterdir() if p.is_dir() and p.name not in {"locks", "apt", "logs", "buildah"}):
+        for entry in kind.iterdir():
+            if entry.stat().st_mtime < limit:
+                remove_tree(entry)
+                gone.append(entry)
+    return gone

@@ -1,0 +1,3 @@
+module lvs-operator.io/lab/guest-exec
+
+go 1.24

@@ -1,0 +1,60 @@
+"""The programs of Kubernetes, compiled from Go modules of ours whose `tool` lines name them."""
+
+import os
+import re
+from pathlib import Path
+
+from lvs_lab.artifacts import PACKAGE, artifact, cache_root, digest
+from lvs_lab.errors import BuildError
+from lvs_lab.host_commands import run
+from lvs_lab.progress import run_logged
+
+_KUBE_MODULE = PACKAGE / "kube_tools"
+_HELM_MODULE = PACKAGE / "helm_tool"
+KUBE_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet", "kube-proxy")
+
+
+def kube_programs() -> Path:
+    """The directory with etcd, the control plane, kubectl, kubelet and kube-proxy."""
+    version = _required("k8s.io/kubernetes", _KUBE_MODULE)
+    major, minor = re.findall(r"\d+", version)[:2]
+    prefix = "-X k8s.io/component-base/version."
+    # Without these /version is no semantic version, and Helm's checks of it break.
+    flags = f"-s -w {prefix}gitVersion={version} {prefix}gitMajor={major} {prefix}gitMinor={minor}"
+
+    def build(target: Path) -> None:
+        _go_build_tools(_KUBE_MODULE, target, flags, "kube-tools")
+        (target / "server").rename(target / "etcd")  # go.etcd.io/etcd/server/v3 names its program after its directory
+        absent = [name for name in KUBE_PROGRAMS if not (target / name).is_file()]
+        if absent:
+            raise BuildError(f"the tool lines of {_KUBE_MODULE.name}/go.mod did not make {', '.join(absent)}")
+
+    key = digest(_KUBE_MODULE, flags, _go_version())
+    return artifact("kube", key, build, title=f"Kubernetes {version}: compiling", expected="5 minutes cold on 2 cores")
+
+
+def helm_program() -> Path:
+    """The path of helm."""
+    version = _required("helm.sh/helm/v4", _HELM_MODULE)
+    flags = f"-s -w -X helm.sh/helm/v4/internal/version.version={version}"
+    key = digest(_HELM_MODULE, flags, _go_version())
+    title = f"Helm {version}: compiling"
+    return artifact("helm", key, lambda target: _go_build_tools(_HELM_MODULE, target, flags, "helm"), title=title, expected="90 s cold") / "helm"
+
+
+def _go_build_tools(module: Path, target: Path, flags: str, log_name: str) -> None:
+    log = cache_root() / "logs" / f"{log_name}.log"
+    log.unlink(missing_ok=True)
+    environment = dict(os.environ, CGO_ENABLED="0", GOTOOLCHAIN="local", GOFLAGS="-mod=readonly")
+    run_logged(["go", "build", "-trimpath", f"-ldflags={flags}", "-o", f"{target}/", "tool"], log, cwd=module, env=environment)
+
+
+def _required(path: str, module: Path) -> str:
+    found = re.search(rf"^(?:require)?\s*{re.escape(path)} (v\S+)", (module / "go.mod").read_text(), re.MULTILINE)
+    if not found:
+        raise BuildError(f"{module.name}/go.mod does not require {path}")
+    return found[1]
+
+
+def _go_version() -> str:
+    return run(["go", "env", "GOVERSION"]).stdout.strip()

@@ -1,0 +1,81 @@
+"""The node agent as a process of a plain guest, from the checkout itself: with a ServiceAccount's token, or from manifest files."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from lvs_lab.errors import LabError
+from lvs_lab.guest_setup import STATE_DIRECTORY
+from lvs_lab.lab_machine import GuestMachine
+from lvs_lab.python_packages import agent_environment
+from lvs_lab.waiting import wait_for
+
+_DIRECTORY = "/run/lvs-lab-agent"
+_KUBECONFIG = f"{_DIRECTORY}/kubeconfig"
+_MANIFESTS = f"{_DIRECTORY}/manifests"
+_PID = f"{_DIRECTORY}/pid"
+_LOG = f"{_DIRECTORY}/log"
+
+
+class PlainAgent:
+    """The agent of one plain guest."""
+
+    def __init__(self, machine: GuestMachine) -> None:
+        self._machine = machine
+
+    def start(self, *, kubeconfig: str | None = None, manifests: Mapping[str, str] | None = None, options: Sequence[str] = ()) -> None:
+        """Start it with credentials, or with manifests (file name to text); what was running before must have been ended."""
+        if self.running:
+            raise LabError(f"{self._machine.name}: its agent runs already")
+        self._machine.sh(f"mkdir -p {_MANIFESTS}; rm -f {_MANIFESTS}/*")
+        # The guest may have cached files of the checkout that have changed since.
+        self._machine.sh("echo 3 > /proc/sys/vm/drop_caches")
+        source: list[str] = []
+        if kubeconfig is not None:
+            self.write_kubeconfig(kubeconfig)
+            source = ["--kubeconfig", _KUBECONFIG]
+        if manifests is not None:
+            self.write_manifests(manifests)
+            source = ["--manifests", _MANIFESTS]
+        command = ["python3", "-m", "lvs_agent", "run", *source, "--node-name", self._machine.name, "--state-dir", STATE_DIRECTORY, *options]
+        self._launch(command)
+
+    def write_kubeconfig(self, text: str) -> None:
+        """Give it other credentials, or another way to the API server; it reads them when it starts."""
+        self._machine.exec(["sh", "-c", f"umask 077; cat > {_KUBECONFIG}"], stdin=text, check=True)
+
+    def write_manifests(self, manifests: Mapping[str, str]) -> None:
+        """Put manifest files in place, each in one step."""
+        for name, text in manifests.items():
+            path = shlex.quote(f"{_MANIFESTS}/{name}")
+            self._machine.exec(["sh", "-c", f"cat > {_DIRECTORY}/new && mv {_DIRECTORY}/new {path}"], stdin=text, check=True)
+
+    def remove_manifest(self, name: str) -> None:
+        """Take one manifest file away."""
+        self._machine.out("rm", f"{_MANIFESTS}/{name}")
+
+    def run_verb(self, *arguments: str, timeout: float = 60) -> str:
+        """Run another verb of the agent's program (`cleanup`, `plan`) to its end; return what it writes."""
+        return self._machine.exec(["python3", "-m", "lvs_agent", *arguments], env=agent_environment(), check=True, timeout=timeout).stdout
+
+    @property
+    def running(self) -> bool:
+        """Whether its process lives."""
+        return self._machine.exec(["sh", "-c", f"kill -0 $(cat {_PID}) 2>/dev/null"]).ok
+
+    def kill(self, signal_name: str = "KILL") -> None:
+        """Signal its process and its children, and wait for their end: KILL is a crash, TERM an orderly stop."""
+        group = "-" if signal_name == "KILL" else ""
+        self._machine.sh(f"kill -s {signal_name} -- {group}$(cat {_PID})")
+        wait_for(lambda: not self.running, 15, f"the agent of {self._machine.name} to end")
+        self._machine.sh(f"rm -f {_PID}")
+
+    def log(self) -> str:
+        """All that it has written in its lives since the guest booted."""
+        return self._machine.sh(f"cat {_LOG}", check=False)
+
+    def _launch(self, command: Sequence[str]) -> None:
+        line = " ".join(shlex.quote(word) for word in command)
+        # The shell is the leader of a new session and becomes the agent.
+        inner = f"echo $$ > {_PID}; exec {line} >> {_LOG} 2>&1 < /dev/null"
+        self._machine.exec(["setsid", "--fork", "sh", "-c", inner], env=agent_environment(), check=True)
+        wait_for(lambda: self._machine.exec(["test", "-s", _PID]).ok, 5, "the agent's process to start", interval=0.01)

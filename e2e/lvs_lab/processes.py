@@ -1,0 +1,143 @@
+"""Programs of the lab on this machine: started as sessions of their own, noted in files, found again by any later process."""
+
+import os
+import shlex
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from lvs_lab.errors import LabError
+from lvs_lab.host_commands import in_namespace, run
+from lvs_lab.waiting import wait_for
+
+_GONE_SECONDS = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """What the kernel says of a process."""
+
+    pid: int
+    state: str
+    session: int
+    start: str
+    """Start time in ticks since boot: with the id it names a process for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One program that the lab runs, by the file that notes its process id."""
+
+    pid_file: Path
+
+    @property
+    def pid(self) -> int | None:
+        """The id of the living process, none if it has ended or was never started."""
+        with suppress(FileNotFoundError):
+            pid, start = self.pid_file.read_text().split()
+            entry = _entry(int(pid))
+            if entry is not None and entry.start == start and entry.state not in "ZX":
+                return entry.pid
+        return None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it is alive and stopped by a signal."""
+        pid = self.pid
+        entry = None if pid is None else _entry(pid)
+        return entry is not None and entry.state in "Tt"
+
+    def signal(self, number: signal.Signals) -> None:
+        """Signal every process of its session: children that a guest's kernel runs its programs in, too."""
+        pid = self.pid
+        if pid is None:
+            raise LabError(f"{self.pid_file.name} is not running")
+        _signal_session(pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL for the whole session, wait until nothing of it is left, forget it. An ended one is fine."""
+        pid = self.pid
+        if pid is not None:
+            _end_session(pid, signal.SIGKILL)
+        self.pid_file.unlink(missing_ok=True)
+
+    def terminate(self) -> None:
+        """SIGTERM and wait for the end; SIGKILL for what does not end in time."""
+        pid = self.pid
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            with suppress(LabError):
+                wait_for(lambda: self.pid is None, _GONE_SECONDS, f"{self.pid_file.name} to end")
+        self.kill()
+
+
+def start(
+    pid_file: Path, argv: Sequence[str], *, log: Path, netns: str | None = None, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Program:
+    """Start a program in a session of its own with its output in a log; it outlives the process that starts it."""
+    program = Program(pid_file)
+    if program.pid is not None:
+        raise LabError(f"{pid_file.name} runs already (process {program.pid})")
+    pid_file.parent.mkdir(parents=True, exist_ok=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    pid_file.unlink(missing_ok=True)
+    # The shell notes its id and start time and then becomes the program, so the note is there before the program runs.
+    note = f'{{ read -r line < /proc/$$/stat; set -- ${{line##*) }}; echo "$$ ${{20}}"; }} > {shlex.quote(f"{pid_file}.new")}'
+    become = " ".join(shlex.quote(word) for word in in_namespace(netns, argv))
+    script = f"{note}; mv {shlex.quote(f'{pid_file}.new')} {shlex.quote(str(pid_file))}; exec {become} >> {shlex.quote(str(log))} 2>&1 < /dev/null"
+    place = f"cd {shlex.quote(str(cwd))} && " if cwd else ""
+    run(["setsid", "--fork", "sh", "-c", f"{place}{script}"], env=None if env is None else {**os.environ, **env})
+    wait_for(pid_file.exists, 10, f"{pid_file.name} to start", interval=0.002)
+    return program
+
+
+def kill_all_in(namespaces: Sequence[str]) -> int:
+    """SIGKILL for every process in some network namespaces; return how many there were."""
+    found = [pid for name in namespaces for pid in pids_in(name)]
+    for pid in found:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    for name in namespaces:
+        wait_for(lambda name=name: not pids_in(name), _GONE_SECONDS, f"the processes in {name} to end", interval=0.01)  # type: ignore[misc]
+    return len(found)
+
+
+def pids_in(namespace: str) -> list[int]:
+    """The processes in a network namespace."""
+    return [int(pid) for pid in run(["ip", "netns", "pids", namespace], check=False).stdout.split()]
+
+
+def _end_session(session: int, number: signal.Signals) -> None:
+    def empty() -> bool:
+        return not _signal_session(session, number)
+
+    wait_for(empty, _GONE_SECONDS, f"session {session} to end", interval=0.005)
+
+
+def _signal_session(session: int, number: signal.Signals) -> int:
+    """Signal all living members of a session; return how many there were."""
+    members = [entry.pid for entry in _entries() if entry.session == session and entry.state not in "ZX"]
+    for pid in members:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+    return len(members)
+
+
+def _entries() -> Iterator[Entry]:
+    for name in os.listdir("/proc"):  # noqa: PTH208 - a thousand Path objects for one look is too slow
+        if name.isdigit():
+            entry = _entry(int(name))
+            if entry is not None:
+                yield entry
+
+
+def _entry(pid: int) -> Entry | None:
+    try:
+        line = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = line.rpartition(")")[2].split()
+    return Entry(pid=pid, state=fields[0], session=int(fields[3]), start=fields[19])
