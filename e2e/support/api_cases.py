@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from lvs_api.kinds import ALL_KINDS
+from lvs_api.objects import find_violations, parse_object
 from lvs_api.testing import (
     director_group,
     lvs_node,
@@ -14,6 +16,7 @@ from lvs_api.testing import (
     slice_member,
     virtual_service,
 )
+from lvs_api.violations import InvalidObject, Violation
 
 Raw = dict[str, Any]
 
@@ -47,6 +50,15 @@ def _port(name: str = "a", port: int = 80, **fields: object) -> Raw:
 def all_cases() -> list[ApiCase]:
     """The whole table."""
     return [*_addresses(), *_ports(), *_service_rules(), *_pools(), *_checks(), *_selectors(), *_internal(), *_sizes()]
+
+
+def python_says(raw: Raw) -> tuple[Violation, ...]:
+    """What is wrong with an object, as our own reading of it finds."""
+    kind = next(kind for kind in ALL_KINDS if kind.name == raw["kind"])
+    try:
+        return find_violations(parse_object(kind, raw))
+    except InvalidObject as error:
+        return error.violations
 
 
 def _addresses() -> Iterator[ApiCase]:

@@ -5,6 +5,7 @@ counts its requests, makes one of its own with `running_api_server`.
 """
 
 import json
+import re
 import shutil
 import signal
 import socket
@@ -49,8 +50,9 @@ class Answer:
 
     @property
     def fields(self) -> list[str]:
-        """The fields that a refusal names."""
-        return [cause.get("field", "") for cause in self.body.get("details", {}).get("causes", ())]
+        """The fields that a refusal names; an unknown field has no cause of its own and stands in the message."""
+        causes = self.body.get("details", {}).get("causes", ())
+        return [*(cause.get("field", "") for cause in causes), *re.findall(r'unknown field "([^"]+)"', self.message)]
 
     def raise_for_status(self) -> Json:
         """The body of a success. Raises AssertionError with the server's words otherwise."""
