@@ -1,0 +1,155 @@
+"""Our two images, built from the Dockerfile by buildah, without docker and without pulling anything.
+
+The base image that the Dockerfile names is made here by mmdebstrap from the machine's own Debian archive. How this
+machine reaches the Python index (certificates, pip's settings) is passed into the build from outside, by mounts.
+"""
+
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lvs_lab.artifacts import CHECKOUT, artifact, cache_root, digest, locked
+from lvs_lab.debian_archive import own_archive
+from lvs_lab.host_commands import run
+from lvs_lab.progress import run_logged
+
+SUITE = "trixie"
+BASE_REFERENCE = f"docker.io/library/debian:{SUITE}-slim"
+_LEFT_OUT = ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
+_CONTEXT = (
+    "Dockerfile",
+    ".dockerignore",
+    "requirements",
+    "packaging",
+    "crds/lvs_api",
+    "core/lvs_core",
+    "operator/lvs_operator",
+    "node-agent/lvs_agent",
+)
+_REPOSITORIES = {"operator": "localhost/lvs-operator", "node-agent": "localhost/lvs-node-agent"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Image:
+    """One built image."""
+
+    repository: str
+    """Its name without the tag."""
+    tag: str
+    """The hash of what it was built from."""
+    archive: Path
+    """The image as a docker archive, to be imported into a container runtime."""
+
+    @property
+    def reference(self) -> str:
+        """Name and tag, as a pod names it."""
+        return f"{self.repository}:{self.tag}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Images:
+    """What the chart installs."""
+
+    operator: Image
+    node_agent: Image
+
+    @property
+    def archives(self) -> tuple[Path, Path]:
+        """Both archives, for `Lab.up`."""
+        return (self.node_agent.archive, self.operator.archive)
+
+    def chart_values(self) -> list[str]:
+        """Helm's options that make the chart use these images."""
+        return [
+            f"--set=operator.image.repository={self.operator.repository},operator.image.tag={self.operator.tag}",
+            f"--set=nodeAgent.image.repository={self.node_agent.repository},nodeAgent.image.tag={self.node_agent.tag}",
+        ]
+
+
+def build_images() -> Images:
+    """Both images of this checkout; built only where something that is in them has changed."""
+    return Images(operator=_image("operator"), node_agent=_image("node-agent"))
+
+
+def _image(target: str) -> Image:
+    repository = _REPOSITORIES[target]
+    key = digest(SUITE, *_LEFT_OUT, *_sources())
+
+    def build(directory: Path) -> None:
+        log = cache_root() / "logs" / f"image-{target}.log"
+        log.unlink(missing_ok=True)
+        name = f"{repository}:{key}"
+        with locked("buildah"), _pip_mounts() as mounts:
+            _provide_base(log)
+            options = ["--isolation=chroot", "--layers", "--pull-never", "--format=docker", *mounts]
+            run_logged([*_buildah("build"), *options, f"--target={target}", f"--tag={name}", str(CHECKOUT)], log)
+            run_logged([*_buildah("push"), name, f"docker-archive:{directory / 'image.tar'}:{name}"], log)
+
+    expected = "a minute cold, 20 s after a change of code"
+    built = artifact(f"image-{target}", key, build, title=f"image {target}: building", expected=expected)
+    return Image(repository=repository, tag=key, archive=built / "image.tar")
+
+
+def _sources() -> Iterator[str | Path]:
+    """Names and files that go into a build: one build makes bytecode for both images."""
+    for entry in _CONTEXT:
+        path = CHECKOUT / entry
+        for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
+            if "__pycache__" not in file.parts:
+                yield str(file.relative_to(CHECKOUT))
+                yield file
+
+
+def _buildah(verb: str) -> list[str]:
+    store = cache_root() / "buildah"
+    return ["buildah", f"--root={store}/store", f"--runroot={store}/run", "--storage-driver=overlay", verb]
+
+
+def _provide_base(log: Path) -> None:
+    """Put the base image into buildah's store, if it is not there."""
+    if run([*_buildah("inspect"), "--type=image", BASE_REFERENCE], check=False).ok:
+        return
+
+    def build(target: Path) -> None:
+        archive = own_archive()
+        prefix = f"deb [signed-by={archive.keyring}] {archive.uri}"
+        sources = [f"{prefix} {suite} main" for suite in (SUITE, f"{SUITE}-updates")]
+        excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
+        recommends = '--aptopt=Apt::Install-Recommends "false"'
+        command = ["mmdebstrap", "--variant=minbase", recommends, *excluded, SUITE, str(target / "root.tar"), *sources]
+        run_logged(command, log)
+
+    title = f"image base: Debian {SUITE}"
+    base = artifact("image-base", digest(SUITE, *_LEFT_OUT), build, title=title, expected="half a minute")
+    container = run([*_buildah("from"), "scratch"]).stdout.strip()
+    try:
+        run([*_buildah("add"), container, str(base / "root.tar"), "/"], timeout=300)
+        run([*_buildah("config"), "--cmd=bash", container])
+        run([*_buildah("commit"), container, BASE_REFERENCE], timeout=300)
+    finally:
+        run([*_buildah("rm"), container])
+
+
+@contextmanager
+def _pip_mounts() -> Iterator[list[str]]:
+    """Options that let pip, inside the build, use the settings and certificates that pip has on this machine."""
+    settings = _pip_settings()
+    paths = sorted(value for value in set(settings.values()) if value.startswith("/") and Path(value).exists())
+    inside = {path: f"/run/build-host/{number}" for number, path in enumerate(paths)}
+    lines = [f"{name} = {inside.get(value, value)}\n" for name, value in settings.items()]
+    with tempfile.TemporaryDirectory(prefix="lvs-lab-image-") as temporary:
+        configuration = Path(temporary) / "pip.conf"
+        configuration.write_text("".join(["[global]\n", *lines]))
+        mounts = {str(configuration): "/etc/pip.conf", **inside}
+        yield [f"--volume={outside}:{place}:ro" for outside, place in mounts.items()]
+
+
+def _pip_settings() -> dict[str, str]:
+    """What pip goes by on this machine, from its files and its environment, which wins."""
+    listed = run([sys.executable, "-m", "pip", "config", "list"]).stdout
+    entries = re.findall(r"^(global|:env:)\.([a-z-]+)='(.*)'$", listed, re.MULTILINE)
+    return {name: value for origin in ("global", ":env:") for found, name, value in entries if found == origin}
