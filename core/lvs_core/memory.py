@@ -77,6 +77,8 @@ class GroupMemory:
     leaving: Mapping[MemberKey, Leaving] = field(default_factory=lambda: MappingProxyType({}))
     services: Mapping[ObjectKey, ServiceChange] = field(default_factory=lambda: MappingProxyType({}))
     directors: Mapping[str, Seen] = field(default_factory=lambda: MappingProxyType({}))
+    told: frozenset[str] = frozenset()
+    """Nodes that were told to be directors and have not said since that they no longer are."""
 
     def position_of(self, director: str) -> int | None:
         """The latest view that a director is known to have acted on; None: not known."""

@@ -1,6 +1,7 @@
 """Take a view into the memory: a new position where a group's slices changed, a new place for each director."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from lvs_core.cluster_view import ClusterView, ObjectKey, Slice
 from lvs_core.digest import slices_digest
@@ -71,6 +72,7 @@ def _follow_views(memory: GroupMemory, slices: Sequence[Slice], asked: frozenset
         leaving=_leaving(memory, position, slices),
         services=_services(memory, position, slices),
         directors=memory.directors,
+        told=memory.told,
     )
 
 
@@ -136,16 +138,22 @@ def _follow_directors(memory: GroupMemory, group: str, view: ClusterView) -> Gro
         for report in (node.status.director_groups if node.status else None) or ():
             if report.name == group and report.view_digest is not None:
                 directors[name] = _follow(memory, memory.directors.get(name), report.view_digest)
-    if directors == memory.directors:
+    told = _told(memory, group, view)
+    if directors == memory.directors and told == memory.told:
         return memory
-    return GroupMemory(
-        digests=memory.digests,
-        newest=memory.newest,
-        needs=memory.needs,
-        leaving=memory.leaving,
-        services=memory.services,
-        directors=directors,
-    )
+    return replace(memory, directors=directors, told=told)
+
+
+def _told(memory: GroupMemory, group: str, view: ClusterView) -> frozenset[str]:
+    """Directors, and former ones until they have acted on a spec that no longer names the group."""
+    told: set[str] = set()
+    for name, node in view.lvs_nodes.items():
+        heard = node.status is not None and node.status.observed_generation == node.meta.generation
+        reported = any(report.name == group for report in (node.status.director_groups if node.status else None) or ())
+        named = group in (node.spec.director_groups or ())
+        if named or reported or (name in memory.told and not heard):
+            told.add(name)
+    return frozenset(told)
 
 
 def _follow(memory: GroupMemory, last: Seen | None, digest: str) -> Seen:

@@ -1,0 +1,225 @@
+"""Which services are accepted, which stay frozen as they run, and which have to wait."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from lvs_api.conditions import ConditionType, Reason, is_true
+from lvs_api.network_types import Protocol
+from lvs_api.service_slice import AcceptedService
+from lvs_api.virtual_service import LvsVirtualServiceSpec
+from lvs_core.checks import (
+    Candidate,
+    Problem,
+    References,
+    first_candidate_problem,
+    first_reference_problem,
+)
+from lvs_core.cluster_view import ClusterView, ObjectKey, Slice, VirtualService
+from lvs_core.directors import Directors
+from lvs_core.members import PoolFinder
+
+
+class Claim(NamedTuple):
+    """What only one service can have."""
+
+    address: str
+    port: int
+    protocol: Protocol
+
+
+class Holder(NamedTuple):
+    """Who has a claim, by its slices."""
+
+    service: ObjectKey
+    uid: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accepted:
+    """The service shall be as its objects say."""
+
+    candidate: Candidate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Frozen:
+    """Its objects are wrong or missing: what runs goes on as it was last accepted, what does not run does not start."""
+
+    problem: Problem
+    references_found: bool = True
+    """What it refers to is there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waiting:
+    """Nothing is wrong; something must happen first."""
+
+    message: str
+
+
+Verdict = Accepted | Frozen | Waiting
+
+
+def is_current(view: ClusterView, one: Slice) -> bool:
+    """Whether the service that owns a slice is there and is not being deleted."""
+    service = view.services.get(one.service_key)
+    return (
+        service is not None and service.meta.uid == one.content.service_uid and service.meta.deletion_timestamp is None
+    )
+
+
+def judge(view: ClusterView, finder: PoolFinder, directors: Mapping[str, Directors]) -> Mapping[ObjectKey, Verdict]:
+    """A verdict for every service that is not being deleted."""
+    held = _Held(view)
+    verdicts: dict[ObjectKey, Verdict] = {}
+    candidates: list[Candidate] = []
+    for key, service in view.services.items():
+        if service.meta.deletion_timestamp is not None:
+            continue
+        refs = _references(view, key, service)
+        problem = first_reference_problem(refs)
+        candidate = None if problem is not None else _candidate(view, finder, directors, refs)
+        if candidate is not None:
+            problem = first_candidate_problem(candidate)
+        if problem is not None:
+            verdicts[key] = Frozen(problem=problem, references_found=candidate is not None)
+        elif candidate is not None:
+            candidates.append(candidate)
+    for candidate in sorted(candidates, key=held.rank):
+        verdicts[candidate.key] = held.claim(candidate)
+    return dict(sorted(verdicts.items()))
+
+
+def _references(view: ClusterView, key: ObjectKey, service: VirtualService) -> References:
+    spec = service.spec
+    group = spec.director_group_ref.name if spec is not None else ""
+    pool = ObjectKey(key.namespace, spec.real_server_pool_ref.name if spec is not None else "")
+    return References(
+        key=key,
+        service=service,
+        group_name=group,
+        group=view.groups.get(group),
+        pool_key=pool,
+        pool=view.pools.get(pool),
+    )
+
+
+def _candidate(
+    view: ClusterView, finder: PoolFinder, directors: Mapping[str, Directors], refs: References
+) -> Candidate | None:
+    spec, group, pool = refs.service.spec, refs.group, refs.pool
+    if spec is None or group is None or pool is None or pool.spec is None:
+        return None
+    return Candidate(
+        key=refs.key,
+        service=refs.service,
+        spec=spec,
+        group=group,
+        pool=pool,
+        pool_spec=pool.spec,
+        members=finder.find(refs.pool_key, pool.spec, spec, directors[refs.group_name].selected),
+        view=view,
+        served=served_addresses(view, refs.key),
+    )
+
+
+def served_addresses(view: ClusterView, key: ObjectKey) -> frozenset[str]:
+    """The addresses that the slices of a service serve."""
+    return frozenset(
+        address
+        for one in view.slices_by_service.get(key, ())
+        if one.content.service is not None and is_current(view, one)
+        for address in one.content.service.addresses
+    )
+
+
+def _claims(spec: LvsVirtualServiceSpec | AcceptedService) -> Iterator[Claim]:
+    for address in spec.addresses:
+        for port in spec.ports:
+            yield Claim(address, port.port, port.protocol)
+
+
+class _Held:
+    """Who holds what: by slices first, for they are what directors serve, then in the order of judgement."""
+
+    def __init__(self, view: ClusterView) -> None:
+        self._claims: dict[Claim, Holder] = {}
+        self._groups: dict[str, tuple[str, Holder]] = {}
+        self._holders: set[Holder] = set()
+        self._leftover: dict[Claim, Holder] = {}
+        for one in view.slices.values():
+            if one.content.service is None:
+                continue
+            holder = Holder(one.service_key, one.content.service_uid)
+            current = is_current(view, one)
+            for claim in _claims(one.content.service):
+                (self._claims if current else self._leftover).setdefault(claim, holder)
+            if current:
+                self._holders.add(holder)
+                for address in one.content.service.addresses:
+                    self._groups.setdefault(address, (one.content.director_group, holder))
+
+    def rank(self, candidate: Candidate) -> tuple[int, str, str]:
+        """Who holds all that it claims goes first, then the older object, then the smaller uid.
+
+        Without slices, after a restore say, an accepted status holds.
+        """
+        holder = Holder(candidate.key, candidate.service.meta.uid)
+        status = candidate.service.status
+        if all(self._claims.get(claim) == holder for claim in _claims(candidate.spec)):
+            order = 0
+        elif (
+            holder not in self._holders
+            and status is not None
+            and is_true(status.conditions, ConditionType.ACCEPTED)
+            and set(candidate.spec.addresses) <= set(status.addresses or ())
+        ):
+            order = 1
+        else:
+            order = 2
+        return order, candidate.service.meta.creation_timestamp or "", candidate.service.meta.uid
+
+    def claim(self, candidate: Candidate) -> Verdict:
+        """Accept the service and let it hold what it claims, unless another holds a part of it."""
+        own = Holder(candidate.key, candidate.service.meta.uid)
+        group = candidate.group.meta.name
+        claims = list(_claims(candidate.spec))
+        for claim in claims:
+            holder = self._claims.get(claim, own)
+            if holder != own:
+                return Frozen(problem=_duplicate(candidate, claim, holder))
+        for address in candidate.spec.addresses:
+            there, holder = self._groups.get(address, (group, own))
+            if there != group:
+                return Frozen(problem=_elsewhere(candidate, address, there, holder))
+        for claim in claims:
+            if claim in self._leftover:
+                left = self._leftover[claim]
+                return Waiting(message=f"waits until the directors' copy of the deleted service {left.service} is gone")
+        self._claims.update(dict.fromkeys(claims, own))
+        for address in candidate.spec.addresses:
+            self._groups[address] = (group, own)
+        return Accepted(candidate=candidate)
+
+
+def _duplicate(candidate: Candidate, claim: Claim, holder: Holder) -> Problem:
+    name = next(
+        port.name for port in candidate.spec.ports if port.port == claim.port and port.protocol == claim.protocol
+    )
+    return Problem(
+        condition=ConditionType.ACCEPTED,
+        reason=Reason.CONFLICT,
+        message=f"spec.ports[{name}]: {claim.address} port {claim.port}/{claim.protocol} belongs to "
+        f"LvsVirtualService {holder.service}; use another address or port, or delete that one",
+    )
+
+
+def _elsewhere(candidate: Candidate, address: str, group: str, holder: Holder) -> Problem:
+    index = candidate.spec.addresses.index(address)
+    return Problem(
+        condition=ConditionType.ACCEPTED,
+        reason=Reason.CONFLICT,
+        message=f"spec.addresses[{index}]: {address} is carried by the directors of LvsDirectorGroup {group} for "
+        f"{holder.service}, and no address can be in two groups; use another address, or that group",
+    )

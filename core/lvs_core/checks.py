@@ -1,0 +1,304 @@
+"""What several objects together can say wrong: small checks named after the fault, in chains.
+
+What one object alone can say wrong is refused by the API server, or was found when the object was read.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from lvs_api.conditions import ConditionType, Reason
+from lvs_api.network_types import Forwarding
+from lvs_api.service_slice import MEMBERS_PER_SLICE
+from lvs_api.virtual_service import LvsVirtualServiceSpec
+from lvs_core.cluster_view import (
+    ClusterView,
+    DirectorGroup,
+    ObjectKey,
+    Pool,
+    PoolMember,
+    PoolSpec,
+    VirtualService,
+    family_of,
+    needs_address,
+)
+from lvs_core.members import WantedMember
+
+MAX_SLICES: Final = 16
+MAX_MEMBERS: Final = MAX_SLICES * MEMBERS_PER_SLICE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """Why a service cannot be as its objects say."""
+
+    condition: ConditionType
+    """Accepted, or ResolvedRefs for what another object lacks."""
+    reason: Reason
+    message: str
+    """Object, field, what is wrong and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class References:
+    """A service and what it refers to."""
+
+    key: ObjectKey
+    service: VirtualService
+    group_name: str
+    group: DirectorGroup | None
+    pool_key: ObjectKey
+    pool: Pool | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """A service whose objects can all be read."""
+
+    key: ObjectKey
+    service: VirtualService
+    spec: LvsVirtualServiceSpec
+    group: DirectorGroup
+    pool: Pool
+    pool_spec: PoolSpec
+    members: tuple[WantedMember, ...]
+    view: ClusterView
+    served: frozenset[str]
+    """Addresses that slices of this very service already serve."""
+
+
+ReferenceCheck = Callable[[References], Problem | None]
+CandidateCheck = Callable[[Candidate], Problem | None]
+
+
+def _refused(reason: Reason, message: str) -> Problem:
+    return Problem(condition=ConditionType.ACCEPTED, reason=reason, message=message)
+
+
+def _unresolved(reason: Reason, message: str) -> Problem:
+    return Problem(condition=ConditionType.RESOLVED_REFS, reason=reason, message=message)
+
+
+def unreadable_service(refs: References) -> Problem | None:
+    """The spec breaks the rules of its kind; only a CRD older or newer than this program lets such an object in."""
+    if refs.service.spec_error is None:
+        return None
+    return _refused(Reason.INVALID, refs.service.spec_error)
+
+
+def missing_group(refs: References) -> Problem | None:
+    """The director group is not there."""
+    if refs.group is not None:
+        return None
+    return _unresolved(
+        Reason.DIRECTOR_GROUP_NOT_FOUND,
+        f"spec.directorGroupRef.name: LvsDirectorGroup {refs.group_name} does not exist; create it",
+    )
+
+
+def unreadable_group(refs: References) -> Problem | None:
+    """The director group breaks the rules of its kind."""
+    if refs.group is None or refs.group.spec_error is None:
+        return None
+    return _unresolved(Reason.INVALID, f"LvsDirectorGroup {refs.group_name} is invalid: {refs.group.spec_error}")
+
+
+def missing_pool(refs: References) -> Problem | None:
+    """The pool is not there, or is being deleted."""
+    if refs.pool is not None and refs.pool.meta.deletion_timestamp is None:
+        return None
+    what = "does not exist; create it" if refs.pool is None else "is being deleted"
+    return _unresolved(
+        Reason.POOL_NOT_FOUND,
+        f"spec.realServerPoolRef.name: LvsRealServerPool {refs.pool_key} {what}",
+    )
+
+
+def unreadable_pool(refs: References) -> Problem | None:
+    """The pool breaks the rules of its kind."""
+    if refs.pool is None or refs.pool.spec_error is None:
+        return None
+    return _unresolved(Reason.INVALID, f"LvsRealServerPool {refs.pool_key} is invalid: {refs.pool.spec_error}")
+
+
+def node_address(case: Candidate) -> Problem | None:
+    """A VIP that is a Node's own address would be taken away from that Node.
+
+    An address that the service serves already may well show up on a Node: a kubelet reports what is bound there.
+    """
+    for index, address in enumerate(case.spec.addresses):
+        node = case.view.nodes_by_address.get(address)
+        if node is not None and address not in case.served:
+            return _refused(
+                Reason.NODE_ADDRESS,
+                f"spec.addresses[{index}]: {address} is an address of Node {node.name}; use one that no machine has",
+            )
+    return None
+
+
+def own_address_as_real_server(case: Candidate) -> Problem | None:
+    """A real server whose address is the VIP would be the director itself."""
+    for server in case.pool_spec.real_servers:
+        if server.address in case.spec.addresses:
+            return _refused(
+                Reason.INVALID,
+                f"{_member_field(case, server)}.address: {server.address} is an address of the service itself; "
+                "name the real server's own address",
+            )
+    return None
+
+
+def port_mismatch(case: Candidate) -> Problem | None:
+    """DirectRouting and Tunnel leave ports as they are; a member's own port needs a service of one port."""
+    for server in case.pool_spec.real_servers:
+        forwarding = server.forwarding or case.spec.forwarding
+        problem = _own_port(case, server, forwarding) if server.port is not None else None
+        problem = problem or _overridden_method(case, server, forwarding)
+        if problem is not None:
+            return problem
+    return None
+
+
+def _own_port(case: Candidate, server: PoolMember, forwarding: Forwarding) -> Problem | None:
+    field = f"{_member_field(case, server)}.port"
+    if len(case.spec.ports) > 1:
+        return _refused(
+            Reason.PORT_MISMATCH,
+            f"{field}: {server.port} is for services of one port, and this one has {len(case.spec.ports)}; "
+            "remove it, or give the service one port",
+        )
+    port = case.spec.ports[0]
+    if port.port == 0:
+        return _refused(Reason.PORT_MISMATCH, f"{field}: under port 0 every port stays as it is; remove it")
+    if needs_address(forwarding.method) and server.port != port.port:
+        return _refused(
+            Reason.PORT_MISMATCH,
+            f"{field}: {server.port} differs from the service's port {port.port}, and {forwarding.method} cannot "
+            "change ports; make them equal, or use Masquerade",
+        )
+    return None
+
+
+def _overridden_method(case: Candidate, server: PoolMember, forwarding: Forwarding) -> Problem | None:
+    if not needs_address(forwarding.method) or server.port is not None:
+        return None
+    for port in case.spec.ports:
+        if port.real_server_port is not None and port.real_server_port != port.port:
+            return _refused(
+                Reason.PORT_MISMATCH,
+                f"{_member_field(case, server)}.forwarding: {forwarding.method} cannot change ports, and "
+                f"spec.ports[{port.name}].realServerPort {port.real_server_port} differs from port {port.port}; "
+                "make them equal, or use Masquerade",
+            )
+    return None
+
+
+def duplicate_member(case: Candidate) -> Problem | None:
+    """Two members that mean the same destination, or have the same name, are one in the kernel and in the slices."""
+    names: set[str] = set()
+    destinations: dict[tuple[str, int], str] = {}
+    port = case.spec.ports[0]
+    for member in case.members:
+        number = member.port or port.real_server_port or port.port
+        first = destinations.setdefault((member.address, number), member.name)
+        if first != member.name:
+            return _refused(
+                Reason.INVALID,
+                f"LvsRealServerPool {_pool_key(case)}: {first} and {member.name} are both {member.address} port "
+                f"{number}; remove one",
+            )
+        if member.name in names:
+            return _refused(
+                Reason.INVALID,
+                f"LvsRealServerPool {_pool_key(case)} spec.realServers[{member.name}].name: "
+                "belongs to a Node that spec.nodes.selector finds; use another name",
+            )
+        names.add(member.name)
+    return None
+
+
+def unnamed_check_port(case: Candidate) -> Problem | None:
+    """Under port 0 there is no port that a check could take by itself."""
+    check = case.pool_spec.health_check
+    if check is None or check.port is not None or all(port.port != 0 for port in case.spec.ports):
+        return None
+    return _refused(
+        Reason.INVALID,
+        f"LvsRealServerPool {_pool_key(case)} spec.healthCheck.port: is needed, for this service balances every port "
+        "(port 0)",
+    )
+
+
+def too_many_members(case: Candidate) -> Problem | None:
+    """More real servers than slices can carry."""
+    if len(case.members) <= MAX_MEMBERS:
+        return None
+    return _refused(
+        Reason.INVALID,
+        f"LvsRealServerPool {_pool_key(case)} spec.nodes.selector: finds {len(case.members)} real servers, "
+        f"at most {MAX_MEMBERS} are possible; select fewer",
+    )
+
+
+REFERENCE_CHECKS: Final[tuple[ReferenceCheck, ...]] = (
+    unreadable_service,
+    missing_group,
+    unreadable_group,
+    missing_pool,
+    unreadable_pool,
+)
+"""In the order in which a user would mend them."""
+CANDIDATE_CHECKS: Final[tuple[CandidateCheck, ...]] = (
+    node_address,
+    own_address_as_real_server,
+    port_mismatch,
+    duplicate_member,
+    unnamed_check_port,
+    too_many_members,
+)
+
+
+def first_reference_problem(refs: References) -> Problem | None:
+    """The first fault among the references."""
+    return _first(check(refs) for check in REFERENCE_CHECKS)
+
+
+def first_candidate_problem(case: Candidate) -> Problem | None:
+    """The first fault of a service whose objects can all be read."""
+    return _first(check(case) for check in CANDIDATE_CHECKS)
+
+
+def family_mismatch(case: Candidate) -> Problem | None:
+    """An address for which no member has the family. The others are served all the same."""
+    if not case.members:
+        return None
+    families = {family_of(member.address) for member in case.members}
+    for index, address in enumerate(case.spec.addresses):
+        family = family_of(address)
+        if family not in families:
+            return _unresolved(
+                Reason.FAMILY_MISMATCH,
+                f"spec.addresses[{index}]: {address} is {family}, and LvsRealServerPool {_pool_key(case)} has no "
+                f"{family} real server; add some, or remove the address",
+            )
+    return None
+
+
+def unused_members(case: Candidate) -> Iterator[str]:
+    """Names of entries whose family no address of the service has."""
+    families = {family_of(address) for address in case.spec.addresses}
+    for server in case.pool_spec.real_servers:
+        if family_of(server.address) not in families:
+            yield server.name
+
+
+def _first(problems: Iterable[Problem | None]) -> Problem | None:
+    return next((problem for problem in problems if problem is not None), None)
+
+
+def _pool_key(case: Candidate) -> str:
+    return case.pool.meta.qualified_name
+
+
+def _member_field(case: Candidate, server: PoolMember) -> str:
+    return f"LvsRealServerPool {_pool_key(case)} spec.realServers[{server.name}]"

@@ -1,0 +1,65 @@
+"""From everything that is to everything that shall be."""
+
+from collections import Counter
+
+from lvs_core.accept import judge
+from lvs_core.cluster_view import ClusterView, ObjectKey, SliceContent
+from lvs_core.decision import Decision
+from lvs_core.directors import directors_of
+from lvs_core.drained import DrainReports
+from lvs_core.members import PoolFinder
+from lvs_core.memory import Memory
+from lvs_core.memory_views import observe
+from lvs_core.needs import Need
+from lvs_core.node_specs import node_specs
+from lvs_core.object_status import group_status, pool_status
+from lvs_core.preparation import Preparation
+from lvs_core.resolve import Resolver
+from lvs_core.service_status import ServiceStatuses
+
+
+def decide(view: ClusterView, memory: Memory, now: str) -> Decision:
+    """What the operator is to write. `now` (RFC 3339, UTC, whole seconds) goes into conditions and nothing else.
+
+    The view must be complete: what is not in it is taken to be gone.
+    """
+    memory = observe(memory, view)
+    directors = {name: directors_of(view, views, name) for name, views in memory.groups.items()}
+    finder = PoolFinder(view=view)
+    verdicts = judge(view, finder, directors)
+    resolver = Resolver(
+        view=view,
+        preparation=Preparation(view=view),
+        directors=directors,
+        drain_reports=DrainReports(view=view, memory=memory, directors=directors),
+    )
+    resolved = {key: resolver.resolve(key, verdict) for key, verdict in verdicts.items()}
+    slices: dict[ObjectKey, SliceContent] = {}
+    needs: set[Need] = set()
+    for one in resolved.values():
+        slices.update(one.slices)
+        needs |= one.needs
+    nodes = node_specs(view, memory, directors, needs)
+    statuses = ServiceStatuses(view=view, memory=memory, directors=directors, now=now)
+    by_group = Counter(one.director_group for one in slices.values() if one.service is not None)
+    by_pool = Counter(
+        ObjectKey(key.namespace, service.spec.real_server_pool_ref.name)
+        for key, service in view.services.items()
+        if service.spec is not None
+    )
+    return Decision(
+        slices=slices,
+        delete_slices=tuple(key for key in view.slices if key not in slices),
+        lvs_nodes=nodes.specs,
+        delete_lvs_nodes=nodes.delete,
+        agent_nodes=frozenset(nodes.specs),
+        services={
+            key: statuses.status(key, view.services[key], verdict, tuple(resolved[key].slices.values()))
+            for key, verdict in verdicts.items()
+        },
+        pools={key: pool_status(finder, pool, by_pool[key], now) for key, pool in view.pools.items()},
+        groups={
+            name: group_status(view, group, directors[name], by_group[name], now) for name, group in view.groups.items()
+        },
+        memory=memory,
+    )

@@ -1,0 +1,162 @@
+"""Who the real servers of a service are to be, from its pool and the Nodes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from lvs_api.conditions import Reason
+from lvs_api.network_types import NODE_MEMBER_PREFIX, Family, Forwarding
+from lvs_api.real_server_pool import RealServerState
+from lvs_api.virtual_service import LvsVirtualServiceSpec
+from lvs_core.cluster_view import (
+    ClusterNode,
+    ClusterView,
+    Member,
+    ObjectKey,
+    PoolSpec,
+    family_of,
+    needs_address,
+    shared_forwarding,
+)
+from lvs_core.selectors import selects
+
+NODE_MEMBER_PREFIX_IPV6 = "node6."
+"""Begins the names of members that are a Node's IPv6 address; `node.` those of its IPv4 address."""
+
+
+class WantedMember(NamedTuple):
+    """A real server as the user wants it, before it is placed, prepared or drained."""
+
+    name: str
+    address: str
+    port: int | None
+    weight: int
+    forwarding: Forwarding
+    upper_threshold: int
+    lower_threshold: int
+    node: str | None
+    state: RealServerState
+    refused: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolFinder:
+    """Finds the members of pools; what Nodes a selector finds is found once per pool."""
+
+    view: ClusterView
+
+    @cached_property
+    def _selected(self) -> dict[ObjectKey, tuple[ClusterNode, ...]]:
+        return {}
+
+    def selected_nodes(self, key: ObjectKey, pool: PoolSpec) -> tuple[ClusterNode, ...]:
+        """The Nodes that a pool's selector finds, by name. One that is out of service is no real server."""
+        found = self._selected.get(key)
+        if found is None:
+            members = pool.nodes
+            found = tuple(
+                node
+                for node in self.view.nodes.values()
+                if members is not None and not node.out_of_service and selects(members.selector, node.labels)
+            )
+            self._selected[key] = found
+        return found
+
+    def count(self, key: ObjectKey, pool: PoolSpec) -> int:
+        """How many real servers a pool has: entries and selected Nodes, each once."""
+        named = {server.address for server in pool.real_servers}
+        others = (node for node in self.selected_nodes(key, pool) if named.isdisjoint(node.internal_addresses))
+        return len(pool.real_servers) + sum(1 for node in others if node.internal_addresses)
+
+    def find(
+        self, key: ObjectKey, pool: PoolSpec, service: LvsVirtualServiceSpec, directors: Sequence[str]
+    ) -> tuple[WantedMember, ...]:
+        """The members for a service: those of a family of its addresses, sorted by name.
+
+        An entry of `realServers` goes before a selected Node with the same address: so weights are given per Node.
+        """
+        families = frozenset(family_of(address) for address in service.addresses)
+        named = {server.address for server in pool.real_servers}
+        members = [
+            *self._named(pool, service),
+            *(
+                member
+                for node in self.selected_nodes(key, pool)
+                for member in _node_members(node, pool, service)
+                if member.address not in named
+            ),
+        ]
+        return tuple(
+            sorted(
+                (_judged(member, directors) for member in members if family_of(member.address) in families),
+                key=lambda member: member.name,
+            )
+        )
+
+    def _named(self, pool: PoolSpec, service: LvsVirtualServiceSpec) -> Iterator[WantedMember]:
+        nodes: Mapping[str, ClusterNode] = self.view.nodes_by_address
+        for server in pool.real_servers:
+            node = nodes.get(server.address)
+            yield WantedMember(
+                name=server.name,
+                address=server.address,
+                port=server.port,
+                weight=pool.weight if server.weight is None else server.weight,
+                forwarding=server.forwarding or shared_forwarding(service.forwarding),
+                upper_threshold=server.upper_threshold,
+                lower_threshold=server.lower_threshold,
+                node=None if node is None else node.name,
+                state=server.state,
+                refused=None,
+            )
+
+
+def _node_members(node: ClusterNode, pool: PoolSpec, service: LvsVirtualServiceSpec) -> Iterator[WantedMember]:
+    """A Node's first InternalIP of each family."""
+    seen: set[Family] = set()
+    for address in node.internal_addresses:
+        family = family_of(address)
+        if family in seen:
+            continue
+        seen.add(family)
+        prefix = NODE_MEMBER_PREFIX if family is Family.IPV4 else NODE_MEMBER_PREFIX_IPV6
+        yield WantedMember(
+            name=prefix + node.name,
+            address=address,
+            port=None,
+            weight=pool.weight,
+            forwarding=shared_forwarding(service.forwarding),
+            upper_threshold=0,
+            lower_threshold=0,
+            node=node.name,
+            state=RealServerState.ACTIVE,
+            refused=None,
+        )
+
+
+def _judged(member: WantedMember, directors: Sequence[str]) -> WantedMember:
+    """A DirectRouting or Tunnel member that is a director would balance again what it receives."""
+    if member.node in directors and needs_address(member.forwarding.method):
+        return member._replace(refused=Reason.DIRECTOR_IS_REAL_SERVER.value)
+    return member
+
+
+def wanted_as_they_are(members: Sequence[Member]) -> tuple[WantedMember, ...]:
+    """The members of a service whose objects cannot be followed: those that it has, except the leaving."""
+    return tuple(
+        WantedMember(
+            name=member.name,
+            address=member.address,
+            port=member.port,
+            weight=member.weight,
+            forwarding=member.forwarding,
+            upper_threshold=member.upper_threshold,
+            lower_threshold=member.lower_threshold,
+            node=member.node,
+            state=RealServerState.ACTIVE,
+            refused=member.refused,
+        )
+        for member in sorted(members, key=lambda member: member.name)
+        if member.draining_seconds is None
+    )

@@ -1,0 +1,104 @@
+"""What each node is told: in which groups it is a director, and which VIPs it carries.
+
+A VIP is given up only when nobody can forward to the node any more: no slice needs it, and every director that could
+has reported a view later than the last one that needed it, with nothing left over in its kernel.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from lvs_api.lvs_node import MAX_NODE_ADDRESSES, LvsNodeSpec, LvsNodeStatus, NodeAddress
+from lvs_core.cluster_view import ClusterView, LvsNode, ObjectKey
+from lvs_core.directors import Directors
+from lvs_core.memory import GroupMemory, LastNeed, Memory
+from lvs_core.needs import Need, slices_needs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeSpecs:
+    """The LvsNodes as they shall be."""
+
+    specs: Mapping[str, LvsNodeSpec]
+    delete: tuple[str, ...]
+
+
+def node_specs(
+    view: ClusterView, memory: Memory, directors: Mapping[str, Directors], wanted: Iterable[Need]
+) -> NodeSpecs:
+    """Every LvsNode that shall exist; `wanted` is what the services' next slices need."""
+    groups: dict[str, list[str]] = {name: [] for name in view.nodes}
+    for group, who in sorted(directors.items()):
+        for name in who.selected:
+            groups[name].append(group)
+    needs = _needs(view, memory, directors, wanted)
+    specs = {
+        name: _spec(view.lvs_nodes.get(name), groups[name], needs.get(name, set()))
+        for name in view.nodes
+        if groups[name] or needs.get(name) or _is_open(view.lvs_nodes.get(name))
+    }
+    return NodeSpecs(specs=specs, delete=tuple(name for name in view.lvs_nodes if name not in specs))
+
+
+def _needs(
+    view: ClusterView, memory: Memory, directors: Mapping[str, Directors], wanted: Iterable[Need]
+) -> Mapping[str, set[Need]]:
+    """Per node: what is wanted, what the slices as they are need, and what cannot be given up yet."""
+    needs: dict[str, set[Need]] = {}
+    for need in wanted:
+        needs.setdefault(need.node, set()).add(need)
+    for need, _, _ in slices_needs(view.slices.values()):
+        needs.setdefault(need.node, set()).add(need)
+    for name, node in view.lvs_nodes.items():
+        mine = needs.setdefault(name, set())
+        for address in node.spec.addresses or ():
+            need = Need(name, address.address, address.device)
+            if need not in mine and not may_leave(view, memory, directors, need):
+                mine.add(need)
+    return needs
+
+
+def may_leave(view: ClusterView, memory: Memory, directors: Mapping[str, Directors], need: Need) -> bool:
+    """Whether no director can forward to the node for this VIP any more; no slice needs it."""
+    for group, views in memory.groups.items():
+        last = views.needs.get(need)
+        who = directors.get(group)
+        if last is None or who is None:
+            continue
+        if not all(_is_done(view.lvs_nodes.get(name), views, name, last) for name in who.forwarding):
+            return False
+    return True
+
+
+def _is_done(node: LvsNode | None, views: GroupMemory, name: str, last: LastNeed) -> bool:
+    position = views.position_of(name)
+    if position is None or position <= last.position or node is None or node.status is None:
+        return False
+    return not node.status.truncated and not _has_leftovers(node.status, last)
+
+
+def _has_leftovers(status: LvsNodeStatus, last: LastNeed) -> bool:
+    """Whether the director says that of a service that needed the VIP something is still to be done."""
+    return any(
+        (last.services is None or ObjectKey(one.namespace, one.name) in last.services)
+        and (not one.programmed or bool(one.draining))
+        for one in status.exceptions or ()
+    )
+
+
+def _is_open(node: LvsNode | None) -> bool:
+    """Whether a node has been told something and has not said that it is clean again."""
+    if node is None:
+        return False
+    if node.spec.director_groups or node.spec.addresses or node.status is None:
+        return True
+    clean = not node.status.addresses and not node.status.director_groups
+    return not clean or node.status.observed_generation != node.meta.generation
+
+
+def _spec(node: LvsNode | None, groups: Iterable[str], needs: set[Need]) -> LvsNodeSpec:
+    """Addresses in order. Of more than a LvsNode can name, those that are named already stay."""
+    present = [] if node is None else [(node.meta.name, one) for one in node.spec.addresses or ()]
+    named = {Need(name, one.address, one.device) for name, one in present}
+    chosen = sorted(needs & named) + sorted(needs - named)
+    addresses = [NodeAddress(address=need.address, device=need.device) for need in sorted(chosen[:MAX_NODE_ADDRESSES])]
+    return LvsNodeSpec(director_groups=sorted(groups) or None, addresses=addresses or None)

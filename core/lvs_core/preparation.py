@@ -1,0 +1,61 @@
+"""Which real-server nodes carry the VIPs that they need, in their present boot."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from lvs_api.lvs_node import NodeAddressState
+from lvs_core.cluster_view import ClusterView
+from lvs_core.directors import present_boot
+from lvs_core.needs import Need
+
+
+class NodeState(NamedTuple):
+    """What a node's report is good for."""
+
+    boot_id: str
+    carried: frozenset[Need]
+    """What its spec names and its report calls bound and silent."""
+    is_current: bool
+    """The report speaks of the spec as it is now. An older one may call bound what was given up and asked for again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """Answers for all nodes of a view; each node is read once."""
+
+    view: ClusterView
+
+    @cached_property
+    def _states(self) -> dict[str, NodeState | None]:
+        return {}
+
+    def boot(self, node: str, needs: Collection[Need], *, sticky_boot: str | None) -> str | None:
+        """The boot in which a node carries all that is needed; None where it does not, or cannot be believed.
+
+        `sticky_boot` is the boot for which the same needs were found carried before. In that boot an older report
+        is good enough, for what is needed without a break is not given up in between.
+        """
+        state = self._state(node)
+        if state is None or not state.carried.issuperset(needs):
+            return None
+        return state.boot_id if state.is_current or state.boot_id == sticky_boot else None
+
+    def _state(self, node: str) -> NodeState | None:
+        if node not in self._states:
+            self._states[node] = self._read(node)
+        return self._states[node]
+
+    def _read(self, name: str) -> NodeState | None:
+        boot = present_boot(self.view, name)
+        node = self.view.lvs_nodes.get(name)
+        if boot is None or node is None or node.status is None:
+            return None
+        asked = {Need(name, address.address, address.device) for address in node.spec.addresses or ()}
+        bound = {
+            Need(name, address.address, address.device)
+            for address in node.status.addresses or ()
+            if address.state is NodeAddressState.BOUND
+        }
+        return NodeState(boot, frozenset(asked & bound), node.status.observed_generation == node.meta.generation)

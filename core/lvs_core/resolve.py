@@ -1,0 +1,281 @@
+"""From verdicts to slices: who is a member, where it stands, and how far it has come in joining and leaving.
+
+Joining: a member that needs VIPs stands in its slice unprepared until its node has reported them bound and silent.
+Leaving: it is draining until every available director has reported it drained, and only then taken out. What the node
+carries goes last, see `node_specs`.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from lvs_api.real_server_pool import RealServerState
+from lvs_api.service_slice import MEMBERS_PER_SLICE, AcceptedPool, AcceptedService
+from lvs_core.accept import Accepted, Verdict, is_current
+from lvs_core.checks import MAX_SLICES, Candidate
+from lvs_core.cluster_view import ClusterView, Former, Member, ObjectKey, Slice, SliceContent
+from lvs_core.directors import Directors
+from lvs_core.drained import DrainReports
+from lvs_core.members import WantedMember, wanted_as_they_are
+from lvs_core.needs import Need, member_needs, needs_for
+from lvs_core.preparation import Preparation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResolvedService:
+    """The slices of one service as they shall be."""
+
+    slices: Mapping[ObjectKey, SliceContent]
+    needs: frozenset[Need]
+    """What nodes must carry for it, in time for the next step too."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What of a service its members depend on."""
+
+    key: ObjectKey
+    uid: str
+    group: str
+    service: AcceptedService
+    pool: AcceptedPool
+    former_vips: frozenset[str]
+    """The VIPs in the slices that exist."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resolver:
+    """Resolves the services of one view."""
+
+    view: ClusterView
+    preparation: Preparation
+    directors: Mapping[str, Directors]
+    drain_reports: DrainReports
+
+    def resolve(self, key: ObjectKey, verdict: Verdict) -> ResolvedService:
+        """The slices of a service. One that is not accepted keeps what it has; nodes' states count all the same."""
+        existing = [one for one in self.view.slices_by_service.get(key, ()) if is_current(self.view, one)]
+        members = [member for one in existing for member in one.content.members]
+        if isinstance(verdict, Accepted):
+            settings, wanted = _accepted(verdict.candidate, existing), verdict.candidate.members
+        else:
+            first = next((one for one in existing if one.content.service is not None), None)
+            if first is None or first.content.service is None or first.content.pool is None:
+                return ResolvedService(slices={one.key: one.content for one in existing}, needs=frozenset())
+            settings = _frozen(first, first.content.service, first.content.pool)
+            wanted = wanted_as_they_are(members)
+        return self._place(settings, existing, wanted)
+
+    def _place(self, settings: Settings, existing: Sequence[Slice], wanted: Sequence[WantedMember]) -> ResolvedService:
+        slots: dict[int, list[Member]] = {0: []}
+        missing = {one.name: one for one in wanted}
+        renamed = _renamed(missing, existing)
+        for one in existing:
+            slot = slots.setdefault(one.content.index, [])
+            for member in one.content.members:
+                successor = missing.pop(renamed.get(member.name, member.name), None)
+                settled = self._settle(settings, member, successor)
+                if settled is not None:
+                    slot.append(settled)
+        for newcomer in missing.values():
+            settled = self._settle(settings, None, newcomer)
+            if settled is not None:
+                _find_room(slots, settled)
+        slices = dict(_contents(settings, slots, existing))
+        vips = settings.service.addresses
+        needs = {need for content in slices.values() for one in content.members for need in member_needs(one, vips)}
+        for asked in wanted:
+            if asked.node is not None and asked.refused is None and asked.state is RealServerState.ACTIVE:
+                needs.update(needs_for(asked.node, asked.address, asked.forwarding.method, vips))
+        return ResolvedService(slices=slices, needs=frozenset(needs))
+
+    def _settle(self, settings: Settings, member: Member | None, wanted: WantedMember | None) -> Member | None:
+        """The next step of one member; None: it is not, or no longer, in the slices."""
+        if wanted is None or wanted.state is not RealServerState.ACTIVE:
+            if member is None:
+                return None
+            disabled = wanted is not None and wanted.state is RealServerState.DISABLED
+            return self._leave(settings, member, 0 if disabled else settings.pool.drain.timeout_seconds)
+        if wanted.refused is not None:
+            return _member(wanted, forwarding_from=None, prepared=False, boot_id=None)
+        if member is None or (member.address, member.node) != (wanted.address, wanted.node):
+            return self._join(settings, wanted)
+        return self._keep(settings, member, wanted)
+
+    def _leave(self, settings: Settings, member: Member, seconds: int) -> Member | None:
+        if member.refused is not None or self.drain_reports.over(settings.group, settings.key, member, draining=True):
+            return None
+        boot = self._boot(settings, member, member)
+        prepared = member.prepared and (boot is not None or not _needs(settings, member))
+        return member._replace(draining_seconds=seconds, prepared=prepared, boot_id=boot if prepared else None)
+
+    def _join(self, settings: Settings, wanted: WantedMember) -> Member:
+        member = _member(wanted, forwarding_from=None, prepared=True, boot_id=None)
+        if not _needs(settings, member):
+            return member
+        boot = self._boot(settings, member, None)
+        return member._replace(prepared=boot is not None, boot_id=boot)
+
+    def _keep(self, settings: Settings, member: Member, wanted: WantedMember) -> Member:
+        """Edits take effect in place, the method when the node is ready for it."""
+        former = member.former
+        if former is not None and self.drain_reports.over(settings.group, settings.key, member, draining=False):
+            former = None
+        asked = _member(wanted, forwarding_from=None, prepared=True, boot_id=None)
+        held = _member(wanted, forwarding_from=member, prepared=True, boot_id=None)
+        if asked.forwarding != held.forwarding and not self._may_switch(settings, member, asked, former):
+            asked = held
+        if asked.forwarding != member.forwarding:
+            former = self._former(settings, member)
+        elif former is not None and former.forwarding == asked.forwarding:
+            former = None
+        if not _needs(settings, asked):
+            return asked._replace(former=former)
+        boot = self._boot(settings, asked, member)
+        return asked._replace(former=former, prepared=boot is not None, boot_id=boot)
+
+    def _may_switch(self, settings: Settings, member: Member, asked: Member, former: Former | None) -> bool:
+        """Not before the node carries what the new method needs, nor while connections of an older one end.
+
+        A member that cannot work by its present method has nothing to lose.
+        """
+        if former is not None and former.forwarding != asked.forwarding:
+            return False
+        if not _needs(settings, asked) or self._boot(settings, asked, member) is not None:
+            return True
+        return bool(_needs(settings, member)) and self._boot(settings, member, member) is None
+
+    def _former(self, settings: Settings, member: Member) -> Former | None:
+        if not _needs(settings, member):
+            return None
+        return Former(member.forwarding, settings.pool.drain.timeout_seconds)
+
+    def _boot(self, settings: Settings, member: Member, before: Member | None) -> str | None:
+        """The boot in which the member's node carries what its method needs."""
+        needs = _needs(settings, member)
+        if member.node is None or not needs:
+            return None
+        same = (
+            before is not None
+            and before.prepared
+            and before.forwarding == member.forwarding
+            and settings.former_vips.issuperset(need.address for need in needs)
+        )
+        sticky = before.boot_id if same and before is not None else None
+        return self.preparation.boot(member.node, needs, sticky_boot=sticky)
+
+
+def _needs(settings: Settings, member: Member) -> frozenset[Need]:
+    """What the member's own method needs, the former one aside. A plain machine's needs are its owner's affair."""
+    if member.node is None:
+        return frozenset()
+    return frozenset(needs_for(member.node, member.address, member.forwarding.method, settings.service.addresses))
+
+
+def _member(wanted: WantedMember, *, forwarding_from: Member | None, prepared: bool, boot_id: str | None) -> Member:
+    return Member(
+        name=wanted.name,
+        address=wanted.address,
+        port=wanted.port,
+        weight=wanted.weight,
+        forwarding=wanted.forwarding if forwarding_from is None else forwarding_from.forwarding,
+        upper_threshold=wanted.upper_threshold,
+        lower_threshold=wanted.lower_threshold,
+        node=wanted.node,
+        prepared=prepared,
+        boot_id=boot_id,
+        refused=wanted.refused,
+        former=None,
+        draining_seconds=None,
+    )
+
+
+def _renamed(missing: Mapping[str, WantedMember], existing: Iterable[Slice]) -> Mapping[str, str]:
+    """Members that left under one name and came under another: the destination is the same, there is no drain."""
+    present = {member.name for one in existing for member in one.content.members}
+    new = {(one.address, one.port): one.name for one in missing.values() if one.name not in present}
+    return {
+        member.name: new[member.address, member.port]
+        for one in existing
+        for member in one.content.members
+        if member.name not in missing and (member.address, member.port) in new
+    }
+
+
+def _find_room(slots: dict[int, list[Member]], member: Member) -> None:
+    """The first slice that has room. Where none has, the member waits until others have left."""
+    for index in range(MAX_SLICES):
+        slot = slots.setdefault(index, [])
+        if len(slot) < MEMBERS_PER_SLICE:
+            slot.append(member)
+            return
+
+
+def _contents(
+    settings: Settings, slots: Mapping[int, list[Member]], existing: Iterable[Slice]
+) -> Iterator[tuple[ObjectKey, SliceContent]]:
+    keys = {one.content.index: one.key for one in existing}
+    for index, members in sorted(slots.items()):
+        if index == 0 or members:
+            yield (
+                keys.get(index) or _slice_key(settings, index),
+                SliceContent(
+                    service_name=settings.key.name,
+                    service_uid=settings.uid,
+                    director_group=settings.group,
+                    index=index,
+                    service=settings.service if index == 0 else None,
+                    pool=settings.pool if index == 0 else None,
+                    members=tuple(sorted(members, key=lambda member: member.name)),
+                ),
+            )
+
+
+def _slice_key(settings: Settings, index: int) -> ObjectKey:
+    """A service made anew under the same name gets slices of other names."""
+    token = hashlib.sha256(settings.uid.encode()).hexdigest()[:8]
+    return ObjectKey(settings.key.namespace, f"{settings.key.name}-{token}-{index}")
+
+
+def _accepted(candidate: Candidate, existing: Iterable[Slice]) -> Settings:
+    spec, pool = candidate.spec, candidate.pool_spec
+    return Settings(
+        key=candidate.key,
+        uid=candidate.service.meta.uid,
+        group=candidate.group.meta.name,
+        service=AcceptedService(
+            generation=candidate.service.meta.generation,
+            addresses=spec.addresses,
+            ports=spec.ports,
+            scheduler=spec.scheduler,
+            scheduler_flags=spec.scheduler_flags,
+            persistence=spec.persistence,
+            one_packet_scheduling=spec.one_packet_scheduling,
+            paused=spec.paused,
+        ),
+        pool=AcceptedPool(
+            name=candidate.pool.meta.name,
+            generation=candidate.pool.meta.generation,
+            health_check=pool.health_check,
+            on_failure=pool.on_failure,
+            drain=pool.drain,
+        ),
+        former_vips=_vips(existing),
+    )
+
+
+def _frozen(first: Slice, service: AcceptedService, pool: AcceptedPool) -> Settings:
+    return Settings(
+        key=first.service_key,
+        uid=first.content.service_uid,
+        group=first.content.director_group,
+        service=service,
+        pool=pool,
+        former_vips=_vips([first]),
+    )
+
+
+def _vips(slices: Iterable[Slice]) -> frozenset[str]:
+    return frozenset(
+        address for one in slices if one.content.service is not None for address in one.content.service.addresses
+    )

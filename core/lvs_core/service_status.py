@@ -1,0 +1,271 @@
+"""The public status of a virtual service: what was decided, and what its directors make of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, find_condition, is_true
+from lvs_api.lvs_node import ServiceException
+from lvs_api.virtual_service import DirectorState, DirectorStatus, LvsVirtualServiceStatus, RealServerCounts
+from lvs_core.accept import Accepted, Frozen, Verdict
+from lvs_core.checks import family_mismatch, unused_members
+from lvs_core.cluster_view import ClusterView, Member, ObjectKey, SliceContent, VirtualService, needs_address
+from lvs_core.directors import Directors, present_boot, report_of
+from lvs_core.memory import Memory
+from lvs_core.object_status import MAX_DIRECTORS, Statement, stated, truth
+
+MAX_DIRECTOR_MESSAGE = 512
+KNOWN_REASONS = {reason.value: reason for reason in Reason}
+PROGRAMMED = frozenset({DirectorState.ACTIVE, DirectorState.STANDBY})
+
+
+class Word(NamedTuple):
+    """What a director has to say of one service."""
+
+    state: DirectorState
+    message: str
+    exception: ServiceException | None
+    is_news: bool
+    """It has acted on the present settings; else the state is what it was."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceStatuses:
+    """Statuses of the services of one view."""
+
+    view: ClusterView
+    memory: Memory
+    directors: Mapping[str, Directors]
+    now: str
+
+    def status(
+        self, key: ObjectKey, service: VirtualService, verdict: Verdict, slices: Sequence[SliceContent]
+    ) -> LvsVirtualServiceStatus:
+        """The status of one service; `slices` are those that it shall have."""
+        before = service.status
+        first = next((one for one in slices if one.service is not None), None)
+        members = tuple(member for one in slices for member in one.members)
+        who = self.directors.get(first.director_group) if first is not None else None
+        words = {name: self._word(key, service, first, name) for name in who.selected} if who and first else {}
+        active = who.active if who is not None else None
+        counts = _counts(members, words.get(active or ""), before.real_servers if before else None)
+        conditions = before.conditions if before is not None else None
+        accepted, resolved = _accepted(service, verdict, first), _resolved(service, verdict)
+        programmed = _programmed(first, who, words, conditions)
+        ready = _ready(service, (accepted, resolved, programmed), members, counts, words.get(active or ""))
+        return LvsVirtualServiceStatus(
+            addresses=first.service.addresses if first is not None and first.service is not None else None,
+            directors=[
+                DirectorStatus(node=name, state=word.state, message=word.message[:MAX_DIRECTOR_MESSAGE] or None)
+                for name, word in list(words.items())[:MAX_DIRECTORS]
+            ]
+            or None,
+            real_servers=counts,
+            observed_generation=service.meta.generation,
+            conditions=stated(conditions, [accepted, resolved, programmed, ready], self.now),
+        )
+
+    def _word(self, key: ObjectKey, service: VirtualService, first: SliceContent, name: str) -> Word:
+        node = self.view.lvs_nodes.get(name)
+        report = report_of(node, first.director_group)
+        if present_boot(self.view, name) is None or node is None or node.status is None:
+            return Word(DirectorState.UNKNOWN, self._why_unheard(name), None, is_news=False)
+        if report is None:
+            return Word(DirectorState.PENDING, "Its agent has not taken up the group yet", None, is_news=False)
+        views = self.memory.groups.get(first.director_group)
+        change = views.services.get(key) if views is not None else None
+        position = views.position_of(name) if views is not None else None
+        if change is None or position is None or position < change.settings_position:
+            return _as_it_was(service, name)
+        exception = next(
+            (one for one in node.status.exceptions or () if (one.namespace, one.name) == (key.namespace, key.name)),
+            None,
+        )
+        if exception is None and node.status.truncated:
+            message = "Its report has no room for this service"
+            return Word(DirectorState.UNKNOWN, message, None, is_news=True)
+        is_active = name == self.directors[first.director_group].active
+        return _news(exception, holds=report.holds_addresses, is_active=is_active)
+
+    def _why_unheard(self, name: str) -> str:
+        node = self.view.nodes.get(name)
+        if node is None or node.out_of_service:
+            return "Its Node is out of service"
+        if not node.ready:
+            return "Its Node is not ready"
+        return "Its agent has not reported since the Node started"
+
+
+def _news(exception: ServiceException | None, *, holds: bool, is_active: bool) -> Word:
+    """What a director that has acted on the present settings makes of the service."""
+    state, message = DirectorState.STANDBY, ""
+    if exception is not None and not exception.programmed:
+        state, message = DirectorState.FAILED, exception.message
+    elif holds:
+        state = DirectorState.ACTIVE
+    elif is_active:
+        state, message = DirectorState.PENDING, "It does not carry the addresses yet"
+    return Word(state, message, exception, is_news=True)
+
+
+def _as_it_was(service: VirtualService, name: str) -> Word:
+    """No news: the director has not reported a view that is known and new enough."""
+    before = (service.status.directors if service.status is not None else None) or ()
+    for one in before:
+        if one.node == name and one.state is not DirectorState.UNKNOWN:
+            return Word(one.state, one.message or "", None, is_news=False)
+    return Word(DirectorState.PENDING, "It has not programmed the service yet", None, is_news=False)
+
+
+def _accepted(service: VirtualService, verdict: Verdict, first: SliceContent | None) -> Statement:
+    generation = service.meta.generation
+    if isinstance(verdict, Accepted):
+        value, reason, message = True, Reason.ACCEPTED, "The service is accepted"
+        return _statement(ConditionType.ACCEPTED, value, reason, message, generation)
+    if not isinstance(verdict, Frozen):
+        return _statement(ConditionType.ACCEPTED, None, Reason.PENDING, verdict.message, generation)
+    problem = verdict.problem
+    goes_on = ""
+    if first is not None and first.service is not None:
+        goes_on = f". What was accepted as generation {first.service.generation} goes on unchanged"
+    if problem.condition is ConditionType.ACCEPTED:
+        return _statement(ConditionType.ACCEPTED, False, problem.reason, problem.message + goes_on, generation)
+    message = f"Cannot be judged until its references are found{goes_on}"
+    return _statement(ConditionType.ACCEPTED, None, Reason.PENDING, message, generation)
+
+
+def _resolved(service: VirtualService, verdict: Verdict) -> Statement:
+    kind, generation = ConditionType.RESOLVED_REFS, service.meta.generation
+    if isinstance(verdict, Frozen):
+        if verdict.problem.condition is kind:
+            return _statement(kind, False, verdict.problem.reason, verdict.problem.message, generation)
+        if not verdict.references_found:
+            return _statement(kind, None, Reason.PENDING, "The service itself is invalid", generation)
+    message = "The pool and the director group are found"
+    if isinstance(verdict, Accepted):
+        mismatch = family_mismatch(verdict.candidate)
+        if mismatch is not None:
+            return _statement(kind, False, mismatch.reason, mismatch.message, generation)
+        unused = ", ".join(unused_members(verdict.candidate))
+        if unused:
+            message += f"; not used, for no address of the service has their family: {unused}"
+    return _statement(kind, True, Reason.RESOLVED, message, generation)
+
+
+def _programmed(
+    first: SliceContent | None,
+    who: Directors | None,
+    words: Mapping[str, Word],
+    conditions: Sequence[Condition] | None,
+) -> Statement:
+    """True needs every director that can be heard, and is not lost again while a new one takes up its work."""
+    kind = ConditionType.PROGRAMMED
+    if first is None or first.service is None or who is None:
+        return _statement(kind, False, Reason.NOT_PROGRAMMED, "Nothing has been accepted yet", None)
+    heard = {name: word for name, word in words.items() if word.state is not DirectorState.UNKNOWN}
+    is_news = bool(heard) and all(word.is_news for word in heard.values())
+    generation = first.service.generation if is_news else None
+    if not words:
+        message = f"LvsDirectorGroup {first.director_group} selects no Node; label the Nodes that are to be directors"
+        return _statement(kind, False, Reason.NO_DIRECTORS, message, first.service.generation)
+    failed = [(name, word) for name, word in words.items() if word.state is DirectorState.FAILED]
+    for name, word in failed:
+        before = find_condition(conditions, kind)
+        reason = _known(word.exception, before)
+        return _statement(kind, False, reason, f"Director {name}: {word.message}", generation)
+    active = words.get(who.active or "")
+    if active is None or active.state is not DirectorState.ACTIVE:
+        unknown = active is None or active.state is DirectorState.UNKNOWN
+        message = active.message if active is not None else "Addresses are with no director of the group"
+        return _statement(
+            kind,
+            None if unknown else False,
+            Reason.PENDING if unknown else Reason.NOT_PROGRAMMED,
+            f"Director {who.active}: {message}" if who.active else "No director has reported yet",
+            generation,
+        )
+    late = [name for name, word in heard.items() if word.state not in PROGRAMMED]
+    if late and not is_true(conditions, kind):
+        message = f"Not programmed yet on {', '.join(late)}"
+        return _statement(kind, False, Reason.NOT_PROGRAMMED, message, generation)
+    silent = [name for name in words if name not in heard]
+    message = f"Programmed on {', '.join(name for name, word in heard.items() if word.state in PROGRAMMED)}"
+    if silent or late:
+        message += f"; not heard from: {', '.join(silent + late)}"
+    return _statement(kind, True, Reason.PROGRAMMED, message, generation)
+
+
+def _known(exception: ServiceException | None, before: Condition | None) -> Reason:
+    """The reason that the director gives, or gave before when there is no news."""
+    said = exception.reason if exception is not None else before.reason if before is not None else ""
+    return KNOWN_REASONS.get(said, Reason.NOT_PROGRAMMED)
+
+
+def _counts(members: Sequence[Member], word: Word | None, before: RealServerCounts | None) -> RealServerCounts:
+    staying = [member for member in members if member.draining_seconds is None]
+    eligible = sum(1 for one in staying if one.prepared and one.refused is None and one.weight > 0)
+    ready = 0
+    if word is not None and word.is_news and word.state is not DirectorState.FAILED:
+        said = word.exception.ready if word.exception is not None else None
+        ready = eligible if said is None else min(said, eligible)
+    elif before is not None:
+        ready = min(before.ready, eligible)
+    return RealServerCounts(total=len(staying), ready=ready, draining=len(members) - len(staying))
+
+
+def _ready(
+    service: VirtualService,
+    needed: Sequence[Statement],
+    members: Sequence[Member],
+    counts: RealServerCounts,
+    active: Word | None,
+) -> Statement:
+    kind = ConditionType.READY
+    generation = needed[-1].generation
+    for one in needed:
+        if one.status is not ConditionStatus.TRUE:
+            value = None if one.status is ConditionStatus.UNKNOWN else False
+            return _statement(kind, value, one.reason, f"Not {one.type}: {one.message}", one.generation)
+    if not counts.total:
+        message = "There are no real servers; add some to the pool"
+        return _statement(kind, False, Reason.NO_MEMBERS, message, generation)
+    message = f"{counts.ready} of {counts.total} real servers take connections"
+    reason, why = _shortfall(members, counts, active)
+    if counts.ready < counts.total:
+        if counts.ready == 0 and reason is Reason.MEMBERS_NOT_READY:
+            reason = Reason.NO_MEMBER_READY
+        return _statement(kind, counts.ready > 0, reason, f"{message}{why}", generation)
+    if service.spec is not None and service.spec.paused:
+        return _statement(kind, True, Reason.PAUSED, f"{message}; agents change nothing (spec.paused)", generation)
+    plain = [one.name for one in members if one.node is None and needs_address(one.forwarding.method)]
+    if plain:
+        message += f"; nobody verifies the VIP on {_some(plain)}, for no Node has their address"
+        return _statement(kind, True, Reason.UNVERIFIED, message, generation)
+    return _statement(kind, True, Reason.READY, message, generation)
+
+
+def _shortfall(members: Sequence[Member], counts: RealServerCounts, active: Word | None) -> tuple[Reason, str]:
+    """Why fewer real servers are ready than there are."""
+    refused = [one.name for one in members if one.refused is not None]
+    unprepared = [one.name for one in members if not one.prepared and one.refused is None]
+    why = f"; waiting for the nodes of {_some(unprepared)}" if unprepared else ""
+    if refused:
+        why += f"; {_some(refused)} cannot be real servers by DirectRouting or Tunnel, being directors"
+        return Reason.DIRECTOR_IS_REAL_SERVER, why
+    exception = active.exception if active is not None else None
+    if exception is not None and counts.ready < counts.total:
+        why += f"; {exception.message}"
+        return KNOWN_REASONS.get(exception.reason, Reason.MEMBERS_NOT_READY), why
+    return Reason.MEMBERS_NOT_READY, why
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = 5
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(sorted(names)[:shown]) + more
+
+
+def _statement(
+    kind: ConditionType, value: bool | None, reason: Reason, message: str, generation: int | None
+) -> Statement:
+    return Statement(type=kind, status=truth(value), reason=reason, message=message, generation=generation)
