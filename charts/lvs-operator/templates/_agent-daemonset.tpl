@@ -1,0 +1,73 @@
+{{- define "lvs.agentDaemonSet" -}}
+apiVersion: apps/v1
+kind: DaemonSet
+metadata:
+  name: {{ include "lvs.agentName" . }}
+  labels: {{- include "lvs.selectorLabels" (list . "node-agent") | nindent 4 }}
+spec:
+  selector:
+    matchLabels: {{- include "lvs.selectorLabels" (list . "node-agent") | nindent 6 }}
+  template:
+    metadata:
+      labels: {{- include "lvs.selectorLabels" (list . "node-agent") | nindent 8 }}
+      annotations:
+        kubectl.kubernetes.io/default-container: agent
+        {{- with .Values.nodeAgent.podAnnotations }}{{ toYaml . | nindent 8 }}{{ end }}
+    spec:
+      serviceAccountName: {{ include "lvs.agentServiceAccount" . }}
+      dnsPolicy: Default
+      terminationGracePeriodSeconds: 15
+      {{- with .Values.imagePullSecrets }}
+      imagePullSecrets: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with .Values.nodeAgent.priorityClassName }}
+      priorityClassName: {{ . }}
+      {{- end }}
+      {{- with .Values.nodeAgent.tolerations }}
+      tolerations: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      containers:
+        - name: agent
+          image: {{ include "lvs.image" (list . .Values.nodeAgent.image) }}
+          imagePullPolicy: {{ .Values.nodeAgent.image.pullPolicy }}
+          args:
+            - run
+            - --node-name=$(NODE_NAME)
+            - --namespace={{ .Release.Namespace }}
+            - --state-dir={{ .Values.nodeAgent.stateDirectory }}
+            {{- with .Values.nodeAgent.metricsAddress }}
+            - --metrics-address={{ . }}
+            {{- end }}
+            - --health-address=127.0.0.1:{{ .Values.nodeAgent.healthPort }}
+            - --log-level={{ .Values.nodeAgent.logLevel }}
+            {{- with .Values.nodeAgent.extraArgs }}{{ toYaml . | nindent 12 }}{{ end }}
+          env:
+            - name: NODE_NAME
+              valueFrom:
+                fieldRef:
+                  fieldPath: spec.nodeName
+            {{- with .Values.nodeAgent.extraEnv }}{{ toYaml . | nindent 12 }}{{ end }}
+          livenessProbe:
+            httpGet: {host: 127.0.0.1, path: /healthz, port: {{ .Values.nodeAgent.healthPort }}}
+            initialDelaySeconds: 10
+            periodSeconds: 10
+            timeoutSeconds: 5
+            failureThreshold: 6
+          readinessProbe:
+            httpGet: {host: 127.0.0.1, path: /readyz, port: {{ .Values.nodeAgent.healthPort }}}
+            periodSeconds: 2
+            timeoutSeconds: 2
+          resources: {{- toYaml .Values.nodeAgent.resources | nindent 12 }}
+          securityContext:
+            # IPVS, addresses and sysctls of the Node itself; devices appear later, and drift is repaired.
+            privileged: true
+            readOnlyRootFilesystem: true
+          volumeMounts:
+            - name: state
+              mountPath: {{ .Values.nodeAgent.stateDirectory }}
+      volumes:
+        - name: state
+          hostPath:
+            path: {{ .Values.nodeAgent.stateDirectory }}
+            type: DirectoryOrCreate
+{{- end }}

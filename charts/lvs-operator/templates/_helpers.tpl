@@ -1,0 +1,44 @@
+{{- define "lvs.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 52 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "lvs.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- else if contains (include "lvs.name" .) .Release.Name }}
+{{- .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "lvs.name" .) | trunc 52 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "lvs.agentName" -}}
+{{ include "lvs.fullname" . }}-agent
+{{- end }}
+
+{{- define "lvs.operatorServiceAccount" -}}
+{{ .Values.operator.serviceAccount.name | default (include "lvs.fullname" .) }}
+{{- end }}
+
+{{- define "lvs.agentServiceAccount" -}}
+{{ .Values.nodeAgent.serviceAccount.name | default (include "lvs.agentName" .) }}
+{{- end }}
+
+{{/* What selects pods must never change: list (context, component). */}}
+{{- define "lvs.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "lvs.name" (index . 0) }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{- define "lvs.labels" -}}
+{{ include "lvs.selectorLabels" . }}
+app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "lvs.image" -}}
+{{- $image := index . 1 -}}
+{{ $image.repository }}:{{ $image.tag | default (index . 0).Chart.AppVersion }}
+{{- end }}
