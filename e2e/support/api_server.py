@@ -210,6 +210,10 @@ class ApiServer:
         """Signal the API server, such as SIGSTOP for one that is silent."""
         self._processes["kube-apiserver"].send_signal(number)
 
+    def disconnect(self) -> None:
+        """Close the kept connection; the next request opens another."""
+        self._forget_connection()
+
     def stop(self) -> None:
         """End everything."""
         for name in reversed(list(self._processes)):

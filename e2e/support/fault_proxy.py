@@ -8,13 +8,13 @@ import asyncio
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Self
 
-from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
+from aiohttp import ClientSession, ClientTimeout, StreamReader, TCPConnector, web
 from aiohttp.client_exceptions import ClientError
 
 from support.api_server import ApiServer
@@ -56,6 +56,7 @@ class FaultProxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
         self._fault = Fault.NONE
+        self._only = ""
         self._changed = asyncio.Event()
         self._open: set[asyncio.Task[None]] = set()
         self._site: web.TCPSite | None = None
@@ -79,20 +80,22 @@ class FaultProxy:
         return f"http://127.0.0.1:{self.port}"
 
     @contextmanager
-    def failing(self, fault: Fault) -> Iterator[None]:
-        """Fail for as long as the context lasts."""
+    def failing(self, fault: Fault, only: str = "") -> Iterator[None]:
+        """Fail for as long as the context lasts; with `only`, where the path contains that."""
+        self._only = only
         self._do(self._set(fault))
         try:
             yield
         finally:
             self._do(self._set(Fault.NONE))
+            self._only = ""
 
     def writes(self, since: int = 0) -> Mapping[str, int]:
         """Writing requests seen from a position in `seen` on, by method and kind of object."""
         return Counter(f"{one.method} {_plural(one.path)}" for one in self.seen[since:] if one.method in WRITING)
 
-    def _do(self, coroutine: object) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(START_SECONDS)  # type: ignore[arg-type]
+    def _do(self, coroutine: Coroutine[None, None, None]) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(START_SECONDS)
 
     async def _start(self) -> None:
         self._session = ClientSession(
@@ -131,8 +134,8 @@ class FaultProxy:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        await self._hold_silence()
-        fault = self._fault
+        await self._hold_silence(request.path)
+        fault = self._fault if self._only in request.path else Fault.NONE
         if fault not in (Fault.NONE, Fault.SILENT, Fault.REFUSED):
             self.seen.append(Seen(method=request.method, path=request.path, status=fault.value))
             return _failure(fault)
@@ -148,18 +151,18 @@ class FaultProxy:
                     status=upstream.status, headers=kept | ({"Content-Encoding": encoding} if encoding else {})
                 )
                 await response.prepare(request)
-                await self._pump(upstream.content.iter_any().__aiter__(), response)
+                await self._pump(request.path, upstream.content, response)
                 return response
         except ClientError:
             self.seen.append(Seen(method=request.method, path=request.path, status=0))
             return _failure(Fault.UNAVAILABLE)
 
-    async def _pump(self, chunks: object, response: web.StreamResponse) -> None:
+    async def _pump(self, path: str, content: StreamReader, response: web.StreamResponse) -> None:
         """Pass a body on, until it ends or a fault ends it."""
 
         async def copy() -> None:
-            async for chunk in chunks:  # type: ignore[attr-defined]
-                await self._hold_silence()
+            async for chunk in content.iter_any():
+                await self._hold_silence(path)
                 await response.write(chunk)
             await response.write_eof()
 
@@ -176,8 +179,8 @@ class FaultProxy:
         if error is not None and not isinstance(error, ConnectionError | ClientError):
             raise error
 
-    async def _hold_silence(self) -> None:
-        while self._fault is Fault.SILENT:
+    async def _hold_silence(self, path: str) -> None:
+        while self._fault is Fault.SILENT and self._only in path:
             await self._changed.wait()
 
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from lvs_core.decide import decide
-
 from lvs_api.api_group import API_VERSION
 from lvs_core.cluster_view import ClusterView, ObjectKey, make_view
+from lvs_core.decide import decide
 from lvs_core.memory import Memory
 from lvs_operator import metrics
 from lvs_operator.agent_daemonset import AgentDaemonSet
@@ -123,8 +122,8 @@ class Reconciler:
     async def _turn(self) -> float:
         """One round where we lead; gives the seconds after which to look again without being woken."""
         self._wake.clear()
-        if time.monotonic() >= self._check_due:
-            await self._check()
+        if time.monotonic() >= self._check_due or not self._cache.complete:
+            await self._check()  # raises where a kind cannot be listed: nothing is decided upon a part of the view
         if not self._leader.leads:
             return max(self._check_due - time.monotonic(), 0.0)
         with metrics.ROUND_SECONDS.time():
@@ -194,9 +193,6 @@ class Reconciler:
         return (entry.value for entry in self._cache.entries(kind) if not isinstance(entry.value, Unreadable))
 
     def _may_take_away(self) -> bool:
-        if not self._cache.complete:
-            logger.warning("nothing is taken away: not listed completely: %s", ", ".join(self._cache.missing_kinds))
-            return False
         for kind in OWN_KINDS:
             for entry in self._cache.entries(kind):
                 if isinstance(entry.value, Unreadable):

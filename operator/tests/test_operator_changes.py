@@ -1,0 +1,214 @@
+"""From a view and a decision to writes, as tables."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason
+from lvs_api.lvs_node import BindDevice, LvsNodeSpec, NodeAddress
+from lvs_api.network_types import ForwardingMethod
+from lvs_api.objects import ObjectMeta
+from lvs_api.testing import virtual_service
+from lvs_api.virtual_service import LvsVirtualServiceStatus, RealServerCounts
+from lvs_core.cluster_view import (
+    ClusterNode,
+    ClusterView,
+    LvsNode,
+    Member,
+    ObjectKey,
+    Slice,
+    SliceContent,
+    VirtualService,
+    forwarding_of,
+    make_view,
+)
+from lvs_core.decision import Decision
+from lvs_core.memory import Memory
+from lvs_core.view_objects import service_from_raw
+from lvs_operator.changes import Changes, find_changes, only_counts_differ
+from lvs_operator.crd_outdated import mark_outdated
+from lvs_operator.writer import Create, Delete, ReplacePart, SetLabel, WriteKey, missing_fields
+
+WEB = ObjectKey("default", "web")
+SLICE = ObjectKey("default", "web-0")
+NOW = "2026-01-01T00:00:00Z"
+LATER = "2026-01-01T00:10:00Z"
+
+
+def meta(name: str, namespace: str | None = None) -> ObjectMeta:
+    return ObjectMeta(name=name, namespace=namespace, uid=f"uid-{name}", generation=1, resource_version="7")
+
+
+def content(weight: int = 1) -> SliceContent:
+    member = Member(
+        name="a",
+        address="192.0.2.1",
+        port=None,
+        weight=weight,
+        forwarding=forwarding_of(ForwardingMethod.MASQUERADE, None),
+        upper_threshold=0,
+        lower_threshold=0,
+        node=None,
+        prepared=True,
+        boot_id=None,
+        refused=None,
+        former=None,
+        draining_seconds=None,
+    )
+    return SliceContent(service_name="web", service_uid="uid-web", director_group="default", index=1, members=(member,))
+
+
+def a_slice(weight: int = 1) -> Slice:
+    return Slice(meta=meta("web-0", "default"), content=content(weight))
+
+
+def node_spec(*addresses: str, groups: tuple[str, ...] = ()) -> LvsNodeSpec:
+    return LvsNodeSpec(
+        director_groups=list(groups) or None,
+        addresses=[NodeAddress(address=address, device=BindDevice.LO) for address in addresses] or None,
+    )
+
+
+def lvs_node(*addresses: str, groups: tuple[str, ...] = ()) -> LvsNode:
+    return LvsNode(meta=meta("n1"), spec=node_spec(*addresses, groups=groups))
+
+
+def service(status: LvsVirtualServiceStatus | None = None) -> VirtualService:
+    return replace(service_from_raw(virtual_service("web")), status=status)
+
+
+def decision(**parts: Any) -> Decision:  # noqa: ANN401 -- whatever a Decision has
+    nothing: dict[str, Any] = {
+        "slices": {},
+        "delete_slices": (),
+        "lvs_nodes": {},
+        "delete_lvs_nodes": (),
+        "agent_nodes": frozenset(),
+        "services": {},
+        "pools": {},
+        "groups": {},
+        "memory": Memory(),
+    }
+    return Decision(**(nothing | parts))
+
+
+def changes(view: ClusterView, decided: Decision) -> Changes:
+    return find_changes(view, decided, {node.uid: 3 for node in view.nodes.values()})
+
+
+def condition(reason: Reason) -> Condition:
+    return Condition(
+        type=ConditionType.ACCEPTED, status=ConditionStatus.FALSE, reason=reason, message="m", last_transition_time=NOW
+    )
+
+
+def test_no_difference_no_write() -> None:
+    status = LvsVirtualServiceStatus(conditions=[condition(Reason.CONFLICT)])
+    view = make_view(
+        services=[service(status)],
+        slices=[a_slice()],
+        lvs_nodes=[lvs_node("192.0.2.9")],
+        nodes=[ClusterNode(name="n1", uid="u", labels={"lvs-operator.io/node-agent": "wanted"})],
+    )
+    decided = decision(
+        slices={SLICE: content()},
+        lvs_nodes={"n1": node_spec("192.0.2.9")},
+        agent_nodes=frozenset({"n1"}),
+        services={WEB: status},
+    )
+    assert changes(view, decided) == Changes(growth=(), statuses=(), losses=(), new_conflicts=())
+
+
+def test_a_slice_is_made_changed_and_deleted() -> None:
+    (made,) = changes(make_view(), decision(slices={SLICE: content()})).growth
+    assert isinstance(made, Create)
+    assert made.body["metadata"]["labels"]["lvs-operator.io/director-group"] == "default"
+    (owner,) = made.body["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["uid"]) == ("LvsVirtualService", "uid-web")
+
+    view = make_view(slices=[a_slice()])
+    (changed,) = changes(view, decision(slices={SLICE: content(weight=2)})).growth
+    assert isinstance(changed, ReplacePart)
+    assert (changed.part, changed.value["members"][0]["weight"]) == ("spec", 2)
+
+    (deleted,) = changes(view, decision(delete_slices=(SLICE,))).losses
+    assert isinstance(deleted, Delete)
+    assert (deleted.meta.uid, deleted.meta.version) == ("uid-web-0", 7)
+
+
+def test_a_slice_that_is_not_mentioned_stays() -> None:
+    assert changes(make_view(slices=[a_slice()]), decision()).losses == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_loss"),
+    [
+        (lvs_node("192.0.2.9"), node_spec("192.0.2.9", "192.0.2.10"), False),
+        (lvs_node("192.0.2.9"), node_spec("192.0.2.10"), True),
+        (lvs_node("192.0.2.9"), node_spec(), True),
+        (lvs_node(groups=("a",)), node_spec(groups=("a", "b")), False),
+        (lvs_node(groups=("a", "b")), node_spec(groups=("a",)), True),
+    ],
+)
+def test_what_takes_from_a_node_is_a_loss(before: LvsNode, after: LvsNodeSpec, *, is_loss: bool) -> None:
+    found = changes(make_view(lvs_nodes=[before]), decision(lvs_nodes={"n1": after}))
+    assert (len(found.growth), len(found.losses)) == ((0, 1) if is_loss else (1, 0))
+
+
+def test_nodes_are_labelled_and_unlabelled() -> None:
+    nodes = [
+        ClusterNode(name="new", uid="u1"),
+        ClusterNode(name="old", uid="u2", labels={"lvs-operator.io/node-agent": "wanted"}),
+    ]
+    found = changes(make_view(nodes=nodes), decision(agent_nodes=frozenset({"new"})))
+    assert [(write.meta.name, write.value) for write in found.growth if isinstance(write, SetLabel)] == [
+        ("new", "wanted")
+    ]
+    assert [(write.meta.name, write.value) for write in found.losses if isinstance(write, SetLabel)] == [("old", None)]
+
+
+def test_a_conflict_is_new_once() -> None:
+    told = LvsVirtualServiceStatus(conditions=[condition(Reason.CONFLICT)])
+    decided = decision(services={WEB: told})
+    assert changes(make_view(services=[service()]), decided).new_conflicts == (WEB,)
+    assert changes(make_view(services=[service(told)]), decided).new_conflicts == ()
+
+
+def test_counts_alone_can_be_told() -> None:
+    old = LvsVirtualServiceStatus(real_servers=RealServerCounts(total=2, ready=1))
+    counts = old.model_copy(update={"real_servers": RealServerCounts(total=2, ready=2)})
+    more = counts.model_copy(update={"conditions": [condition(Reason.CONFLICT)]})
+    assert only_counts_differ(old, counts)
+    assert not only_counts_differ(old, more)
+    assert not only_counts_differ(old, old)
+    assert not only_counts_differ(None, counts)
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored", "missing"),
+    [
+        ({"a": 1}, {"a": 1, "b": 2}, []),
+        ({"a": {"b": [1, 2]}}, {"a": {"b": [1]}}, ["spec.a.b[1]"]),
+        ({"a": {"b": 1}}, {}, ["spec.a.b"]),
+        ({"a": {"b": 1}}, None, ["spec.a.b"]),
+        ({"a": 1}, {"a": "1"}, ["spec.a"]),
+        ({"a": {}, "b": []}, {}, []),
+    ],
+)
+def test_missing_fields(sent: object, stored: object, missing: list[str]) -> None:
+    assert list(missing_fields(sent, stored, "spec")) == missing
+
+
+def test_dropped_fields_become_a_condition_that_keeps_its_time() -> None:
+    decided = decision(slices={SLICE: content()}, services={WEB: LvsVirtualServiceStatus()})
+    dropped = {WriteKey("LvsServiceSlice", "default", "web-0", "spec"): ("spec.service.novelty",)}
+    first = mark_outdated(make_view(services=[service()]), decided, dropped, NOW).services[WEB]
+    (said,) = first.conditions or ()
+    assert (said.type, said.status, said.reason) == ("CRDOutdated", "True", "CRDOutdated")
+    assert "spec.service.novelty" in said.message
+
+    again = mark_outdated(make_view(services=[service(first)]), decided, dropped, LATER).services[WEB]
+    assert again == first
+    healed = mark_outdated(make_view(services=[service(first)]), replace(decided, services={WEB: first}), {}, LATER)
+    assert healed.services[WEB].conditions is None

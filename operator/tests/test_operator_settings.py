@@ -1,0 +1,63 @@
+"""Flags and variables of the operator."""
+
+from pathlib import Path
+
+import pytest
+
+from lvs_operator.errors import SettingsError
+from lvs_operator.settings import Listen, read_settings
+
+
+def test_defaults() -> None:
+    settings = read_settings([], {})
+    assert settings.namespace == "lvs-system"
+    assert settings.kubeconfig is None
+    assert settings.agent_daemonset_file is None
+    assert settings.check_seconds == 180
+    assert settings.lease.write_for < settings.lease.duration
+
+
+def test_each_process_has_an_identity_of_its_own() -> None:
+    assert read_settings([], {}).identity != read_settings([], {}).identity
+
+
+def test_flags_win_over_variables() -> None:
+    environment = {
+        "LVS_OPERATOR_NAMESPACE": "from-variable",
+        "LVS_OPERATOR_CHECK_SECONDS": "7",
+        "KUBECONFIG": "/k",
+        "LVS_AGENT_DAEMONSET_FILE": "/d",
+    }
+    settings = read_settings(["--namespace=from-flag"], environment)
+    assert settings.namespace == "from-flag"
+    assert settings.check_seconds == 7
+    assert settings.kubeconfig == Path("/k")
+    assert settings.agent_daemonset_file == Path("/d")
+
+
+@pytest.mark.parametrize(
+    ("text", "listen"),
+    [
+        ("127.0.0.1:8080", Listen(host="127.0.0.1", port=8080)),
+        ("[::1]:0", Listen(host="::1", port=0)),
+        (":9", Listen(host="", port=9)),
+    ],
+)
+def test_listen(text: str, listen: Listen) -> None:
+    assert read_settings([f"--listen={text}"], {}).listen == listen
+
+
+@pytest.mark.parametrize(
+    ("flag", "named"),
+    [
+        ("--listen=8080", "--listen"),
+        ("--listen=host:", "--listen"),
+        ("--listen=host:70000", "--listen"),
+        ("--check-seconds=soon", "--check-seconds"),
+        ("--check-seconds=0", "--check-seconds"),
+        ("--count-seconds=-1", "--count-seconds"),
+    ],
+)
+def test_a_wrong_setting_is_named(flag: str, named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        read_settings([flag], {})
