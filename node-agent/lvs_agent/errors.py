@@ -75,6 +75,10 @@ class StateFileDamaged(LvsAgentError):
     """A file of the state directory is not what was written."""
 
 
+class StateNotWritten(LvsAgentError):
+    """The state directory takes no file: nothing is made that could not be remembered."""
+
+
 class InvalidManifests(LvsAgentError):
     """Manifests that can not be used; the message names the file and the field."""
 
@@ -85,3 +89,7 @@ class ApiUnavailable(LvsAgentError):
 
 class InvalidSettings(LvsAgentError):
     """A flag, an environment variable or a file named by one is wrong."""
+
+
+class CleanupIncomplete(LvsAgentError):
+    """Something of ours is left; the message names it."""

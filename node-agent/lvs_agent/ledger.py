@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
-from lvs_agent.decide.drain import DestinationPath, Drain
+from lvs_agent.decide.drain import Drain, DrainCause, DrainKey
 from lvs_agent.decide.kernel_state import (
     AddressBinding,
     AddressFamily,
@@ -34,7 +34,7 @@ class Ledger:
     bindings: frozenset[AddressBinding] = frozenset()
     sysctls: Mapping[SysctlKey, int] = field(default_factory=dict)
     """Values from before our first write."""
-    drains: Mapping[DestinationPath, Drain] = field(default_factory=dict)
+    drains: Mapping[DrainKey, Drain] = field(default_factory=dict)
 
 
 class LedgerFile:
@@ -71,8 +71,11 @@ def _raw_ledger(ledger: Ledger) -> dict[str, Any]:
         "bindings": sorted([str(b.address), b.device] for b in ledger.bindings),
         "sysctls": [[list(key.path), value] for key, value in sorted(ledger.sysctls.items())],
         "drains": [
-            [_raw_service(service), [str(d.address), d.port], drain.started, drain.timeout_seconds]
-            for (service, d), drain in ledger.drains.items()
+            [
+                [_raw_service(key.service), [str(key.destination.address), key.destination.port], key.cause],
+                [drain.started, drain.timeout_seconds, drain.over],
+            ]
+            for key, drain in ledger.drains.items()
         ],
     }
 
@@ -86,8 +89,10 @@ def _read_ledger(body: dict[str, Any]) -> Ledger:
         bindings=frozenset(AddressBinding(address=ip_address(a), device=device) for a, device in body["bindings"]),
         sysctls={SysctlKey(tuple(path)): value for path, value in body["sysctls"]},
         drains={
-            (_read_service(service), _read_destination(d)): Drain(started=started, timeout_seconds=timeout)
-            for service, d, started, timeout in body["drains"]
+            DrainKey(
+                service=_read_service(service), destination=_read_destination(destination), cause=DrainCause(cause)
+            ): Drain(started=started, timeout_seconds=timeout, over=over)
+            for (service, destination, cause), (started, timeout, over) in body["drains"]
         },
     )
 

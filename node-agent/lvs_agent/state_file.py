@@ -7,13 +7,22 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from lvs_agent.errors import StateFileDamaged
+from lvs_agent.errors import StateFileDamaged, StateNotWritten
 
 
 def write_state(path: Path, format_version: int, body: dict[str, Any]) -> None:
-    """Replace the file by one with this content; after a power cut there is the old one or the new one."""
+    """Replace the file by one with this content; after a power cut there is the old one or the new one.
+
+    Raises StateNotWritten.
+    """
     text = json.dumps(body, separators=(",", ":"), sort_keys=True)
-    content = f"{format_version} {_digest(text)}\n{text}\n"
+    try:
+        _replace(path, f"{format_version} {_digest(text)}\n{text}\n")
+    except OSError as error:
+        raise StateNotWritten(f"{path}: {error.strerror}") from error
+
+
+def _replace(path: Path, content: str) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # made with mode 0600
     try:

@@ -1,4 +1,4 @@
-"""How real servers leave a director: weight 0, then gone when idle or when the time is up.
+"""How connections run out: of a real server that leaves, or of a forwarding method that was edited away.
 
 Time is the director's boot clock (seconds since boot, suspended time included): clock steps change nothing. Progress
 is kept in the ledger, whose boot id voids it after a reboot, when there are no connections left anyway.
@@ -6,60 +6,72 @@ is kept in the ledger, whose boot id voids it after a reboot, when there are no 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from lvs_agent.decide.kernel_state import AnyServiceKey, DestinationKey, KernelIpvs
 
-DestinationPath = tuple[AnyServiceKey, DestinationKey]
+
+class DrainCause(StrEnum):
+    """What runs out."""
+
+    LEAVING = "leaving"
+    """The real server leaves: it gets no new connections."""
+    FORMER_METHOD = "former-method"
+    """Connections of an earlier forwarding method: new ones come all the same, by the new method."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainKey:
+    """One destination and why it drains."""
+
+    service: AnyServiceKey
+    destination: DestinationKey
+    cause: DrainCause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drain:
-    """One destination on its way out."""
+    """One drain."""
 
     started: float
-    """Boot clock when it was first seen leaving."""
+    """Boot clock when it was first seen."""
     timeout_seconds: float
     """It is over at the latest so long after."""
+    over: bool = False
+    """It stays over once it was: a persistent client may still bring connections."""
 
     def deadline(self) -> float:
         """Boot clock at which it is over."""
         return self.started + self.timeout_seconds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrainRound:
-    """The drains after one round."""
-
-    drains: Mapping[DestinationPath, Drain]
-    """All that go on, to be kept in the ledger."""
-    over: frozenset[DestinationPath]
-    """Those that may be removed."""
-    next_deadline: float | None
-    """Boot clock of the next one whose time is up."""
-
-
 def step_drains(
-    known: Mapping[DestinationPath, Drain],
-    leaving: Mapping[DestinationPath, float],
-    kernel: KernelIpvs,
-    now: float,
-) -> DrainRound:
-    """Drains of everything that is `leaving` (with its time-out in seconds); others are forgotten.
+    known: Mapping[DrainKey, Drain], asked: Mapping[DrainKey, float], kernel: KernelIpvs, now: float
+) -> dict[DrainKey, Drain]:
+    """The drains after this round: exactly those `asked` for, each with its time-out in seconds.
 
-    A changed time-out counts from the same start. One is over when its entry holds no connections at weight 0, is not
-    in the kernel at all, or has had its time.
+    A changed time-out counts from the same start. A drain is over when its entry holds no connections (and, where the
+    real server leaves, can get none), when it is not in the kernel, or when it has had its time.
     """
-    drains = {
-        path: Drain(started=min(known[path].started, now) if path in known else now, timeout_seconds=timeout)
-        for path, timeout in leaving.items()
-    }
-    over = frozenset(path for path, drain in drains.items() if now >= drain.deadline() or _idle(kernel, path))
-    deadlines = [drain.deadline() for path, drain in drains.items() if path not in over]
-    return DrainRound(drains=drains, over=over, next_deadline=min(deadlines, default=None))
+    drains = {}
+    for key, timeout in asked.items():
+        before = known.get(key)
+        drain = Drain(started=before.started if before else now, timeout_seconds=timeout)
+        over = (before is not None and before.over) or now >= drain.deadline() or _ran_out(kernel, key)
+        drains[key] = Drain(started=drain.started, timeout_seconds=timeout, over=over)
+    return drains
 
 
-def _idle(kernel: KernelIpvs, path: DestinationPath) -> bool:
-    """No connection can be on it: it is not there, or it has none and gets none."""
-    service = kernel.services.get(path[0])
-    state = service.destinations.get(path[1]) if service else None
-    return state is None or (state.settings.weight == 0 and state.connections == 0)
+def next_deadline(drains: Mapping[DrainKey, Drain]) -> float | None:
+    """Boot clock at which the next drain's time is up."""
+    return min((drain.deadline() for drain in drains.values() if not drain.over), default=None)
+
+
+def _ran_out(kernel: KernelIpvs, key: DrainKey) -> bool:
+    service = kernel.services.get(key.service)
+    state = service.destinations.get(key.destination) if service else None
+    if state is None:
+        return True
+    if key.cause is DrainCause.LEAVING and state.settings.weight:
+        return False
+    return state.connections == 0

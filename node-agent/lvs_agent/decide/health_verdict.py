@@ -39,6 +39,14 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """What the probe process last said of a check."""
+
+    verdict: Verdict
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Streak:
     """A verdict with the run of checks that contradict it."""
 

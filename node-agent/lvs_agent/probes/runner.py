@@ -85,6 +85,6 @@ async def _check_once(probe: Probe, timeout_seconds: float) -> Outcome:
 
 def _said(error: OSError) -> str:
     """A network error in a few words; asyncio's own text repeats the address."""
-    if error.errno in errno.errorcode:
+    if error.errno is not None and error.errno in errno.errorcode:
         return os.strerror(error.errno)
     return str(error)[:MAX_DETAIL]

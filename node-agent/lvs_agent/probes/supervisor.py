@@ -10,10 +10,9 @@ import logging
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from lvs_agent.decide.health_verdict import Check, Verdict
+from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
 from lvs_agent.probes.messages import (
     BEAT_SECONDS,
     MAX_LINE,
@@ -31,14 +30,6 @@ _LONGEST_DELAY: Final = 30.0
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
-    """The last verdict over one check."""
-
-    verdict: Verdict
-    detail: str = ""
-
-
 class ProbeSupervisor:
     """Owner of the probe process. `wake` is called when a verdict changed."""
 
@@ -53,13 +44,13 @@ class ProbeSupervisor:
         self._command = tuple(command)
         self._silence_seconds = silence_seconds
         self._numbers: dict[Check, int] = {}
-        self._health: dict[int, Health] = {}
+        self._health: dict[int, CheckResult] = {}
         self._last_number = 0
         self._process: Process | None = None
         self.restarts = 0
         self.running = False
 
-    def verdicts(self) -> Mapping[Check, Health]:
+    def verdicts(self) -> Mapping[Check, CheckResult]:
         """What is known of every wanted check."""
         return {check: self._health[number] for check, number in self._numbers.items()}
 
@@ -74,7 +65,7 @@ class ProbeSupervisor:
             if check not in self._numbers:
                 self._last_number += 1
                 self._numbers[check] = self._last_number
-                self._health[self._last_number] = Health(verdict=verdict)
+                self._health[self._last_number] = CheckResult(verdict=verdict)
                 starts.append(StartCheck(number=self._last_number, check=check, verdict=verdict))
         if numbers or starts:
             self._send([*encode_stop(numbers), *encode_start(starts)])
@@ -129,7 +120,7 @@ class ProbeSupervisor:
         changed = False
         for change in decode_verdicts(line):
             if change.number in self._health:
-                self._health[change.number] = Health(verdict=change.verdict, detail=change.detail)
+                self._health[change.number] = CheckResult(verdict=change.verdict, detail=change.detail)
                 changed = True
         if changed:
             self._wake()

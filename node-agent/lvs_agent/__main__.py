@@ -1,0 +1,36 @@
+"""`lvs-agent run | plan | cleanup`."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+
+from lvs_agent.assembly import clean_node, print_plan, run_agent
+from lvs_agent.errors import LvsAgentError
+from lvs_agent.settings import Settings, parse_settings
+
+_VERBS = {"run": run_agent, "plan": print_plan, "cleanup": clean_node}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; a user's mistake and a refusing kernel end it with one line and status 1."""
+    try:
+        settings = parse_settings(sys.argv[1:] if arguments is None else arguments)
+        _log_to_stderr(settings)
+        asyncio.run(_VERBS[settings.verb](settings))
+    except LvsAgentError as error:
+        print(f"lvs-agent: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _log_to_stderr(settings: Settings) -> None:
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    # It would log each request.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

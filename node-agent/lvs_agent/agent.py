@@ -1,0 +1,240 @@
+"""The one loop: wake, read, decide, write, verify, report.
+
+Whatever happens sets one flag; each round computes everything anew from what is. A round without a difference writes
+nothing, neither to the kernel nor to the API.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Set as AbstractSet
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+from lvs_agent.addresses import AddressKeeper, AddressOutcome
+from lvs_agent.decide.desired_addresses import routed_members, served_addresses
+from lvs_agent.decide.desired_state import Circumstances
+from lvs_agent.decide.drain import next_deadline
+from lvs_agent.decide.faults import Fault
+from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
+from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelIpvs, KernelSysctls, Route
+from lvs_agent.decide.node_report import NodeFacts, report
+from lvs_agent.decide.ownership import OwnedIpvs
+from lvs_agent.errors import LvsAgentError
+from lvs_agent.kernel.interface import Links
+from lvs_agent.ledger import Ledger, LedgerFile
+from lvs_agent.metrics import AgentMetrics
+from lvs_agent.table import TableKeeper, TableOutcome
+from lvs_api.conditions import Condition, Reason, timestamp
+from lvs_api.lvs_node import LvsNodeStatus, NodeCapabilities
+from lvs_core.plan import NodePlan
+
+TICK_SECONDS: Final = 1.0
+"""Without any news a round is made so often: nothing tells of changes to IPVS and sysctls."""
+SPACING_SECONDS: Final = 0.02
+"""Between the ends of rounds and the next, so that a storm of events is answered together."""
+_log = logging.getLogger(__name__)
+
+
+class PlanSource(Protocol):
+    """Where the plan comes from: the API server, or files."""
+
+    @property
+    def plan(self) -> NodePlan | None:
+        """What is to be done; None while nothing complete is known: then nothing is done."""
+
+    def reported_conditions(self) -> tuple[Condition, ...]:
+        """What the node's status says now."""
+
+
+class Prober(Protocol):
+    """Runs checks."""
+
+    def verdicts(self) -> Mapping[Check, CheckResult]:
+        """What is known of every wanted check."""
+
+    def want(self, checks: Mapping[Check, Verdict]) -> None:
+        """Run exactly these."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeIdentity:
+    """What does not change while the agent runs."""
+
+    boot_id: str
+    agent_version: str
+    capabilities: Callable[[], NodeCapabilities]
+
+
+class Agent:
+    """Owner of everything that the loop keeps from round to round."""
+
+    def __init__(
+        self,
+        *,
+        source: PlanSource,
+        table: TableKeeper,
+        addresses: AddressKeeper,
+        links: Links,
+        prober: Prober,
+        ledger_file: LedgerFile,
+        identity: NodeIdentity,
+        metrics: AgentMetrics,
+        tell: Callable[[LvsNodeStatus], None],
+        boot_clock: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+    ) -> None:
+        self._source = source
+        self._table = table
+        self._addresses = addresses
+        self._links = links
+        self._prober = prober
+        self._ledger_file = ledger_file
+        self._ledger = ledger_file.read()
+        self._identity = identity
+        self._metrics = metrics
+        self._tell = tell
+        self._boot_clock = boot_clock
+        self._news = asyncio.Event()
+        self._routes: dict[IPAddress, Route] = {}
+        self._facts: NodeFacts | None = None
+        self._conditions: tuple[Condition, ...] | None = None
+        self._failure: str | None = None
+        self.last_round: float | None = None
+        """Monotonic clock at the end of the last round."""
+
+    def wake(self) -> None:
+        """Something may have changed."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Make rounds until cancelled. Cancelling leaves the kernel as it is."""
+        await self._links.watch(self._links_changed)
+        while True:
+            await self._wait()
+            await self.round()
+            await asyncio.sleep(SPACING_SECONDS)
+
+    async def round(self) -> None:
+        """One round. A failure is told, and everything is tried anew in the next."""
+        began = time.monotonic()
+        plan = self._source.plan
+        if plan is not None:
+            try:
+                await self._carry_out(plan)
+            except LvsAgentError as error:
+                self._metrics.rounds.labels("failed").inc()
+                if str(error) != self._failure:
+                    _log.error("this round failed: %s", error)
+                self._failure = str(error)
+                self._tell_failure(error)
+            else:
+                self._metrics.rounds.labels("ok").inc()
+                self._failure = None
+        self.last_round = time.monotonic()
+        self._metrics.round_seconds.observe(self.last_round - began)
+
+    def _links_changed(self) -> None:
+        self._routes = {}
+        self.wake()
+
+    async def _wait(self) -> None:
+        """Until there is news, something is due, or a tick is over."""
+        due = [TICK_SECONDS]
+        if (announcement := self._addresses.next_deadline()) is not None:
+            due.append(announcement - time.monotonic())
+        if (drain := next_deadline(self._ledger.drains)) is not None:
+            due.append(drain - self._boot_clock())
+        try:
+            async with asyncio.timeout(max(0.0, min(due))):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+        self._news.clear()
+
+    async def _carry_out(self, plan: NodePlan) -> None:
+        routes = await self._look_up_routes(plan)
+        ledger = self._ledger
+        await self._addresses.let_go(plan, ledger.bindings, ledger.sysctls, self._remember_addresses)
+        around = Circumstances(
+            kernel=KernelIpvs(),
+            owned=ledger.ipvs,
+            health=self._prober.verdicts(),
+            routes=routes,
+            drains=ledger.drains,
+            now=self._boot_clock(),
+        )
+        table = self._table.converge(plan, around, self._remember_table)
+        self._remember(replace(self._ledger, ipvs=table.owned, drains=table.desired.drains))
+        self._prober.want(table.desired.checks)
+        addresses = await self._addresses.take_on(
+            plan,
+            ledger=self._ledger.bindings,
+            sysctls=self._ledger.sysctls,
+            routes=routes,
+            served=served_addresses(plan, table.present),
+            remember=self._remember_addresses,
+        )
+        self._remember(replace(self._ledger, bindings=addresses.owned, sysctls=addresses.sysctls))
+        self._report(plan, table, addresses)
+
+    async def _look_up_routes(self, plan: NodePlan) -> Mapping[IPAddress, Route]:
+        """Routes to the real servers; looked up again whenever a device, an address or a route changed."""
+        await self._links.read()  # hears of changes that came since, and empties the routes by that
+        wanted = routed_members(plan)
+        routes = {address: route for address, route in self._routes.items() if address in wanted}
+        self._routes = routes
+        for address in wanted - routes.keys():
+            routes[address] = await self._links.route_to(address)
+        return routes
+
+    def _remember_table(self, owned: OwnedIpvs) -> None:
+        self._remember(replace(self._ledger, ipvs=owned))
+
+    def _remember_addresses(self, owned: AbstractSet[AddressBinding], sysctls: KernelSysctls) -> None:
+        self._remember(replace(self._ledger, bindings=frozenset(owned), sysctls=sysctls))
+
+    def _remember(self, ledger: Ledger) -> None:
+        self._ledger_file.write(ledger)
+        self._ledger = ledger
+
+    def _report(self, plan: NodePlan, table: TableOutcome, addresses: AddressOutcome) -> None:
+        self._facts = NodeFacts(
+            boot_id=self._identity.boot_id,
+            agent_version=self._identity.agent_version,
+            capabilities=self._identity.capabilities(),
+            plan=plan,
+            desired=table.desired,
+            service_faults=table.faults,
+            former_names=table.former_names,
+            present=table.present,
+            addresses=addresses.desired,
+            bound=addresses.owned,
+            address_faults=addresses.faults,
+            silenced=addresses.ready,
+            node_fault=table.unavailable or addresses.sysctl_fault,
+            now=timestamp(datetime.now(UTC)),
+        )
+        self._say(self._facts)
+        self._metrics.services_not_programmed.set(len(table.faults))
+        self._metrics.show_members(
+            {
+                (name.namespace, name.name, member.name): member.has_weight
+                for name, parts in table.desired.services.items()
+                for part in parts
+                for member in part.members
+            }
+        )
+
+    def _tell_failure(self, error: LvsAgentError) -> None:
+        """Say what was so before the failure, and the failure."""
+        if self._facts is not None:
+            fault = Fault(reason=Reason.KERNEL_REFUSED, message=str(error)[:1024])
+            self._say(replace(self._facts, node_fault=fault, now=timestamp(datetime.now(UTC))))
+
+    def _say(self, facts: NodeFacts) -> None:
+        if self._conditions is None:
+            self._conditions = self._source.reported_conditions()
+        status = report(facts, self._conditions)
+        self._conditions = tuple(status.conditions or ())
+        self._tell(status)

@@ -1,0 +1,253 @@
+"""Puts the parts together and runs them as one."""
+
+import asyncio
+import contextlib
+import logging
+import platform
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Set as AbstractSet
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from lvs_agent.addresses import AddressKeeper
+from lvs_agent.agent import Agent, NodeIdentity, PlanSource
+from lvs_agent.api_connection import ApiConnection
+from lvs_agent.api_source import ApiSource, read_plan_once
+from lvs_agent.cleanup import clean_up
+from lvs_agent.decide.kernel_state import HOST_PREFIX_LENGTH
+from lvs_agent.errors import CleanupIncomplete, InvalidSettings, IpvsUnavailable, LvsAgentError
+from lvs_agent.heartbeat import keep_lease
+from lvs_agent.kernel.announce import PacketAnnouncer
+from lvs_agent.kernel.interface import IpvsTable, Links
+from lvs_agent.kernel.ipvs import KernelIpvsTable
+from lvs_agent.kernel.links import KernelLinksSeam
+from lvs_agent.kernel.namespace_lock import AbstractSocketLock
+from lvs_agent.kernel.sysctl import ProcSysctls
+from lvs_agent.ledger import LedgerFile
+from lvs_agent.manifest_source import ManifestSource, read_plan
+from lvs_agent.metrics import AgentMetrics
+from lvs_agent.plan_text import plan_lines
+from lvs_agent.probes.supervisor import ProbeSupervisor
+from lvs_agent.report import StatusReporter
+from lvs_agent.settings import Endpoint, Settings
+from lvs_agent.status_server import check_page, metrics_page, serve_pages
+from lvs_agent.table import TableKeeper
+from lvs_agent.version import agent_version
+from lvs_agent.view_store import ViewStore
+from lvs_api.lvs_node import LvsNodeStatus, NodeCapabilities
+
+LEDGER_FILE: Final = "ledger"
+VIEW_FILE: Final = "view"
+_STALLED_SECONDS: Final = 30.0
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+Task = Coroutine[Any, Any, None]
+_log = logging.getLogger(__name__)
+
+
+def boot_id() -> str:
+    """This boot's name (random(4))."""
+    return _BOOT_ID.read_text(encoding="ascii").strip()
+
+
+async def own_addresses(links: Links) -> AbstractSet[str]:
+    """This machine's addresses, by which it finds itself in manifests. Host addresses are VIPs, ours or another's."""
+    read = await links.read()
+    return frozenset(
+        str(found.address)
+        for found in read.addresses
+        if found.prefix_length < HOST_PREFIX_LENGTH[found.address.version] and not found.address.is_loopback
+    )
+
+
+async def run_agent(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT; the kernel stays as it is then."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    lock = AbstractSocketLock()
+    lock.acquire()
+    try:
+        async with _assembled(settings) as tasks:
+            await _run_until(stopping, tasks)
+    finally:
+        lock.release()
+    _log.info("stopped; addresses and IPVS entries stay as they are")
+
+
+async def clean_node(settings: Settings) -> None:
+    """Remove what is ours. Raises CleanupIncomplete where something is left, NamespaceInUse while an agent runs."""
+    lock = AbstractSocketLock()
+    lock.acquire()
+    ipvs, links = KernelIpvsTable(), KernelLinksSeam()
+    try:
+        problems = await clean_up(
+            LedgerFile(settings.state_dir / LEDGER_FILE, boot_id()),
+            settings.state_dir / VIEW_FILE,
+            ipvs=ipvs,
+            links=links,
+            sysctls=ProcSysctls(),
+        )
+    finally:
+        await links.close()
+        ipvs.close()
+        lock.release()
+    if problems:
+        raise CleanupIncomplete("not everything could be removed: " + "; ".join(problems))
+
+
+async def print_plan(settings: Settings) -> None:
+    """Print what this node has to do; nothing is written anywhere."""
+    links = KernelLinksSeam()
+    async with AsyncExitStack() as cleanup:
+        cleanup.push_async_callback(links.close)
+        if settings.manifests is not None:
+            plan, problems = read_plan(settings.manifests, await own_addresses(links))
+        else:
+            api = ApiConnection.open(settings.kubeconfig)
+            cleanup.push_async_callback(api.close)
+            plan, problems = await read_plan_once(api, settings.node_name), ()
+    for line in plan_lines(plan):
+        print(line)  # noqa: T201 (a command's output)
+    for problem in problems:
+        print(f"problem: {problem}", file=sys.stderr)  # noqa: T201
+
+
+@asynccontextmanager
+async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
+    """Everything that is to run, and its end."""
+    async with AsyncExitStack() as cleanup:
+        metrics = AgentMetrics()
+        ipvs, links = KernelIpvsTable(), KernelLinksSeam()
+        cleanup.callback(ipvs.close)
+        cleanup.push_async_callback(links.close)
+        relay = _Relay()
+        prober = ProbeSupervisor(relay.wake)
+        metrics.probe_restarts.set_function(lambda: prober.restarts)
+        ledger_file = LedgerFile(settings.state_dir / LEDGER_FILE, boot_id())
+        source, tell, tasks = _source(settings, metrics, relay.wake, links, cleanup)
+        agent = Agent(
+            source=source,
+            table=TableKeeper(ipvs, metrics, time.monotonic),
+            addresses=AddressKeeper(
+                links=links,
+                sysctls=ProcSysctls(),
+                announcer=PacketAnnouncer(),
+                metrics=metrics,
+                monotonic=time.monotonic,
+            ),
+            links=links,
+            prober=prober,
+            ledger_file=ledger_file,
+            identity=NodeIdentity(
+                boot_id=boot_id(), agent_version=agent_version(), capabilities=_Capabilities(ipvs, source).read
+            ),
+            metrics=metrics,
+            tell=tell,
+        )
+        relay.target = agent.wake
+        agent.wake()
+        await _serve(settings, agent, source, metrics, cleanup)
+        yield [agent.run(), prober.run(), *tasks]
+
+
+def _source(
+    settings: Settings, metrics: AgentMetrics, wake: Callable[[], None], links: Links, cleanup: AsyncExitStack
+) -> tuple[PlanSource, Callable[[LvsNodeStatus], None], list[Task]]:
+    """Where the plan comes from, whom to tell the status, and what has to run for both."""
+    if settings.manifests is not None:
+        manifests = ManifestSource(
+            settings.manifests, own_addresses=lambda: own_addresses(links), metrics=metrics, wake=wake
+        )
+        return manifests, manifests.tell, [manifests.run()]
+    api = ApiConnection.open(settings.kubeconfig)
+    cleanup.push_async_callback(api.close)
+    source = ApiSource(
+        api,
+        node_name=settings.node_name,
+        store=ViewStore(settings.state_dir / VIEW_FILE),
+        metrics=metrics,
+        wake=wake,
+    )
+    source.load()
+    reporter = StatusReporter(api, node_name=settings.node_name, observed=lambda: source.observed_node, metrics=metrics)
+    lease = keep_lease(api, namespace=settings.namespace, node_name=settings.node_name)
+    return source, reporter.tell, [source.run(), reporter.run(), lease]
+
+
+async def _serve(
+    settings: Settings, agent: Agent, source: PlanSource, metrics: AgentMetrics, cleanup: AsyncExitStack
+) -> None:
+    def stalled() -> str | None:
+        if agent.last_round is None or time.monotonic() - agent.last_round < _STALLED_SECONDS:
+            return None
+        return f"no round for {time.monotonic() - agent.last_round:.0f} s"
+
+    def not_ready() -> str | None:
+        return stalled() or ("no complete view yet" if source.plan is None else None)
+
+    pages = {"/healthz": check_page(stalled), "/readyz": check_page(not_ready)}
+    for flag, endpoint, served in (
+        ("--health-address", settings.health, pages),
+        ("--metrics-address", settings.metrics, {"/metrics": metrics_page(metrics.registry)}),
+    ):
+        if endpoint is not None:
+            server = await _listen(flag, endpoint, served)
+            cleanup.callback(server.close)
+
+
+async def _listen(flag: str, endpoint: Endpoint, pages: Any) -> asyncio.Server:  # noqa: ANN401
+    try:
+        return await serve_pages(endpoint.host, endpoint.port, pages)
+    except OSError as error:
+        raise InvalidSettings(f"{flag} {endpoint.host}:{endpoint.port}: {error.strerror or error}") from error
+
+
+class _Relay:
+    """Wakes the agent, which is made after those who wake it."""
+
+    def __init__(self) -> None:
+        self.target: Callable[[], None] = _nobody
+
+    def wake(self) -> None:
+        self.target()
+
+
+def _nobody() -> None:
+    """Nothing runs yet; the first round looks at everything anyway."""
+
+
+class _Capabilities:
+    """What the kernel can do; asks for IPVS, which loads it, only where this node is a director."""
+
+    def __init__(self, ipvs: IpvsTable, source: PlanSource) -> None:
+        self._ipvs = ipvs
+        self._source = source
+        self._version: str | None = None
+
+    def read(self) -> NodeCapabilities:
+        plan = self._source.plan
+        if self._version is None and plan is not None and plan.directing:
+            with contextlib.suppress(IpvsUnavailable):
+                self._version = self._ipvs.info().version
+        return NodeCapabilities(kernel_version=platform.release()[:128], ipvs_version=self._version)
+
+
+async def _run_until(stopping: asyncio.Event, parts: list[Task]) -> None:
+    """Run all parts; the first that fails ends all with its error."""
+
+    async def stop(tasks: list[asyncio.Task[None]]) -> None:
+        await stopping.wait()
+        for task in tasks:
+            task.cancel()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(part) for part in parts]
+            group.create_task(stop(tasks))
+    except* LvsAgentError as failures:
+        raise failures.exceptions[0] from failures

@@ -1,0 +1,78 @@
+"""The explicit verb: take from this node everything that the ledger of this boot says the agent made, nothing else."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from lvs_agent.decide.changes import DeleteDestination, DeleteService, IpvsChange, UnbindAddress
+from lvs_agent.decide.kernel_state import KernelIpvs
+from lvs_agent.decide.ownership import OwnedIpvs, judge_ipvs, judge_links
+from lvs_agent.decide.wanted_sysctls import SysctlRole, judge_sysctls, keys_to_read
+from lvs_agent.errors import KernelError
+from lvs_agent.kernel.interface import IpvsTable, Links, Sysctls
+from lvs_agent.ledger import LedgerFile
+
+_log = logging.getLogger(__name__)
+
+
+async def clean_up(
+    ledger_file: LedgerFile, view_file: Path, *, ipvs: IpvsTable, links: Links, sysctls: Sysctls
+) -> tuple[str, ...]:
+    """Addresses first, then IPVS entries, then sysctls, as on any way down; what could not be removed.
+
+    What is left stays in the ledger, so that it can be tried again; the last view goes, so that nothing brings all of
+    it back at the next start.
+    """
+    view_file.unlink(missing_ok=True)
+    ledger = ledger_file.read()
+    problems: list[str] = []
+
+    read = await links.read(fresh=True)
+    bound = judge_links(read, frozenset(), ledger.bindings).owned
+    failed = await links.apply([UnbindAddress(binding=binding) for binding in bound])
+    problems += [str(failure.error) for failure in failed]
+    ledger = replace(ledger, bindings=frozenset(failure.change.binding for failure in failed))
+    ledger_file.write(ledger)
+    _log.info("unbound %d addresses", len(bound) - len(failed))
+
+    if ledger.ipvs:
+        applied = ipvs.apply(deletions(ipvs.read(), ledger.ipvs))
+        problems += [str(failure.error) for failure in applied.failures]
+        _log.info("removed %d IPVS entries", applied.written)
+        left = judge_ipvs(ipvs.read(), {}, ledger.ipvs).owned
+        ledger = replace(ledger, ipvs=left, drains={})
+        ledger_file.write(ledger)
+
+    read = await links.read(fresh=True)
+    role = SysctlRole()
+    found = sysctls.read(keys_to_read(role, read, ledger.sysctls))
+    kept = dict(ledger.sysctls)
+    for write in judge_sysctls(role, read, found, ledger.sysctls).restores:
+        try:
+            sysctls.write(write.key, write.value)
+        except KernelError as error:
+            problems.append(str(error))
+        else:
+            _log.info("%s: %d -> %d", write.key, write.previous, write.value)
+    if not problems:
+        kept = {}
+    ledger_file.write(replace(ledger, sysctls=kept))
+    return tuple(problems)
+
+
+def deletions(table: KernelIpvs, owned: OwnedIpvs) -> list[IpvsChange]:
+    """Our services with all that is in them; of one that also holds foreign destinations only ours."""
+    changes: list[IpvsChange] = []
+    for key, state in table.services.items():
+        if key not in owned:
+            continue
+        foreign = state.destinations.keys() - owned[key]
+        if foreign:
+            changes += [
+                DeleteDestination(service=key, destination=destination)
+                for destination in state.destinations
+                if destination in owned[key]
+            ]
+        else:
+            changes.append(DeleteService(service=key))
+    return changes

@@ -1,0 +1,90 @@
+"""From LVS words, as the plan has them, to the kernel's."""
+
+from typing import Final
+
+from lvs_agent.decide.health_verdict import Check, HttpRequest
+from lvs_agent.decide.kernel_state import (
+    NO_SERVICE_FLAGS,
+    DestinationKey,
+    DestinationSettings,
+    ForwardingMethod,
+    Persistence,
+    ServiceFlag,
+    ServiceKey,
+    ServiceSettings,
+    TransportProtocol,
+)
+from lvs_api.network_types import ForwardingMethod as LvsMethod
+from lvs_api.network_types import Protocol, SchedulerFlag
+from lvs_core.plan import CheckTarget, HttpTarget, PlannedMember, PlannedService, VirtualServerKey
+
+_PROTOCOLS: Final = {Protocol.TCP: TransportProtocol.TCP, Protocol.UDP: TransportProtocol.UDP}
+_METHODS: Final = {
+    LvsMethod.DIRECT_ROUTING: ForwardingMethod.DIRECT_ROUTE,
+    LvsMethod.TUNNEL: ForwardingMethod.TUNNEL,
+    LvsMethod.MASQUERADE: ForwardingMethod.MASQUERADE,
+}
+_FLAGS: Final = {
+    SchedulerFlag.SH_FALLBACK: ServiceFlag.SCHEDULER_1,
+    SchedulerFlag.SH_PORT: ServiceFlag.SCHEDULER_2,
+    SchedulerFlag.MH_FALLBACK: ServiceFlag.SCHEDULER_1,
+    SchedulerFlag.MH_PORT: ServiceFlag.SCHEDULER_2,
+}
+_HTTP_PORT: Final = 80
+
+
+def service_key(key: VirtualServerKey) -> ServiceKey:
+    """The kernel's service for what clients connect to."""
+    return ServiceKey(protocol=_PROTOCOLS[key.protocol], address=key.address, port=key.port)
+
+
+def service_settings(planned: PlannedService) -> ServiceSettings:
+    """What the kernel's service is set to."""
+    flags = NO_SERVICE_FLAGS
+    for flag in planned.scheduler_flags:
+        flags |= _FLAGS[flag]
+    if planned.one_packet_scheduling:
+        flags |= ServiceFlag.ONE_PACKET
+    asked = planned.persistence
+    persistence = None
+    if asked is not None:
+        persistence = Persistence(timeout_seconds=asked.timeout_seconds, prefix_length=asked.prefix_length)
+    return ServiceSettings(scheduler=planned.scheduler.value, flags=flags, persistence=persistence)
+
+
+def destination_key(member: PlannedMember) -> DestinationKey:
+    """The kernel's destination for a real server."""
+    return DestinationKey(address=member.address, port=member.port)
+
+
+def destination_settings(member: PlannedMember, weight: int) -> DestinationSettings:
+    """What the kernel's destination is set to at this effective weight. IPIP is the one tunnel type there is yet."""
+    return DestinationSettings(
+        weight=weight,
+        method=_METHODS[member.method],
+        upper_threshold=member.upper_threshold,
+        lower_threshold=member.lower_threshold,
+    )
+
+
+def check_of(target: CheckTarget) -> Check:
+    """The check to run for a planned one."""
+    return Check(
+        address=str(target.address),
+        port=target.port,
+        http=_http_request(target, target.what) if isinstance(target.what, HttpTarget) else None,
+        interval_seconds=target.interval_seconds,
+        timeout_seconds=target.timeout_seconds,
+        rise=target.rise,
+        fall=target.fall,
+    )
+
+
+def _http_request(target: CheckTarget, what: HttpTarget) -> HttpRequest:
+    """The Host header names the port where it is not the scheme's own (RFC 9110, 7.2)."""
+    host = what.host
+    if host is None:
+        host = f"[{target.address}]" if target.address.version == 6 else str(target.address)  # noqa: PLR2004
+        if target.port != _HTTP_PORT:
+            host = f"{host}:{target.port}"
+    return HttpRequest(path=what.path, host=host, expected_statuses=what.expected_statuses)

@@ -1,0 +1,233 @@
+"""What this node's agent says in LvsNode.status: a digest per group and exceptions, never a row per service."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from lvs_agent.decide.desired_addresses import SILENT_DEVICES, DesiredAddresses
+from lvs_agent.decide.desired_state import DesiredIpvs, MemberState, ServicePart
+from lvs_agent.decide.faults import Fault
+from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey
+from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, set_condition
+from lvs_api.lvs_node import (
+    MAX_EXCEPTIONS,
+    MAX_NODE_ADDRESSES,
+    BindDevice,
+    DirectorReport,
+    DrainedMembers,
+    LvsNodeStatus,
+    NodeAddressState,
+    NodeAddressStatus,
+    NodeCapabilities,
+    ServiceException,
+)
+from lvs_core.cluster_view import ObjectKey
+from lvs_core.plan import NodePlan, VirtualServerKey
+
+_NAMED_MEMBERS: Final = 3
+_MAX_MESSAGE: Final = 512
+_MAX_ADDRESS_MESSAGE: Final = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFacts:
+    """What the report is made from."""
+
+    boot_id: str
+    agent_version: str
+    capabilities: NodeCapabilities
+    plan: NodePlan
+    desired: DesiredIpvs
+    service_faults: Mapping[AnyServiceKey, Fault] = field(default_factory=dict)
+    former_names: Mapping[AnyServiceKey, ObjectKey] = field(default_factory=dict)
+    """LvsVirtualServices of which the kernel still has entries though the plan no longer has them."""
+    present: frozenset[AnyServiceKey] = frozenset()
+    addresses: DesiredAddresses = field(default_factory=DesiredAddresses)
+    bound: frozenset[AddressBinding] = frozenset()
+    """Ours, and bound."""
+    address_faults: Mapping[AddressBinding, Fault] = field(default_factory=dict)
+    silenced: bool = True
+    """The sysctls are as the roles need them."""
+    node_fault: Fault | None = None
+    """What the node as a whole suffers from."""
+    now: str = ""
+    """RFC 3339, for conditions."""
+
+
+@dataclass(slots=True)
+class _Standing:
+    """One LvsVirtualService over all its parts."""
+
+    parts: list[ServicePart] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def report(facts: NodeFacts, before: Sequence[Condition] | None) -> LvsNodeStatus:
+    """The status to write; `before` are the conditions that it says now."""
+    exceptions = list(service_exceptions(facts))
+    return LvsNodeStatus(
+        boot_id=facts.boot_id,
+        agent_version=facts.agent_version,
+        observed_generation=facts.plan.observed_generation,
+        capabilities=facts.capabilities,
+        addresses=list(_node_addresses(facts))[:MAX_NODE_ADDRESSES],
+        director_groups=list(_director_reports(facts)),
+        drained=list(_drained(facts.desired))[:MAX_EXCEPTIONS],
+        exceptions=exceptions[:MAX_EXCEPTIONS],
+        truncated=len(exceptions) > MAX_EXCEPTIONS,
+        conditions=set_condition(before, _ready(facts)),
+    )
+
+
+def service_exceptions(facts: NodeFacts) -> Iterator[ServiceException]:
+    """Services with something to say, the worst first, so that a bound cuts the others."""
+    standings = _standings(facts)
+    found = [exception for name in sorted(standings) if (exception := _exception(name, standings[name])) is not None]
+    yield from sorted(found, key=lambda exception: (exception.programmed, exception.ready != 0))
+
+
+def _standings(facts: NodeFacts) -> dict[ObjectKey, _Standing]:
+    standings: dict[ObjectKey, _Standing] = {}
+    homeless = facts.addresses.homeless
+    by_address = {binding.address: fault for binding, fault in facts.address_faults.items()}
+    for name, parts in facts.desired.services.items():
+        standing = standings.setdefault(name, _Standing())
+        standing.parts.extend(parts)
+        for part in parts:
+            if facts.node_fault is not None and facts.node_fault.reason is Reason.IPVS_UNAVAILABLE:
+                standing.faults.append(facts.node_fault)
+            elif fault := facts.service_faults.get(part.key):
+                standing.faults.append(fault)
+            elif part.paused and part.key not in facts.present:
+                standing.faults.append(
+                    Fault(reason=Reason.PAUSED, message=f"paused before {part.key} was made on this director")
+                )
+            address = part.key.address
+            if address in homeless:
+                standing.faults.append(Fault(reason=Reason.NOT_PROGRAMMED, message=homeless[address]))
+            elif address in by_address:
+                standing.faults.append(by_address[address])
+    for key, name in facts.former_names.items():
+        gone = Fault(reason=Reason.NOT_PROGRAMMED, message=f"{key} is still in the kernel")
+        standings.setdefault(name, _Standing()).faults.append(facts.service_faults.get(key, gone))
+    for director in facts.plan.directing:
+        for name in director.incomplete:
+            fault = Fault(reason=Reason.NOT_PROGRAMMED, message="its first slice has not been seen yet")
+            standings.setdefault(name, _Standing()).faults.append(fault)
+        for name, taken, holder in director.conflicts:
+            standings.setdefault(name, _Standing()).faults.append(_taken(taken, holder))
+    return standings
+
+
+def _taken(key: VirtualServerKey, holder: ObjectKey) -> Fault:
+    return Fault(reason=Reason.CONFLICT, message=f"{key} belongs to LvsVirtualService {holder} on this director")
+
+
+def _exception(name: ObjectKey, standing: _Standing) -> ServiceException | None:
+    members = _merge_members(standing.parts)
+    ready = sum(member.has_weight for member in members)
+    vanishing = max((part.vanishing for part in standing.parts), default=0)
+    draining = sum(member.leaving for member in members) + vanishing
+    paused = any(part.paused for part in standing.parts)
+    if standing.faults:
+        fault = standing.faults[0]
+    elif paused:
+        fault = Fault(reason=Reason.PAUSED, message="spec.paused: this director leaves everything as it is")
+    elif not members and not vanishing:
+        fault = Fault(reason=Reason.NO_MEMBERS, message="it has no real servers")
+    elif ready < len(members):
+        fault = _members_fault(members, ready)
+    elif vanishing:
+        fault = Fault(reason=Reason.MEMBERS_NOT_READY, message=f"{vanishing} former real servers still drain")
+    else:
+        return None
+    return ServiceException(
+        namespace=name.namespace,
+        name=name.name,
+        reason=fault.reason,
+        message=fault.message[:_MAX_MESSAGE],
+        programmed=not standing.faults,
+        ready=ready,
+        draining=draining,
+    )
+
+
+def _members_fault(members: Sequence[MemberState], ready: int) -> Fault:
+    """The first reason that is more than a failed check names the fault."""
+    waiting = [member for member in members if not member.has_weight]
+    special = [member.reason for member in waiting if member.reason not in {None, Reason.MEMBERS_NOT_READY}]
+    reason = special[0] if special else Reason.MEMBERS_NOT_READY if ready else Reason.NO_MEMBER_READY
+    named = "; ".join(f"{member.name}: {member.detail}" for member in waiting[:_NAMED_MEMBERS])
+    more = f"; and {len(waiting) - _NAMED_MEMBERS} more" if len(waiting) > _NAMED_MEMBERS else ""
+    return Fault(
+        reason=reason or Reason.MEMBERS_NOT_READY,
+        message=f"{ready} of {len(members)} real servers have weight ({named}{more})",
+    )
+
+
+def _merge_members(parts: Iterable[ServicePart]) -> list[MemberState]:
+    """Each real server once: it has weight where it has it under every address and port, and so on."""
+    merged: dict[str, MemberState] = {}
+    for part in parts:
+        for member in part.members:
+            known = merged.get(member.name)
+            if known is None or (known.has_weight and not member.has_weight):
+                merged[member.name] = member
+    return [merged[name] for name in sorted(merged)]
+
+
+def _drained(desired: DesiredIpvs) -> Iterator[DrainedMembers]:
+    """Members whose drains are over in every kernel service that they are in."""
+    for name in sorted(desired.services):
+        over: dict[str, bool] = {}
+        for part in desired.services[name]:
+            for member in part.members:
+                if member.drain_asked:
+                    over[member.name] = over.get(member.name, True) and member.drained
+        drained = sorted(member for member, is_over in over.items() if is_over)
+        if drained:
+            yield DrainedMembers(namespace=name.namespace, name=name.name, members=drained)
+
+
+def _director_reports(facts: NodeFacts) -> Iterator[DirectorReport]:
+    vips = {binding.address for binding in facts.bound if binding.device not in SILENT_DEVICES}
+    for director in facts.plan.directing:
+        yield DirectorReport(
+            name=director.group,
+            view_digest=director.view_digest,
+            holds_addresses=not vips.isdisjoint(director.addresses),
+        )
+
+
+def _node_addresses(facts: NodeFacts) -> Iterator[NodeAddressStatus]:
+    """Wanted addresses, and those of ours that did not go: one that is missing here is not bound."""
+    silent = {binding for binding in facts.bound if binding.device in SILENT_DEVICES}
+    for binding in sorted(silent | facts.addresses.silent, key=lambda b: (str(b.address), b.device)):
+        state, message = NodeAddressState.BOUND, None
+        fault = facts.address_faults.get(binding)
+        if fault is not None and fault.reason is Reason.ADDRESS_CONFLICT:
+            state, message = NodeAddressState.CONFLICT, fault.message
+        elif binding not in facts.addresses.silent:
+            state, message = NodeAddressState.FAILED, "it could not be unbound"
+        elif binding not in silent:
+            state, message = NodeAddressState.FAILED, fault.message if fault else "not bound yet"
+        elif not facts.silenced:
+            state, message = NodeAddressState.FAILED, "bound, but the sysctls that keep it silent are not as needed"
+        yield NodeAddressStatus(
+            address=str(binding.address),
+            device=BindDevice(binding.device),
+            state=state,
+            message=message[:_MAX_ADDRESS_MESSAGE] if message else None,
+        )
+
+
+def _ready(facts: NodeFacts) -> Condition:
+    fault = facts.node_fault
+    return Condition(
+        type=ConditionType.READY,
+        status=ConditionStatus.FALSE if fault else ConditionStatus.TRUE,
+        reason=fault.reason if fault else Reason.READY,
+        message=fault.message if fault else "The agent carries out the plan.",
+        last_transition_time=facts.now,
+        observed_generation=facts.plan.observed_generation,
+    )

@@ -1,0 +1,177 @@
+"""The plan as a directory of YAML files gives it, without an API server: accepted, resolved and compiled here."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set as AbstractSet
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from lvs_agent.errors import InvalidManifests
+from lvs_agent.metrics import AgentMetrics
+from lvs_api.conditions import Condition
+from lvs_api.kinds import VIRTUAL_SERVICE
+from lvs_api.lvs_node import LvsNodeStatus
+from lvs_api.violations import InvalidObject
+from lvs_core.cluster_view import ObjectKey
+from lvs_core.manifests import ManifestPlan, check_manifest, plan_manifests, read_manifests
+from lvs_core.plan import NodePlan
+
+POLL_SECONDS: Final = 1.0
+MAX_FILE: Final = 8 * 1024 * 1024
+SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
+
+Raw = Mapping[str, Any]
+Stamp = tuple[tuple[str, int, int, int], ...]
+OwnAddresses = Callable[[], Awaitable[AbstractSet[str]]]
+_log = logging.getLogger(__name__)
+
+
+class ManifestSource:
+    """Looks at the directory every second. Files that are wrong are told, and the last good state goes on."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        own_addresses: OwnAddresses,
+        metrics: AgentMetrics,
+        wake: Callable[[], None],
+    ) -> None:
+        self._directory = directory
+        self._own_addresses = own_addresses
+        self._wake = wake
+        self._plan: NodePlan | None = None
+        self._plan_changed = time.monotonic()
+        self._seen: tuple[Stamp, AbstractSet[str]] | None = None
+        self._said: tuple[str, ...] = ()
+        self._exceptions: tuple[str, ...] = ()
+        metrics.view_age_seconds.set_function(lambda: time.monotonic() - self._plan_changed)
+
+    @property
+    def plan(self) -> NodePlan | None:
+        """What is to be done; None until the files were good once."""
+        return self._plan
+
+    def reported_conditions(self) -> tuple[Condition, ...]:
+        """Nothing is reported anywhere."""
+        return ()
+
+    def tell(self, status: LvsNodeStatus) -> None:
+        """Without an API server the log is where exceptions are told."""
+        said = tuple(
+            f"{exception.namespace}/{exception.name}: {exception.reason}: {exception.message}"
+            for exception in status.exceptions or ()
+        )
+        for line in said:
+            if line not in self._exceptions:
+                _log.warning("%s", line)
+        if self._exceptions and not said:
+            _log.info("every virtual service is programmed, every real server ready")
+        self._exceptions = said
+
+    async def run(self) -> None:
+        """Follow the directory until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def look(self) -> None:
+        """Make a plan anew where files or this machine's addresses changed."""
+        try:
+            stamp, own = stamp_of(self._directory), await self._own_addresses()
+            if (stamp, own) == self._seen:
+                return
+            self._seen = stamp, own
+            plan, problems = read_plan(self._directory, own)
+        except InvalidManifests as error:
+            self._complain((f"{error}; the last good state goes on",))
+            return
+        self._complain(problems)
+        if plan != self._plan:
+            self._plan, self._plan_changed = plan, time.monotonic()
+            self._wake()
+
+    def _complain(self, complaints: tuple[str, ...]) -> None:
+        for complaint in complaints:
+            if complaint not in self._said:
+                _log.error("%s", complaint)
+        self._said = complaints
+
+
+def read_plan(directory: Path, own_addresses: AbstractSet[str]) -> tuple[NodePlan, tuple[str, ...]]:
+    """The plan of this machine, and what is wrong between objects. Raises InvalidManifests.
+
+    What the kernel has of a service that is not carried out, since other objects do not let it, stays as it is.
+    """
+    documents = []
+    for path, raw in read_objects(directory):
+        try:
+            check_manifest(raw)
+        except InvalidObject as error:
+            raise InvalidManifests(f"{path}: {error}") from error
+        documents.append(raw)
+    try:
+        made = plan_manifests(read_manifests(documents), own_addresses)
+    except InvalidObject as error:
+        raise InvalidManifests(f"{directory}: {error}") from error
+    return _holding_back(made), tuple(f"{problem.object}: {problem.message}" for problem in made.problems)
+
+
+def _holding_back(made: ManifestPlan) -> NodePlan:
+    """The plan with the services named that have a problem and no part in it."""
+    planned = {one.service for one in made.plan.services()}
+    prefix = f"{VIRTUAL_SERVICE.name} "
+    named = [problem.object.removeprefix(prefix) for problem in made.problems if problem.object.startswith(prefix)]
+    absent = tuple(key for key in (ObjectKey(*name.split("/", 1)) for name in named) if key not in planned)
+    if not absent:
+        return made.plan
+    directing = tuple(replace(director, incomplete=director.incomplete + absent) for director in made.plan.directing)
+    return replace(made.plan, directing=directing)
+
+
+def stamp_of(directory: Path) -> Stamp:
+    """Changes whenever a file does. Raises InvalidManifests."""
+    try:
+        found = [(path, path.stat()) for path in _files(directory)]
+    except OSError as error:
+        raise InvalidManifests(f"{directory}: {error.strerror}") from error
+    return tuple((str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in found)
+
+
+def read_objects(directory: Path) -> Iterator[tuple[Path, Raw]]:
+    """Every object of every file, with its file. Raises InvalidManifests."""
+    for path in _files(directory):
+        try:
+            if path.stat().st_size > MAX_FILE:
+                raise InvalidManifests(f"{path}: over {MAX_FILE} bytes")
+            text = path.read_text(encoding="utf-8")
+            documents = [json.loads(text)] if path.suffix == ".json" else list(yaml.safe_load_all(text))
+        except OSError as error:
+            raise InvalidManifests(f"{path}: {error.strerror}") from error
+        except (ValueError, yaml.YAMLError) as error:
+            raise InvalidManifests(f"{path}: {error}") from error
+        for document in documents:
+            yield from ((path, raw) for raw in _expand(path, document))
+
+
+def _expand(path: Path, document: object) -> Iterator[Raw]:
+    """A document's objects: none in an empty one, several in a List."""
+    if document is None:
+        return
+    if not isinstance(document, dict):
+        raise InvalidManifests(f"{path}: a document that is no object")
+    if document.get("kind") == "List" and document.get("apiVersion") == "v1":
+        for item in document.get("items") or ():
+            yield from _expand(path, item)
+        return
+    yield document
+
+
+def _files(directory: Path) -> Sequence[Path]:
+    """The files that count, in order; hidden ones are editors' and mounts' own."""
+    return sorted(path for path in directory.iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))

@@ -1,0 +1,44 @@
+"""A plan as text, for people."""
+
+from collections.abc import Iterator
+
+from lvs_core.plan import HttpTarget, NodePlan, PlannedMember, PlannedService
+
+
+def plan_lines(plan: NodePlan) -> Iterator[str]:
+    """The plan, a line for each thing that it asks for."""
+    yield f"node {plan.node}"
+    for bound in plan.bind:
+        yield f"  bind {bound.address} on {bound.device}, silent"
+    for director in plan.directing:
+        device = f" on {director.interface}" if director.interface else ""
+        yield f"  director of {director.group}: {director.holding.value} {len(director.addresses)} addresses{device}"
+        for address in director.addresses:
+            yield f"    address {address}"
+        for planned in director.services:
+            yield from _service_lines(planned)
+    if not plan.bind and not plan.directing:
+        yield "  nothing to do: it is neither a director nor a real server"
+
+
+def _service_lines(planned: PlannedService) -> Iterator[str]:
+    persistence = f" persistent {planned.persistence.timeout_seconds} s" if planned.persistence else ""
+    paused = " (paused)" if planned.paused else ""
+    yield f"    {planned.key} {planned.scheduler}{persistence}  [{planned.service} {planned.port_name}]{paused}"
+    for member in planned.members:
+        yield f"      -> {_member_text(member)}"
+
+
+def _member_text(member: PlannedMember) -> str:
+    host = f"[{member.address}]" if member.address.version == 6 else str(member.address)  # noqa: PLR2004
+    parts = [f"{host}:{member.port}", member.method.value, f"weight {member.weight}", member.name]
+    if member.check is not None:
+        what = "http" if isinstance(member.check.what, HttpTarget) else "tcp"
+        parts.append(f"check {what}:{member.check.port} every {member.check.interval_seconds} s")
+    if member.refused is not None:
+        parts.append(f"refused: {member.refused}")
+    if member.draining_seconds is not None:
+        parts.append(f"draining at most {member.draining_seconds} s")
+    if not member.prepared:
+        parts.append("not prepared")
+    return "  ".join(parts)

@@ -1,0 +1,100 @@
+"""Writes LvsNode.status, where it differs from what the API server has."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from lvs_agent.api_connection import ApiConnection, ApiRefused
+from lvs_agent.errors import ApiUnavailable
+from lvs_agent.metrics import AgentMetrics
+from lvs_api.api_group import API_VERSION, FIELD_MANAGER_AGENT
+from lvs_api.kinds import NODE
+from lvs_api.lvs_node import LvsNodeStatus
+from lvs_api.objects import to_raw
+
+_FIRST_DELAY: Final = 0.5
+_LONGEST_DELAY: Final = 15.0
+Raw = dict[str, Any]
+_log = logging.getLogger(__name__)
+
+
+class StatusReporter:
+    """Owner of the status: the last one told is the one to be written."""
+
+    def __init__(
+        self,
+        api: ApiConnection,
+        *,
+        node_name: str,
+        observed: Callable[[], Raw | None],
+        metrics: AgentMetrics,
+    ) -> None:
+        self._api = api
+        self._path = f"/apis/{API_VERSION}/{NODE.plural}/{node_name}/status"
+        self._node_name = node_name
+        self._observed = observed
+        self._metrics = metrics
+        self._wanted: Raw | None = None
+        self._written: tuple[str, int] | None = None
+        """uid and resource version that the last write led to."""
+        self._sent: Raw | None = None
+        self._news = asyncio.Event()
+        self._failure: str | None = None
+
+    def tell(self, status: LvsNodeStatus) -> None:
+        """This is the status from now on. Also to be called when the same is said again: it may have been changed."""
+        self._wanted = to_raw(status)
+        if self._differs():
+            self._news.set()
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        delay = _FIRST_DELAY
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            if not self._differs():
+                continue
+            try:
+                await self._write()
+            except ApiUnavailable as error:
+                self._metrics.status_writes.labels("failed").inc()
+                if str(error) != self._failure:
+                    _log.warning("LvsNode %s: the status is not written: %s", self._node_name, error)
+                self._failure = str(error)
+                asked = error.retry_after if isinstance(error, ApiRefused) else None
+                await asyncio.sleep(max(delay, min(asked or 0, _LONGEST_DELAY)))
+                delay = min(2 * delay, _LONGEST_DELAY)
+                self._news.set()
+            else:
+                self._metrics.status_writes.labels("ok").inc()
+                self._failure = None
+                delay = _FIRST_DELAY
+
+    def _differs(self) -> bool:
+        """Whether the API server has another status, as far as this agent has seen."""
+        observed = self._observed()
+        if self._wanted is None or observed is None:
+            return False
+        uid, version = _version(observed)
+        if self._written is not None and self._written[0] == uid and version < self._written[1]:
+            return self._sent != self._wanted
+        return bool(observed.get("status") != self._wanted)
+
+    async def _write(self) -> None:
+        status = self._wanted
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": NODE.name,
+            "metadata": {"name": self._node_name},
+            "status": status,
+        }
+        answer = await self._api.apply(self._path, body, FIELD_MANAGER_AGENT)
+        self._written, self._sent = _version(answer), status
+
+
+def _version(raw: Raw) -> tuple[str, int]:
+    """Uid and resource version, which grows with each write of a kind (KEP-5504)."""
+    metadata = raw["metadata"]
+    return metadata["uid"], int(metadata["resourceVersion"])

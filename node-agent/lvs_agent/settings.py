@@ -1,0 +1,123 @@
+"""What the command line and the environment say."""
+
+import argparse
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn
+
+from lvs_agent.errors import InvalidSettings
+from lvs_api.api_group import DEFAULT_NAMESPACE
+
+DEFAULT_STATE_DIR: Final = Path("/var/lib/lvs-agent")
+_MAX_PORT: Final = 65535
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where to listen."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One run of the agent."""
+
+    verb: str
+    node_name: str
+    namespace: str
+    kubeconfig: Path | None
+    manifests: Path | None
+    state_dir: Path
+    metrics: Endpoint | None
+    health: Endpoint | None
+    log_level: str
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InvalidSettings(f"{message} (see {self.prog} --help)")
+
+
+def parse_settings(arguments: Sequence[str]) -> Settings:
+    """Read the arguments; the environment gives defaults. Raises InvalidSettings; --help ends the process."""
+    read = _parser().parse_args(arguments)
+    if read.manifests is not None and read.kubeconfig is not None:
+        raise InvalidSettings("--manifests and --kubeconfig exclude each other")
+    if read.manifests is not None and not read.manifests.is_dir():
+        raise InvalidSettings(f"--manifests {read.manifests}: there is no such directory")
+    if not read.node_name:
+        raise InvalidSettings("--node-name is empty")
+    return Settings(
+        verb=read.verb,
+        node_name=read.node_name,
+        namespace=read.namespace,
+        kubeconfig=read.kubeconfig,
+        manifests=read.manifests,
+        state_dir=read.state_dir,
+        metrics=_endpoint("--metrics-address", read.metrics_address),
+        health=_endpoint("--health-address", read.health_address),
+        log_level=read.log_level,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = _Parser(add_help=False)
+    shared.add_argument(
+        "--node-name",
+        default=os.environ.get("LVS_AGENT_NODE_NAME") or socket.gethostname(),
+        help="name of this node's Node and LvsNode (LVS_AGENT_NODE_NAME; the host name)",
+    )
+    shared.add_argument(
+        "--namespace",
+        default=os.environ.get("LVS_AGENT_NAMESPACE") or DEFAULT_NAMESPACE,
+        help="namespace of this agent's Lease (LVS_AGENT_NAMESPACE; %(default)s)",
+    )
+    shared.add_argument(
+        "--kubeconfig",
+        type=Path,
+        default=Path(os.environ["LVS_AGENT_KUBECONFIG"]) if os.environ.get("LVS_AGENT_KUBECONFIG") else None,
+        help="how to reach the API server (LVS_AGENT_KUBECONFIG; the Pod's ServiceAccount)",
+    )
+    shared.add_argument("--manifests", type=Path, help="read the objects from this directory, without an API server")
+    shared.add_argument(
+        "--state-dir",
+        type=Path,
+        default=Path(os.environ.get("LVS_AGENT_STATE_DIR") or DEFAULT_STATE_DIR),
+        help="ledger and last view (LVS_AGENT_STATE_DIR; %(default)s)",
+    )
+    shared.add_argument(
+        "--metrics-address",
+        default=os.environ.get("LVS_AGENT_METRICS_ADDRESS", ""),
+        help="HOST:PORT for Prometheus (LVS_AGENT_METRICS_ADDRESS; none)",
+    )
+    shared.add_argument(
+        "--health-address",
+        default=os.environ.get("LVS_AGENT_HEALTH_ADDRESS", "127.0.0.1:9461"),
+        help="HOST:PORT for /healthz and /readyz, empty for none (LVS_AGENT_HEALTH_ADDRESS; %(default)s)",
+    )
+    shared.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default=os.environ.get("LVS_AGENT_LOG_LEVEL", "info"),
+        help="(LVS_AGENT_LOG_LEVEL; %(default)s)",
+    )
+    parser = _Parser(prog="lvs-agent", description="Programs IPVS, addresses and sysctls of one node.")
+    verbs = parser.add_subparsers(dest="verb", required=True, parser_class=_Parser)
+    verbs.add_parser("run", parents=[shared], help="do what the objects say, until stopped; leaves the kernel as it is")
+    verbs.add_parser("plan", parents=[shared], help="print what this node has to do, and touch nothing")
+    verbs.add_parser("cleanup", parents=[shared], help="remove from this node everything that the agent made")
+    return parser
+
+
+def _endpoint(flag: str, text: str) -> Endpoint | None:
+    if not text:
+        return None
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or not 0 < int(port) <= _MAX_PORT:
+        raise InvalidSettings(f"{flag} {text}: expected HOST:PORT")
+    return Endpoint(host=host.removeprefix("[").removesuffix("]"), port=int(port))

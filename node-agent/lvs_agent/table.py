@@ -1,0 +1,220 @@
+"""Brings the IPVS table to what it shall be: read, decide, write in order, verify by reading.
+
+Nothing tells of changes to IPVS, so the services are read about once a second; the destinations with them as often as
+that takes no more than a fiftieth of the time, and at once where something is to be changed.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from lvs_agent.decide.changes import AddDestination, AddService, DeleteService, IpvsChange
+from lvs_agent.decide.desired_state import Circumstances, DesiredIpvs, desire
+from lvs_agent.decide.faults import Fault, conflict_faults, describe, left_over, refusal
+from lvs_agent.decide.kernel_diff import diff_ipvs
+from lvs_agent.decide.kernel_state import AnyServiceKey, DestinationKey, KernelIpvs, WantedIpvs
+from lvs_agent.decide.ownership import IpvsOwnership, OwnedIpvs, judge_ipvs
+from lvs_agent.errors import IpvsUnavailable
+from lvs_agent.kernel.interface import IpvsTable
+from lvs_agent.metrics import AgentMetrics
+from lvs_api.conditions import Reason
+from lvs_core.cluster_view import ObjectKey
+from lvs_core.plan import NodePlan
+
+_READ_SHARE: Final = 50
+_LONGEST_BETWEEN_READS: Final = 30.0
+_PASSES: Final = 4
+"""A destination is written at weight 0, found without connections, and deleted: more passes than that has no round."""
+_FIRST_RETRY: Final = 1.0
+_LONGEST_RETRY: Final = 60.0
+
+Remember = Callable[[OwnedIpvs], None]
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableOutcome:
+    """How the table stands after a round."""
+
+    desired: DesiredIpvs = field(default_factory=DesiredIpvs)
+    owned: OwnedIpvs = field(default_factory=dict)
+    present: frozenset[AnyServiceKey] = frozenset()
+    """Services that the kernel has."""
+    former_names: Mapping[AnyServiceKey, ObjectKey] = field(default_factory=dict)
+    """Ours and in the kernel, though the plan no longer has them: whose they were."""
+    faults: Mapping[AnyServiceKey, Fault] = field(default_factory=dict)
+    unavailable: Fault | None = None
+    """IPVS as a whole is not there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """One look at the table."""
+
+    desired: DesiredIpvs
+    ownership: IpvsOwnership
+    changes: tuple[IpvsChange, ...]
+
+
+@dataclass(slots=True)
+class _Retry:
+    """When a change that the kernel refused is tried again."""
+
+    due: float
+    delay: float
+    fault: Fault
+
+
+class TableKeeper:
+    """Owner of the IPVS seam."""
+
+    def __init__(self, ipvs: IpvsTable, metrics: AgentMetrics, monotonic: Callable[[], float]) -> None:
+        self._ipvs = ipvs
+        self._metrics = metrics
+        self._monotonic = monotonic
+        self._known: KernelIpvs | None = None
+        self._next_full_read = 0.0
+        self._settled: WantedIpvs = {}
+        """What was wanted and found so in the last round: a difference from it is somebody else's doing."""
+        self._retries: dict[IpvsChange, _Retry] = {}
+        self._names: dict[AnyServiceKey, ObjectKey] = {}
+
+    def converge(self, plan: NodePlan, around: Circumstances, remember: Remember) -> TableOutcome:
+        """One round. `around.kernel` is filled in here; `remember` is called before anything is made.
+
+        Raises IpvsReadFailed and PermissionRefused.
+        """
+        if not plan.directing and not around.owned:
+            self._known = None
+            return TableOutcome()
+        try:
+            return self._converge(plan, around, remember)
+        except IpvsUnavailable as error:
+            self._known, self._settled = None, {}
+            fault = Fault(reason=Reason.IPVS_UNAVAILABLE, message=str(error))
+            return TableOutcome(desired=desire(plan, around), unavailable=fault)
+
+    def _converge(self, plan: NodePlan, around: Circumstances, remember: Remember) -> TableOutcome:
+        table, is_fresh = self._look([key.service for key in around.drains])
+        judged = _judge(plan, replace(around, kernel=table))
+        if judged.changes and not is_fresh:
+            table = self._read_again(table, {change.service for change in judged.changes})
+            judged = _judge(plan, replace(around, kernel=table))
+        attempted: set[IpvsChange] = set()
+        for _ in range(_PASSES):
+            changes = self._due(judged.changes)
+            if not changes:
+                break
+            ours = _with_added(_with_frozen(judged.ownership.owned, around.owned, judged.desired), changes)
+            remember(ours)
+            self._write(changes)
+            attempted.update(changes)
+            table = self._read_again(table, {change.service for change in changes})
+            around = replace(around, owned=ours, drains=judged.desired.drains)
+            judged = _judge(plan, replace(around, kernel=table))
+        self._known = table
+        faults = self._faults(judged, attempted)
+        self._settled = {k: w for k, w in judged.desired.wanted.items() if k not in faults}
+        owned = _with_frozen(judged.ownership.owned, around.owned, judged.desired)
+        named: dict[AnyServiceKey, ObjectKey] = {
+            part.key: name for name, parts in judged.desired.services.items() for part in parts
+        }
+        former = {key: name for key, name in self._names.items() if key in owned and key not in named}
+        self._names = named | former
+        return TableOutcome(
+            desired=judged.desired,
+            owned=owned,
+            former_names=former,
+            present=frozenset(table.services),
+            faults=faults,
+        )
+
+    def _look(self, draining: Iterable[AnyServiceKey]) -> tuple[KernelIpvs, bool]:
+        """The table, and whether all of it was read just now."""
+        now = self._monotonic()
+        known = self._known
+        if known is not None and now < self._next_full_read:
+            services = self._ipvs.read_services()
+            if services.keys() == known.services.keys() and all(
+                state.settings == known.services[key].settings for key, state in services.items()
+            ):
+                return self._read_again(known, set(draining)), False
+        table = self._ipvs.read()
+        took = self._monotonic() - now
+        self._next_full_read = now + min(_READ_SHARE * took, _LONGEST_BETWEEN_READS)
+        return table, True
+
+    def _read_again(self, table: KernelIpvs, services: set[AnyServiceKey]) -> KernelIpvs:
+        """The table with these services read anew."""
+        if not services:
+            return table
+        kept = {key: state for key, state in table.services.items() if key not in services}
+        return KernelIpvs(services=kept | dict(self._ipvs.read_only(services).services))
+
+    def _due(self, changes: Sequence[IpvsChange]) -> tuple[IpvsChange, ...]:
+        """The changes without those that were refused a short while ago."""
+        now = self._monotonic()
+        self._retries = {change: self._retries[change] for change in changes if change in self._retries}
+        return tuple(c for c in changes if c not in self._retries or self._retries[c].due <= now)
+
+    def _write(self, changes: tuple[IpvsChange, ...]) -> None:
+        for change in changes:
+            if self._is_repair(change):
+                self._metrics.repairs.labels("destination" if hasattr(change, "destination") else "service").inc()
+                _log.warning("repairing what somebody else changed: %s", describe(change))
+            else:
+                _log.info("%s", describe(change))
+        applied = self._ipvs.apply(changes)
+        self._metrics.kernel_writes.labels("ipvs").inc(applied.written)
+        now = self._monotonic()
+        for failure in applied.failures:
+            before = self._retries.get(failure.change)
+            delay = min(2 * before.delay, _LONGEST_RETRY) if before else _FIRST_RETRY
+            fault = refusal(failure.change, failure.error)
+            self._retries[failure.change] = _Retry(due=now + delay, delay=delay, fault=fault)
+            _log.warning("the kernel refused: %s: %s", describe(failure.change), fault.message)
+
+    def _is_repair(self, change: IpvsChange) -> bool:
+        """Whether the entry was as wanted, and is wanted just so still."""
+        settled = self._settled.get(change.service)
+        if settled is None or isinstance(change, DeleteService):
+            return False
+        wanted = getattr(change, "settings", None)
+        destination: DestinationKey | None = getattr(change, "destination", None)
+        if destination is None:
+            return settled.settings == wanted
+        return wanted is not None and settled.destinations.get(destination) == wanted
+
+    def _faults(self, judged: _Judged, attempted: AbstractSet[IpvsChange]) -> dict[AnyServiceKey, Fault]:
+        faults = dict(left_over(change for change in judged.changes if change in attempted))
+        faults.update({c.service: self._retries[c].fault for c in reversed(judged.changes) if c in self._retries})
+        faults.update(conflict_faults(judged.ownership.conflicts))
+        return faults
+
+
+def _judge(plan: NodePlan, around: Circumstances) -> _Judged:
+    desired = desire(plan, around)
+    visible = KernelIpvs(services={k: s for k, s in around.kernel.services.items() if k not in desired.frozen})
+    ours = {key: owned for key, owned in around.owned.items() if key not in desired.frozen}
+    ownership = judge_ipvs(visible, desired.wanted, ours)
+    changes = diff_ipvs(visible, desired.wanted, ownership)
+    if desired.keep_unknown:
+        changes = tuple(c for c in changes if c.service in desired.wanted)
+    return _Judged(desired=desired, ownership=ownership, changes=changes)
+
+
+def _with_frozen(owned: OwnedIpvs, before: OwnedIpvs, desired: DesiredIpvs) -> OwnedIpvs:
+    """What is ours, entries of paused services included."""
+    return {**owned, **{key: before[key] for key in desired.frozen if key in before}}
+
+
+def _with_added(owned: OwnedIpvs, changes: Iterable[IpvsChange]) -> OwnedIpvs:
+    """What is ours once these changes are made."""
+    ours = dict(owned)
+    for change in changes:
+        if isinstance(change, AddService):
+            ours.setdefault(change.service, frozenset())
+        elif isinstance(change, AddDestination):
+            ours[change.service] = ours.get(change.service, frozenset()) | {change.destination}
+    return ours

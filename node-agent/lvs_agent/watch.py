@@ -1,0 +1,154 @@
+"""One small reflector: a copy of what the API server lists, kept up to date by a watch.
+
+No error is ever an empty list: the copy changes only by a list that was read to its end, or by a watch event.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lvs_agent.api_connection import ApiConnection, ApiRefused
+from lvs_agent.errors import ApiUnavailable
+
+SILENCE_SECONDS: Final = 75.0
+"""The API server sends a bookmark about every minute; a watch that is silent for longer is dead."""
+WATCH_SECONDS: Final = 290
+"""The server ends a watch after this, so that watches spread over the API servers there are."""
+_PAGE: Final = 500
+_FIRST_DELAY: Final = 0.5
+_LONGEST_DELAY: Final = 15.0
+_LASTED_SECONDS: Final = 5.0
+"""A connection that held for so long was a good one: after it the next is tried at once."""
+
+Raw = dict[str, Any]
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What to copy: a collection's path and selectors."""
+
+    path: str
+    label_selector: str | None = None
+    field_selector: str | None = None
+
+    def params(self) -> dict[str, str]:
+        """As query parameters."""
+        named = {"labelSelector": self.label_selector, "fieldSelector": self.field_selector}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+class Reflector:
+    """A copy of one selection. `wake` is called whenever it changed or became complete."""
+
+    def __init__(
+        self,
+        api: ApiConnection,
+        selection: Selection,
+        wake: Callable[[], None],
+        *,
+        silence_seconds: float = SILENCE_SECONDS,
+    ) -> None:
+        self._api = api
+        self._selection = selection
+        self._wake = wake
+        self._silence_seconds = silence_seconds
+        self._objects: dict[str, Raw] = {}
+        self._resource_version: str | None = None
+        self.complete = False
+        """Whether it was listed to the end at least once in this process."""
+        self.failure: str | None = None
+        """Why the copy may be out of date; None while the watch runs."""
+
+    def objects(self) -> Mapping[str, Raw]:
+        """By uid; means something only once `complete`."""
+        return self._objects
+
+    async def run(self) -> None:
+        """Keep the copy up to date until cancelled."""
+        delay, loop = _FIRST_DELAY, asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            try:
+                if self._resource_version is None:
+                    await self._list()
+                await self._watch()
+                failure = retry_after = None
+            except ApiRefused as error:
+                failure, retry_after = str(error), error.retry_after
+                if error.expired:
+                    self._resource_version = None
+            except ApiUnavailable as error:
+                failure, retry_after = str(error), None
+            if loop.time() - began > _LASTED_SECONDS:
+                delay = _FIRST_DELAY
+                if failure is None:
+                    continue
+            if failure is not None and self.failure is None:
+                _log.warning("%s: %s; what is known goes on", self._selection.path, failure)
+                self.failure = failure
+                self._wake()
+            await asyncio.sleep(max(delay, min(retry_after or 0, _LONGEST_DELAY)))
+            delay = min(2 * delay, _LONGEST_DELAY)
+
+    async def _list(self) -> None:
+        """Read every page, then take over the difference at once."""
+        listed: dict[str, Raw] = {}
+        params = self._selection.params() | {"limit": str(_PAGE)}
+        while True:
+            page = await self._api.get(self._selection.path, params)
+            try:
+                kind, version = page["kind"].removesuffix("List"), page["apiVersion"]
+                for item in page["items"] or []:
+                    # Items of a list carry neither kind nor apiVersion when they come from a custom resource's cache.
+                    listed[item["metadata"]["uid"]] = {"apiVersion": version, "kind": kind} | item
+                following = page["metadata"].get("continue")
+                resource_version = page["metadata"]["resourceVersion"]
+            except (KeyError, TypeError, AttributeError) as error:
+                raise ApiUnavailable(f"{self._selection.path}: not a list") from error
+            if not following:
+                break
+            params["continue"] = following
+        self._resource_version = resource_version
+        changed = not self.complete or listed != self._objects or self.failure is not None
+        self._objects = listed
+        self.complete = True
+        self.failure = None
+        if changed:
+            self._wake()
+
+    async def _watch(self) -> None:
+        """Follow the changes until the server ends the watch."""
+        params = self._selection.params() | {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": self._resource_version or "",
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        async with self._api.stream(self._selection.path, params, silence_seconds=self._silence_seconds) as lines:
+            if self.failure is not None:
+                self.failure = None
+                self._wake()
+            await self._follow(lines)
+
+    async def _follow(self, lines: AsyncIterator[str]) -> None:
+        async for line in lines:
+            try:
+                event = json.loads(line)
+                what, item = event["type"], event["object"]
+                if what == "ERROR":
+                    raise ApiRefused(int(item.get("code") or 0), str(item.get("message")))
+                uid, version = item["metadata"].get("uid"), item["metadata"]["resourceVersion"]
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise ApiUnavailable(f"{self._selection.path}: not a watch event") from error
+            self._resource_version = version
+            if what in {"ADDED", "MODIFIED"}:
+                self._objects[uid] = item
+            elif what == "DELETED":
+                self._objects.pop(uid, None)
+            else:
+                continue
+            self._wake()
