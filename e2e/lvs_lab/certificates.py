@@ -28,7 +28,9 @@ class Authority:
         self.directory.mkdir(parents=True, exist_ok=True)
         curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
         files = ["-keyout", str(self.directory / "ca.key"), "-out", str(self.certificate)]
-        run(["openssl", "req", "-x509", *curve, *files, "-days", _DAYS, "-subj", "/CN=lvs-lab"])
+        # Python 3.13 verifies strictly (RFC 5280): an authority without this extension is refused there.
+        usage = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
+        run(["openssl", "req", "-x509", *curve, *files, *usage, "-days", _DAYS, "-subj", "/CN=lvs-lab"])
         key, public = str(self.directory / "sa.key"), str(self.directory / "sa.pub")
         run(["openssl", "genrsa", "-out", key, "2048"])
         run(["openssl", "rsa", "-in", key, "-pubout", "-out", public])
@@ -41,8 +43,27 @@ class Authority:
         extensions = "extendedKeyUsage=clientAuth,serverAuth\n"
         if alternative_names:
             extensions += f"subjectAltName={','.join(alternative_names)}\n"
-        authority = ["-CA", str(self.certificate), "-CAkey", str(self.directory / "ca.key"), "-CAcreateserial", "-days", _DAYS]
-        signing = ["openssl", "x509", "-req", "-in", str(request), *authority, "-out", str(certificate), "-extfile", "/dev/stdin"]
+        authority = [
+            "-CA",
+            str(self.certificate),
+            "-CAkey",
+            str(self.directory / "ca.key"),
+            "-CAcreateserial",
+            "-days",
+            _DAYS,
+        ]
+        signing = [
+            "openssl",
+            "x509",
+            "-req",
+            "-in",
+            str(request),
+            *authority,
+            "-out",
+            str(certificate),
+            "-extfile",
+            "/dev/stdin",
+        ]
         run(signing, stdin=extensions)
         request.unlink()
 

@@ -23,6 +23,7 @@ import pytest
 from lvs_api.api_group import GROUP
 from lvs_api.kinds import ALL_KINDS
 from lvs_lab.artifacts import CHECKOUT
+from lvs_lab.certificates import Authority
 from lvs_lab.errors import LabError
 from lvs_lab.kube_tools import kube_programs
 from lvs_lab.waiting import wait_for
@@ -94,16 +95,8 @@ class ApiServer:
 
     def write_kubeconfig(self, path: Path, *, token: str = ADMIN_TOKEN, url: str | None = None) -> Path:
         """A kubeconfig for another identity, or by way of another address such as a proxy's."""
-        cluster = {"server": url or self.url, "certificate-authority": str(self.ca_file)}
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "test", "cluster": cluster}],
-            "users": [{"name": "test", "user": {"token": token}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-            "current-context": "test",
-        }
-        path.write_text(json.dumps(config), encoding="utf-8")
+        text = Authority(directory=self.directory).token_kubeconfig(token, url or self.url)
+        path.write_text(text, encoding="utf-8")
         return path
 
     def request(
@@ -327,19 +320,9 @@ def running_api_server(directory: Path, *, extra_flags: tuple[str, ...] = ()) ->
 
 
 def _write_credentials(directory: Path) -> None:
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
-
-    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    (directory / "server.ext").write_text(
-        "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth\nauthorityKeyIdentifier=keyid\n", encoding="ascii"
-    )
-    openssl("req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "2", "-subj", "/CN=test-ca")
-    openssl("req", *new_key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=kube-apiserver")
-    signing = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "server.ext")
-    openssl("x509", "-req", "-in", "server.csr", *signing, "-out", "server.crt")
-    openssl("genrsa", "-out", "sa.key", "2048")
-    openssl("rsa", "-in", "sa.key", "-pubout", "-out", "sa.pub")
+    authority = Authority(directory=directory)
+    authority.create()
+    authority.issue("server", user="kube-apiserver", group="test", alternative_names=["IP:127.0.0.1"])
     (directory / "tokens.csv").write_text(f'{ADMIN_TOKEN},admin,admin,"system:masters"\n', encoding="ascii")
 
 
