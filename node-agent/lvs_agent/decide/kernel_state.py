@@ -76,7 +76,8 @@ NO_TUNNEL_FLAGS = TunnelFlag(0)
 
 
 _IPV4_LENGTH, _IPV4_REST = 4, bytes(12)
-_IPV4_FAMILY, _IPV6_FAMILY = bytes((AddressFamily.IPV4,)), bytes((AddressFamily.IPV6,))
+FAMILY_BYTE: Mapping[int, bytes] = {family.value: bytes((family,)) for family in AddressFamily}
+_IPV4_FAMILY, _IPV6_FAMILY = FAMILY_BYTE[AddressFamily.IPV4], FAMILY_BYTE[AddressFamily.IPV6]
 
 
 def family_of(address: IPAddress) -> AddressFamily:

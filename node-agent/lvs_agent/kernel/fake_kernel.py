@@ -6,6 +6,7 @@ The scenarios on real kernels run the same cases against both.
 import errno
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
 
 from lvs_agent.decide.changes import (
     AddDestination,
@@ -49,6 +50,8 @@ SCHEDULERS = frozenset(
     {"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh"},
 )
 _MAX_WEIGHT = (1 << 31) - 1
+_NAME_LENGTH = 16  # IP_VS_SCHEDNAME_MAXLEN and IP_VS_PENAME_MAXLEN, the NUL included
+_BROADCAST = IPv4Address("255.255.255.255")
 _ALL_FORWARDING = conf_key("ipv6", "all", "forwarding")
 
 
@@ -100,7 +103,7 @@ class FakeIpvsTable:
     ) -> None:
         """As if clients had connected; a deleted and re-made destination loses them."""
         state = self.services[service]
-        changed = replace(state.destinations[destination], active_connections=active, inactive_connections=inactive)
+        changed = state.destinations[destination]._replace(active_connections=active, inactive_connections=inactive)
         self.services[service] = replace(state, destinations={**state.destinations, destination: changed})
 
     def clear(self) -> None:
@@ -133,6 +136,8 @@ class FakeIpvsTable:
         return code
 
     def _check_service(self, key: AnyServiceKey, settings: ServiceSettings) -> int:
+        if len(settings.scheduler) >= _NAME_LENGTH or len(settings.persistence_engine) >= _NAME_LENGTH:
+            return errno.EINVAL
         if settings.scheduler not in self.schedulers:
             return errno.ENOENT
         if settings.persistence_engine and settings.persistence_engine not in self.persistence_engines:
@@ -157,8 +162,8 @@ class FakeIpvsTable:
         else:
             if code := self._check_destination(change.service, change.destination, change.settings):
                 return code
-            destinations[change.destination] = replace(
-                present or DestinationState(settings=change.settings), settings=change.settings
+            destinations[change.destination] = (present or DestinationState(change.settings))._replace(
+                settings=change.settings
             )
         self.services[change.service] = replace(service, destinations=destinations)
         return 0
@@ -176,9 +181,14 @@ class FakeIpvsTable:
         mixed = family_of(address) is not service.family
         if mixed and (self.sync_daemon_runs or settings.method is not ForwardingMethod.TUNNEL):
             return errno.EINVAL
-        if address.is_multicast or address.is_unspecified or (address.version == 6 and address.is_link_local):  # noqa: PLR2004
-            return errno.EINVAL
-        return 0
+        return 0 if _is_host(address) else errno.EINVAL
+
+
+def _is_host(address: IPAddress) -> bool:
+    """What the kernel takes for a host's address; it takes loopback and 169.254.0.0/16, too."""
+    if address.is_multicast or address.is_unspecified or address == _BROADCAST:
+        return False
+    return isinstance(address, IPv4Address) or (address.ipv4_mapped is None and not address.is_link_local)
 
 
 @dataclass(kw_only=True)

@@ -11,7 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Never
 
-from lvs_agent.decide.changes import AddDestination, AddService, EditDestination, EditService, IpvsChange
+from lvs_agent.decide.changes import (
+    AddDestination,
+    AddService,
+    DeleteDestination,
+    EditDestination,
+    EditService,
+    IpvsChange,
+)
 from lvs_agent.decide.kernel_state import (
     AnyServiceKey,
     DestinationKey,
@@ -32,7 +39,7 @@ from lvs_agent.errors import (
 )
 from lvs_agent.kernel import ipvs_codec as codec
 from lvs_agent.kernel.interface import IpvsApplied, IpvsFailure
-from lvs_agent.kernel.ipvs_decode import DestinationDecoder, decode_info, decode_service
+from lvs_agent.kernel.ipvs_decode import EntryDecoder, decode_info
 from lvs_agent.kernel.netlink_socket import AnswerLost, NetlinkSocket, RequestRefused
 from lvs_agent.kernel.netlink_wire import NLMSG_ERROR, error_code, family_id, get_family_message
 
@@ -48,7 +55,7 @@ class KernelIpvsTable:
     def __init__(self) -> None:
         self._socket = NetlinkSocket()
         self._encoder: codec.RequestEncoder | None = None
-        self._decoder = DestinationDecoder()
+        self._decoder = EntryDecoder()
 
     def close(self) -> None:
         """Release the socket; the table stays as it is."""
@@ -58,7 +65,7 @@ class KernelIpvsTable:
         """Version and connection table size."""
         sequence = self._socket.next_sequence()
         self._socket.send(self._resolved().info(sequence))
-        for buffer, message in self._socket.answers(sequence, dump=False):
+        for buffer, message in self._socket.answers(sequence):
             if message.type == NLMSG_ERROR:
                 self._refused(error_code(buffer, message))
             return decode_info(buffer, message)
@@ -85,6 +92,9 @@ class KernelIpvsTable:
     def apply(self, changes: Sequence[IpvsChange]) -> IpvsApplied:
         """Carry out the changes in their order."""
         encoder = self._resolved()
+        for change in changes:
+            if type(change) is AddDestination:
+                self._decoder.learn(change.destination)
         refused: list[tuple[IpvsChange, int]] = []
         certain = True
         remaining = iter(changes)
@@ -104,7 +114,7 @@ class KernelIpvsTable:
         requests.append(encoder.last_change(batch[-1], last))
         self._socket.send(b"".join(requests))
         refused: list[tuple[IpvsChange, int]] = []
-        for buffer, message in self._socket.answers(last, dump=False):
+        for buffer, message in self._socket.answers(last):
             code = error_code(buffer, message) if message.type == NLMSG_ERROR else 0
             if code:
                 refused.append((batch[message.sequence - first], code))
@@ -149,11 +159,11 @@ class KernelIpvsTable:
             self._refused(refused.code)
 
     def _dump_services_as_resolved(self) -> dict[AnyServiceKey, ServiceState]:
-        sequence = self._socket.next_sequence()
-        self._socket.send(self._resolved().dump_services(sequence))
+        request = self._resolved().dump_services(self._socket.next_sequence())
         services: dict[AnyServiceKey, ServiceState] = {}
-        for buffer, message in self._socket.answers(sequence, dump=True):
-            decoded = decode_service(buffer, message)
+        decode = self._decoder.service
+        for _, payload in self._socket.dump(request):
+            decoded = decode(payload)
             if decoded is not None:
                 key, settings, counters = decoded
                 services[key] = ServiceState(settings=settings, counters=counters)
@@ -161,28 +171,24 @@ class KernelIpvsTable:
 
     def _dump_destinations(self, service: AnyServiceKey) -> tuple[dict[DestinationKey, DestinationState], int]:
         """The destinations, and in how many parts they came."""
-        sequence = self._socket.next_sequence()
-        self._socket.send(self._resolved().dump_destinations(service, sequence))
-        decode, family = self._decoder.decode, service.family
+        request = self._resolved().dump_destinations(service, self._socket.next_sequence())
+        decode, family = self._decoder.destination, service.family
+        part = 0
         destinations: dict[DestinationKey, DestinationState] = {}
-        part: memoryview | None = None
-        parts = 0
         try:
-            for buffer, message in self._socket.answers(sequence, dump=True):
-                if buffer is not part:
-                    part, parts = buffer, parts + 1
-                key, state = decode(buffer, message, family)
+            for part, payload in self._socket.dump(request):  # noqa: B007 (the last number is wanted)
+                key, state = decode(payload, family)
                 destinations[key] = state
         except RequestRefused as refused:
             raise AnswerLost(f"destinations of {service}: {refused}") from refused
-        return destinations, parts
+        return destinations, part
 
     def _resolved(self) -> codec.RequestEncoder:
         """The encoder for the family's number; asking for it loads ip_vs where that is allowed."""
         if self._encoder is None:
             sequence = self._socket.next_sequence()
             self._socket.send(get_family_message(codec.FAMILY_NAME, sequence))
-            for buffer, message in self._socket.answers(sequence, dump=False):
+            for buffer, message in self._socket.answers(sequence):
                 if message.type == NLMSG_ERROR:
                     self._refused(error_code(buffer, message))
                 self._encoder = codec.RequestEncoder(family_id(buffer, message))
@@ -231,8 +237,13 @@ def entry_error(change: IpvsChange, code: int) -> IpvsEntryError:
 def describe(change: IpvsChange) -> str:
     """The entry that a change is about, for messages."""
     if isinstance(change, AddService | EditService):
-        return f"service {change.service} with {change.settings}"
+        return f"service {change.service} (scheduler {change.settings.scheduler})"
     if isinstance(change, AddDestination | EditDestination):
-        return f"destination {change.destination} of {change.service} with {change.settings}"
-    destination: DestinationKey | None = getattr(change, "destination", None)
-    return f"service {change.service}" if destination is None else f"destination {destination} of {change.service}"
+        settings = change.settings
+        text = f"weight {settings.weight}, {settings.method.name}"
+        if settings.upper_threshold or settings.lower_threshold:
+            text += f", thresholds {settings.upper_threshold} and {settings.lower_threshold}"
+        return f"destination {change.destination} of service {change.service} ({text})"
+    if isinstance(change, DeleteDestination):
+        return f"destination {change.destination} of service {change.service}"
+    return f"service {change.service}"

@@ -8,7 +8,7 @@ families; a new or edited entry must name every setting.
 
 import struct
 from collections.abc import Callable
-from socket import htons
+from functools import lru_cache
 
 from lvs_agent.decide.changes import (
     AddDestination,
@@ -23,19 +23,13 @@ from lvs_agent.decide.kernel_state import (
     HOST_PREFIX_LENGTH,
     AddressFamily,
     AnyServiceKey,
-    DestinationKey,
-    DestinationSettings,
     FirewallMarkKey,
     ForwardingMethod,
     ServiceFlag,
     ServiceSettings,
-    family_of,
 )
 from lvs_agent.kernel.netlink_wire import (
-    GENL_HEADER,
     GENL_VERSION,
-    HEADER,
-    HEADERS_LENGTH,
     NLA_F_NESTED,
     NLM_F_ACK,
     NLM_F_DUMP,
@@ -76,10 +70,11 @@ SVC_FLAGS_MASK = SVC_F_PERSISTENT | int(
 
 _REQUEST = NLM_F_REQUEST
 _FLAGS = struct.Struct("=II")
-# Each pair HH is an attribute's length and type; ports come in already swapped.
-_DEST_IDENTITY = struct.Struct("=HH HH16s HHHxx HHHxx")
-_DEST_PLAIN = struct.Struct("=HH HH16s HHHxx HHI HHI HHI HHI HHHxx")
-_DEST_TUNNEL = struct.Struct("=HH HH16s HHHxx HHI HHI HHI HHI HHHxx HHBxxx HHHxx HHHxx")
+# Each pair HH is an attribute's length and type; addresses and ports are taken as `DestinationKey.identity` has them.
+_MESSAGE = "=IHHII BBH {service}s "  # netlink header, generic netlink header, the nest that finds the service
+_IDENTITY = "HH HH16s HH2sxx HHHxx "
+_SETTINGS = "HHI HHI HHI HHI "
+_TUNNEL = "HHBxxx HH2sxx HHHxx"
 _DEST_NEST = CMD_ATTR_DEST | NLA_F_NESTED
 
 
@@ -89,10 +84,10 @@ def service_identity(key: AnyServiceKey) -> bytes:
         return attribute(SVC_AF, U16.pack(key.family)) + attribute(SVC_FWMARK, U32.pack(key.mark))
     return b"".join(
         (
-            attribute(SVC_AF, U16.pack(family_of(key.address))),
+            attribute(SVC_AF, U16.pack(key.family)),
             attribute(SVC_PROTOCOL, U16.pack(key.protocol)),
-            attribute(SVC_ADDR, key.address.packed.ljust(16, b"\0")),
-            attribute(SVC_PORT, U16.pack(htons(key.port))),
+            attribute(SVC_ADDR, key.identity[:16]),
+            attribute(SVC_PORT, key.identity[16:18]),
         )
     )
 
@@ -124,30 +119,10 @@ def netmask_bytes(family: AddressFamily, prefix_length: int) -> bytes:
     return ((0xFFFFFFFF << (32 - prefix_length)) & 0xFFFFFFFF).to_bytes(4, "big")
 
 
-def destination_identity(key: DestinationKey) -> bytes:
-    """The nest that finds a destination within its service."""
-    return _DEST_IDENTITY.pack(
-        _DEST_IDENTITY.size, _DEST_NEST, 20, DEST_ADDR, key.address.packed, 6, DEST_PORT, htons(key.port),
-        6, DEST_ADDR_FAMILY, family_of(key.address),
-    )  # fmt: skip
-
-
-def destination_entry(key: DestinationKey, settings: DestinationSettings) -> bytes:
-    """The nest with a destination's identity and every setting."""
-    address = key.address
-    head = (_DEST_NEST, 20, DEST_ADDR, address.packed, 6, DEST_PORT, htons(key.port))
-    body = (
-        8, DEST_FWD_METHOD, settings.method, 8, DEST_WEIGHT, settings.weight,
-        8, DEST_U_THRESH, settings.upper_threshold, 8, DEST_L_THRESH, settings.lower_threshold,
-        6, DEST_ADDR_FAMILY, family_of(address),
-    )  # fmt: skip
-    if settings.method is not ForwardingMethod.TUNNEL:
-        return _DEST_PLAIN.pack(_DEST_PLAIN.size, *head, *body)
-    tunnel = settings.tunnel
-    return _DEST_TUNNEL.pack(
-        _DEST_TUNNEL.size, *head, *body,
-        5, DEST_TUN_TYPE, tunnel.type, 6, DEST_TUN_PORT, htons(tunnel.port), 6, DEST_TUN_FLAGS, tunnel.flags,
-    )  # fmt: skip
+@lru_cache(maxsize=64)
+def _destination_message(service_length: int, attributes: str) -> tuple[struct.Struct, int]:
+    """How a destination request is packed behind so many bytes of service, and the length of its destination nest."""
+    return struct.Struct(_MESSAGE.format(service=service_length) + attributes), struct.calcsize("=" + attributes)
 
 
 class RequestEncoder:
@@ -160,12 +135,8 @@ class RequestEncoder:
 
     def change(self, change: IpvsChange, sequence: int, flags: int = _REQUEST) -> bytes:
         """The request that carries out one change."""
-        command, body = _ENCODERS[type(change)]
-        payload = body(self, change)
-        length = HEADERS_LENGTH + len(payload)
-        return (
-            HEADER.pack(length, self._family, flags, sequence, 0) + GENL_HEADER.pack(command, GENL_VERSION, 0) + payload
-        )
+        command, encode = _ENCODERS[type(change)]
+        return encode(self, change, command, sequence, flags)
 
     def last_change(self, change: IpvsChange, sequence: int) -> bytes:
         """The same, asking for an acknowledgement: once it came, everything before was carried out or refused."""
@@ -190,20 +161,43 @@ class RequestEncoder:
             self._last_service = service
         return self._last_nest
 
-    def _service_entry(self, change: AddService | EditService) -> bytes:
+    def _service_entry(self, change: AddService | EditService, command: int, sequence: int, flags: int) -> bytes:
         key = change.service
-        return nested(CMD_ATTR_SERVICE, service_identity(key), service_settings(key.family, change.settings))
+        payload = nested(CMD_ATTR_SERVICE, service_identity(key), service_settings(key.family, change.settings))
+        return generic_message(self._family, command, flags, sequence, payload)
 
-    def _service_only(self, change: DeleteService) -> bytes:
-        return self._service_nest(change.service)
+    def _service_only(self, change: DeleteService, command: int, sequence: int, flags: int) -> bytes:
+        return generic_message(self._family, command, flags, sequence, self._service_nest(change.service))
 
-    def _destination_entry(self, change: AddDestination | EditDestination) -> bytes:
-        return self._service_nest(change.service) + destination_entry(change.destination, change.settings)
+    def _destination_entry(
+        self, change: AddDestination | EditDestination, command: int, sequence: int, flags: int
+    ) -> bytes:
+        service, identity, settings = self._service_nest(change.service), change.destination.identity, change.settings
+        tunnel = settings.tunnel if settings.method is ForwardingMethod.TUNNEL else None
+        message, nest = _destination_message(len(service), _PLAIN if tunnel is None else _TUNNELLED)
+        values = (
+            message.size, self._family, flags, sequence, 0, command, GENL_VERSION, 0, service, nest, _DEST_NEST,
+            20, DEST_ADDR, identity[:16], 6, DEST_PORT, identity[16:18], 6, DEST_ADDR_FAMILY, identity[18],
+            8, DEST_FWD_METHOD, settings.method, 8, DEST_WEIGHT, settings.weight,
+            8, DEST_U_THRESH, settings.upper_threshold, 8, DEST_L_THRESH, settings.lower_threshold,
+        )  # fmt: skip
+        if tunnel is None:
+            return message.pack(*values)
+        port = tunnel.port.to_bytes(2, "big")
+        return message.pack(
+            *values, 5, DEST_TUN_TYPE, tunnel.type, 6, DEST_TUN_PORT, port, 6, DEST_TUN_FLAGS, tunnel.flags
+        )
 
-    def _destination_only(self, change: DeleteDestination) -> bytes:
-        return self._service_nest(change.service) + destination_identity(change.destination)
+    def _destination_only(self, change: DeleteDestination, command: int, sequence: int, flags: int) -> bytes:
+        service, identity = self._service_nest(change.service), change.destination.identity
+        message, nest = _destination_message(len(service), _IDENTITY)
+        return message.pack(
+            message.size, self._family, flags, sequence, 0, command, GENL_VERSION, 0, service, nest, _DEST_NEST,
+            20, DEST_ADDR, identity[:16], 6, DEST_PORT, identity[16:18], 6, DEST_ADDR_FAMILY, identity[18],
+        )  # fmt: skip
 
 
+_PLAIN, _TUNNELLED = _IDENTITY + _SETTINGS, _IDENTITY + _SETTINGS + _TUNNEL
 _ENCODERS: dict[type, tuple[int, Callable[..., bytes]]] = {
     AddService: (CMD_NEW_SERVICE, RequestEncoder._service_entry),  # noqa: SLF001 (a table of its own methods)
     EditService: (CMD_SET_SERVICE, RequestEncoder._service_entry),  # noqa: SLF001

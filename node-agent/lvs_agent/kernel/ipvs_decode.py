@@ -1,8 +1,8 @@
 """IPVS over generic netlink: the kernel's answers as values.
 
-A full read brings thousands of destination messages that differ in their values only, so a message's attribute layout
-is worked out once and remembered under its length; each further message is checked against it (one masked comparison)
-and unpacked in one call. A message that does not fit its layout is walked attribute by attribute.
+A full read brings thousands of messages that differ in their values only, so a message's attribute layout is worked
+out once and remembered under its length; each further message is checked against it (one masked comparison) and
+unpacked in one call. For a message that does not fit, the layout is worked out anew.
 """
 
 import struct
@@ -14,8 +14,8 @@ from socket import ntohs
 from typing import Any
 
 from lvs_agent.decide.kernel_state import (
+    FAMILY_BYTE,
     IPIP,
-    NO_TRAFFIC,
     AddressFamily,
     AnyServiceKey,
     DestinationKey,
@@ -36,26 +36,26 @@ from lvs_agent.decide.kernel_state import (
     TunnelType,
 )
 from lvs_agent.kernel import ipvs_codec as c
-from lvs_agent.kernel.netlink_wire import GENL_HEADER, U16, U32, U64, Message, WireError, attributes
-
-Bounds = dict[int, tuple[int, int]]
+from lvs_agent.kernel.netlink_wire import GENL_HEADER, U32, Message, WireError, attributes
 
 _STATS = (1, 2, 3, 4, 5)  # IPVS_STATS_ATTR_CONNS, INPKTS, OUTPKTS, INBYTES, OUTBYTES
-_UNPACKERS = {4: U32, 8: U64}
 _FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _PROTOCOLS = {p.value: p for p in TransportProtocol}
 _METHODS = {m.value: m for m in ForwardingMethod}
 _TUNNEL_TYPES = {t.value: t for t in TunnelType}
-_ADDRESS_LENGTH = 16
-# The attributes of a destination in the order in which `DestinationDecoder` takes them; the counters follow.
+# The attributes in the order in which the decoders take them; the counters follow.
 _DESTINATION_FIELDS = (
     c.DEST_ADDR, c.DEST_PORT, c.DEST_ADDR_FAMILY,
     c.DEST_FWD_METHOD, c.DEST_WEIGHT, c.DEST_U_THRESH, c.DEST_L_THRESH,
     c.DEST_TUN_TYPE, c.DEST_TUN_PORT, c.DEST_TUN_FLAGS,
     c.DEST_ACTIVE, c.DEST_INACTIVE, c.DEST_PERSIST,
 )  # fmt: skip
-_SETTINGS = slice(3, 10)
-_COUNTERS = slice(13, 18)
+_SERVICE_FIELDS = (
+    c.SVC_AF, c.SVC_FWMARK, c.SVC_PROTOCOL, c.SVC_ADDR, c.SVC_PORT,
+    c.SVC_SCHED_NAME, c.SVC_FLAGS, c.SVC_TIMEOUT, c.SVC_NETMASK, c.SVC_PE_NAME,
+)  # fmt: skip
+_RAW_DESTINATION_FIELDS = frozenset({c.DEST_ADDR, c.DEST_PORT})
+_RAW_SERVICE_FIELDS = frozenset({c.SVC_ADDR, c.SVC_SCHED_NAME, c.SVC_FLAGS, c.SVC_NETMASK, c.SVC_PE_NAME})
 
 
 def decode_info(buffer: memoryview, message: Message) -> IpvsInfo:
@@ -69,46 +69,27 @@ def decode_info(buffer: memoryview, message: Message) -> IpvsInfo:
     )
 
 
-def decode_service(
-    buffer: memoryview, message: Message
-) -> tuple[AnyServiceKey, ServiceSettings, TrafficCounters] | None:
-    """One message of a service dump; None for a protocol that no service of ours can have (the kernel takes any)."""
-    found = _nest(buffer, message, c.CMD_ATTR_SERVICE)
-    family = AddressFamily(_u16(buffer, found, c.SVC_AF))
-    key: AnyServiceKey
-    if c.SVC_FWMARK in found:
-        key = FirewallMarkKey(family=family, mark=_u32(buffer, found, c.SVC_FWMARK))
-    else:
-        protocol = _PROTOCOLS.get(_u16(buffer, found, c.SVC_PROTOCOL))
-        if protocol is None:
-            return None
-        key = ServiceKey(
-            protocol=protocol,
-            address=_address(family, bytes(buffer[slice(*found[c.SVC_ADDR])])),
-            port=ntohs(_u16(buffer, found, c.SVC_PORT)),
-        )
-    flags = _u32(buffer, found, c.SVC_FLAGS)
-    persistence = None
-    if flags & c.SVC_F_PERSISTENT:
-        persistence = Persistence(
-            timeout_seconds=_u32(buffer, found, c.SVC_TIMEOUT),
-            prefix_length=_prefix_length(family, bytes(buffer[slice(*found[c.SVC_NETMASK])])),
-        )
-    settings = ServiceSettings(
-        scheduler=_text(buffer, found, c.SVC_SCHED_NAME),
-        flags=ServiceFlag(flags & c.SVC_FLAGS_MASK & ~c.SVC_F_PERSISTENT),
-        persistence=persistence,
-        persistence_engine=_text(buffer, found, c.SVC_PE_NAME) if c.SVC_PE_NAME in found else "",
-    )
-    return key, settings, _counters(buffer, found, c.SVC_STATS64, c.SVC_STATS)
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What to take out of the messages about one kind of entry; raw fields are taken as bytes, others as integers."""
+
+    nest: int
+    fields: tuple[int, ...]
+    raw: frozenset[int]
+    wide_counters: int
+    narrow_counters: int
+
+
+_SERVICE = _Kind(c.CMD_ATTR_SERVICE, _SERVICE_FIELDS, _RAW_SERVICE_FIELDS, c.SVC_STATS64, c.SVC_STATS)
+_DESTINATION = _Kind(c.CMD_ATTR_DEST, _DESTINATION_FIELDS, _RAW_DESTINATION_FIELDS, c.DEST_STATS64, c.DEST_STATS)
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where the destination messages of one length have their attributes.
+    """Where the messages of one length have their attributes.
 
     `mask` covers everything but values and padding, `shape` is what a message must be under it. `pick` brings the
-    unpacked values, followed by `defaults` for absent attributes, into the order of `_DESTINATION_FIELDS`.
+    unpacked values, followed by `defaults` for absent attributes, into the order of the kind's fields.
     """
 
     mask: int
@@ -118,51 +99,96 @@ class _Layout:
     pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
 
-class DestinationDecoder:
-    """Decodes destination dumps; keeps layouts, and shares equal keys and settings between messages and reads."""
+class EntryDecoder:
+    """Decodes dumps; keeps layouts, and shares equal keys and settings between messages and reads."""
 
     def __init__(self, remember: int = 100_000) -> None:
         self._remember = remember
-        self._layouts: dict[int, _Layout] = {}
-        self._keys: dict[tuple[bytes, int, int], DestinationKey] = {}
-        self._settings: dict[tuple[int, ...], DestinationSettings] = {}
+        self._layouts: dict[_Kind, dict[int, _Layout]] = {_SERVICE: {}, _DESTINATION: {}}
+        self._destination_keys: dict[bytes, DestinationKey] = {}
+        self._destination_settings: dict[tuple[int, ...], DestinationSettings] = {}
+        self._service_keys: dict[tuple[Any, ...], AnyServiceKey | None] = {}
+        self._service_settings: dict[tuple[Any, ...], ServiceSettings] = {}
 
-    def decode(
-        self, buffer: memoryview, message: Message, service_family: AddressFamily
-    ) -> tuple[DestinationKey, DestinationState]:
-        """One message of a destination dump. Kernels before 3.18 name no family: then it is the service's."""
-        raw = bytes(buffer[message.start + GENL_HEADER.size : message.end])
-        layout = self._layouts.get(len(raw))
-        if layout is None or int.from_bytes(raw, "little") & layout.mask != layout.shape:
-            layout = self._layouts[len(raw)] = _work_out(raw)
-        values = layout.pick(layout.unpack(raw) + layout.defaults)
-        return self._key(values[0], values[1], values[2] or service_family), DestinationState(
-            settings=self._shared_settings(values[_SETTINGS]),
-            active_connections=values[10],
-            inactive_connections=values[11],
-            persistent_connections=values[12],
-            counters=TrafficCounters._make(values[_COUNTERS]),
-        )
-
-    def _key(self, address: bytes, port: int, family: int) -> DestinationKey:
-        key = self._keys.get((address, port, family))
+    def service(self, payload: bytes) -> tuple[AnyServiceKey, ServiceSettings, TrafficCounters] | None:
+        """One message of a service dump; None for a protocol that no service of ours has (the kernel takes any)."""
+        values = self._values(_SERVICE, payload)
+        identity, settings = values[:5], (values[0], *values[5:10])
+        if identity not in self._service_keys:
+            _make_room(self._service_keys, self._remember)
+            self._service_keys[identity] = _service_key(identity)
+        key = self._service_keys[identity]
         if key is None:
-            if len(self._keys) >= self._remember:
-                self._keys.clear()
-            key = DestinationKey(address=_address(AddressFamily(family), address), port=ntohs(port))
-            self._keys[address, port, family] = key
-        return key
+            return None
+        shared = self._service_settings.get(settings)
+        if shared is None:
+            _make_room(self._service_settings, self._remember)
+            shared = self._service_settings[settings] = _service_settings(settings)
+        return key, shared, TrafficCounters._make(values[10:15])
 
-    def _shared_settings(self, values: tuple[int, ...]) -> DestinationSettings:
-        settings = self._settings.get(values)
-        if settings is None:
-            if len(self._settings) >= self._remember:
-                self._settings.clear()
-            settings = self._settings[values] = _settings(values)
-        return settings
+    def destination(self, payload: bytes, service_family: AddressFamily) -> tuple[DestinationKey, DestinationState]:
+        """One message of a destination dump. Kernels before 3.18 name no family: then it is the service's."""
+        values = self._values(_DESTINATION, payload)
+        address, port, family = values[:3]
+        identity = address + port + FAMILY_BYTE[family or service_family]
+        key = self._destination_keys.get(identity)
+        if key is None:
+            key = _destination_key(address, port, family or service_family)
+            self.learn(key)
+        settings = values[3:10]
+        shared = self._destination_settings.get(settings)
+        if shared is None:
+            _make_room(self._destination_settings, self._remember)
+            shared = self._destination_settings[settings] = _destination_settings(settings)
+        return key, DestinationState._make((shared, *values[10:13], TrafficCounters._make(values[13:18])))
+
+    def learn(self, key: DestinationKey) -> None:
+        """Give this object for this key from now on: what was just written is about to be read."""
+        _make_room(self._destination_keys, self._remember)
+        self._destination_keys.setdefault(key.identity, key)
+
+    def _values(self, kind: _Kind, raw: bytes) -> tuple[Any, ...]:
+        layouts = self._layouts[kind]
+        layout = layouts.get(len(raw))
+        if layout is None or int.from_bytes(raw, "little") & layout.mask != layout.shape:
+            layout = layouts[len(raw)] = _work_out(kind, raw)
+        return layout.pick(layout.unpack(raw) + layout.defaults)
 
 
-def _settings(values: tuple[int, ...]) -> DestinationSettings:
+def _make_room(shared: dict[Any, Any], limit: int) -> None:
+    if len(shared) >= limit:
+        shared.clear()
+
+
+def _service_key(identity: tuple[Any, ...]) -> AnyServiceKey | None:
+    family, mark, number, address, port = identity
+    if mark:
+        return FirewallMarkKey(family=AddressFamily(family), mark=mark)
+    protocol = _PROTOCOLS.get(number)
+    if protocol is None:
+        return None
+    return ServiceKey(protocol=protocol, address=_address(family, address), port=ntohs(port))
+
+
+def _service_settings(values: tuple[Any, ...]) -> ServiceSettings:
+    family, scheduler, raw_flags, timeout, mask, engine = values
+    flags: int = U32.unpack_from(raw_flags)[0]
+    persistence = None
+    if flags & c.SVC_F_PERSISTENT:
+        persistence = Persistence(timeout_seconds=timeout, prefix_length=_prefix_length(family, mask))
+    return ServiceSettings(
+        scheduler=_text(scheduler),
+        flags=ServiceFlag(flags & c.SVC_FLAGS_MASK & ~c.SVC_F_PERSISTENT),
+        persistence=persistence,
+        persistence_engine=_text(engine) if engine else "",
+    )
+
+
+def _destination_key(address: bytes, port: bytes, family: int) -> DestinationKey:
+    return DestinationKey(address=_address(family, address), port=int.from_bytes(port, "big"))
+
+
+def _destination_settings(values: tuple[int, ...]) -> DestinationSettings:
     number, weight, upper, lower, tunnel_type, tunnel_port, tunnel_flags = values
     method = _METHODS.get(number, ForwardingMethod.OTHER)
     tunnel = IPIP
@@ -175,29 +201,29 @@ def _settings(values: tuple[int, ...]) -> DestinationSettings:
     )
 
 
-def _work_out(raw: bytes) -> _Layout:
-    """The layout of a destination message, by walking it once."""
+def _work_out(kind: _Kind, raw: bytes) -> _Layout:
+    """The layout of a message, by walking it once."""
     view = memoryview(raw)
     outer = attributes(view, 0, len(raw))
-    if c.CMD_ATTR_DEST not in outer:
-        raise WireError("an IPVS destination without its attribute")
-    found = attributes(view, *outer[c.CMD_ATTR_DEST])
-    nest = found.get(c.DEST_STATS64) or found.get(c.DEST_STATS)
+    if kind.nest not in outer:
+        raise WireError(f"an IPVS answer without attribute {kind.nest}")
+    found = attributes(view, *outer[kind.nest])
+    nest = found.get(kind.wide_counters) or found.get(kind.narrow_counters)
     counters = attributes(view, *nest) if nest else {}
-    fields = [found.get(kind) for kind in _DESTINATION_FIELDS] + [counters.get(kind) for kind in _STATS]
+    fields = [(found.get(number), number in kind.raw) for number in kind.fields]
+    fields += [(counters.get(number), False) for number in _STATS]
     mask = bytearray(len(raw))
     for bounds in (outer, found, counters):
         for start, _end in bounds.values():
             mask[start - 4 : start] = b"\xff" * 4
-    present = sorted((bounds, position) for position, bounds in enumerate(fields) if bounds)
-    absent = [position for position, bounds in enumerate(fields) if not bounds]
+    present = sorted((*bounds, position, as_bytes) for position, (bounds, as_bytes) in enumerate(fields) if bounds)
+    absent = [position for position, (bounds, _) in enumerate(fields) if not bounds]
     layout, at = "=", 0
-    for (start, end), _position in present:
-        length = end - start
-        layout += f"{start - at}x" + (f"{length}s" if length == _ADDRESS_LENGTH else _FORMATS[length])
+    for start, end, _, as_bytes in present:
+        layout += f"{start - at}x" + (f"{end - start}s" if as_bytes else _FORMATS[end - start])
         at = end
     layout += f"{len(raw) - at}x"
-    source = {position: index for index, position in enumerate([*(p for _, p in present), *absent])}
+    source = {position: index for index, position in enumerate([*(p for _, _, p, _ in present), *absent])}
     covered = int.from_bytes(mask, "little")
     return _Layout(
         mask=covered,
@@ -208,40 +234,14 @@ def _work_out(raw: bytes) -> _Layout:
     )
 
 
-def _nest(buffer: memoryview, message: Message, kind: int) -> Bounds:
-    outer = attributes(buffer, message.start + GENL_HEADER.size, message.end)
-    if kind not in outer:
-        raise WireError(f"an IPVS answer without attribute {kind}")
-    return attributes(buffer, *outer[kind])
+def _text(raw: bytes) -> str:
+    return raw.split(b"\0", 1)[0].decode("ascii")
 
 
-def _u16(buffer: memoryview, found: Bounds, kind: int) -> int:
-    value: int = U16.unpack_from(buffer, found[kind][0])[0]
-    return value
+def _address(family: int, raw: bytes) -> IPAddress:
+    return IPv4Address(raw[:4]) if family == AddressFamily.IPV4 else IPv6Address(raw)
 
 
-def _u32(buffer: memoryview, found: Bounds, kind: int) -> int:
-    value: int = U32.unpack_from(buffer, found[kind][0])[0]
-    return value
-
-
-def _text(buffer: memoryview, found: Bounds, kind: int) -> str:
-    return bytes(buffer[slice(*found[kind])]).split(b"\0", 1)[0].decode("ascii")
-
-
-def _address(family: AddressFamily, raw: bytes) -> IPAddress:
-    return IPv4Address(raw[:4]) if family is AddressFamily.IPV4 else IPv6Address(raw[:16])
-
-
-def _prefix_length(family: AddressFamily, raw: bytes) -> int:
+def _prefix_length(family: int, raw: bytes) -> int:
     """Bits set in an IPv4 mask, which may have holes in foreign entries; the number itself for IPv6."""
-    return int.from_bytes(raw, "big").bit_count() if family is AddressFamily.IPV4 else int(U32.unpack(raw)[0])
-
-
-def _counters(buffer: memoryview, found: Bounds, wide: int, narrow: int) -> TrafficCounters:
-    """The 64-bit counters; kernels before 4.1 have only 32-bit ones (bytes excepted)."""
-    nest = found.get(wide) or found.get(narrow)
-    if nest is None:
-        return NO_TRAFFIC
-    inner = attributes(buffer, *nest)
-    return TrafficCounters(*(_UNPACKERS[inner[s][1] - inner[s][0]].unpack_from(buffer, inner[s][0])[0] for s in _STATS))
+    return int.from_bytes(raw, "big").bit_count() if family == AddressFamily.IPV4 else int(U32.unpack(raw)[0])

@@ -14,12 +14,14 @@ from collections.abc import Iterator
 from lvs_agent.errors import IpvsError, KernelError, PermissionRefused
 from lvs_agent.kernel.netlink_wire import (
     HEADER,
+    HEADERS_LENGTH,
     NLM_F_DUMP_INTR,
     NLMSG_DONE,
     NLMSG_ERROR,
     NLMSG_OVERRUN,
     Message,
-    error_code,
+    WireError,
+    errno_of,
     messages,
 )
 
@@ -31,6 +33,7 @@ _SEND_BUFFER = 1 << 20
 _RECEIVE_BUFFER = 8 << 20
 # The kernel builds dump parts of at most 32 KiB; acknowledgements carry only headers here.
 _CHUNK = 1 << 17
+_END_OF_DUMP = frozenset({NLMSG_DONE, NLMSG_ERROR})
 
 
 class AnswerLost(KernelError):  # noqa: N818 (named after the fault)
@@ -77,27 +80,47 @@ class NetlinkSocket:
             self.close()
             raise AnswerLost(f"netlink send: {error.strerror}") from error
 
-    def answers(self, last: int, *, dump: bool) -> Iterator[tuple[memoryview, Message]]:
-        """Answers until the one to request `last` is complete. Errors of other requests are answers, too.
-
-        An error to `last` is yielded for plain requests, and raised as RequestRefused for dumps.
-        """
+    def answers(self, last: int) -> Iterator[tuple[memoryview, Message]]:
+        """Answers, errors included, until the one to request `last` came."""
         complete = False
         while not complete:
             buffer = self._receive()
             for message in messages(buffer):
-                if message.type == NLMSG_OVERRUN or message.flags & NLM_F_DUMP_INTR:
+                if message.type == NLMSG_OVERRUN:
+                    self.close()
+                    raise AnswerLost("the kernel lost netlink messages")
+                yield buffer, message
+                complete = complete or message.sequence == last
+
+    def dump(self, request: bytes) -> Iterator[tuple[int, bytes]]:
+        """Send a dump request and yield, as a part's number and bytes, what follows the headers of each message.
+
+        Raises RequestRefused, or AnswerLost when a change interrupted the dump. To be exhausted: the kernel works on
+        one dump per socket.
+        """
+        self.send(request)
+        part = 0
+        while True:
+            part += 1
+            # One copy of the whole part: its messages are sliced out of bytes, which is faster than from a view.
+            buffer = bytes(self._receive())
+            offset, size = 0, len(buffer)
+            while offset < size:
+                length, kind, flags, _, _ = HEADER.unpack_from(buffer, offset)
+                end = offset + length
+                if length < HEADER.size or end > size:
+                    raise WireError(f"netlink message of {length} bytes at {offset} in a part of {size}")
+                if kind == NLMSG_OVERRUN or flags & NLM_F_DUMP_INTR:
                     self.close()
                     raise AnswerLost("a netlink dump was interrupted by a change")
-                if dump and message.type in {NLMSG_DONE, NLMSG_ERROR}:
-                    self._end_of_dump(buffer, message)
-                    complete = True
-                    break
-                yield buffer, message
-                complete = complete or (not dump and message.sequence == last)
+                if kind in _END_OF_DUMP:
+                    self._end_of_dump(buffer[offset + HEADER.size : end])
+                    return
+                yield part, buffer[offset + HEADERS_LENGTH : end]
+                offset = (end + 3) & ~3
 
-    def _end_of_dump(self, buffer: memoryview, message: Message) -> None:
-        code = error_code(buffer, message)
+    def _end_of_dump(self, payload: bytes) -> None:
+        code = errno_of(payload)
         if code:
             raise RequestRefused(code)
 

@@ -6,7 +6,7 @@ padded to four bytes.
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 NLM_F_REQUEST = 0x01
 NLM_F_ACK = 0x04
@@ -39,8 +39,7 @@ class WireError(ValueError):
     """Bytes that are no netlink messages."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One message out of a buffer: `start` and `end` are the payload's bounds, after the netlink header."""
 
     type: int
@@ -102,10 +101,15 @@ def attributes(buffer: memoryview, start: int, end: int) -> dict[int, tuple[int,
 
 
 def error_code(buffer: memoryview, message: Message) -> int:
-    """The errno of an NLMSG_ERROR or of a dump's NLMSG_DONE as a positive number; 0 is an acknowledgement."""
-    if message.end - message.start < I32.size:
+    """The errno of an NLMSG_ERROR as a positive number; 0 is an acknowledgement."""
+    return errno_of(buffer[message.start : message.end])
+
+
+def errno_of(payload: bytes | memoryview) -> int:
+    """The errno at the start of an NLMSG_ERROR's or NLMSG_DONE's payload as a positive number, 0 for none."""
+    if len(payload) < I32.size:
         return 0
-    code: int = I32.unpack_from(buffer, message.start)[0]
+    code: int = I32.unpack_from(payload)[0]
     return -code if code < 0 else 0
 
 
