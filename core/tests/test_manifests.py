@@ -1,0 +1,112 @@
+"""Files instead of an API server: which machine does what."""
+
+from typing import Any
+
+import pytest
+
+from lvs_api import testing
+from lvs_api.lvs_node import BindDevice
+from lvs_api.violations import InvalidObject
+from lvs_core.manifests import ManifestPlan, plan_manifests, read_manifests
+from lvs_core.plan import Holding
+
+DIRECTOR = "192.168.4.5"
+
+
+def node(name: str, address: str, *, director: bool = False) -> dict[str, Any]:
+    labels = {"lvs-director": "true"} if director else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": labels},
+        "status": {"addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": name}]},
+    }
+
+
+def files(*more: dict[str, Any], **service: object) -> list[dict[str, Any]]:
+    return [
+        node("d1", DIRECTOR, director=True),
+        testing.director_group(),
+        testing.real_server_pool(),
+        testing.virtual_service(**service),
+        *more,
+    ]
+
+
+def plan(documents: list[dict[str, Any]], address: str) -> ManifestPlan:
+    return plan_manifests(read_manifests(documents), [address, "127.0.0.1"])
+
+
+def test_the_director() -> None:
+    made = plan(files(), DIRECTOR)
+    assert made.problems == ()
+    (director,) = made.plan.directing
+    assert director.holding is Holding.HOLD
+    (service,) = director.services
+    assert [(str(m.address), m.weight, m.may_have_weight) for m in service.members] == [
+        ("192.168.4.100", 1, True),
+        ("192.168.4.200", 2, True),
+    ]
+    assert made.plan.bind == ()
+
+
+@pytest.mark.parametrize(
+    ("forwarding", "device"),
+    [({"method": "DirectRouting"}, BindDevice.LO), ({"method": "Tunnel"}, BindDevice.TUNL0)],
+)
+def test_a_real_server_binds_the_vip(forwarding: dict[str, str], device: BindDevice) -> None:
+    made = plan(files(forwarding=forwarding), "192.168.4.200")
+    assert [(str(one.address), one.device) for one in made.plan.bind] == [(testing.VIP, device)]
+    assert made.plan.directing == ()
+
+
+def test_a_masqueraded_real_server_binds_nothing() -> None:
+    assert plan(files(forwarding={"method": "Masquerade"}), "192.168.4.200").plan.bind == ()
+
+
+def test_a_stranger_has_no_part() -> None:
+    made = plan(files(), "192.168.4.77")
+    assert (made.plan.bind, made.plan.directing, made.problems) == ((), (), ())
+
+
+def test_the_first_director_holds_the_addresses_unless_the_group_names_another() -> None:
+    second = node("d2", "192.168.4.6", director=True)
+    documents = files(second)
+    assert plan(documents, DIRECTOR).plan.directing[0].holding is Holding.HOLD
+    assert plan(documents, "192.168.4.6").plan.directing[0].holding is Holding.RELEASE
+    documents[1]["status"] = {"active": "d2"}
+    assert plan(documents, "192.168.4.6").plan.directing[0].holding is Holding.HOLD
+
+
+def test_a_second_service_on_the_same_port_is_left_out_and_named() -> None:
+    made = plan(files(testing.virtual_service("other", realServerPoolRef={"name": "web"})), DIRECTOR)
+    (problem,) = made.problems
+    assert problem.object == "LvsVirtualService default/web"
+    assert "spec.ports[http]: 192.168.4.15 port 80/TCP belongs to LvsVirtualService default/other" in problem.message
+    assert [service.service.name for service in made.plan.services()] == ["other"]
+
+
+def test_files_without_a_director() -> None:
+    (problem,) = plan(files()[1:], DIRECTOR).problems
+    assert problem.object == "LvsDirectorGroup default"
+    assert "kind Node" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (testing.virtual_service(scheduler="best"), "LvsVirtualService web: spec.scheduler: "),
+        (
+            testing.virtual_service(ports=[{"name": "all", "port": 0}]),
+            "LvsVirtualService default/web: spec.ports: port 0 (every port) needs persistence",
+        ),
+        (testing.service_slice(), "kind: lvs-operator.io/v1alpha1 LvsServiceSlice is not read from files"),
+        ({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}}, "kind: v1 Service is not read from files"),
+        (node("d1", "192.168.4.9"), "Node d1: metadata.name: the same object stands in the files twice"),
+    ],
+)
+def test_a_bad_document_is_named_with_its_field(document: dict[str, Any], message: str) -> None:
+    documents = files()[:3] if document["kind"] == "LvsVirtualService" else files()
+    with pytest.raises(InvalidObject) as raised:
+        read_manifests([*documents, document])
+    assert message.replace("LvsVirtualService web", "LvsVirtualService default/web") in str(raised.value)
