@@ -12,8 +12,9 @@ _HEAD: Final = f"""# API reference: `{API_VERSION}`
 
 Generated from the types in `crds/lvs_api` by `make generate`; `kubectl explain` shows the same texts.
 
-A field that is absent is unset; there is no difference between absent and `null`. Unknown fields are refused by
-`kubectl` (strict validation) and dropped by the API server.
+Kubernetes 1.31 or later: the rules use CEL's functions for IP addresses. A field that is absent is unset; there is no
+difference between absent and `null`. Unknown fields are refused by `kubectl` (strict validation) and dropped by the API
+server. What the conditions and their reasons mean is told in [conditions.md](conditions.md).
 """
 
 

@@ -8,6 +8,10 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 RULES: Final = "x-kubernetes-validations"
+LIST_KEY: Final = "x-lvs-list-key"
+"""On a list of objects: the fields, joined by commas, by which its items are told apart."""
+LIST_SET: Final = "x-lvs-list-set"
+"""On a list of words or numbers: each may stand only once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -68,7 +68,7 @@ COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
         _AGE,
     ),
     NODE.name: (
-        _column("Director of", ".spec.directorGroups", "The groups in which it is a director."),
+        _column("Groups", ".spec.directorGroups", "The groups in which it is a director."),
         _READY,
         _REASON,
         _column("IPVS", ".status.capabilities.ipvsVersion", "Version of the kernel's IPVS."),

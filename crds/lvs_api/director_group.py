@@ -24,7 +24,7 @@ class DirectorNodes(ApiModel):
 
 
 class LvsDirectorGroupSpec(ApiModel):
-    """What the administrator wants."""
+    """Which Nodes are directors, and how addresses move between them."""
 
     nodes: DirectorNodes
     """The directors."""
@@ -48,7 +48,7 @@ class GroupMember(ApiModel):
 
 
 class LvsDirectorGroupStatus(ApiModel):
-    """What is."""
+    """Who the directors are now, and what they do."""
 
     active: ObjectName | None = None
     """The Node that holds, or is to hold, the addresses."""

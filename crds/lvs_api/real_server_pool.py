@@ -157,7 +157,7 @@ def _members_are_distinct(spec: Any) -> bool:  # noqa: ANN401 -- see Rule.check
 
 
 class LvsRealServerPoolSpec(ApiModel):
-    """What the user wants: at least one of `realServers`, `nodes`."""
+    """Who the real servers are (at least one of `realServers` and `nodes`), how they are checked and how they leave."""
 
     real_servers: (
         Annotated[list[RealServer], Field(max_length=256, json_schema_extra={"x-lvs-list-key": "name"})] | None
@@ -192,7 +192,7 @@ class LvsRealServerPoolSpec(ApiModel):
 
 
 class LvsRealServerPoolStatus(ApiModel):
-    """What is."""
+    """What the operator makes of it."""
 
     members: Count | None = None
     """Real servers found."""

@@ -11,13 +11,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lvs_api.base import RULES, ApiModel
+from lvs_api.base import LIST_KEY, LIST_SET, RULES, ApiModel
 from lvs_api.network_types import NOT_AN_ADDRESS, NOT_CANONICAL, NOT_USABLE
 
 Schema = dict[str, Any]
 
-LIST_KEY: Final = "x-lvs-list-key"
-LIST_SET: Final = "x-lvs-list-set"
 IP: Final = "x-lvs-ip"
 WRITTEN_BY_PROGRAMS: Final = "x-lvs-written-by-programs"
 """On a field whose values people do not type, so that YAML's reading of them harms nobody."""

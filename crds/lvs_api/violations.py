@@ -2,15 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from lvs_api.base import ApiModel, Rule
-
-LIST_KEY: Final = "x-lvs-list-key"
-LIST_SET: Final = "x-lvs-list-set"
+from lvs_api.base import LIST_KEY, LIST_SET, ApiModel, Rule
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
@@ -95,8 +92,8 @@ def _broken_rules(rules: Sequence[Rule], value: object, path: str) -> Iterator[V
 
 
 def _duplicates(field: FieldInfo, items: Sequence[Any], path: str) -> Iterator[Violation]:
-    key = list_key(field)
-    if not key and not list_extra(field).get(LIST_SET):
+    key = _list_key(field)
+    if not key and not _list_extra(field).get(LIST_SET):
         return
     seen: set[object] = set()
     for index, item in enumerate(items):
@@ -111,7 +108,7 @@ def _attribute(item: ApiModel, alias: str) -> str:
     return next(name for name, field in type(item).model_fields.items() if (field.alias or name) == alias)
 
 
-def list_extra(field: FieldInfo) -> Mapping[str, Any]:
+def _list_extra(field: FieldInfo) -> Mapping[str, Any]:
     """The annotations of a list that is a field, also of one that may be absent."""
     for source in (field, *_nested(field.annotation)):
         extra = getattr(source, "json_schema_extra", None)
@@ -125,7 +122,7 @@ def _nested(annotation: object) -> Iterator[object]:
         yield from getattr(argument, "__metadata__", ())
 
 
-def list_key(field: FieldInfo) -> tuple[str, ...]:
+def _list_key(field: FieldInfo) -> tuple[str, ...]:
     """The names of the fields by which the items of a list are told apart; empty where there is none."""
-    key = list_extra(field).get(LIST_KEY, "")
+    key = _list_extra(field).get(LIST_KEY, "")
     return tuple(key.split(",")) if key else ()

@@ -82,7 +82,7 @@ def _one_address_per_family(spec: Any) -> bool:  # noqa: ANN401 -- see Rule.chec
 
 
 class LvsVirtualServiceSpec(ApiModel):
-    """What the user wants."""
+    """Addresses and ports, how their connections are spread, over which real servers, by which directors."""
 
     addresses: Annotated[list[UsableIpAddress], Field(min_length=1, max_length=2)]
     """The virtual IP addresses (VIPs): one, or one of each family, in canonical spelling."""
@@ -195,7 +195,7 @@ class RealServerCounts(ApiModel):
 
 
 class LvsVirtualServiceStatus(ApiModel):
-    """What is."""
+    """What the operator and the directors make of it."""
 
     addresses: Annotated[list[UsableIpAddress], Field(max_length=2)] | None = None
     """The addresses accepted for this service; they stay its own until it is gone."""
