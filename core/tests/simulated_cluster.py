@@ -1,0 +1,346 @@
+"""A cluster for tests of the core: it keeps what `decide` says, and its nodes act on it late, or not at all.
+
+Directors see the slices through a watch: every write is one event, and a director is at some event. What it has in its
+kernel stays until it acts on a later one, and what it reported last may be older still.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+from lvs_api.lvs_node import (
+    DirectorReport,
+    DrainedMembers,
+    LvsNodeStatus,
+    NodeAddressState,
+    NodeAddressStatus,
+    ServiceException,
+)
+from lvs_api.objects import ObjectMeta
+from lvs_core.cluster_view import (
+    ClusterNode,
+    ClusterView,
+    DirectorGroup,
+    LvsNode,
+    Member,
+    ObjectKey,
+    Pool,
+    Slice,
+    SliceContent,
+    VirtualService,
+    family_of,
+    key_of,
+    make_view,
+)
+from lvs_core.decide import decide
+from lvs_core.decision import Decision
+from lvs_core.digest import slices_digest
+from lvs_core.memory import Memory
+from lvs_core.needs import Need, device_for, slices_needs
+
+NOW = "2025-06-01T00:00:00Z"
+Slices = Mapping[ObjectKey, Slice]
+
+
+@dataclass(kw_only=True)
+class Entry:
+    """What a director's kernel has of one member: how it may be forwarding to it at this moment."""
+
+    needs: set[Need] = field(default_factory=set)
+    """Of methods by which connections may live."""
+
+
+@dataclass(kw_only=True)
+class Machine:
+    """A node: its kernel and its agent."""
+
+    name: str
+    boot: int = 1
+    bound: set[Need] = field(default_factory=set)
+    at: int = 0
+    """The event up to which its agent acted on slices."""
+    told: int = 0
+    """The generation of its LvsNode.spec that its agent acted on."""
+    groups: frozenset[str] = frozenset()
+    holds: frozenset[str] = frozenset()
+    entries: dict[tuple[ObjectKey, str], Entry] = field(default_factory=dict)
+    finished: set[tuple[ObjectKey, str, bool]] = field(default_factory=set)
+    """Members whose drain (True) or former method (False) is over here."""
+
+
+class SimulatedCluster:
+    """Objects by name; `round` lets the operator decide and writes what it says."""
+
+    def __init__(self) -> None:
+        self.services: dict[ObjectKey, VirtualService] = {}
+        self.pools: dict[ObjectKey, Pool] = {}
+        self.groups: dict[str, DirectorGroup] = {}
+        self.nodes: dict[str, ClusterNode] = {}
+        self.lvs_nodes: dict[str, LvsNode] = {}
+        self.slices: dict[ObjectKey, Slice] = {}
+        self.events: list[Slices] = [{}]
+        self.machines: dict[str, Machine] = {}
+        self.memory = Memory()
+        self._uids = count(1)
+
+    def meta(self, name: str, namespace: str | None = "default") -> ObjectMeta:
+        """Metadata of a new object."""
+        uid = next(self._uids)
+        return ObjectMeta(
+            name=name,
+            namespace=namespace,
+            uid=f"uid-{uid:04}",
+            generation=1,
+            creation_timestamp=f"2025-01-01T{uid // 3600:02}:{uid // 60 % 60:02}:{uid % 60:02}Z",
+        )
+
+    def add_node(self, node: ClusterNode) -> None:
+        self.nodes[node.name] = node
+        self.machines.setdefault(node.name, Machine(name=node.name))
+
+    def put(self, one: VirtualService | Pool | DirectorGroup) -> None:
+        """Create an object, or edit its spec."""
+        shelf: dict[object, object]
+        if isinstance(one, DirectorGroup):
+            shelf, key = self.groups, one.meta.name  # type: ignore[assignment]
+        else:
+            shelf, key = self.services if isinstance(one, VirtualService) else self.pools, key_of(one.meta)  # type: ignore[assignment]
+        old = shelf.get(key)
+        if old is not None:
+            meta = replace(old.meta, generation=old.meta.generation + 1)  # type: ignore[attr-defined]
+            one = replace(one, meta=meta, status=old.status)  # type: ignore[attr-defined]
+        shelf[key] = one
+
+    def delete_service(self, key: ObjectKey, *, collect: bool = True) -> None:
+        """Delete a service; the garbage collector takes its slices, one by one."""
+        del self.services[key]
+        if collect:
+            for where in [where for where, one in self.slices.items() if one.service_key == key]:
+                self._write_slice(where, None)
+
+    def view(self) -> ClusterView:
+        return make_view(
+            services=self.services.values(),
+            pools=self.pools.values(),
+            groups=self.groups.values(),
+            nodes=self.nodes.values(),
+            lvs_nodes=self.lvs_nodes.values(),
+            slices=self.slices.values(),
+        )
+
+    def round(self) -> Decision:
+        """One round of the operator; everything is written."""
+        decision = decide(self.view(), self.memory, NOW)
+        self.memory = decision.memory
+        for where in decision.delete_slices:
+            self._write_slice(where, None)
+        for where, content in decision.slices.items():
+            self._write_slice(where, content)
+        for name in decision.delete_lvs_nodes:
+            del self.lvs_nodes[name]
+        for name, spec in decision.lvs_nodes.items():
+            old = self.lvs_nodes.get(name)
+            if old is None:
+                self.lvs_nodes[name] = LvsNode(meta=self.meta(name, None), spec=spec)
+            elif old.spec != spec:
+                meta = replace(old.meta, generation=old.meta.generation + 1)
+                self.lvs_nodes[name] = replace(old, meta=meta, spec=spec)
+        for key, service_status in decision.services.items():
+            self.services[key] = replace(self.services[key], status=service_status)
+        for key, pool_status in decision.pools.items():
+            self.pools[key] = replace(self.pools[key], status=pool_status)
+        for name, group_status in decision.groups.items():
+            self.groups[name] = replace(self.groups[name], status=group_status)
+        return decision
+
+    def _write_slice(self, where: ObjectKey, content: SliceContent | None) -> None:
+        old = self.slices.get(where)
+        if content is None:
+            del self.slices[where]
+        elif old is None:
+            self.slices[where] = Slice(meta=self.meta(where.name, where.namespace), content=content)
+        elif old.content != content:
+            meta = replace(old.meta, generation=old.meta.generation + 1)
+            self.slices[where] = Slice(meta=meta, content=content)
+        else:
+            return
+        self.events.append(dict(self.slices))
+
+    # What the nodes do
+
+    def act(self, name: str, *, behind: int = 0) -> None:
+        """An agent acts on its LvsNode as it is and on the slices as they were so many events ago."""
+        machine = self.machines[name]
+        node = self.lvs_nodes.get(name)
+        spec = node.spec if node is not None else None
+        machine.told = node.meta.generation if node is not None else 0
+        machine.bound = {Need(name, one.address, one.device) for one in (spec.addresses if spec else None) or ()}
+        machine.groups = frozenset((spec.director_groups if spec else None) or ())
+        machine.holds = frozenset(group for group in machine.groups if self._is_active(group, name, machine))
+        machine.at = max(machine.at, len(self.events) - 1 - behind)
+        self._direct(machine)
+
+    def _is_active(self, group: str, name: str, machine: Machine) -> bool:
+        status = self.groups[group].status if group in self.groups else None
+        if status is None or status.active is None:
+            return group in machine.holds
+        return status.active == name
+
+    def _direct(self, machine: Machine) -> None:
+        seen = [one for one in self.events[machine.at].values() if one.content.director_group in machine.groups]
+        methods = _present(seen)
+        members = {(one.service_key, member.name): member for one in seen for member in one.content.members}
+        leaving = {
+            (key, name, member.draining_seconds is not None)
+            for (key, name), member in members.items()
+            if member.draining_seconds is not None or member.former is not None
+        }
+        machine.finished &= leaving
+        for key, entry in list(machine.entries.items()):
+            if not entry.needs and key not in members:
+                del machine.entries[key]
+        for key, member in members.items():
+            entry = machine.entries.setdefault(key, Entry())
+            if member.prepared and member.refused is None and member.draining_seconds is None:
+                entry.needs |= methods[key]
+        if not machine.groups:
+            machine.entries.clear()  # no longer a director: nothing is left
+
+    def finish(self, name: str) -> None:
+        """Connections of leaving members end on a director."""
+        machine = self.machines[name]
+        seen = [one for one in self.events[machine.at].values() if one.content.director_group in machine.groups]
+        methods = _present(seen)
+        members = {(one.service_key, member.name): member for one in seen for member in one.content.members}
+        for key, entry in list(machine.entries.items()):
+            member = members.get(key)
+            if member is None:
+                del machine.entries[key]
+            elif member.draining_seconds is not None:
+                entry.needs.clear()
+                machine.finished.add((*key, True))
+            elif member.former is not None:
+                entry.needs &= methods[key]
+                machine.finished.add((*key, False))
+            else:
+                entry.needs &= methods[key]
+
+    def report(self, name: str) -> None:
+        """An agent writes its status."""
+        machine, node = self.machines[name], self.lvs_nodes.get(name)
+        if node is None:
+            return
+        seen = self.events[machine.at].values()
+        members = {(one.service_key, member.name) for one in seen for member in one.content.members}
+        leftover = sorted({key for key, member in machine.entries if (key, member) not in members})
+        drained: dict[ObjectKey, set[str]] = {}
+        for key, member, _ in machine.finished:
+            drained.setdefault(key, set()).add(member)
+        status = LvsNodeStatus(
+            boot_id=f"{name}-boot-{machine.boot}",
+            observed_generation=machine.told,
+            addresses=[
+                NodeAddressStatus(address=one.address, device=one.device, state=NodeAddressState.BOUND)
+                for one in sorted(machine.bound)
+            ]
+            or None,
+            director_groups=[
+                DirectorReport(
+                    name=group,
+                    view_digest=slices_digest(one for one in seen if one.content.director_group == group),
+                    holds_addresses=group in machine.holds,
+                )
+                for group in sorted(machine.groups)
+            ]
+            or None,
+            drained=[
+                DrainedMembers(namespace=key.namespace, name=key.name, members=sorted(names))
+                for key, names in sorted(drained.items())
+            ]
+            or None,
+            exceptions=[
+                ServiceException(
+                    namespace=key.namespace,
+                    name=key.name,
+                    reason="MembersNotReady",
+                    message="still draining",
+                    programmed=True,
+                    draining=1,
+                )
+                for key in leftover
+            ]
+            or None,
+        )
+        self.lvs_nodes[name] = replace(node, status=status)
+
+    def reboot(self, name: str) -> None:
+        """A node starts again: its kernel is empty, its agent has not run."""
+        old = self.machines[name]
+        self.machines[name] = Machine(name=name, boot=old.boot + 1, at=old.at)
+
+    def settle(self, *, rounds: int = 12) -> None:
+        """Everybody acts, drains end, and the operator decides, until nothing changes any more."""
+        before = None
+        for _ in range(rounds):
+            self.round()
+            for name in self.machines:
+                self.act(name)
+                self.finish(name)
+                self.report(name)
+            now = (dict(self.slices), dict(self.lvs_nodes), dict(self.services), dict(self.groups))
+            if now == before:
+                return
+            before = now
+        raise AssertionError("the cluster does not come to rest")
+
+    # What must hold
+
+    def forwarded_without_address(self) -> Iterable[tuple[str, Need]]:
+        """Directors that may forward to a node which has been told to give up the VIP."""
+        asked = {
+            Need(name, one.address, one.device)
+            for name, node in self.lvs_nodes.items()
+            for one in node.spec.addresses or ()
+        }
+        for director, machine in self.machines.items():
+            if director not in self.nodes or self.nodes[director].out_of_service:
+                continue
+            for entry in machine.entries.values():
+                for need in entry.needs:
+                    if need.node in self.nodes and need not in asked:
+                        yield director, need
+
+    def prepared_without_report(self) -> Iterable[Member]:
+        """Members called prepared whose node does not say so."""
+        for need, _, member in slices_needs(self.slices.values()):
+            if not member.prepared or need.device is not device_for(
+                member.forwarding.method, family_of(member.address)
+            ):
+                continue
+            node = self.lvs_nodes.get(need.node)
+            status = node.status if node is not None else None
+            bound = {(one.address, one.device) for one in (status.addresses if status else None) or ()}
+            ready = need.node in self.nodes and self.nodes[need.node].ready
+            boot = status.boot_id if status is not None else None
+            if not ready or (need.address, need.device) not in bound or boot != member.boot_id:
+                yield member
+
+    def holders(self, group: str) -> list[str]:
+        """Machines that carry a group's addresses and are not known to be off."""
+        return [
+            name
+            for name, machine in self.machines.items()
+            if group in machine.holds and name in self.nodes and not self.nodes[name].out_of_service
+        ]
+
+
+def _present(slices: Iterable[Slice]) -> Mapping[tuple[ObjectKey, str], set[Need]]:
+    """What each member needs by its present method."""
+    slices = list(slices)
+    result: dict[tuple[ObjectKey, str], set[Need]] = {
+        (one.service_key, member.name): set() for one in slices for member in one.content.members
+    }
+    for need, service, member in slices_needs(slices):
+        if need.device is device_for(member.forwarding.method, family_of(member.address)):
+            result[service, member.name].add(need)
+    return result

@@ -1,0 +1,368 @@
+"""Joining and leaving, step by step, and then in any order."""
+
+from dataclasses import replace
+
+from core_objects import WEB, director, node, pool, real_servers, service, small_cluster
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from simulated_cluster import SimulatedCluster
+
+from lvs_api import testing
+from lvs_api.conditions import ConditionType, find_condition
+from lvs_api.network_types import ForwardingMethod
+from lvs_core.cluster_view import Member
+from lvs_core.memory import Memory
+
+
+def members(cluster: SimulatedCluster) -> dict[str, Member]:
+    return {member.name: member for one in cluster.slices.values() for member in one.content.members}
+
+
+def asked(cluster: SimulatedCluster, name: str) -> list[str]:
+    node_ = cluster.lvs_nodes.get(name)
+    return [f"{one.address} {one.device}" for one in (node_.spec.addresses if node_ else None) or ()]
+
+
+def live(cluster: SimulatedCluster, *names: str) -> None:
+    for name in names:
+        cluster.act(name)
+        cluster.report(name)
+
+
+def test_a_member_is_prepared_only_after_its_node_reported() -> None:
+    cluster = small_cluster()
+    cluster.round()
+    assert asked(cluster, "n1") == ["192.168.4.15 lo"]
+    assert not members(cluster)["rs1"].prepared
+    cluster.act("n1")
+    cluster.round()
+    assert not members(cluster)["rs1"].prepared
+    cluster.report("n1")
+    cluster.round()
+    assert members(cluster)["rs1"].prepared
+    assert members(cluster)["rs1"].boot_id == "n1-boot-1"
+    assert not members(cluster)["rs2"].prepared
+
+
+def test_an_old_report_of_the_same_address_does_not_count_for_a_new_member() -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.delete_service(WEB)
+    live(cluster, "d1")
+    cluster.finish("d1")
+    cluster.report("d1")
+    cluster.round()
+    assert asked(cluster, "n1") == []
+    cluster.put(service(cluster))
+    cluster.round()
+    assert not members(cluster)["rs1"].prepared
+    live(cluster, "n1")
+    cluster.round()
+    assert members(cluster)["rs1"].prepared
+
+
+def test_prepared_is_withdrawn_when_the_node_is_not_ready_or_started_again() -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.nodes["n1"] = replace(cluster.nodes["n1"], ready=False)
+    cluster.round()
+    assert not members(cluster)["rs1"].prepared
+    cluster.nodes["n1"] = replace(cluster.nodes["n1"], ready=True)
+    cluster.round()
+    assert members(cluster)["rs1"].prepared
+    cluster.reboot("n1")
+    cluster.report("n1")
+    cluster.round()
+    assert not members(cluster)["rs1"].prepared
+    live(cluster, "n1")
+    cluster.round()
+    assert members(cluster)["rs1"].boot_id == "n1-boot-2"
+
+
+def test_the_kubelet_tells_of_a_new_boot_before_the_agent_does() -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.nodes["n1"] = replace(cluster.nodes["n1"], boot_id="n1-boot-2")
+    cluster.round()
+    assert not members(cluster)["rs1"].prepared
+
+
+def test_leaving_drains_then_removes_then_gives_up_the_address() -> None:
+    cluster = small_cluster(directors=2)
+    cluster.settle()
+    cluster.put(pool(cluster, realServers=real_servers(rs2="192.168.4.200")))
+    cluster.round()
+    assert members(cluster)["rs1"].draining_seconds == 300
+    live(cluster, "d1", "d2")
+    cluster.round()
+    assert "rs1" in members(cluster)
+    cluster.finish("d1")
+    cluster.report("d1")
+    cluster.round()
+    assert "rs1" in members(cluster), "d2 still has connections"
+    cluster.finish("d2")
+    cluster.report("d2")
+    cluster.round()
+    assert "rs1" not in members(cluster)
+    assert asked(cluster, "n1") == ["192.168.4.15 lo"], "the directors have not said that the entry is gone"
+    live(cluster, "d1")
+    cluster.round()
+    assert asked(cluster, "n1") == ["192.168.4.15 lo"]
+    live(cluster, "d2")
+    cluster.round()
+    assert asked(cluster, "n1") == []
+    assert "n1" in cluster.round().agent_nodes, "the node has not said that it is clean"
+    live(cluster, "n1")
+    assert "n1" not in cluster.round().agent_nodes
+    assert "n1" not in cluster.lvs_nodes
+
+
+def test_a_director_that_is_silent_holds_up_the_address_until_its_node_is_gone() -> None:
+    cluster = small_cluster(directors=2)
+    cluster.settle()
+    cluster.nodes["d2"] = replace(cluster.nodes["d2"], ready=False)
+    cluster.put(pool(cluster, realServers=real_servers(rs2="192.168.4.200")))
+    cluster.round()
+    live(cluster, "d1")
+    cluster.finish("d1")
+    cluster.report("d1")
+    cluster.round()
+    assert "rs1" not in members(cluster), "a director that is not available is not waited for"
+    live(cluster, "d1")
+    cluster.round()
+    assert asked(cluster, "n1") == ["192.168.4.15 lo"], "but it may still forward"
+    del cluster.nodes["d2"]
+    cluster.round()
+    assert asked(cluster, "n1") == []
+
+
+def test_a_restarted_operator_waits_until_it_understands_the_directors() -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.delete_service(WEB)
+    cluster.memory = Memory()
+    cluster.round()
+    assert asked(cluster, "n1") == ["192.168.4.15 lo"]
+    cluster.act("d1")
+    cluster.report("d1")
+    cluster.round()
+    assert asked(cluster, "n1") == ["192.168.4.15 lo"], "the director drains what vanished"
+    cluster.finish("d1")
+    cluster.report("d1")
+    cluster.round()
+    assert asked(cluster, "n1") == []
+
+
+def test_a_disabled_member_leaves_at_once() -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    servers = [{**one, "state": "Disabled"} for one in real_servers(rs1="192.168.4.100")]
+    cluster.put(pool(cluster, realServers=[*servers, *real_servers(rs2="192.168.4.200")]))
+    cluster.round()
+    assert members(cluster)["rs1"].draining_seconds == 0
+
+
+def test_a_draining_member_that_returns_stays() -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    before = members(cluster)
+    cluster.put(pool(cluster, realServers=real_servers(rs2="192.168.4.200")))
+    cluster.round()
+    cluster.put(pool(cluster, realServers=real_servers(rs1="192.168.4.100", rs2="192.168.4.200")))
+    cluster.round()
+    assert members(cluster)["rs1"] == before["rs1"]
+
+
+def test_a_renamed_member_is_not_drained() -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.put(pool(cluster, realServers=real_servers(new="192.168.4.100", rs2="192.168.4.200")))
+    cluster.round()
+    assert set(members(cluster)) == {"new", "rs2"}
+    assert members(cluster)["new"].prepared
+
+
+def test_from_direct_routing_to_masquerade_the_node_keeps_the_vip_until_old_connections_ended() -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.put(service(cluster, forwarding={"method": "Masquerade"}))
+    cluster.round()
+    rs1 = members(cluster)["rs1"]
+    assert (rs1.forwarding.method, rs1.prepared) == (ForwardingMethod.MASQUERADE, True)
+    assert rs1.former is not None
+    assert rs1.former.forwarding.method is ForwardingMethod.DIRECT_ROUTING
+    live(cluster, "d1")
+    cluster.round()
+    assert members(cluster)["rs1"].former is not None
+    cluster.settle()
+    assert members(cluster)["rs1"].former is None
+    assert asked(cluster, "n1") == []
+
+
+def test_from_masquerade_to_direct_routing_the_old_method_goes_on_until_the_node_is_ready() -> None:
+    cluster = small_cluster(forwarding={"method": "Masquerade"})
+    cluster.settle()
+    assert asked(cluster, "n1") == []
+    cluster.put(service(cluster, forwarding={"method": "DirectRouting"}))
+    cluster.round()
+    rs1 = members(cluster)["rs1"]
+    assert (rs1.forwarding.method, rs1.prepared) == (ForwardingMethod.MASQUERADE, True)
+    assert asked(cluster, "n1") == ["192.168.4.15 lo"]
+    live(cluster, "n1")
+    cluster.round()
+    rs1 = members(cluster)["rs1"]
+    assert (rs1.forwarding.method, rs1.prepared, rs1.former) == (ForwardingMethod.DIRECT_ROUTING, True, None)
+
+
+def test_from_direct_routing_to_tunnel_and_back() -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    for method, devices in (("Tunnel", ["192.168.4.15 tunl0"]), ("DirectRouting", ["192.168.4.15 lo"])):
+        cluster.put(service(cluster, forwarding={"method": method}))
+        cluster.round()
+        assert asked(cluster, "n1") == ["192.168.4.15 lo", "192.168.4.15 tunl0"]
+        assert members(cluster)["rs1"].forwarding.method != method
+        assert members(cluster)["rs1"].prepared
+        cluster.settle()
+        assert members(cluster)["rs1"].forwarding.method == method
+        assert asked(cluster, "n1") == devices
+
+
+def test_a_service_made_and_deleted_before_anything_was_prepared_leaves_nothing() -> None:
+    cluster = small_cluster()
+    cluster.round()
+    cluster.delete_service(WEB)
+    cluster.round()
+    assert asked(cluster, "n1") == []
+
+
+def test_everything_goes_when_the_service_goes() -> None:
+    cluster = small_cluster(directors=2)
+    cluster.settle()
+    cluster.delete_service(WEB, collect=False)
+    cluster.settle()
+    assert cluster.slices == {}
+    assert set(cluster.lvs_nodes) == {"d1", "d2"}
+    assert not any(machine.bound or machine.entries for machine in cluster.machines.values())
+
+
+def test_at_rest_nothing_changes() -> None:
+    cluster = small_cluster(directors=2)
+    cluster.settle()
+    first, second = cluster.round(), cluster.round()
+    assert first == second
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Two directors and three nodes; users, operator, agents and power do what they like, when they like."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cluster = small_cluster(directors=2)
+        self.cluster.add_node(node("n3", "192.168.4.201"))
+        self.cluster.settle()
+
+    names = st.sampled_from(["d1", "d2", "n1", "n2", "n3"])
+    directors = st.sampled_from(["d1", "d2"])
+    servers = st.sampled_from(["n1", "n2", "n3"])
+    methods = st.sampled_from(["DirectRouting", "Tunnel", "Masquerade"])
+
+    @rule()
+    def decide(self) -> None:
+        self.cluster.round()
+        assert list(self.cluster.prepared_without_report()) == []
+
+    @rule()
+    def restart_operator(self) -> None:
+        self.cluster.memory = Memory()
+
+    @rule(name=names, behind=st.integers(0, 4))
+    def act(self, name: str, behind: int) -> None:
+        self.cluster.act(name, behind=behind)
+
+    @rule(name=names)
+    def report(self, name: str) -> None:
+        self.cluster.report(name)
+
+    @rule(name=names)
+    def act_and_report(self, name: str) -> None:
+        self.cluster.act(name)
+        self.cluster.report(name)
+
+    @rule(name=directors)
+    def finish(self, name: str) -> None:
+        self.cluster.finish(name)
+
+    @rule(name=servers)
+    def reboot_server(self, name: str) -> None:
+        self.cluster.reboot(name)
+
+    @rule(name=names, ready=st.booleans())
+    def node_condition(self, name: str, ready: bool) -> None:
+        self.cluster.nodes[name] = replace(self.cluster.nodes[name], ready=ready)
+
+    @rule(
+        chosen=st.sets(st.sampled_from(["100", "200", "201"]), min_size=1),
+        states=st.lists(st.sampled_from(["Active", "Active", "Draining", "Disabled"]), min_size=3, max_size=3),
+    )
+    def edit_pool(self, chosen: set[str], states: list[str]) -> None:
+        servers = [
+            {**testing.real_server(f"rs{end}", f"192.168.4.{end}"), "state": state}
+            for end, state in zip(sorted(chosen), states, strict=False)
+        ]
+        self.cluster.put(pool(self.cluster, realServers=servers))
+
+    @rule(method=methods, vip=st.sampled_from([testing.VIP, testing.VIP, "192.168.4.16"]))
+    def put_service(self, method: str, vip: str) -> None:
+        self.cluster.put(service(self.cluster, forwarding={"method": method}, addresses=[vip]))
+
+    @precondition(lambda self: WEB in self.cluster.services)
+    @rule(collect=st.booleans())
+    def delete_service(self, collect: bool) -> None:
+        self.cluster.delete_service(WEB, collect=collect)
+
+    @rule(name=directors, chosen=st.booleans())
+    def choose_director(self, name: str, chosen: bool) -> None:
+        labels = director(name, "192.168.4.5").labels if chosen else {}
+        self.cluster.nodes[name] = replace(self.cluster.nodes[name], labels=labels)
+
+    @rule(name=directors)
+    def power_off_and_taint(self, name: str) -> None:
+        self.cluster.reboot(name)
+        self.cluster.nodes[name] = replace(self.cluster.nodes[name], out_of_service=True, ready=False)
+
+    @rule(name=directors)
+    def repair(self, name: str) -> None:
+        self.cluster.nodes[name] = replace(self.cluster.nodes[name], out_of_service=False, ready=True)
+
+    @invariant()
+    def nobody_forwards_to_a_node_that_gives_up_the_address(self) -> None:
+        assert list(self.cluster.forwarded_without_address()) == []
+
+    @invariant()
+    def one_holder(self) -> None:
+        assert len(self.cluster.holders("default")) <= 1
+
+    def teardown(self) -> None:
+        """Whatever happened, the cluster comes to rest as the objects say."""
+        for name, one in self.cluster.nodes.items():
+            labels = director(name, "").labels if name.startswith("d") else {}
+            self.cluster.nodes[name] = replace(one, ready=True, out_of_service=False, labels=labels)
+        self.cluster.put(pool(self.cluster))
+        self.cluster.put(service(self.cluster))
+        self.cluster.settle(rounds=30)
+        assert {name: one.prepared for name, one in members(self.cluster).items()} == {"rs1": True, "rs2": True}
+        ready = find_condition(self.cluster.services[WEB].status.conditions, ConditionType.READY)
+        assert (ready.status, ready.reason) == ("True", "Ready")
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
