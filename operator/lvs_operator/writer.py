@@ -278,7 +278,9 @@ class Writer:
             case _:
                 return
         fields = tuple(missing_fields(sent, answer.get(part), part))
-        if not fields:
+        kind = write.kind
+        if not fields or kind.same(kind.parse(answer), kind.parse({**answer, part: sent})):
+            # All is there, or what is not was a default: the object says the same without it.
             self._dropped.pop(write.key, None)
         else:
             logger.warning("%s %s: the CRD is older than this operator and dropped %s", *write.key[::2], fields)
