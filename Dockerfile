@@ -59,7 +59,8 @@ RUN sh /slim-root.sh
 FROM scratch AS operator
 COPY --from=operator-root / /
 COPY --from=code /code/operator /usr/local/lib/python3.13/dist-packages
-ENV LANG=C.UTF-8 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# kopf asks for its user's name, and a numeric user, this one or the cluster's own choice, has none.
+ENV LANG=C.UTF-8 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 USER=lvs-operator
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/lvs-operator"]
 LABEL org.opencontainers.image.title="lvs-operator" org.opencontainers.image.licenses="Apache-2.0"

@@ -72,19 +72,20 @@ class Images:
 
 def build_images() -> Images:
     """Both images of this checkout; built only where something that is in them has changed."""
-    return Images(operator=_image("operator"), node_agent=_image("node-agent"))
-
-
-def _image(target: str) -> Image:
-    repository = _REPOSITORIES[target]
     key = digest(SUITE, *_LEFT_OUT, *_sources())
+    base = _base()
+    return Images(operator=_image("operator", key, base), node_agent=_image("node-agent", key, base))
+
+
+def _image(target: str, key: str, base: Path) -> Image:
+    repository = _REPOSITORIES[target]
 
     def build(directory: Path) -> None:
         log = cache_root() / "logs" / f"image-{target}.log"
         log.unlink(missing_ok=True)
         name = f"{repository}:{key}"
         with locked("buildah"), _pip_mounts() as mounts:
-            _provide_base(log)
+            _provide_base(base)
             options = ["--isolation=chroot", "--layers", "--pull-never", "--format=docker", *mounts]
             run_logged([*_buildah("build"), *options, f"--target={target}", f"--tag={name}", str(CHECKOUT)], log)
             run_logged([*_buildah("push"), name, f"docker-archive:{directory / 'image.tar'}:{name}"], log)
@@ -109,10 +110,8 @@ def _buildah(verb: str) -> list[str]:
     return ["buildah", f"--root={store}/store", f"--runroot={store}/run", "--storage-driver=overlay", verb]
 
 
-def _provide_base(log: Path) -> None:
-    """Put the base image into buildah's store, if it is not there."""
-    if run([*_buildah("inspect"), "--type=image", BASE_REFERENCE], check=False).ok:
-        return
+def _base() -> Path:
+    """The file system of the base image, as a tar file."""
 
     def build(target: Path) -> None:
         archive = own_archive()
@@ -121,13 +120,19 @@ def _provide_base(log: Path) -> None:
         excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
         recommends = '--aptopt=Apt::Install-Recommends "false"'
         command = ["mmdebstrap", "--variant=minbase", recommends, *excluded, SUITE, str(target / "root.tar"), *sources]
-        run_logged(command, log)
+        run_logged(command, cache_root() / "logs" / "image-base.log")
 
     title = f"image base: Debian {SUITE}"
-    base = artifact("image-base", digest(SUITE, *_LEFT_OUT), build, title=title, expected="half a minute")
+    return artifact("image-base", digest(SUITE, *_LEFT_OUT), build, title=title, expected="half a minute") / "root.tar"
+
+
+def _provide_base(tar: Path) -> None:
+    """Put the base image into buildah's store, if it is not there."""
+    if run([*_buildah("inspect"), "--type=image", BASE_REFERENCE], check=False).ok:
+        return
     container = run([*_buildah("from"), "scratch"]).stdout.strip()
     try:
-        run([*_buildah("add"), container, str(base / "root.tar"), "/"], timeout=300)
+        run([*_buildah("add"), container, str(tar), "/"], timeout=300)
         run([*_buildah("config"), "--cmd=bash", container])
         run([*_buildah("commit"), container, BASE_REFERENCE], timeout=300)
     finally:

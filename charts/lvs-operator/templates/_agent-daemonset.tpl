@@ -39,7 +39,7 @@ spec:
             - --metrics-address={{ . }}
             {{- end }}
             - --health-address=127.0.0.1:{{ .Values.nodeAgent.healthPort }}
-            - --log-level={{ .Values.nodeAgent.logLevel }}
+            - --log-level={{ lower .Values.nodeAgent.logLevel }}
             {{- with .Values.nodeAgent.extraArgs }}{{ toYaml . | nindent 12 }}{{ end }}
           env:
             - name: NODE_NAME
