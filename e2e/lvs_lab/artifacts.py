@@ -26,7 +26,11 @@ def digest(*parts: str | bytes | Path) -> str:
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
-            for file in [part] if part.is_file() else sorted(p for p in part.rglob("*") if p.is_file() and p.parent.name != "__pycache__"):
+            for file in (
+                [part]
+                if part.is_file()
+                else sorted(p for p in part.rglob("*") if p.is_file() and p.parent.name != "__pycache__")
+            ):
                 total.update(f"{file.relative_to(part.parent)}\0".encode())
                 total.update(hashlib.sha256(file.read_bytes()).digest())
         else:
@@ -37,7 +41,7 @@ def digest(*parts: str | bytes | Path) -> str:
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Hold the lock of one name among all labs and builds of this cache; it ends with the process, however that ends."""
+    """Hold a lock among all labs and builds of this cache; it ends with the process, however that ends."""
     path = cache_root() / "locks" / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
@@ -48,8 +52,8 @@ def locked(name: str) -> Iterator[None]:
 def artifact(kind: str, key: str, build: Callable[[Path], None], *, title: str, expected: str = "") -> Path:
     """The directory of an artifact, built first where it is missing.
 
-    A build fills a temporary directory that is renamed when it is whole, so an interrupted one leaves nothing that could be taken for an
-    artifact; the next build of that kind removes its remains.
+    A build fills a temporary directory that is renamed when it is whole, so an interrupted one leaves nothing that
+    could be taken for an artifact; the next build of that key removes its remains.
     """
     final = cache_root() / kind / key
     if final.is_dir():

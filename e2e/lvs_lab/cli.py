@@ -1,4 +1,6 @@
-"""The command `lvs-lab`: every verb of the lab from a shell. Imports what a verb needs only when it runs, so that `exec` is quick."""
+"""The command `lvs-lab`: every verb of the lab from a shell."""
+
+# ruff: noqa: PLC0415 - a verb imports what it needs when it runs, so that `exec` is quick
 
 import argparse
 import os
@@ -31,8 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lvs-lab", description="Nodes with real kernels and a real control plane on this machine.")
-    parser.add_argument("--name", default=os.environ.get("LVS_LAB_NAME", DEFAULT_NAME), help="which lab (default: $LVS_LAB_NAME, or 'lab')")
+    parser = argparse.ArgumentParser(
+        prog="lvs-lab", description="Nodes with real kernels and a real control plane on this machine."
+    )
+    parser.add_argument(
+        "--name",
+        default=os.environ.get("LVS_LAB_NAME", DEFAULT_NAME),
+        help="which lab (default: $LVS_LAB_NAME, or 'lab')",
+    )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
     def verb(name: str, run: _Verb, text: str) -> argparse.ArgumentParser:
@@ -48,9 +56,24 @@ def _parser() -> argparse.ArgumentParser:
 
     verb("prepare", _prepare, "install the Debian packages the lab needs and build everything, without starting a lab")
     up = verb("up", _up, "bring a lab up; again: start what is missing")
-    up.add_argument("--topology", action="append", default=[], metavar="FILE", help="a topology file, or the name of a standard one (default: plain)")
-    up.add_argument("--image", action="append", default=[], type=Path, metavar="TAR", help="a docker archive for kubelet nodes; may be repeated")
-    verb("down", _down, "take a lab down: nothing of it is left").add_argument("--all", action="store_true", help="every lab on this machine")
+    up.add_argument(
+        "--topology",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a topology file, or the name of a standard one (default: plain)",
+    )
+    up.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="TAR",
+        help="a docker archive for kubelet nodes; may be repeated",
+    )
+    verb("down", _down, "take a lab down: nothing of it is left").add_argument(
+        "--all", action="store_true", help="every lab on this machine"
+    )
     verb("status", _status, "what is up")
     for name, run, text in (("kubectl", _kubectl, "kubectl as admin"), ("helm", _helm, "helm as admin")):
         verb(name, run, text).add_argument("words", nargs=argparse.REMAINDER, metavar="ARGUMENT")
@@ -107,9 +130,13 @@ def _up(options: argparse.Namespace) -> int:
     from lvs_lab.topology import merge_topologies
 
     start = time.monotonic()
-    texts = [Path(name).read_text() if Path(name).is_file() else standard_topology(name) for name in options.topology or ["plain"]]
+    texts = [
+        Path(name).read_text() if Path(name).is_file() else standard_topology(name)
+        for name in options.topology or ["plain"]
+    ]
     lab = Lab.up(options.name, merge_topologies(texts), images=options.image)
-    print(f"lab {lab.name!r} is up after {time.monotonic() - start:.1f} s: {', '.join(m.name for m in lab.topology.machines)}")
+    names = ", ".join(machine.name for machine in lab.topology.machines)
+    print(f"lab {lab.name!r} is up after {time.monotonic() - start:.1f} s: {names}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The lab's control plane: real etcd, kube-apiserver, kube-controller-manager and kube-scheduler in a namespace of their own."""
+"""The lab's control plane: etcd, API server, controller manager and scheduler, all real, in their own namespace."""
 
 import signal
 from collections.abc import Sequence
@@ -59,7 +59,10 @@ class ControlPlane:
     def start(self, name: str) -> None:
         """Start one daemon, with the state that it had."""
         processes.start(
-            self._places.pid(name), [str(self._programs / name), *self._arguments(name)], log=self._places.log(name), netns=self._places.api
+            self._places.pid(name),
+            [str(self._programs / name), *self._arguments(name)],
+            log=self._places.log(name),
+            netns=self._places.api,
         )
 
     def stop(self, name: str = "kube-apiserver") -> None:
@@ -93,14 +96,21 @@ class ControlPlane:
             interval=0.2,
         )
 
-    def kubectl(self, arguments: Sequence[str], *, stdin: str | None = None, check: bool = True, timeout: float = 120) -> Completed:
+    def kubectl(
+        self, arguments: Sequence[str], *, stdin: str | None = None, check: bool = True, timeout: float = 120
+    ) -> Completed:
         """Run kubectl as admin."""
         return run(self.kubectl_command(arguments), netns=self._places.api, stdin=stdin, check=check, timeout=timeout)
 
     def kubectl_command(self, arguments: Sequence[str]) -> list[str]:
         """The command line of kubectl as admin, to be run in the namespace of the control plane."""
         cache = self._places.run / "kubectl-cache"
-        return [str(self._programs / "kubectl"), f"--kubeconfig={self.admin_kubeconfig}", f"--cache-dir={cache}", *arguments]
+        return [
+            str(self._programs / "kubectl"),
+            f"--kubeconfig={self.admin_kubeconfig}",
+            f"--cache-dir={cache}",
+            *arguments,
+        ]
 
     def token(self, service_account: str, namespace: str, *, node: str | None = None, hours: int = 24) -> str:
         """A token of a ServiceAccount, bound to a Node where one is named, as a pod's token there would be."""
@@ -131,7 +141,9 @@ class ControlPlane:
         for node in self._topology.nodes:
             if node.kubelet:
                 own = [f"DNS:{node.name}", *(f"IP:{address}" for address in node.node_addresses)]
-                authority.issue(f"node.{node.name}", user=f"system:node:{node.name}", group="system:nodes", alternative_names=own)
+                authority.issue(
+                    f"node.{node.name}", user=f"system:node:{node.name}", group="system:nodes", alternative_names=own
+                )
 
     @property
     def _etcd_data(self) -> Path:
@@ -166,7 +178,7 @@ class ControlPlane:
                     "--leader-elect=false",
                     f"--cluster-cidr={POD_NETWORK}",
                     "--allocate-node-cidrs=false",
-                    # A node that has lost its power is NotReady soon, so that a test of it does not take most of a minute.
+                    # A node without power is NotReady soon: a test of it shall not take most of a minute.
                     "--node-monitor-grace-period=20s",
                     "--node-monitor-period=1s",
                     "--bind-address=127.0.0.1",
@@ -174,7 +186,9 @@ class ControlPlane:
             case "kube-scheduler":
                 return [*identity("scheduler"), "--leader-elect=false", "--bind-address=127.0.0.1"]
             case _:
-                raise CommandError(f"the control plane has no {name}; it has {', '.join(_DAEMONS)}", returncode=2, stderr="")
+                raise CommandError(
+                    f"the control plane has no {name}; it has {', '.join(_DAEMONS)}", returncode=2, stderr=""
+                )
 
     def _apiserver_arguments(self, files: Path) -> list[str]:
         return [

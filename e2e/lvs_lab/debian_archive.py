@@ -1,7 +1,7 @@
 """Debian suites that this machine does not use itself, from the archive that it does use.
 
-The address of the archive is read from the machine's own apt sources each time and is written down nowhere else. The extra suites
-have apt directories of their own, so the machine's packages never see them.
+The address of the archive is read from the machine's own apt sources each time and is written down nowhere else. The
+extra suites have apt directories of their own, so the machine's packages never see them.
 """
 
 import re
@@ -52,7 +52,7 @@ def own_suite(os_release: Path = Path("/etc/os-release")) -> str:
     fields = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', os_release.read_text(), re.MULTILINE))
     if fields.get("ID") != "debian" or not fields.get("VERSION_CODENAME"):
         raise HostError(f"the lab builds on Debian; {os_release} says ID={fields.get('ID')}")
-    return fields["VERSION_CODENAME"]
+    return str(fields["VERSION_CODENAME"])
 
 
 def own_archive(directory: Path = APT_SOURCES) -> Archive:

@@ -7,8 +7,10 @@ import socket
 import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Self
 
 from lvs_lab.errors import CommandError, ExecError
 from lvs_lab.host_commands import NETNS_DIRECTORY
@@ -68,7 +70,9 @@ def _enter(libc: ctypes.CDLL, descriptor: int) -> None:
 class Connection:
     """One command in a guest. Leaving the `with` block before it ended kills its process group."""
 
-    def __init__(self, namespace: str, address: tuple[str, int], request: Mapping[str, object], *, connect_timeout: float) -> None:
+    def __init__(
+        self, namespace: str, address: tuple[str, int], request: Mapping[str, object], *, connect_timeout: float
+    ) -> None:
         self._machine = request["machine"]
         try:
             self._socket = socket_in(namespace)
@@ -83,7 +87,7 @@ class Connection:
             self._socket.close()
             raise ExecError(f"{self._machine} does not answer on its exec channel: {error}") from error
 
-    def __enter__(self) -> "Connection":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -92,10 +96,8 @@ class Connection:
     def close(self) -> None:
         """End the connection, and the command with it."""
         # shutdown wakes a thread that reads; close alone would not.
-        try:
+        with suppress(OSError):  # the guest was switched off
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # the guest was switched off
         self._socket.close()
 
     def send_stdin(self, data: bytes) -> None:
@@ -140,7 +142,13 @@ class ExecChannel:
     address: tuple[str, int]
 
     def open(
-        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str = "", stdin: bool = False, connect_timeout: float = 5
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str = "",
+        stdin: bool = False,
+        connect_timeout: float = 5,
     ) -> Connection:
         """Start a command and leave its frames to the caller."""
         request = {
@@ -153,7 +161,13 @@ class ExecChannel:
         return Connection(self.namespace, self.address, request, connect_timeout=connect_timeout)
 
     def run(
-        self, argv: Sequence[str], *, stdin: str | None = None, env: Mapping[str, str] | None = None, check: bool = False, timeout: float = 60
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = False,
+        timeout: float = 60,
     ) -> ExecResult:
         """Run a command to its end."""
         output = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
@@ -174,6 +188,9 @@ class ExecChannel:
                 raise ExecError(f"{self.machine}: {' '.join(argv)} did not end within {timeout:g} s") from error
         stdout, stderr = (output[kind].decode(errors="replace") for kind in (Stream.STDOUT, Stream.STDERR))
         if check and code != 0:
-            raise CommandError(f"{self.machine}: {' '.join(argv)} ended with {code}: {(stderr or stdout).strip()}", returncode=code, stderr=stderr)
+            raise CommandError(
+                f"{self.machine}: {' '.join(argv)} ended with {code}: {(stderr or stdout).strip()}",
+                returncode=code,
+                stderr=stderr,
+            )
         return ExecResult(returncode=code, stdout=stdout, stderr=stderr)
-

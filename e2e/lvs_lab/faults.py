@@ -1,15 +1,14 @@
 """Break a machine's network card, and mend it: carrier away, a silent port, loss and delay.
 
-Carrier, loss and delay are made inside the guest, on the far side of its card's wire, with its own kernel's netem; a silent port is the
-lab's end of the card set down, of which the guest notices nothing.
+Carrier, loss and delay are made inside the guest, on the far side of its card's wire, with its own kernel's netem; a
+silent port is the lab's end of the card set down, of which the guest notices nothing.
 """
 
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lvs_lab.errors import CommandError, LabError
+from lvs_lab.errors import LabError
 from lvs_lab.guest import Guest
 from lvs_lab.guest_setup import LAB_NAMESPACE
 from lvs_lab.host_commands import run
@@ -17,6 +16,7 @@ from lvs_lab.network import on_control_network
 from lvs_lab.places import Places, guest_cards, port
 from lvs_lab.topology import Kind, Machine, Topology
 
+_CUT, _CUT_OUTSIDE, _LOSSY = "no carrier", "silent", "lossy or slow"
 _PERCENT = re.compile(r"\d+(\.\d+)?%?")
 _DURATION = re.compile(r"\d+(\.\d+)?(us|ms|s)")
 
@@ -48,61 +48,82 @@ def parse_fault(words: list[str]) -> Fault:
 
 def apply_fault(places: Places, topology: Topology, machine: Machine, device: str, fault: Fault) -> None:
     """Bring one card into the state asked for, whatever state it was in."""
+    _apply(places, topology, machine, device, fault)
+    _note(places, machine.name, device, fault)
+
+
+def _apply(places: Places, topology: Topology, machine: Machine, device: str, fault: Fault) -> None:
     near = _near_end(topology, machine, device)
     run(["ip", "-n", places.switches, "link", "set", near, "down" if fault.silent else "up"])
-    mark = _mark(places, machine.name, device)
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    if fault.silent or fault.down:
-        mark.touch()
-    else:
-        mark.unlink(missing_ok=True)
     if machine.kind is Kind.NAMESPACE:
         if fault.loss or fault.delay:
-            raise LabError(f"{machine.name} is a namespace of this machine, whose kernel has no netem: make it kind: guest")
+            raise LabError(
+                f"{machine.name} is a namespace of this machine, whose kernel has no netem: make it kind: guest"
+            )
         run(["ip", "-n", places.switches, "link", "set", near, "down" if fault.down or fault.silent else "up"])
         return
     wired = any(interface.name == device and interface.carrier for interface in machine.interfaces)
     if not wired:
         if fault.down or fault.loss or fault.delay:
-            raise LabError(f"{machine.name} {device} has no wire to cut: `silent` works; cards of a machine with carrier: true have one")
+            raise LabError(
+                f"{machine.name} {device} has no wire, so only `silent` works (guests with carrier: true have wires)"
+            )
         return
     _set_wire(Guest(places, topology, machine), device, fault)
 
 
 def is_cut(places: Places, machine: str, device: str) -> bool:
     """Whether nothing passes a card."""
-    return _mark(places, machine, device).exists()
+    mark = _mark(places, machine, device)
+    return mark.exists() and mark.read_text() in (_CUT, _CUT_OUTSIDE)
+
+
+def broken_cards(places: Places) -> list[tuple[str, str]]:
+    """The cards that have a fault now: machine and device."""
+    marks = (places.run / "faults").glob("*/*")
+    return sorted((mark.parent.name, mark.name) for mark in marks)
 
 
 def forget(places: Places, machine: str) -> None:
-    """A machine that boots has whole wires again."""
-    directory = places.run / "cut"
-    for mark in directory.glob(f"{machine}.*"):
-        with suppress(FileNotFoundError):
+    """A machine that boots has whole wires again; its silent ports stay silent."""
+    for mark in (places.run / "faults" / machine).glob("*"):
+        if mark.read_text() != _CUT_OUTSIDE:
             mark.unlink()
 
 
 def _set_wire(guest: Guest, device: str, fault: Fault) -> None:
-    inside = ["ip", "netns", "exec", LAB_NAMESPACE]
-    ends = (f"wire-{device}", f"port-{device}")
+    wire, far = f"wire-{device}", f"port-{device}"
     netem = [*(["loss", fault.loss] if fault.loss else []), *(["delay", fault.delay] if fault.delay else [])]
-    for end in ends:
-        with suppress(CommandError):  # there was none to delete
-            guest.channel.run(["tc", "-n", LAB_NAMESPACE, "qdisc", "del", "dev", end, "root"], check=True)
+    for end in (wire, far):
+        queue = ["tc", "-n", LAB_NAMESPACE, "qdisc"]
         if netem:
-            limit = ["limit", "10000"]
-            guest.channel.run(["tc", "-n", LAB_NAMESPACE, "qdisc", "add", "dev", end, "root", "netem", *netem, *limit], check=True)
-    guest.channel.run([*inside, "ip", "link", "set", ends[0], "down" if fault.down else "up"], check=True)
+            guest.channel.run([*queue, "replace", "dev", end, "root", "netem", *netem, "limit", "10000"], check=True)
+        elif "netem" in guest.channel.run([*queue, "show", "dev", end, "root"], check=True).stdout:
+            guest.channel.run([*queue, "delete", "dev", end, "root"], check=True)
+    state = "down" if fault.down else "up"
+    guest.channel.run(["ip", "-n", LAB_NAMESPACE, "link", "set", wire, state], check=True)
 
 
 def _near_end(topology: Topology, machine: Machine, device: str) -> str:
     names = [interface.name for interface in machine.interfaces]
     if machine.kind is Kind.GUEST:
-        names = [card.device for card in guest_cards(machine, topology.segments, control=on_control_network(topology, machine))]
+        names = [
+            card.device
+            for card in guest_cards(machine, topology.segments, control=on_control_network(topology, machine))
+        ]
     if device not in names:
         raise LabError(f"{machine.name} has no card {device!r}; it has {', '.join(names)}")
     return port(machine, names.index(device))
 
 
 def _mark(places: Places, machine: str, device: str) -> Path:
-    return places.run / "cut" / f"{machine}.{device}"
+    return places.run / "faults" / machine / device
+
+
+def _note(places: Places, machine: str, device: str, fault: Fault) -> None:
+    mark = _mark(places, machine, device)
+    if fault == Fault():
+        mark.unlink(missing_ok=True)
+        return
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.write_text(_CUT_OUTSIDE if fault.silent else _CUT if fault.down else _LOSSY)

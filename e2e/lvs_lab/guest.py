@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lvs_lab import processes
-from lvs_lab.exec_channel import ExecChannel
-from lvs_lab.kernel_build import GuestKernel
 from lvs_lab.errors import DeadlineError
-from lvs_lab.places import EXEC_PORT, Places, exec_address, guest_cards, hardware_address, port
+from lvs_lab.exec_channel import ExecChannel
 from lvs_lab.guest_setup import Mount, setup_script
+from lvs_lab.kernel_build import GuestKernel
 from lvs_lab.network import on_control_network
+from lvs_lab.places import EXEC_PORT, Places, exec_address, guest_cards, hardware_address, port
 from lvs_lab.topology import Machine, Topology
 from lvs_lab.waiting import wait_for
 
@@ -35,7 +35,9 @@ class Guest:
         self._places = places
         self._topology = topology
         self._program = processes.Program(places.pid(f"guest.{machine.name}"))
-        self.channel = ExecChannel(machine=machine.name, namespace=places.switches, address=(exec_address(machine), EXEC_PORT))
+        self.channel = ExecChannel(
+            machine=machine.name, namespace=places.switches, address=(exec_address(machine), EXEC_PORT)
+        )
 
     @property
     def running(self) -> bool:
@@ -54,7 +56,9 @@ class Guest:
 
     def start(self, image: GuestImage, mounts: Sequence[Mount]) -> None:
         """Switch it on; `wait_until_up` tells when it answers."""
-        cards = guest_cards(self.machine, self._topology.segments, control=on_control_network(self._topology, self.machine))
+        cards = guest_cards(
+            self.machine, self._topology.segments, control=on_control_network(self._topology, self.machine)
+        )
         directory = self._places.node(self.machine.name)
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "setup.sh").write_text(setup_script(self._topology, self.machine, cards, mounts))
@@ -73,16 +77,17 @@ class Guest:
             "ssl=null",
             "quiet",
             "seccomp=on",
-            *(
-                f"vec{number}:transport=tap,ifname={port(self.machine, number)},depth=64,gro=1,mac={hardware_address(self.machine, number)}"
-                for number in range(len(cards))
-            ),
+            *(self._card_argument(number) for number in range(len(cards))),
             f"lab.node={directory}",
         ]
         # One CPU for all of a guest: its processes and its kernel hand over to one another at each system call.
         pinned = ["taskset", "--cpu-list", str(self._cpu()), str(image.kernel.image), *arguments]
         processes.start(
-            self._program.pid_file, pinned, log=self.console, netns=self._places.switches, env={"TMPDIR": str(self._places.memory)}
+            self._program.pid_file,
+            pinned,
+            log=self.console,
+            netns=self._places.switches,
+            env={"TMPDIR": str(self._places.memory)},
         )
 
     def wait_until_up(self) -> None:
@@ -106,6 +111,10 @@ class Guest:
     def resume(self) -> None:
         """Let a paused one go on."""
         self._program.signal(signal.SIGCONT)
+
+    def _card_argument(self, number: int) -> str:
+        mac = hardware_address(self.machine, number)
+        return f"vec{number}:transport=tap,ifname={port(self.machine, number)},depth=64,gro=1,mac={mac}"
 
     def _cpu(self) -> int:
         cpus = sorted(os.sched_getaffinity(0))

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lvs_lab.ip_lines import address_lines, route_lines, sysctl_values
 from lvs_lab.places import EXEC_PORT, Card, exec_address, hardware_address
-from lvs_lab.topology import InterfaceAddress, Machine, Part, Topology
+from lvs_lab.topology import Machine, Topology
 
 STATE_DIRECTORY = "/var/lib/lvs-agent"
 LAB_NAMESPACE = "lab"  # in the guest: the exec channel's card, and the far ends of cards with a wire
@@ -30,16 +31,19 @@ def setup_script(topology: Topology, machine: Machine, cards: Sequence[Card], mo
             links.append(f"link set vec{number} netns {LAB_NAMESPACE} name exec0")
             inner += [f"addr add {exec_address(machine)}/24 dev exec0", "link set exec0 up"]
         elif card.interface is None:
-            links += [f"link set vec{number} name {card.device}", f"addr add {topology.control_address(machine)} dev {card.device}"]
+            links += [
+                f"link set vec{number} name {card.device}",
+                f"addr add {topology.control_address(machine)} dev {card.device}",
+            ]
             links.append(f"link set {card.device} up")
         elif card.interface.carrier:
             links += _wired_card(machine, number, card.device)
             inner += [f"link set port-{card.device} up promisc on", f"link set wire-{card.device} up"]
             wires += _wire(card.device)
-            links += [*_addresses(card.device, card.interface.addresses), f"link set {card.device} up"]
+            links += address_lines(card.interface)
         else:
             links.append(f"link set vec{number} name {card.device}")
-            links += [*_addresses(card.device, card.interface.addresses), f"link set {card.device} up"]
+            links += address_lines(card.interface)
     lines = [
         f"hostname {machine.name}",
         f"echo {machine.name} > /etc/hostname",
@@ -52,8 +56,8 @@ def setup_script(topology: Topology, machine: Machine, cards: Sequence[Card], mo
         *_batch("ip -batch -", links),
         *_batch(f"ip -n {LAB_NAMESPACE} -batch -", inner),
         *(_batch(f"tc -n {LAB_NAMESPACE} -batch -", wires) if wires else ()),
-        *_batch("ip -batch -", list(_routes(machine))),
-        *_sysctl_lines(machine),
+        *_batch("ip -batch -", list(route_lines(machine))),
+        *(f"sysctl --quiet --write '{key}={value}'" for key, value in sysctl_values(machine).items()),
         *(f"modprobe {module}" for module in machine.modules),
         f"/lab/guest-exec {exec_address(machine)}:{EXEC_PORT} /run/netns/{LAB_NAMESPACE} &",
     ]
@@ -73,34 +77,13 @@ def _wired_card(machine: Machine, number: int, device: str) -> list[str]:
 
 
 def _wire(device: str) -> list[str]:
-    """Join both devices by redirection: unlike a bridge it learns nothing, drops nothing, and lets queues delay either way."""
+    """Join both devices by redirection: unlike a bridge it learns nothing, and queues can delay either way."""
     ends = (f"port-{device}", f"wire-{device}")
     lines = []
     for here, there in (ends, ends[::-1]):
         lines.append(f"qdisc add dev {here} clsact")
         lines.append(f"filter add dev {here} ingress matchall action mirred egress redirect dev {there}")
     return lines
-
-
-def _addresses(device: str, addresses: Sequence[InterfaceAddress]) -> Iterator[str]:
-    for address in addresses:
-        nodad = " nodad" if address.version == 6 else ""
-        yield f"addr add {address} dev {device}{nodad}"
-
-
-def _routes(machine: Machine) -> Iterator[str]:
-    for gateway in machine.gateways:
-        yield f"route add default via {gateway}"
-    for route in machine.routes:
-        yield f"route add {route.to} via {route.via}"
-
-
-def _sysctl_lines(machine: Machine) -> Iterator[str]:
-    values = dict(machine.sysctls)
-    if machine.part is Part.ROUTER:
-        values = {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1", **values}
-    for key, value in values.items():
-        yield f"sysctl --quiet --write '{key}={value}'"
 
 
 def _mount_lines(mounts: Sequence[Mount]) -> Iterator[str]:

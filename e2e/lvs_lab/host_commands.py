@@ -57,5 +57,7 @@ def run(
         raise CommandError(f"{' '.join(argv)} did not end within {timeout:g} s", returncode=124, stderr="") from error
     if check and done.returncode != 0:
         what = (done.stderr or done.stdout).strip()
-        raise CommandError(f"{' '.join(argv)} ended with {done.returncode}: {what}", returncode=done.returncode, stderr=done.stderr)
+        raise CommandError(
+            f"{' '.join(argv)} ended with {done.returncode}: {what}", returncode=done.returncode, stderr=done.stderr
+        )
     return Completed(returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)

@@ -46,7 +46,11 @@ def _write_archive(tar: Path, name: str, program: Path) -> None:
     config_name = f"{hashlib.sha256(config).hexdigest()}.json"
     manifest = json.dumps([{"Config": config_name, "RepoTags": [name], "Layers": [f"{layer_id}.tar"]}]).encode()
     with tarfile.open(tar, mode="w") as archive:
-        for file_name, data in ((f"{layer_id}.tar", layer.getvalue()), (config_name, config), ("manifest.json", manifest)):
+        for file_name, data in (
+            (f"{layer_id}.tar", layer.getvalue()),
+            (config_name, config),
+            ("manifest.json", manifest),
+        ):
             info = tarfile.TarInfo(file_name)
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))

@@ -30,8 +30,12 @@ class GuestKernel:
 def guest_kernel() -> GuestKernel:
     """The kernel, compiled first where the cache lacks it."""
     key = digest(SERIES, SUITE, _RECIPE, _OPTIONS, _PATCH)
-    directory = artifact("kernel", key, _build, title=f"guest kernel {SERIES}: compiling", expected="5 to 7 minutes on 2 cores")
-    return GuestKernel(image=directory / "linux", modules=directory / "modules", release=(directory / "release").read_text().strip())
+    directory = artifact(
+        "kernel", key, _build, title=f"guest kernel {SERIES}: compiling", expected="5 to 7 minutes on 2 cores"
+    )
+    return GuestKernel(
+        image=directory / "linux", modules=directory / "modules", release=(directory / "release").read_text().strip()
+    )
 
 
 def _build(target: Path) -> None:
@@ -50,7 +54,9 @@ def _build(target: Path) -> None:
     run_logged([*make, "olddefconfig"], log, cwd=source)
     _refuse_lost_options(source / ".config")
     run_logged([*make, "linux", "modules"], log, cwd=source)
-    run_logged([*make, f"INSTALL_MOD_PATH={target / 'modules'}", "INSTALL_MOD_STRIP=1", "modules_install"], log, cwd=source)
+    run_logged(
+        [*make, f"INSTALL_MOD_PATH={target / 'modules'}", "INSTALL_MOD_STRIP=1", "modules_install"], log, cwd=source
+    )
     run_logged(["strip", "-o", str(target / "linux"), "linux"], log, cwd=source)
     (release,) = (target / "modules" / "lib" / "modules").iterdir()
     for link in ("build", "source"):

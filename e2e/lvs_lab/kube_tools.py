@@ -11,7 +11,15 @@ from lvs_lab.progress import run_logged
 
 _KUBE_MODULE = PACKAGE / "kube_tools"
 _HELM_MODULE = PACKAGE / "helm_tool"
-KUBE_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet", "kube-proxy")
+KUBE_PROGRAMS = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubectl",
+    "kubelet",
+    "kube-proxy",
+)
 
 
 def kube_programs() -> Path:
@@ -39,14 +47,25 @@ def helm_program() -> Path:
     flags = f"-s -w -X helm.sh/helm/v4/internal/version.version={version}"
     key = digest(_HELM_MODULE, flags, _go_version())
     title = f"Helm {version}: compiling"
-    return artifact("helm", key, lambda target: _go_build_tools(_HELM_MODULE, target, flags, "helm"), title=title, expected="90 s cold") / "helm"
+    return (
+        artifact(
+            "helm",
+            key,
+            lambda target: _go_build_tools(_HELM_MODULE, target, flags, "helm"),
+            title=title,
+            expected="90 s cold",
+        )
+        / "helm"
+    )
 
 
 def _go_build_tools(module: Path, target: Path, flags: str, log_name: str) -> None:
     log = cache_root() / "logs" / f"{log_name}.log"
     log.unlink(missing_ok=True)
     environment = dict(os.environ, CGO_ENABLED="0", GOTOOLCHAIN="local", GOFLAGS="-mod=readonly")
-    run_logged(["go", "build", "-trimpath", f"-ldflags={flags}", "-o", f"{target}/", "tool"], log, cwd=module, env=environment)
+    run_logged(
+        ["go", "build", "-trimpath", f"-ldflags={flags}", "-o", f"{target}/", "tool"], log, cwd=module, env=environment
+    )
 
 
 def _required(path: str, module: Path) -> str:

@@ -51,7 +51,11 @@ class KubeletNode:
         mount = 'mkdir -p "$0" && mount -t hostfs -o ro,hostfs="$1" none "$0"'
         self.guest.exec(["sh", "-c", mount, target, str(archive.resolve().parent)], check=True)
         try:
-            self.guest.exec(["ctr", "--namespace", "k8s.io", "images", "import", f"{target}/{archive.name}"], check=True, timeout=300)
+            self.guest.exec(
+                ["ctr", "--namespace", "k8s.io", "images", "import", f"{target}/{archive.name}"],
+                check=True,
+                timeout=300,
+            )
         finally:
             self.guest.exec(["umount", target], check=True)
 
@@ -75,7 +79,12 @@ class KubeletNode:
         (files / "pod-routes").write_text("".join(f"{line}\n" for line in pod_routes(self._topology, self.machine)))
         labels = ",".join(f"{key}={value}" for key, value in label_map(self.machine).items())
         addresses = ",".join(str(address) for address in self.machine.node_addresses)
-        arguments = [f"--hostname-override={self.machine.name}", f"--node-ip={addresses}", f"--node-labels={labels}", "--v=1"]
+        arguments = [
+            f"--hostname-override={self.machine.name}",
+            f"--node-ip={addresses}",
+            f"--node-labels={labels}",
+            "--v=1",
+        ]
         settings = f"KUBELET_ARGUMENTS='{' '.join(arguments)}'\nKUBE_PROXY={self.machine.kube_proxy}\n"
         (files / "settings.sh").write_text(settings)
 
@@ -96,13 +105,21 @@ def cni_configuration(machine: Machine) -> dict[str, object]:
         "ipMasq": False,
         "ipam": {"type": "host-local", "ranges": ranges, "routes": [{"dst": "0.0.0.0/0"}]},
     }
-    return {"cniVersion": "1.0.0", "name": "lab", "plugins": [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}]}
+    return {
+        "cniVersion": "1.0.0",
+        "name": "lab",
+        "plugins": [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}],
+    }
 
 
 _KUBELET = {
     "apiVersion": "kubelet.config.k8s.io/v1beta1",
     "kind": "KubeletConfiguration",
-    "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True}, "x509": {"clientCAFile": "/opt/node/ca.crt"}},
+    "authentication": {
+        "anonymous": {"enabled": False},
+        "webhook": {"enabled": True},
+        "x509": {"clientCAFile": "/opt/node/ca.crt"},
+    },
     "authorization": {"mode": "Webhook"},
     "tlsCertFile": "/opt/node/node.crt",
     "tlsPrivateKeyFile": "/opt/node/node.key",

@@ -70,7 +70,9 @@ class Lab:
                 record.write(places, topology_text, record.Artifacts(image=image, kube=kube))
                 network.build(places, topology)
             elif record.read_topology(places) != topology:
-                raise LabError(f"lab {name!r} is up with another topology; take it down first: lvs-lab down --name {name}")
+                raise LabError(
+                    f"lab {name!r} is up with another topology; take it down first: lvs-lab down --name {name}"
+                )
             lab = cls(name)
             lab._start_all(images)
         return lab
@@ -85,14 +87,20 @@ class Lab:
     def machine(self, name: str) -> LabMachine:
         """A node, router or client by its name."""
         machine = self.topology.machine(name)
-        return NamespaceMachine(self.places, self.topology, machine) if machine.kind is Kind.NAMESPACE else self.guest(name)
+        return (
+            NamespaceMachine(self.places, self.topology, machine)
+            if machine.kind is Kind.NAMESPACE
+            else self.guest(name)
+        )
 
     def guest(self, name: str) -> GuestMachine:
         """A machine with a kernel of its own, by its name."""
         machine = self.topology.machine(name)
         if machine.kind is not Kind.GUEST:
             raise LabError(f"{name} is a namespace, not a guest: it has no power, kernel or agent of its own")
-        return GuestMachine(self.places, self.topology, Guest(self.places, self.topology, machine), lambda: self._boot(machine))
+        return GuestMachine(
+            self.places, self.topology, Guest(self.places, self.topology, machine), lambda: self._boot(machine)
+        )
 
     node = guest
 
@@ -118,14 +126,20 @@ class Lab:
 
     def helm(self, *arguments: str, check: bool = True, timeout: float = 300) -> Completed:
         """Run helm as admin."""
-        return run(self.helm_command(arguments), netns=self.places.api, check=check, timeout=timeout, env=self.helm_environment())
+        return run(
+            self.helm_command(arguments),
+            netns=self.places.api,
+            check=check,
+            timeout=timeout,
+            env=self.helm_environment(),
+        )
 
     def helm_command(self, arguments: Sequence[str]) -> list[str]:
         """The command line of helm as admin, to be run in the namespace of the control plane."""
         return [str(helm_program()), f"--kubeconfig={self.control_plane.admin_kubeconfig}", *arguments]
 
     def helm_environment(self) -> dict[str, str]:
-        """helm's environment: what it keeps goes with the lab."""
+        """The environment of helm: what it keeps goes with the lab."""
         kept = self.places.run / "helm"
         return {**os.environ, **{f"HELM_{part}_HOME": str(kept / part.lower()) for part in ("CACHE", "CONFIG", "DATA")}}
 
@@ -136,8 +150,10 @@ class Lab:
         image_store(self._artifacts.image.root, archives)  # for nodes that are switched on again
         for_all([node for node in self._kubelet_nodes() if node.guest.running], lambda node: node.import_image(tar))
 
-    def start_program(self, name: str, argv: Sequence[str], *, netns: str | None = None, cwd: Path = CHECKOUT) -> processes.Program:
-        """Run a program of this machine in one of the lab's namespaces until the lab goes down; its log: `places.log(name)`."""
+    def start_program(
+        self, name: str, argv: Sequence[str], *, netns: str | None = None, cwd: Path = CHECKOUT
+    ) -> processes.Program:
+        """Run a program of this machine in a namespace of the lab until it goes down; its log: `places.log(name)`."""
         namespace = netns or self.places.api
         return processes.start(self.places.pid(name), list(argv), log=self.places.log(name), netns=namespace, cwd=cwd)
 
@@ -147,7 +163,22 @@ class Lab:
         if program.pid is None:
             command = [sys.executable, "-m", "lvs_lab.supervisor", self.name]
             environment = {"PYTHONPATH": str(PACKAGE.parent), "PYTHONDONTWRITEBYTECODE": "1"}
-            processes.start(program.pid_file, command, log=self.places.log(SUPERVISOR), env=environment, cwd=self.places.run)
+            processes.start(
+                program.pid_file, command, log=self.places.log(SUPERVISOR), env=environment, cwd=self.places.run
+            )
+
+    def repair(self) -> None:
+        """Undo faults: cards whole, paused guests going on, guests without power booted."""
+        for name, device in faults.broken_cards(self.places):
+            if self.topology.machine(name).kind is Kind.NAMESPACE or self.guest(name).running:
+                self.machine(name).link("up", device=device)
+        for machine in self.topology.machines:
+            if machine.kind is Kind.GUEST:
+                guest = self.guest(machine.name)
+                if not guest.running:
+                    guest.power_on()
+                elif guest.paused:
+                    guest.resume()
 
     def down(self) -> None:
         """Take it down."""
@@ -163,14 +194,20 @@ class Lab:
         for_all(missing, lambda machine: Guest(self.places, self.topology, machine).wait_until_up())
         if self.topology.control_plane:
             plain = [machine for machine in missing if machine.in_cluster and not machine.kubelet]
-            for_all(plain, lambda machine: node_objects.tell_status(self.control_plane, Guest(self.places, self.topology, machine)))
+            for_all(
+                plain,
+                lambda machine: node_objects.tell_status(
+                    self.control_plane, Guest(self.places, self.topology, machine)
+                ),
+            )
             kubelets = [node for node in self._kubelet_nodes() if node.machine in missing]
             if kubelets:
                 self._note_archives([*self._archives(), *(image.resolve() for image in images)])
                 store = image_store(self._artifacts.image.root, self._archives())
                 for_all(kubelets, lambda node: node.start(store))
             for_all(kubelets, KubeletNode.wait_until_ready)
-            self.control_plane.wait_until_settled()
+            if kubelets:
+                self.control_plane.wait_until_settled()
 
     def _start_control_plane(self) -> None:
         plane = self.control_plane
@@ -196,7 +233,11 @@ class Lab:
         if machine.kubelet:
             (node,) = (node for node in self._kubelet_nodes() if node.machine == machine)
             node.start(image_store(self._artifacts.image.root, self._archives()))
-        elif machine.in_cluster and self.topology.control_plane and self.control_plane.kubectl(["get", "--raw", "/readyz"], check=False, timeout=5).ok:
+        elif (
+            machine.in_cluster
+            and self.topology.control_plane
+            and self.control_plane.kubectl(["get", "--raw", "/readyz"], check=False, timeout=5).ok
+        ):
             node_objects.tell_status(self.control_plane, guest)
 
     def _start_guest(self, machine: Machine) -> None:
@@ -230,7 +271,7 @@ def for_all(things: Sequence[T], action: Callable[[T], object]) -> None:
 
 
 def take_down(name: str) -> bool:
-    """Remove everything of a lab, also one whose processes were killed or whose directory is gone; tell whether there was any."""
+    """Remove all of a lab, also of one that was killed or whose directory is gone; tell if there was any."""
     places = Places(name)
     with locked(f"lab-{name}"):
         there = bool(network.namespaces(places)) or places.run.exists() or places.memory.exists()

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO
+from typing import IO, Self
 
 from lvs_lab.artifacts import PACKAGE
 from lvs_lab.errors import ExecError, HostError, LabError
@@ -59,7 +59,7 @@ class Capture:
             self.close()
             raise
 
-    def __enter__(self) -> "Capture":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -116,7 +116,13 @@ class LabMachine:
         return self._first_address(6)
 
     def exec(
-        self, argv: Sequence[str], *, stdin: str | None = None, env: Mapping[str, str] | None = None, check: bool = False, timeout: float = 60
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = False,
+        timeout: float = 60,
     ) -> ExecResult:
         """Run a command on it to its end; with `check`, anything but 0 raises `CommandError`."""
         raise NotImplementedError
@@ -147,7 +153,7 @@ class LabMachine:
 
     @property
     def namespace(self) -> str:
-        """The network namespace of this machine that its cards end in; for a machine that is a namespace, the one that it is."""
+        """The namespace on this machine that its cards end in; for one that is a namespace, that itself."""
         return self._places.namespace(self.machine) if self.machine.kind is Kind.NAMESPACE else self._places.switches
 
     def link(self, *words: str, device: str = "eth0") -> None:
@@ -183,8 +189,19 @@ class GuestMachine(LabMachine):
         """Whether its power is on."""
         return self._guest.running
 
+    @property
+    def paused(self) -> bool:
+        """Whether it is stopped where it is."""
+        return self._guest.paused
+
     def exec(
-        self, argv: Sequence[str], *, stdin: str | None = None, env: Mapping[str, str] | None = None, check: bool = False, timeout: float = 60
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = False,
+        timeout: float = 60,
     ) -> ExecResult:
         return self._guest.channel.run(argv, stdin=stdin, env=env, check=check, timeout=timeout)
 
@@ -231,10 +248,18 @@ class NamespaceMachine(LabMachine):
         return str(self._places.pid("x").parent)
 
     def exec(
-        self, argv: Sequence[str], *, stdin: str | None = None, env: Mapping[str, str] | None = None, check: bool = False, timeout: float = 60
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = False,
+        timeout: float = 60,
     ) -> ExecResult:
         environment = None if env is None else {**os.environ, **env}
-        done = run(argv, netns=self._places.namespace(self.machine), stdin=stdin, check=check, timeout=timeout, env=environment)
+        done = run(
+            argv, netns=self._places.namespace(self.machine), stdin=stdin, check=check, timeout=timeout, env=environment
+        )
         return ExecResult(returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
     def capture(self, *expression: str, device: str = "eth0") -> Capture:

@@ -1,9 +1,22 @@
-"""The lab's network on this machine: namespaces, a bridge per segment, taps and pairs. Nothing outside those namespaces is touched."""
+"""The lab's network on this machine: namespaces, a bridge per segment, taps and pairs.
+
+Nothing outside those namespaces is touched.
+"""
 
 from collections.abc import Iterator
 
 from lvs_lab.host_commands import NETNS_DIRECTORY, run
-from lvs_lab.places import CONTROL_BRIDGE, EXEC_BRIDGE, EXEC_GATE, Places, guest_cards, hardware_address, port, segment_bridge
+from lvs_lab.ip_lines import address_lines, route_lines, sysctl_values
+from lvs_lab.places import (
+    CONTROL_BRIDGE,
+    EXEC_BRIDGE,
+    EXEC_GATE,
+    Places,
+    guest_cards,
+    hardware_address,
+    port,
+    segment_bridge,
+)
 from lvs_lab.topology import Kind, Machine, Part, Topology
 
 API_DEVICE = "ctl0"
@@ -11,11 +24,18 @@ API_DEVICE = "ctl0"
 
 def build(places: Places, topology: Topology) -> None:
     """Make all namespaces, bridges, taps and pairs."""
-    namespaces = [places.switches, places.api, *(places.namespace(m) for m in topology.machines if m.kind is Kind.NAMESPACE)]
+    namespaces = [
+        places.switches,
+        places.api,
+        *(places.namespace(m) for m in topology.machines if m.kind is Kind.NAMESPACE),
+    ]
     run(["ip", "-batch", "-"], stdin="".join(f"netns add {name}\n" for name in namespaces))
     _quiet_switches(places)
     _batch(places.switches, list(_switch_lines(places, topology)))
-    api = [f"addr add {topology.api_address}/{topology.control_network.prefixlen} dev {API_DEVICE}", f"link set {API_DEVICE} up"]
+    api = [
+        f"addr add {topology.api_address}/{topology.control_network.prefixlen} dev {API_DEVICE}",
+        f"link set {API_DEVICE} up",
+    ]
     _batch(places.api, ["link set lo up", *api, *_api_routes(topology)])
     for machine in topology.machines:
         if machine.kind is Kind.NAMESPACE:
@@ -24,7 +44,10 @@ def build(places: Places, topology: Topology) -> None:
 
 def _quiet_switches(places: Places) -> None:
     """The bridges are switches: no address of their own, so that nothing of theirs is heard on a segment."""
-    run(["sysctl", "--quiet", "--write", "net.ipv6.conf.default.disable_ipv6=1", "net.ipv6.conf.all.disable_ipv6=1"], netns=places.switches)
+    run(
+        ["sysctl", "--quiet", "--write", "net.ipv6.conf.default.disable_ipv6=1", "net.ipv6.conf.all.disable_ipv6=1"],
+        netns=places.switches,
+    )
 
 
 def _switch_lines(places: Places, topology: Topology) -> Iterator[str]:
@@ -38,7 +61,9 @@ def _switch_lines(places: Places, topology: Topology) -> Iterator[str]:
     yield f"link set api0 master {CONTROL_BRIDGE} up"
     for machine in topology.machines:
         if machine.kind is Kind.GUEST:
-            for number, card in enumerate(guest_cards(machine, topology.segments, control=on_control_network(topology, machine))):
+            for number, card in enumerate(
+                guest_cards(machine, topology.segments, control=on_control_network(topology, machine))
+            ):
                 yield f"tuntap add dev {port(machine, number)} mode tap"
                 yield f"link set {port(machine, number)} master {card.bridge} up"
         else:
@@ -68,17 +93,12 @@ def _api_routes(topology: Topology) -> Iterator[str]:
 def _set_up_namespace(places: Places, machine: Machine) -> None:
     lines = ["link set lo up"]
     for interface in machine.interfaces:
-        for address in interface.addresses:
-            lines.append(f"addr add {address} dev {interface.name}{' nodad' if address.version == 6 else ''}")
-        lines.append(f"link set {interface.name} up")
-    lines += [f"route add default via {gateway}" for gateway in machine.gateways]
-    lines += [f"route add {route.to} via {route.via}" for route in machine.routes]
-    sysctls = dict(machine.sysctls)
-    if machine.part is Part.ROUTER:
-        sysctls = {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1", **sysctls}
+        lines += address_lines(interface)
+    sysctls = sysctl_values(machine)
     if sysctls:
-        run(["sysctl", "--quiet", "--write", *(f"{key}={value}" for key, value in sysctls.items())], netns=places.namespace(machine))
-    _batch(places.namespace(machine), lines)
+        words = [f"{key}={value}" for key, value in sysctls.items()]
+        run(["sysctl", "--quiet", "--write", *words], netns=places.namespace(machine))
+    _batch(places.namespace(machine), [*lines, *route_lines(machine)])
 
 
 def _batch(namespace: str, lines: list[str]) -> None:

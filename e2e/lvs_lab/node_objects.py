@@ -1,6 +1,6 @@
 """Node objects of plain guests: what a kubelet would write of itself, made and kept fresh by the lab."""
 
-import datetime
+import datetime as dt
 import json
 
 from lvs_lab.control_plane import ControlPlane
@@ -14,12 +14,12 @@ NO_KUBELET_TAINT = "lvs-lab.io/no-kubelet"
 
 def now() -> str:
     """The time as Leases have it."""
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def condition_time() -> str:
     """The time as conditions have it."""
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def ready_condition() -> dict[str, str]:
@@ -40,7 +40,10 @@ def node_object(machine: Machine) -> dict[str, object]:
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": machine.name, "labels": {"kubernetes.io/hostname": machine.name, "kubernetes.io/os": "linux", **label_map(machine)}},
+        "metadata": {
+            "name": machine.name,
+            "labels": {"kubernetes.io/hostname": machine.name, "kubernetes.io/os": "linux", **label_map(machine)},
+        },
         "spec": {"taints": [{"key": NO_KUBELET_TAINT, "effect": "NoSchedule"}]},
     }
 
@@ -59,13 +62,18 @@ def register(control_plane: ControlPlane, machines: list[Machine]) -> None:
     """Make the Node objects and Leases of plain guests, all in one call."""
     items = [made for machine in machines for made in (node_object(machine), lease_object(machine))]
     if items:
-        control_plane.kubectl(["apply", "--filename=-"], stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+        control_plane.kubectl(
+            ["create", "--validate=false", "--filename=-"],
+            stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}),
+        )
 
 
 def tell_status(control_plane: ControlPlane, guest: Guest) -> None:
     """Write what the kubelet of a freshly booted node would: addresses, boot id, Ready."""
     machine = guest.machine
-    seen = guest.channel.run(["sh", "-c", "cat /proc/sys/kernel/random/boot_id /etc/machine-id; uname -r"], check=True).stdout.split()
+    seen = guest.channel.run(
+        ["sh", "-c", "cat /proc/sys/kernel/random/boot_id /etc/machine-id; uname -r"], check=True
+    ).stdout.split()
     boot_id, machine_id, release = seen
     size = {"cpu": "1", "memory": f"{machine.memory_mib}Mi", "pods": "0"}
     status = {

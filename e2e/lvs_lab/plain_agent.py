@@ -1,4 +1,4 @@
-"""The node agent as a process of a plain guest, from the checkout itself: with a ServiceAccount's token, or from manifest files."""
+"""The node agent as a process of a plain guest, from the checkout itself: with a token, or from manifest files."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,10 @@ class PlainAgent:
     def __init__(self, machine: GuestMachine) -> None:
         self._machine = machine
 
-    def start(self, *, kubeconfig: str | None = None, manifests: Mapping[str, str] | None = None, options: Sequence[str] = ()) -> None:
-        """Start it with credentials, or with manifests (file name to text); what was running before must have been ended."""
+    def start(
+        self, *, kubeconfig: str | None = None, manifests: Mapping[str, str] | None = None, options: Sequence[str] = ()
+    ) -> None:
+        """Start it with credentials, or with manifests (file name to text); it must not run yet."""
         if self.running:
             raise LabError(f"{self._machine.name}: its agent runs already")
         self._machine.sh(f"mkdir -p {_MANIFESTS}; rm -f {_MANIFESTS}/*")
@@ -36,7 +38,18 @@ class PlainAgent:
         if manifests is not None:
             self.write_manifests(manifests)
             source = ["--manifests", _MANIFESTS]
-        command = ["python3", "-m", "lvs_agent", "run", *source, "--node-name", self._machine.name, "--state-dir", STATE_DIRECTORY, *options]
+        command = [
+            "python3",
+            "-m",
+            "lvs_agent",
+            "run",
+            *source,
+            "--node-name",
+            self._machine.name,
+            "--state-dir",
+            STATE_DIRECTORY,
+            *options,
+        ]
         self._launch(command)
 
     def write_kubeconfig(self, text: str) -> None:
@@ -47,7 +60,9 @@ class PlainAgent:
         """Put manifest files in place, each in one step."""
         for name, text in manifests.items():
             path = shlex.quote(f"{_MANIFESTS}/{name}")
-            self._machine.exec(["sh", "-c", f"cat > {_DIRECTORY}/new && mv {_DIRECTORY}/new {path}"], stdin=text, check=True)
+            self._machine.exec(
+                ["sh", "-c", f"cat > {_DIRECTORY}/new && mv {_DIRECTORY}/new {path}"], stdin=text, check=True
+            )
 
     def remove_manifest(self, name: str) -> None:
         """Take one manifest file away."""
@@ -55,7 +70,9 @@ class PlainAgent:
 
     def run_verb(self, *arguments: str, timeout: float = 60) -> str:
         """Run another verb of the agent's program (`cleanup`, `plan`) to its end; return what it writes."""
-        return self._machine.exec(["python3", "-m", "lvs_agent", *arguments], env=agent_environment(), check=True, timeout=timeout).stdout
+        return self._machine.exec(
+            ["python3", "-m", "lvs_agent", *arguments], env=agent_environment(), check=True, timeout=timeout
+        ).stdout
 
     @property
     def running(self) -> bool:

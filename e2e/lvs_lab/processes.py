@@ -1,4 +1,4 @@
-"""Programs of the lab on this machine: started as sessions of their own, noted in files, found again by any later process."""
+"""Programs of the lab on this machine: sessions of their own, noted in files, found again by any later process."""
 
 import os
 import shlex
@@ -75,7 +75,13 @@ class Program:
 
 
 def start(
-    pid_file: Path, argv: Sequence[str], *, log: Path, netns: str | None = None, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    pid_file: Path,
+    argv: Sequence[str],
+    *,
+    log: Path,
+    netns: str | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> Program:
     """Start a program in a session of its own with its output in a log; it outlives the process that starts it."""
     program = Program(pid_file)
@@ -85,9 +91,10 @@ def start(
     log.parent.mkdir(parents=True, exist_ok=True)
     pid_file.unlink(missing_ok=True)
     # The shell notes its id and start time and then becomes the program, so the note is there before the program runs.
-    note = f'{{ read -r line < /proc/$$/stat; set -- ${{line##*) }}; echo "$$ ${{20}}"; }} > {shlex.quote(f"{pid_file}.new")}'
+    new, final = shlex.quote(f"{pid_file}.new"), shlex.quote(str(pid_file))
+    note = f'{{ read -r line < /proc/$$/stat; set -- ${{line##*) }}; echo "$$ ${{20}}"; }} > {new}; mv {new} {final}'
     become = " ".join(shlex.quote(word) for word in in_namespace(netns, argv))
-    script = f"{note}; mv {shlex.quote(f'{pid_file}.new')} {shlex.quote(str(pid_file))}; exec {become} >> {shlex.quote(str(log))} 2>&1 < /dev/null"
+    script = f"{note}; exec {become} >> {shlex.quote(str(log))} 2>&1 < /dev/null"
     place = f"cd {shlex.quote(str(cwd))} && " if cwd else ""
     run(["setsid", "--fork", "sh", "-c", f"{place}{script}"], env=None if env is None else {**os.environ, **env})
     wait_for(pid_file.exists, 10, f"{pid_file.name} to start", interval=0.002)

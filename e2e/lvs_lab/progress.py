@@ -43,14 +43,21 @@ def step(title: str, expected: str = "") -> Iterator[None]:
         print(f"{clear}  {title}: {outcome} in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
 
 
-def run_logged(argv: Sequence[str], log: Path, *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> None:
+def run_logged(
+    argv: Sequence[str], log: Path, *, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> None:
     """Run one command of a build with its output in a log; the end of the log is part of the error."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         output.write(f"$ {' '.join(argv)}\n".encode())
         output.flush()
         code = subprocess.call(
-            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=cwd, env=None if env is None else dict(env)
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=cwd,
+            env=None if env is None else dict(env),
         )
     if code != 0:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])

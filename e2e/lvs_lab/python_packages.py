@@ -24,10 +24,16 @@ def agent_packages() -> Path:
         log.unlink(missing_ok=True)
         uv = Path(sys.executable).with_name("uv")
         options = ["--python-version", GUEST_PYTHON, "--only-binary", ":all:", "--require-hashes", "--quiet"]
-        run_logged([str(uv), "pip", "install", *options, "--target", str(target / "packages"), "--requirement", str(wanted)], log)
+        run_logged(
+            [str(uv), "pip", "install", *options, "--target", str(target / "packages"), "--requirement", str(wanted)],
+            log,
+        )
 
     text = re.sub(r"^\s*#.*\n", "", wanted.read_text(), flags=re.MULTILINE)
-    return artifact("agent-packages", digest(GUEST_PYTHON, text), build, title="agent's Python packages for the guests") / "packages"
+    return (
+        artifact("agent-packages", digest(GUEST_PYTHON, text), build, title="agent's Python packages for the guests")
+        / "packages"
+    )
 
 
 def agent_mounts() -> tuple[Mount, ...]:
@@ -44,4 +50,8 @@ def agent_mounts() -> tuple[Mount, ...]:
 def agent_environment() -> dict[str, str]:
     """The environment that makes the guests' Python find all that."""
     places = [f"{SOURCE_TARGET}/{part}" for part in _SOURCE_DIRECTORIES]
-    return {"PYTHONPATH": ":".join([*places, PACKAGES_TARGET]), "PYTHONPYCACHEPREFIX": BYTECODE_TARGET, "PYTHONUNBUFFERED": "1"}
+    return {
+        "PYTHONPATH": ":".join([*places, PACKAGES_TARGET]),
+        "PYTHONPYCACHEPREFIX": BYTECODE_TARGET,
+        "PYTHONUNBUFFERED": "1",
+    }

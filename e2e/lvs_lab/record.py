@@ -48,7 +48,9 @@ def read_artifacts(places: Places) -> Artifacts:
     noted = json.loads(_read(places, _ARTIFACTS))
     kernel = GuestKernel(image=Path(noted["kernel"]), modules=Path(noted["modules"]), release=noted["release"])
     kube = noted["kube"]
-    return Artifacts(image=GuestImage(kernel=kernel, root=Path(noted["root"])), kube=None if kube is None else Path(kube))
+    return Artifacts(
+        image=GuestImage(kernel=kernel, root=Path(noted["root"])), kube=None if kube is None else Path(kube)
+    )
 
 
 def labs() -> list[str]:

@@ -60,7 +60,13 @@ def _base() -> Path:
             log,
         )
 
-    return artifact("debian", digest(SUITE, *PACKAGES, *_LEFT_OUT), build, title=f"guest root: Debian {SUITE}", expected="half a minute")
+    return artifact(
+        "debian",
+        digest(SUITE, *PACKAGES, *_LEFT_OUT),
+        build,
+        title=f"guest root: Debian {SUITE}",
+        expected="half a minute",
+    )
 
 
 def _exec_server() -> Path:

@@ -29,6 +29,17 @@ def describe(name: str) -> str:
     for pid_file in sorted((places.run / "pids").glob("*")):
         if not pid_file.name.startswith(("guest.", "serve.")):
             pid = processes.Program(pid_file).pid
-            rows.append((pid_file.name, "program", "", "ended" if pid is None else "runs", "" if pid is None else f"process {pid}"))
+            rows.append(
+                (
+                    pid_file.name,
+                    "program",
+                    "",
+                    "ended" if pid is None else "runs",
+                    "" if pid is None else f"process {pid}",
+                )
+            )
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return "".join("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip() + "\n" for row in rows)
+    return "".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip() + "\n"
+        for row in rows
+    )

@@ -1,8 +1,8 @@
-"""The one process that a running lab keeps on this machine: it lets programs here reach the API server, and nodes seem alive.
+"""The one process that a running lab keeps on this machine, so that programs here reach the API server and nodes live.
 
-It relays 127.0.0.1:PORT to the API server, which is in a namespace of its own, and does for each plain guest what its kubelet would do:
-renew the node's Lease while the guest runs. A guest without power, or paused, or cut off the management network, renews nothing, and the
-node controller then finds it NotReady as it would a real one.
+It relays 127.0.0.1:PORT to the API server, which is in a namespace of its own, and does for each plain guest what its
+kubelet would do: renew the node's Lease while the guest runs. A guest without power, or paused, or cut off the
+management network, renews nothing, and the node controller then finds it NotReady as it would a real one.
 """
 
 import asyncio
@@ -39,7 +39,9 @@ class Heartbeats:
 
     def __init__(self, places: Places, topology: Topology) -> None:
         self._places = places
-        self._guests = [Guest(places, topology, node) for node in topology.nodes if node.in_cluster and not node.kubelet]
+        self._guests = [
+            Guest(places, topology, node) for node in topology.nodes if node.in_cluster and not node.kubelet
+        ]
         self._client: Client | None = None
 
     async def run(self) -> None:
@@ -70,7 +72,9 @@ class Heartbeats:
         """The client, as soon as the lab has written its credentials."""
         file = self._places.run / "credentials" / HOST_KUBECONFIG
         if self._client is None and file.exists():
-            self._client = Client(KubeConfig.from_file(str(file)), timeout=httpx2.Timeout(_API_SECONDS), trust_env=False)
+            self._client = Client(
+                KubeConfig.from_file(str(file)), timeout=httpx2.Timeout(_API_SECONDS), trust_env=False
+            )
         return self._client
 
 

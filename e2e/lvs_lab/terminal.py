@@ -29,7 +29,9 @@ def attached(machine: LabMachine, argv: Sequence[str]) -> int:
 def interactive(machine: LabMachine) -> int:
     """A shell with a terminal of its own; in a guest, `script` makes one."""
     if not isinstance(machine, GuestMachine):
-        return subprocess.call(in_namespace(machine.namespace, ["env", f"PS1={machine.name}# ", "bash", "--norc", "-i"]))
+        return subprocess.call(
+            in_namespace(machine.namespace, ["env", f"PS1={machine.name}# ", "bash", "--norc", "-i"])
+        )
     size = os.get_terminal_size() if sys.stdin.isatty() else os.terminal_size((80, 24))
     inside = f"stty rows {size.lines} cols {size.columns}; exec bash --norc -i"
     environment = {"TERM": os.environ.get("TERM", "linux"), "PS1": f"{machine.name}# "}

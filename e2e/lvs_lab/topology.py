@@ -1,4 +1,4 @@
-"""What a lab is made of: segments, nodes, routers and clients, as a topology file says it. Pure: text in, frozen values out."""
+"""What a lab is made of, as a topology file says it: segments, nodes, routers, clients. Pure: text in, values out."""
 
 import ipaddress
 import re
@@ -170,8 +170,12 @@ def _parse_machine(name: str, part: Part, fields: Fields, segments: tuple[str, .
         role=fields.text("role", default=part.value),
         kubelet=kubelet,
         in_cluster=part is Part.NODE and fields.boolean("inCluster", default=True),
-        kube_proxy=fields.choice("kubeProxy", ("iptables", "ipvs", "nftables", "none"), default="iptables") if kubelet else "none",
-        memory_mib=fields.integer("memoryMiB", default=1024 if kubelet else 512, least=128) if kind is Kind.GUEST else 0,
+        kube_proxy=fields.choice("kubeProxy", ("iptables", "ipvs", "nftables", "none"), default="iptables")
+        if kubelet
+        else "none",
+        memory_mib=fields.integer("memoryMiB", default=1024 if kubelet else 512, least=128)
+        if kind is Kind.GUEST
+        else 0,
         interfaces=tuple(_parse_interfaces(fields, segments, carrier=carrier)),
         gateways=tuple(_parse_gateway(text, fields.where) for text in fields.text_list("gateways", default=())),
         routes=tuple(_parse_routes(fields)),
@@ -196,9 +200,9 @@ def _parse_interfaces(fields: Fields, segments: tuple[str, ...], *, carrier: boo
             raise TopologyError(f"{inner.where}.segment: {segment!r} is not in segments ({', '.join(segments)})")
         addresses = []
         for number, text in enumerate(inner.text_list("addresses", default=())):
+            if "/" not in text:
+                raise TopologyError(f"{inner.where}.addresses[{number}]: {text!r} lacks a prefix length")
             try:
-                if "/" not in text:
-                    raise ValueError(f"{text!r} lacks a prefix length")
                 addresses.append(ipaddress.ip_interface(text))
             except ValueError as error:
                 raise TopologyError(f"{inner.where}.addresses[{number}]: {error}") from error
@@ -249,13 +253,19 @@ def _check_whole(topology: Topology, where: str) -> None:
             for address in interface.addresses:
                 holder = holders.setdefault((interface.segment, address.ip), machine.name)
                 if holder != machine.name:
-                    raise TopologyError(f"{where}: {holder} and {machine.name} both have {address.ip} on {interface.segment}")
-                if address.version == topology.control_network.version and address.network.overlaps(topology.control_network):
-                    raise TopologyError(f"{where}.controlPlane.network: {topology.control_network} overlaps {address} of {machine.name}")
+                    raise TopologyError(
+                        f"{where}: {holder} and {machine.name} both have {address.ip} on {interface.segment}"
+                    )
+                if address.version == topology.control_network.version and address.network.overlaps(
+                    topology.control_network
+                ):
+                    raise TopologyError(
+                        f"{where}.controlPlane.network: {topology.control_network} overlaps {address} of {machine.name}"
+                    )
 
 
 def merge_topologies(texts: Sequence[str]) -> str:
-    """One topology of several whose segments and machines have different names; what they say of the control plane must agree."""
+    """One topology of several with machines of different names; what they say of the control plane must agree."""
     if len(texts) == 1:
         return texts[0]
     merged: dict[str, object] = {}

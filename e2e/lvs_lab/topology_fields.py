@@ -1,4 +1,4 @@
-"""Take values out of parsed YAML one by one; whatever is wrong, missing or left over is an error that names the field."""
+"""Take values out of parsed YAML one by one; what is wrong, missing or left over is an error that names the field."""
 
 from collections.abc import Iterator, Sequence
 

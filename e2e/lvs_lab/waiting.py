@@ -12,8 +12,8 @@ T = TypeVar("T")
 def wait_for(condition: Callable[[], T], deadline: float, what: str, *, interval: float = 0.05) -> T:
     """Call the condition until it returns something true, and return that.
 
-    A `LabError` or `AssertionError` of the condition counts as "not yet" and is told when the deadline (in seconds) passes;
-    any other exception is a fault of the condition and comes through at once.
+    A `LabError` or `AssertionError` of the condition counts as "not yet" and is told when the deadline (in seconds)
+    passes; any other exception is a fault of the condition and comes through at once.
     """
     end = time.monotonic() + deadline
     while True:

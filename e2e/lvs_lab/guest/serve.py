@@ -1,11 +1,11 @@
-#!/usr/bin/env python3
 """A small server that answers with its node's name: what the lab's real servers run.
 
-It listens first and goes to the background then, so that it accepts connections when the command returns. It runs on the guest's
-Python and imports nothing else.
+It listens first and goes to the background then, so that it accepts connections when the command returns. It runs on
+the guest's Python and imports nothing else.
 
-HTTP: any path answers the name and a line end; `/bytes/N` answers N bytes; `/status/N` answers status N; `/client` answers the peer's
-address; a request's body is read whole, and its length told in the header `X-Received`. UDP: each datagram is answered with the name.
+HTTP: any path answers the name and a line end; `/bytes/N` answers N bytes; `/status/N` answers status N; `/client`
+answers the peer's address; a request's body is read whole, and its length told in the header `X-Received`. UDP: each
+datagram is answered with the name.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import os
 import re
 import socket
 import sys
+from pathlib import Path
 
 HEAD_LIMIT = 65536
 
@@ -63,8 +64,11 @@ class Http:
     async def one_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         request, _, fields = head.partition("\r\n")
-        method, path, version = (request.split() + ["", "", ""])[:3]
-        headers = {key.strip().lower(): value.strip() for key, _, value in (line.partition(":") for line in fields.split("\r\n"))}
+        method, path, version = [*request.split(), "", "", ""][:3]
+        headers = {
+            key.strip().lower(): value.strip()
+            for key, _, value in (line.partition(":") for line in fields.split("\r\n"))
+        }
         length = int(headers.get("content-length", "0"))
         if headers.get("expect", "").lower() == "100-continue":
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -96,7 +100,7 @@ class Datagrams(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.DatagramTransport) -> None:
         self.transport = transport
 
-    def datagram_received(self, data: bytes, addr: tuple) -> None:
+    def datagram_received(self, _: bytes, addr: tuple) -> None:
         self.transport.sendto(self.answer, addr)
 
 
@@ -124,8 +128,7 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"serve: {options.address} port {options.port}: {error.strerror}")
     if child := os.fork():
-        with open(options.pid_file, "w") as file:
-            file.write(f"{child}\n")
+        Path(options.pid_file).write_text(f"{child}\n")
         return
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)

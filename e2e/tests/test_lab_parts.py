@@ -1,0 +1,159 @@
+"""The small parts of the lab that need neither guests nor namespaces."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lvs_lab import processes
+from lvs_lab.artifacts import artifact, digest
+from lvs_lab.debian_archive import parse_deb822, parse_one_line
+from lvs_lab.errors import BuildError, DeadlineError, LabError
+from lvs_lab.faults import Fault, parse_fault
+from lvs_lab.guest_setup import Mount, setup_script
+from lvs_lab.lab import standard_topology
+from lvs_lab.places import Places, guest_cards
+from lvs_lab.progress import run_logged
+from lvs_lab.topology import parse_topology
+from lvs_lab.waiting import wait_for
+
+DEB822 = """Types: deb
+URIs: http://archive.test/debian
+Suites: bookworm bookworm-updates
+Components: main
+Signed-By: /keys/a.gpg
+
+Types: deb
+URIs: http://archive.test/security
+Suites: bookworm-security
+Components: main
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["up"], Fault()),
+        (["down"], Fault(down=True)),
+        (["silent"], Fault(silent=True)),
+        (["loss=5"], Fault(loss="5%")),
+        (["loss=0.5%", "delay=20ms"], Fault(loss="0.5%", delay="20ms")),
+    ],
+)
+def test_faults_as_written(words: list[str], fault: Fault) -> None:
+    assert parse_fault(words) == fault
+
+
+@pytest.mark.parametrize("words", [[], ["off"], ["down", "silent"], ["loss=a"], ["delay=20"], ["loss=5%", "down"]])
+def test_other_faults_are_refused(words: list[str]) -> None:
+    with pytest.raises(LabError):
+        parse_fault(words)
+
+
+def test_the_archive_is_the_one_of_the_own_suite() -> None:
+    found = parse_deb822(DEB822, "bookworm")
+    assert found is not None
+    assert (found.uri, found.keyring) == ("http://archive.test/debian", "/keys/a.gpg")
+    assert "Suites: trixie\n" in found.source_lines("trixie")
+    assert parse_deb822(DEB822, "sid") is None
+
+
+def test_the_archive_in_one_line_style() -> None:
+    found = parse_one_line(
+        "# x\ndeb [arch=amd64 signed-by=/keys/a.gpg] http://archive.test/debian bookworm main\n", "bookworm"
+    )
+    assert found is not None
+    assert (found.uri, found.keyring) == ("http://archive.test/debian", "/keys/a.gpg")
+    assert parse_one_line("deb-src http://archive.test/debian bookworm main\n", "bookworm") is None
+
+
+def test_an_interrupted_build_leaves_no_artifact(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LVS_LAB_CACHE", str(tmp_path))
+
+    def interrupted(target: Path) -> None:
+        (target / "half").touch()
+        raise KeyboardInterrupt
+
+    def whole(target: Path) -> None:
+        assert not list(target.iterdir())
+        (target / "whole").touch()
+
+    with pytest.raises(KeyboardInterrupt):
+        artifact("thing", "key", interrupted, title="a thing")
+    assert not (tmp_path / "thing" / "key").exists()
+    made = artifact("thing", "key", whole, title="a thing")
+    assert [file.name for file in made.iterdir()] == ["whole"]
+    assert artifact("thing", "key", interrupted, title="a thing") == made
+
+
+def test_a_digest_tells_contents_and_names_apart(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    (first / "a").write_text("x")
+    before = digest(first)
+    (first / "a").rename(first / "b")
+    renamed = digest(first)
+    (first / "b").write_text("y")
+    first.rename(second)
+    assert len({before, renamed, digest(second)}) == 3
+
+
+def test_a_failed_build_step_tells_the_end_of_its_log(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="it is broken"):
+        run_logged(["sh", "-c", "echo it is broken; exit 3"], tmp_path / "log")
+
+
+def test_waiting_tells_what_was_seen_last() -> None:
+    seen = iter(range(1000))
+    with pytest.raises(DeadlineError, match=r"waited 0\.02 s for a thing; last seen: 0"):
+        wait_for(lambda: next(seen) * 0, 0.02, "a thing", interval=0.001)
+    with pytest.raises(ZeroDivisionError):
+        wait_for(lambda: 1 // 0, 10, "a fault")
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be reaped does not."""
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
+
+
+def test_a_program_is_found_again_and_ended_with_its_children(tmp_path: Path) -> None:
+    note, log = tmp_path / "pids" / "sleeper", tmp_path / "log"
+    program = processes.start(note, ["sh", "-c", "sleep 1000 & echo $!; wait"], log=log)
+    wait_for(lambda: log.read_text().strip(), 5, "the child's id")
+    child = int(log.read_text())
+    assert alive(child)
+    assert processes.Program(note).pid == program.pid
+    with pytest.raises(LabError, match="runs already"):
+        processes.start(note, ["true"], log=log)
+    program.signal(signal.SIGSTOP)
+    wait_for(lambda: program.stopped, 5, "the program to stop")
+    program.kill()
+    assert program.pid is None
+    assert not alive(child)
+
+
+def test_a_note_of_an_older_process_with_the_same_id_is_not_believed(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    note.write_text(f"{os.getpid()} 1\n")
+    assert processes.Program(note).pid is None
+
+
+def test_the_script_of_a_guest_is_a_shell_script_with_its_addresses() -> None:
+    topology = parse_topology(standard_topology("plain"))
+    node = topology.nodes[0]
+    cards = guest_cards(node, topology.segments, control=True)
+    script = setup_script(topology, node, cards, [Mount(source=Path("/a"), target="/b")])
+    assert [card.device for card in cards] == ["eth0", "ctl0", "exec0"]
+    for line in ("addr add 192.168.10.11/24 dev eth0", "addr add 10.77.0.11/24 dev ctl0", "hostname director-1"):
+        assert line in script.splitlines()
+    assert "mount -t hostfs -o ro,hostfs=/a none /b" in script
+    subprocess.run(["sh", "-n"], input=script, text=True, check=True)
+
+
+@pytest.mark.parametrize("name", ["", "A", "a.b", "-a", "a" * 21])
+def test_names_of_labs_that_would_not_fit_are_refused(name: str) -> None:
+    with pytest.raises(LabError, match="no name for a lab"):
+        Places(name)
