@@ -52,8 +52,8 @@ _REFUSED = {errno.EPERM, errno.EACCES}
 class KernelIpvsTable:
     """`IpvsTable` on the kernel of this network namespace (that of the thread at first use)."""
 
-    def __init__(self) -> None:
-        self._socket = NetlinkSocket()
+    def __init__(self, socket: NetlinkSocket | None = None) -> None:
+        self._socket = socket or NetlinkSocket()
         self._encoder: codec.RequestEncoder | None = None
         self._decoder = EntryDecoder()
 

@@ -6,10 +6,9 @@ that is not there was lost.
 """
 
 import contextlib
-import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from lvs_agent.errors import IpvsError, KernelError, PermissionRefused
 from lvs_agent.kernel.netlink_wire import (
@@ -51,7 +50,8 @@ class RequestRefused(KernelError):  # noqa: N818 (named after the fault)
 class NetlinkSocket:
     """Opened on first use, and anew after a lost answer, so that no late answer meets a new question."""
 
-    def __init__(self) -> None:
+    def __init__(self, open_socket: Callable[[], socket.socket] | None = None) -> None:
+        self._open_socket = open_socket or generic_netlink_socket
         self._socket: socket.socket | None = None
         self._sequence = 0
         self._chunk = bytearray(_CHUNK)
@@ -137,11 +137,12 @@ class NetlinkSocket:
 
     def _open(self) -> socket.socket:
         if self._socket is None:
-            self._socket = _open_socket()
+            self._socket = self._open_socket()
         return self._socket
 
 
-def _open_socket() -> socket.socket:
+def generic_netlink_socket() -> socket.socket:
+    """A socket that never blocks, with room for the answers to a whole batch."""
     try:
         opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_GENERIC)
     except OSError as error:
@@ -160,8 +161,3 @@ def _open_socket() -> socket.socket:
         opened.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
     opened.bind((0, 0))
     return opened
-
-
-def is_missing(refused: RequestRefused) -> bool:
-    """Whether the answer means that there is no such thing."""
-    return refused.code in {errno.ENOENT, errno.ESRCH}

@@ -1,0 +1,266 @@
+"""The IPVS seam against a socket that misbehaves as kernels do: lost answers, interrupted dumps, a reloaded module."""
+
+import errno
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import cast
+
+import pytest
+
+from lvs_agent.decide.changes import AddDestination, AddService, IpvsChange
+from lvs_agent.decide.kernel_state import (
+    DestinationKey,
+    DestinationSettings,
+    ForwardingMethod,
+    ServiceKey,
+    ServiceSettings,
+    TransportProtocol,
+)
+from lvs_agent.errors import EntryExists, IpvsReadFailed, IpvsUnavailable, PermissionRefused, SchedulerNotAvailable
+from lvs_agent.kernel.ipvs import KernelIpvsTable
+from lvs_agent.kernel.ipvs_codec import CMD_GET_DEST, CMD_GET_SERVICE, RequestEncoder
+from lvs_agent.kernel.netlink_socket import NetlinkSocket
+from lvs_agent.kernel.netlink_wire import (
+    GENL_ID_CTRL,
+    HEADER,
+    NLM_F_ACK,
+    NLM_F_DUMP_INTR,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    attribute,
+    generic_message,
+    messages,
+)
+
+Answer = bytes | OSError
+FAMILY = 31
+RR = ServiceSettings(scheduler="rr")
+NAT = DestinationSettings(weight=1, method=ForwardingMethod.MASQUERADE)
+
+
+def service(number: int) -> ServiceKey:
+    return ServiceKey(protocol=TransportProtocol.TCP, address=ip_address("10.0.0.1"), port=number)
+
+
+def destination(number: int) -> DestinationKey:
+    return DestinationKey(address=ip_address("10.1.0.1"), port=number)
+
+
+class ScriptedKernel:
+    """Answers requests as IPVS does, from what a test says the table is; every answer may be bent on its way."""
+
+    def __init__(self) -> None:
+        self.table: dict[ServiceKey, list[DestinationKey]] = {}
+        self.family: int | None = FAMILY
+        self.refuse: dict[int, int] = {}
+        self.bend: Callable[[int, int, list[Answer]], list[Answer]] = lambda _command, _nth, answers: answers
+        self.opened = 0
+        self.seen: list[int] = []
+        self.sends: list[int] = []
+        self._queue: deque[Answer] = deque()
+        self._writes = 0
+
+    def open(self) -> socket.socket:
+        self.opened += 1
+        self._queue.clear()
+        return cast("socket.socket", self)
+
+    def close(self) -> None:
+        self._queue.clear()
+
+    def send(self, data: bytes) -> int:
+        self.sends.append(len(data))
+        for message in messages(memoryview(data)):
+            command = data[message.start]
+            self.seen.append(command)
+            flags = HEADER.unpack_from(data, message.start - HEADER.size)[2]
+            answers = self._answers(message.type, command, flags, message.sequence)
+            self._queue.extend(self.bend(command, self.seen.count(command), answers))
+        return len(data)
+
+    def recv_into(self, buffer: bytearray) -> int:
+        if not self._queue:
+            raise BlockingIOError(errno.EAGAIN, "nothing there")
+        answer = self._queue.popleft()
+        if isinstance(answer, OSError):
+            raise answer
+        buffer[: len(answer)] = answer
+        return len(answer)
+
+    def _answers(self, kind: int, command: int, flags: int, sequence: int) -> list[Answer]:
+        if kind == GENL_ID_CTRL:
+            if self.family is None:
+                return [error(sequence, errno.ENOENT)]
+            payload = attribute(1, struct.pack("=H", self.family))
+            return [generic_message(GENL_ID_CTRL, 1, 0, sequence, payload)]
+        if kind != self.family:
+            return [error(sequence, errno.ENOENT)]
+        if command in {CMD_GET_SERVICE, CMD_GET_DEST}:
+            return [self._dump(command, sequence), done(sequence)]
+        self._writes += 1
+        code = self.refuse.get(self._writes, 0)
+        return [error(sequence, code)] if code or flags & NLM_F_ACK else []
+
+    def _dump(self, command: int, sequence: int) -> bytes:
+        # A dump carries the attributes of a request.
+        encoder = RequestEncoder(FAMILY)
+        entries: list[IpvsChange] = [AddService(service=key, settings=RR) for key in self.table]
+        if command == CMD_GET_DEST:
+            keys = list(self.table)
+            asked = keys[(self.seen.count(CMD_GET_DEST) - 1) % len(keys)]
+            entries = [AddDestination(service=asked, destination=key, settings=NAT) for key in self.table[asked]]
+        return b"".join(encoder.change(entry, sequence) for entry in entries)
+
+
+def error(sequence: int, code: int) -> bytes:
+    return HEADER.pack(36, NLMSG_ERROR, 0, sequence, 0) + struct.pack("=i16x", -code)
+
+
+def done(sequence: int, code: int = 0) -> bytes:
+    return HEADER.pack(20, NLMSG_DONE, 2, sequence, 0) + struct.pack("=i", -code)
+
+
+def drop_empty(kernel: ScriptedKernel) -> None:
+    """The kernel sends no empty part."""
+    kernel.bend = lambda _command, _nth, answers: [a for a in answers if a]
+
+
+@pytest.fixture
+def kernel() -> ScriptedKernel:
+    made = ScriptedKernel()
+    made.table = {service(1): [destination(1), destination(2)], service(2): [destination(3)]}
+    drop_empty(made)
+    return made
+
+
+@pytest.fixture
+def table(kernel: ScriptedKernel) -> KernelIpvsTable:
+    return KernelIpvsTable(NetlinkSocket(kernel.open))
+
+
+def test_reads_everything(kernel: ScriptedKernel, table: KernelIpvsTable) -> None:
+    found = {key: list(state.destinations) for key, state in table.read().services.items()}
+    assert found == kernel.table
+    assert {key: state.destinations for key, state in table.read_services().items()} == {
+        key: {} for key in kernel.table
+    }
+    only = table.read_only([service(1), service(7)])
+    assert list(only.services) == [service(1)]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pytest.param(lambda _: [OSError(errno.ENOBUFS, "no buffer")], id="overrun"),
+        pytest.param(lambda _: [], id="answer lost"),
+        pytest.param(lambda a: [HEADER.pack(16, 4, 0, 0, 0), *a], id="overrun message"),
+        pytest.param(
+            lambda a: [a[0][:6] + struct.pack("=H", NLM_F_DUMP_INTR) + a[0][8:], *a[1:]], id="interrupted dump"
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", [CMD_GET_SERVICE, CMD_GET_DEST])
+def test_a_read_starts_anew_and_gives_up_after_a_while(
+    kernel: ScriptedKernel,
+    table: KernelIpvsTable,
+    trouble: Callable[[list[Answer]], list[Answer]],
+    command: int,
+) -> None:
+    kernel.table = {service(1): [destination(1), destination(2)]}
+    kernel.bend = lambda c, nth, answers: trouble(answers) if (c, nth) == (command, 1) else answers
+    assert list(table.read().services[service(1)].destinations) == [destination(1), destination(2)]
+    assert kernel.opened == 2  # late answers of the first try can not reach the second
+    kernel.bend = lambda c, _nth, answers: trouble(answers) if c == command else answers
+    before = kernel.seen.count(command)
+    with pytest.raises(IpvsReadFailed, match="in 5 tries"):
+        table.read()
+    assert kernel.seen.count(command) == before + 5
+
+
+def test_a_service_deleted_meanwhile_is_not_read_as_empty(kernel: ScriptedKernel, table: KernelIpvsTable) -> None:
+    """To the dump of a missing service's destinations the kernel answers with none, not with an error."""
+
+    def delete_before_the_destinations(command: int, nth: int, answers: list[Answer]) -> list[Answer]:
+        if (command, nth) == (CMD_GET_DEST, 1):
+            del kernel.table[service(1)]
+            return answers[1:]
+        return [a for a in answers if a]
+
+    kernel.bend = delete_before_the_destinations
+    found = {key: list(state.destinations) for key, state in table.read().services.items()}
+    assert found == {service(2): [destination(3)]}
+
+
+def test_a_service_without_destinations_is_read(kernel: ScriptedKernel, table: KernelIpvsTable) -> None:
+    kernel.table = {service(1): []}
+    assert table.read().services[service(1)].destinations == {}
+
+
+def test_another_family_number_after_the_module_was_loaded_again(
+    kernel: ScriptedKernel, table: KernelIpvsTable
+) -> None:
+    table.read()
+    kernel.family = FAMILY + 1
+    assert table.read().services.keys() == kernel.table.keys()
+
+
+def test_no_ip_vs(kernel: ScriptedKernel, table: KernelIpvsTable) -> None:
+    kernel.family = None
+    for work in (table.read, table.read_services, table.info, lambda: table.apply([])):
+        with pytest.raises(IpvsUnavailable, match="load the module ip_vs"):
+            work()
+
+
+def many(count: int) -> list[IpvsChange]:
+    return [AddDestination(service=service(1), destination=destination(n), settings=NAT) for n in range(count)]
+
+
+def test_batches_are_bounded_and_acknowledged_once(kernel: ScriptedKernel, table: KernelIpvsTable) -> None:
+    applied = table.apply(many(1_201))
+    assert (applied.written, applied.failures, applied.certain) == (1_201, (), True)
+    assert len(kernel.sends) == 1 + 3  # the family, and 500 + 500 + 201
+    assert max(kernel.sends) < 128 * 1024
+
+
+def test_refused_entries_are_named_wherever_they_are_in_the_batch(
+    kernel: ScriptedKernel, table: KernelIpvsTable
+) -> None:
+    changes = many(600)
+    kernel.refuse = {1: errno.EEXIST, 500: errno.EEXIST, 501: errno.EEXIST, 600: errno.EEXIST}
+    applied = table.apply(changes)
+    assert [failure.change for failure in applied.failures] == [changes[n - 1] for n in kernel.refuse]
+    assert all(isinstance(failure.error, EntryExists) for failure in applied.failures)
+    assert applied.written == 596
+
+
+def test_a_refused_service_is_one_failure(kernel: ScriptedKernel, table: KernelIpvsTable) -> None:
+    kernel.refuse = {1: errno.ENOENT, 2: errno.ESRCH, 3: errno.ESRCH}
+    applied = table.apply([AddService(service=service(1), settings=RR), *many(2)])
+    assert [type(failure.error) for failure in applied.failures] == [SchedulerNotAvailable]
+    assert "ip_vs_rr" in str(applied.failures[0].error)
+    assert applied.written == 0
+
+
+def test_lost_acknowledgements_are_said_and_the_rest_is_still_sent(
+    kernel: ScriptedKernel, table: KernelIpvsTable
+) -> None:
+    acknowledgements: list[int] = []
+
+    def lose_the_first(_command: int, nth: int, answers: list[Answer]) -> list[Answer]:
+        acknowledgements.extend(nth for _ in answers)
+        return [OSError(errno.ENOBUFS, "no buffer")] if answers and len(acknowledgements) == 2 else answers
+
+    kernel.bend = lose_the_first  # after the family's
+    applied = table.apply(many(1_000))
+    assert not applied.certain
+    assert kernel.seen.count(5) == 1_000
+    assert table.apply(many(1)).certain
+
+
+def test_missing_rights_are_not_an_entry_s_fault(kernel: ScriptedKernel, table: KernelIpvsTable) -> None:
+    kernel.refuse = {1: errno.EPERM}
+    with pytest.raises(PermissionRefused, match="CAP_NET_ADMIN"):
+        table.apply(many(1))
