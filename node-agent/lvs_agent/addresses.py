@@ -5,8 +5,10 @@ VIP when its services are there and lets go of it before they are removed.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Set as AbstractSet
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from lvs_agent.decide.changes import BindAddress, LinkChange, UnbindAddress, WriteSysctl
@@ -20,12 +22,12 @@ from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_diff import diff_links
 from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelLinks, KernelSysctls, Route
 from lvs_agent.decide.ownership import LinkOwnership, judge_links
+from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.decide.wanted_sysctls import SysctlRole, SysctlVerdict, judge_sysctls, keys_to_read
 from lvs_agent.errors import AnnounceError, SysctlError
 from lvs_agent.kernel.interface import Announcer, Links, Sysctls
 from lvs_agent.metrics import AgentMetrics
 from lvs_api.conditions import Reason
-from lvs_core.plan import NodePlan
 
 ANNOUNCE_AFTER: Final = (0.0, 0.3, 1.0, 3.0, 10.0)
 """Seconds after an address came at which neighbours are told: frames get lost."""
@@ -33,6 +35,31 @@ _log = logging.getLogger(__name__)
 
 Remember = Callable[[AbstractSet[AddressBinding], KernelSysctls], None]
 """Called before a write with what is ours, and with the values from before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What a round starts from."""
+
+    prepared: PreparedPlan
+    owned: frozenset[AddressBinding]
+    """What the ledger says is ours."""
+    sysctls: KernelSysctls
+    """Values from before our first write, by the ledger."""
+    routes: Mapping[IPAddress, Route]
+
+    def is_same(self, other: "Given") -> bool:
+        """Whether nothing of it was replaced."""
+        return (
+            self.prepared is other.prepared
+            and self.owned is other.owned
+            and self.sysctls is other.sysctls
+            and self.routes is other.routes
+        )
+
+    def after(self, outcome: "AddressOutcome") -> "Given":
+        """What the next round starts from, if nothing happens."""
+        return replace(self, owned=outcome.owned, sysctls=outcome.sysctls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +104,8 @@ class AddressKeeper:
         self._announcements: dict[AddressBinding, _Announcement] = {}
         self._settled: frozenset[AddressBinding] = frozenset()
         self._settled_sysctls: dict[str, int] = {}
+        self._said: dict[AddressBinding, str] = {}
+        self._last: _LastRound | None = None
 
     def next_deadline(self) -> float | None:
         """When the next announcement is due."""
@@ -85,57 +114,59 @@ class AddressKeeper:
             default=None,
         )
 
-    async def let_go(
-        self, plan: NodePlan, ledger: AbstractSet[AddressBinding], sysctls: KernelSysctls, remember: Remember
-    ) -> None:
+    async def let_go(self, given: Given, remember: Remember) -> None:
         """Unbind what is ours and no longer wanted: before its services are removed, and before sysctls go back."""
         links = await self._links.read()
-        desired = desire_addresses(plan, links, ledger)
-        ownership = judge_links(links, desired.all, frozenset(ledger))
+        if self._last is not None and self._last.is_of(given, links):
+            return
+        desired = desire_addresses(given.prepared.plan, links, given.owned)
+        ownership = judge_links(links, desired.all, given.owned)
         gone = [c for c in diff_links(desired.all, ownership) if isinstance(c, UnbindAddress)]
         if gone:
-            remember(ownership.owned, sysctls)
+            remember(ownership.owned, given.sysctls)
             await self._apply(gone)
 
-    async def take_on(
-        self,
-        plan: NodePlan,
-        *,
-        ledger: AbstractSet[AddressBinding],
-        sysctls: KernelSysctls,
-        routes: Mapping[IPAddress, Route],
-        served: AbstractSet[IPAddress],
-        remember: Remember,
-    ) -> AddressOutcome:
-        """Silence, bind, announce, and give back sysctls that no role needs any more."""
+    async def take_on(self, given: Given, served: AbstractSet[IPAddress], remember: Remember) -> AddressOutcome:
+        """Silence, bind, announce, and give back sysctls that no role needs any more. `served` VIPs may be bound."""
         links = await self._links.read()
-        desired = desire_addresses(plan, links, ledger)
-        ownership = judge_links(links, desired.all, frozenset(ledger))
-        still_bound = {binding for binding in ownership.owned if binding.device in SILENT_DEVICES}
-        role = sysctl_role(plan, desired.silent | still_bound, routes)
-        verdict, remembered, fault = self._keep_sysctls(
-            role, links, sysctls, lambda values: remember(ownership.owned, values)
-        )
-        missing = self._to_bind(desired, ownership, served, silent=verdict.is_silent)
+        last = self._last
+        if last is not None and last.is_of(given, links) and last.served is served and self._is_quiet(last, links):
+            self._announce()
+            return last.outcome
+        desired = desire_addresses(given.prepared.plan, links, given.owned)
+        ownership = judge_links(links, desired.all, given.owned)
+        role = _role(given, desired, ownership)
+        keeping = self._keep_sysctls(role, links, given.sysctls, partial(remember, ownership.owned))
+        missing = self._to_bind(desired, ownership, served, silent=keeping.verdict.is_silent)
+        faults: Mapping[AddressBinding, Fault] = {}
         if missing:
-            remember(ownership.owned | {change.binding for change in missing}, remembered)
-        faults = await self._apply(missing) if missing else {}
-        if missing:
+            ours = ownership.owned | {change.binding for change in missing}
+            remember(ours, keeping.remembered)
+            faults = await self._apply(missing)
             links = await self._links.read(fresh=True)
-            ownership = judge_links(links, desired.all, ownership.owned | {c.binding for c in missing})
-            verdict, remembered, fault = self._keep_sysctls(
-                role, links, remembered, lambda values: remember(ownership.owned, values)
-            )
-        self._announce(ownership.owned & desired.vips)
-        self._settled = ownership.owned & desired.all
-        return AddressOutcome(
+            ownership = judge_links(links, desired.all, ours)
+            keeping = self._keep_sysctls(role, links, keeping.remembered, partial(remember, ownership.owned))
+        outcome = AddressOutcome(
             desired=desired,
             owned=ownership.owned,
-            sysctls=remembered,
-            ready=verdict.is_met and fault is None,
-            sysctl_fault=fault,
-            faults=_conflicts(ownership) | faults,
+            sysctls=keeping.remembered,
+            ready=keeping.verdict.is_met and keeping.fault is None,
+            sysctl_fault=keeping.fault,
+            faults={**_conflicts(ownership), **faults},
         )
+        self._came(ownership.owned & desired.vips)
+        self._announce()
+        self._settled = ownership.owned & desired.all
+        done = outcome.ready and ownership.owned == desired.all
+        self._last = _LastRound(given.after(outcome), links, served, role, outcome) if done else None
+        return outcome
+
+    def _is_quiet(self, last: "_LastRound", links: KernelLinks) -> bool:
+        """Whether the sysctls are still as they shall be."""
+        remembered = last.given.sysctls
+        found = self._sysctls.read(keys_to_read(last.role, links, remembered))
+        verdict = judge_sysctls(last.role, links, found, remembered)
+        return not verdict.writes and not verdict.restores
 
     def _to_bind(
         self, desired: DesiredAddresses, ownership: LinkOwnership, served: AbstractSet[IPAddress], *, silent: bool
@@ -159,6 +190,8 @@ class AddressKeeper:
         asked = tuple(changes)
         for change in asked:
             binding = change.binding
+            if binding in self._said:
+                continue  # it failed before, which was told
             verb = "bind" if isinstance(change, BindAddress) else "unbind"
             if isinstance(change, BindAddress) and binding in self._settled:
                 self._metrics.repairs.labels("address").inc()
@@ -167,8 +200,11 @@ class AddressKeeper:
                 _log.info("%s %s on %s", verb, binding.address, binding.device)
         failures = await self._links.apply(asked)
         self._metrics.kernel_writes.labels("address").inc(len(asked) - len(failures))
-        for failure in failures:
-            _log.warning("%s", failure.error)
+        failed = {failure.change.binding: str(failure.error) for failure in failures}
+        for binding, message in failed.items():
+            if self._said.get(binding) != message:
+                _log.warning("%s", message)
+        self._said = failed
         return {
             failure.change.binding: Fault(reason=Reason.KERNEL_REFUSED, message=str(failure.error))
             for failure in failures
@@ -180,12 +216,12 @@ class AddressKeeper:
         links: KernelLinks,
         remembered: KernelSysctls,
         remember: Callable[[KernelSysctls], None],
-    ) -> tuple[SysctlVerdict, KernelSysctls, Fault | None]:
-        """Write what differs and look again; the verdict after it, values from before, and what was refused."""
+    ) -> "_Keeping":
+        """Write what differs and look again."""
         found = self._sysctls.read(keys_to_read(role, links, remembered))
         verdict = judge_sysctls(role, links, found, remembered)
         if not verdict.writes and not verdict.restores:
-            return verdict, verdict.remember, None
+            return _Keeping(verdict, verdict.remember, None)
         # Old values stay remembered until they are back.
         remember({**remembered, **verdict.remember})
         fault = None
@@ -193,8 +229,7 @@ class AddressKeeper:
             fault = self._write_sysctl(write) or fault
         kept = {**remembered, **verdict.remember} if fault else verdict.remember
         found = self._sysctls.read(keys_to_read(role, links, kept))
-        after = judge_sysctls(role, links, found, kept)
-        return after, kept, fault
+        return _Keeping(judge_sysctls(role, links, found, kept), kept, fault)
 
     def _write_sysctl(self, write: WriteSysctl) -> Fault | None:
         name = str(write.key)
@@ -212,15 +247,18 @@ class AddressKeeper:
         self._metrics.kernel_writes.labels("sysctl").inc()
         return None
 
-    def _announce(self, carried: AbstractSet[AddressBinding]) -> None:
-        """Tell neighbours of VIPs that came, several times over the first seconds."""
+    def _came(self, carried: AbstractSet[AddressBinding]) -> None:
+        """These VIPs are here: those that were not a round ago are to be announced."""
         now = self._monotonic()
         for binding in carried - self._settled:
             self._announcements[binding] = _Announcement(came=now)
+        for gone in self._announcements.keys() - carried:
+            del self._announcements[gone]
+
+    def _announce(self) -> None:
+        """Tell neighbours of VIPs that came, several times over the first seconds."""
+        now = self._monotonic()
         for binding, announcement in list(self._announcements.items()):
-            if binding not in carried:
-                del self._announcements[binding]
-                continue
             if announcement.came + ANNOUNCE_AFTER[announcement.sent] > now:
                 continue
             try:
@@ -231,6 +269,36 @@ class AddressKeeper:
             announcement.sent += 1
             if announcement.sent == len(ANNOUNCE_AFTER):
                 del self._announcements[binding]
+
+
+@dataclass(frozen=True, slots=True)
+class _Keeping:
+    """Sysctls after writing: how they stand, the values from before, and what was refused."""
+
+    verdict: SysctlVerdict
+    remembered: KernelSysctls
+    fault: Fault | None
+
+
+@dataclass(frozen=True, slots=True)
+class _LastRound:
+    """A round that left nothing to be done, and what it was made from."""
+
+    given: Given
+    links: KernelLinks
+    served: AbstractSet[IPAddress]
+    role: SysctlRole
+    outcome: AddressOutcome
+
+    def is_of(self, given: Given, links: KernelLinks) -> bool:
+        """Whether the same would come out again."""
+        return self.links is links and self.given.is_same(given)
+
+
+def _role(given: Given, desired: DesiredAddresses, ownership: LinkOwnership) -> SysctlRole:
+    """What the sysctls have to serve, with what is still bound."""
+    still_bound = {binding for binding in ownership.owned if binding.device in SILENT_DEVICES}
+    return sysctl_role(given.prepared, desired.silent | still_bound, given.routes)
 
 
 def _conflicts(ownership: LinkOwnership) -> dict[AddressBinding, Fault]:

@@ -7,13 +7,13 @@ nothing, neither to the kernel nor to the API.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Set as AbstractSet
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-from lvs_agent.addresses import AddressKeeper, AddressOutcome
-from lvs_agent.decide.desired_addresses import routed_members, served_addresses
+from lvs_agent.addresses import AddressKeeper, AddressOutcome, Given
 from lvs_agent.decide.desired_state import Circumstances
 from lvs_agent.decide.drain import next_deadline
 from lvs_agent.decide.faults import Fault
@@ -21,7 +21,8 @@ from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
 from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelIpvs, KernelSysctls, Route
 from lvs_agent.decide.node_report import NodeFacts, report
 from lvs_agent.decide.ownership import OwnedIpvs
-from lvs_agent.errors import LvsAgentError
+from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
+from lvs_agent.errors import LvsAgentError, StateFileDamaged
 from lvs_agent.kernel.interface import Links
 from lvs_agent.ledger import Ledger, LedgerFile
 from lvs_agent.metrics import AgentMetrics
@@ -90,16 +91,20 @@ class Agent:
         self._links = links
         self._prober = prober
         self._ledger_file = ledger_file
-        self._ledger = ledger_file.read()
+        self._ledger = _read_ledger(ledger_file)
         self._identity = identity
         self._metrics = metrics
         self._tell = tell
         self._boot_clock = boot_clock
         self._news = asyncio.Event()
         self._routes: dict[IPAddress, Route] = {}
+        self._prepared: PreparedPlan | None = None
         self._facts: NodeFacts | None = None
+        self._said: _Said | None = None
         self._conditions: tuple[Condition, ...] | None = None
         self._failure: str | None = None
+        self._is_well = False
+        """The last round was made to its end: what is due after it has not been left undone."""
         self.last_round: float | None = None
         """Monotonic clock at the end of the last round."""
 
@@ -119,6 +124,7 @@ class Agent:
         """One round. A failure is told, and everything is tried anew in the next."""
         began = time.monotonic()
         plan = self._source.plan
+        self._is_well = False
         if plan is not None:
             try:
                 await self._carry_out(plan)
@@ -129,6 +135,7 @@ class Agent:
                 self._failure = str(error)
                 self._tell_failure(error)
             else:
+                self._is_well = True
                 self._metrics.rounds.labels("ok").inc()
                 self._failure = None
         self.last_round = time.monotonic()
@@ -141,10 +148,11 @@ class Agent:
     async def _wait(self) -> None:
         """Until there is news, something is due, or a tick is over."""
         due = [TICK_SECONDS]
-        if (announcement := self._addresses.next_deadline()) is not None:
-            due.append(announcement - time.monotonic())
-        if (drain := next_deadline(self._ledger.drains)) is not None:
-            due.append(drain - self._boot_clock())
+        if self._is_well:
+            if (announcement := self._addresses.next_deadline()) is not None:
+                due.append(announcement - time.monotonic())
+            if (drain := next_deadline(self._ledger.drains)) is not None:
+                due.append(drain - self._boot_clock())
         try:
             async with asyncio.timeout(max(0.0, min(due))):
                 await self._news.wait()
@@ -153,9 +161,13 @@ class Agent:
         self._news.clear()
 
     async def _carry_out(self, plan: NodePlan) -> None:
-        routes = await self._look_up_routes(plan)
+        if self._prepared is None or self._prepared.plan is not plan:
+            self._prepared = prepare(plan, self._prepared)
+        prepared = self._prepared
+        routes = await self._look_up_routes(prepared)
         ledger = self._ledger
-        await self._addresses.let_go(plan, ledger.bindings, ledger.sysctls, self._remember_addresses)
+        given = Given(prepared=prepared, owned=ledger.bindings, sysctls=ledger.sysctls, routes=routes)
+        await self._addresses.let_go(given, self._remember_addresses)
         around = Circumstances(
             kernel=KernelIpvs(),
             owned=ledger.ipvs,
@@ -164,29 +176,24 @@ class Agent:
             drains=ledger.drains,
             now=self._boot_clock(),
         )
-        table = self._table.converge(plan, around, self._remember_table)
+        table = self._table.converge(prepared, around, self._remember_table)
         self._remember(replace(self._ledger, ipvs=table.owned, drains=table.desired.drains))
         self._prober.want(table.desired.checks)
-        addresses = await self._addresses.take_on(
-            plan,
-            ledger=self._ledger.bindings,
-            sysctls=self._ledger.sysctls,
-            routes=routes,
-            served=served_addresses(plan, table.present),
-            remember=self._remember_addresses,
-        )
+        given = replace(given, owned=self._ledger.bindings, sysctls=self._ledger.sysctls)
+        addresses = await self._addresses.take_on(given, table.served, self._remember_addresses)
         self._remember(replace(self._ledger, bindings=addresses.owned, sysctls=addresses.sysctls))
         self._report(plan, table, addresses)
 
-    async def _look_up_routes(self, plan: NodePlan) -> Mapping[IPAddress, Route]:
+    async def _look_up_routes(self, prepared: PreparedPlan) -> Mapping[IPAddress, Route]:
         """Routes to the real servers; looked up again whenever a device, an address or a route changed."""
         await self._links.read()  # hears of changes that came since, and empties the routes by that
-        wanted = routed_members(plan)
-        routes = {address: route for address, route in self._routes.items() if address in wanted}
-        self._routes = routes
-        for address in wanted - routes.keys():
-            routes[address] = await self._links.route_to(address)
-        return routes
+        if self._routes.keys() != prepared.routed:
+            known = self._routes
+            self._routes = {
+                address: known[address] if address in known else await self._links.route_to(address)
+                for address in prepared.routed
+            }
+        return self._routes
 
     def _remember_table(self, owned: OwnedIpvs) -> None:
         self._remember(replace(self._ledger, ipvs=owned))
@@ -199,10 +206,14 @@ class Agent:
         self._ledger = ledger
 
     def _report(self, plan: NodePlan, table: TableOutcome, addresses: AddressOutcome) -> None:
+        capabilities = self._identity.capabilities()
+        if self._said is not None and self._said.is_of(plan, table, addresses, capabilities):
+            self._tell(self._said.status)
+            return
         self._facts = NodeFacts(
             boot_id=self._identity.boot_id,
             agent_version=self._identity.agent_version,
-            capabilities=self._identity.capabilities(),
+            capabilities=capabilities,
             plan=plan,
             desired=table.desired,
             service_faults=table.faults,
@@ -215,26 +226,52 @@ class Agent:
             node_fault=table.unavailable or addresses.sysctl_fault,
             now=timestamp(datetime.now(UTC)),
         )
-        self._say(self._facts)
+        self._said = _Said(plan, table, addresses, capabilities, self._say(self._facts))
         self._metrics.services_not_programmed.set(len(table.faults))
-        self._metrics.show_members(
-            {
-                (name.namespace, name.name, member.name): member.has_weight
-                for name, parts in table.desired.services.items()
-                for part in parts
-                for member in part.members
-            }
-        )
+        self._metrics.members = table.desired.services
 
     def _tell_failure(self, error: LvsAgentError) -> None:
         """Say what was so before the failure, and the failure."""
         if self._facts is not None:
             fault = Fault(reason=Reason.KERNEL_REFUSED, message=str(error)[:1024])
             self._say(replace(self._facts, node_fault=fault, now=timestamp(datetime.now(UTC))))
+            self._said = None
 
-    def _say(self, facts: NodeFacts) -> None:
+    def _say(self, facts: NodeFacts) -> LvsNodeStatus:
         if self._conditions is None:
             self._conditions = self._source.reported_conditions()
         status = report(facts, self._conditions)
         self._conditions = tuple(status.conditions or ())
         self._tell(status)
+        return status
+
+
+def _read_ledger(ledger_file: LedgerFile) -> Ledger:
+    """The ledger; a damaged one owns nothing: entries that equal the plan are adopted, others stay as foreign ones."""
+    try:
+        return ledger_file.read()
+    except StateFileDamaged as error:
+        _log.error("%s: what was made before and is no longer wanted has to be removed by hand", error)
+        return Ledger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """The last status and what it was made from."""
+
+    plan: NodePlan
+    table: TableOutcome
+    addresses: AddressOutcome
+    capabilities: NodeCapabilities
+    status: LvsNodeStatus
+
+    def is_of(
+        self, plan: NodePlan, table: TableOutcome, addresses: AddressOutcome, capabilities: NodeCapabilities
+    ) -> bool:
+        """Whether the same would be said again."""
+        return (
+            self.plan is plan
+            and self.table is table
+            and self.addresses is addresses
+            and self.capabilities == capabilities
+        )

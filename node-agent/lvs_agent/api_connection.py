@@ -50,15 +50,16 @@ class ApiConnection:
     def open(cls, kubeconfig: Path | None) -> "ApiConnection":
         """By a kubeconfig file, or as a Pod where none is given. Raises InvalidSettings."""
         timeout = httpx2.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS)
+        where = f"kubeconfig {kubeconfig}" if kubeconfig else "no --kubeconfig, and not in a Pod"
         try:
             config = (KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_service_account()).get()
-            if config is None:
-                raise ConfigError("it has no current context")
             # The environment's proxies are for the way out of the cluster, not for the way to its API server.
-            return cls(AsyncClient(config, ConnectionParams(timeout=timeout, trust_env=False)))
+            client = config and AsyncClient(config, ConnectionParams(timeout=timeout, trust_env=False))
         except (ConfigError, OSError, ssl.SSLError) as error:
-            where = f"kubeconfig {kubeconfig}" if kubeconfig else "no --kubeconfig, and not in a Pod"
             raise InvalidSettings(f"{where}: {error}") from error
+        if client is None:
+            raise InvalidSettings(f"{where}: it has no current context")
+        return cls(client)
 
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
         """GET one object or one page of a list."""

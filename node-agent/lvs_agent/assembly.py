@@ -7,7 +7,8 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Set as AbstractSet
+from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final

@@ -1,5 +1,6 @@
 """The explicit verb: take from this node everything that the ledger of this boot says the agent made, nothing else."""
 
+import asyncio
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ async def clean_up(
     What is left stays in the ledger, so that it can be tried again; the last view goes, so that nothing brings all of
     it back at the next start.
     """
-    view_file.unlink(missing_ok=True)
+    await asyncio.to_thread(view_file.unlink, missing_ok=True)
     ledger = ledger_file.read()
     problems: list[str] = []
 

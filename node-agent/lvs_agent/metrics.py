@@ -1,9 +1,15 @@
 """What the agent counts, for Prometheus. Labels are bounded: kinds and reasons; members only up to a limit."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from lvs_agent.decide.desired_state import ServicePart
+from lvs_core.cluster_view import ObjectKey
 
 MAX_HEALTH_ROWS: Final = 1000
 
@@ -47,24 +53,38 @@ class AgentMetrics:
             "Virtual services that the kernel does not hold",
             registry=self.registry,
         )
-        self.member_has_weight = Gauge(
-            "lvs_agent_real_server_has_weight",
-            f"1 where a real server gets new connections (at most {MAX_HEALTH_ROWS} rows)",
-            ["namespace", "service", "real_server"],
-            registry=self.registry,
-        )
-        self._rows: dict[tuple[str, str, str], bool] = {}
+        self.members: Mapping[ObjectKey, tuple[ServicePart, ...]] = {}
+        """Shown as they are at the moment of a scrape."""
+        self.registry.register(_MemberRows(self))
         for kind in ("service", "destination", "address", "sysctl"):
             self.repairs.labels(kind)
         for kind in ("ipvs", "address", "sysctl"):
             self.kernel_writes.labels(kind)
 
-    def show_members(self, members: Mapping[tuple[str, str, str], bool]) -> None:
-        """Which real servers have weight, by namespace, service and name."""
-        rows = dict(list(members.items())[:MAX_HEALTH_ROWS])
-        for gone in self._rows.keys() - rows.keys():
-            self.member_has_weight.remove(*gone)
-        for row, has_weight in rows.items():
-            if self._rows.get(row) is not has_weight:
-                self.member_has_weight.labels(*row).set(1 if has_weight else 0)
-        self._rows = rows
+
+class _MemberRows(Collector):
+    """One row for each real server, up to a limit."""
+
+    def __init__(self, metrics: AgentMetrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        """The rows of this moment."""
+        rows = GaugeMetricFamily(
+            "lvs_agent_real_server_has_weight",
+            f"1 where a real server gets new connections (at most {MAX_HEALTH_ROWS} rows)",
+            labels=["namespace", "service", "real_server"],
+        )
+        for (name, member), has_weight in islice(_has_weight(self._metrics.members).items(), MAX_HEALTH_ROWS):
+            rows.add_metric([name.namespace, name.name, member], float(has_weight))
+        yield rows
+
+
+def _has_weight(services: Mapping[ObjectKey, tuple[ServicePart, ...]]) -> dict[tuple[ObjectKey, str], bool]:
+    found: dict[tuple[ObjectKey, str], bool] = {}
+    for name, parts in services.items():
+        for part in parts:
+            without = {waiting.name for waiting in part.waiting if not waiting.has_weight}
+            for member in part.member_names:
+                found[name, member] = found.get((name, member), True) and member not in without
+    return found

@@ -5,7 +5,8 @@ that takes no more than a fiftieth of the time, and at once where something is t
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set as AbstractSet
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -13,14 +14,14 @@ from lvs_agent.decide.changes import AddDestination, AddService, DeleteService, 
 from lvs_agent.decide.desired_state import Circumstances, DesiredIpvs, desire
 from lvs_agent.decide.faults import Fault, conflict_faults, describe, left_over, refusal
 from lvs_agent.decide.kernel_diff import diff_ipvs
-from lvs_agent.decide.kernel_state import AnyServiceKey, DestinationKey, KernelIpvs, WantedIpvs
+from lvs_agent.decide.kernel_state import AnyServiceKey, DestinationKey, IPAddress, KernelIpvs, WantedIpvs
 from lvs_agent.decide.ownership import IpvsOwnership, OwnedIpvs, judge_ipvs
+from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.errors import IpvsUnavailable
 from lvs_agent.kernel.interface import IpvsTable
 from lvs_agent.metrics import AgentMetrics
 from lvs_api.conditions import Reason
 from lvs_core.cluster_view import ObjectKey
-from lvs_core.plan import NodePlan
 
 _READ_SHARE: Final = 50
 _LONGEST_BETWEEN_READS: Final = 30.0
@@ -41,6 +42,8 @@ class TableOutcome:
     owned: OwnedIpvs = field(default_factory=dict)
     present: frozenset[AnyServiceKey] = frozenset()
     """Services that the kernel has."""
+    served: frozenset[IPAddress] = frozenset()
+    """VIPs for which the kernel has at least one service: before that an address would only refuse clients."""
     former_names: Mapping[AnyServiceKey, ObjectKey] = field(default_factory=dict)
     """Ours and in the kernel, though the plan no longer has them: whose they were."""
     faults: Mapping[AnyServiceKey, Fault] = field(default_factory=dict)
@@ -55,6 +58,26 @@ class _Judged:
     desired: DesiredIpvs
     ownership: IpvsOwnership
     changes: tuple[IpvsChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _LastRound:
+    """A round that left nothing to be done, and what it was made from."""
+
+    prepared: PreparedPlan
+    around: Circumstances
+    outcome: TableOutcome
+
+    def is_of(self, prepared: PreparedPlan, around: Circumstances) -> bool:
+        """Whether the same would come out again, if the table is the same."""
+        return (
+            self.prepared is prepared
+            and self.around.health is around.health
+            and self.around.routes is around.routes
+            and self.outcome.owned is around.owned
+            and self.outcome.desired.drains is around.drains
+            and all(drain.over for drain in around.drains.values())
+        )
 
 
 @dataclass(slots=True)
@@ -79,28 +102,32 @@ class TableKeeper:
         """What was wanted and found so in the last round: a difference from it is somebody else's doing."""
         self._retries: dict[IpvsChange, _Retry] = {}
         self._names: dict[AnyServiceKey, ObjectKey] = {}
+        self._last: _LastRound | None = None
 
-    def converge(self, plan: NodePlan, around: Circumstances, remember: Remember) -> TableOutcome:
+    def converge(self, prepared: PreparedPlan, around: Circumstances, remember: Remember) -> TableOutcome:
         """One round. `around.kernel` is filled in here; `remember` is called before anything is made.
 
         Raises IpvsReadFailed and PermissionRefused.
         """
-        if not plan.directing and not around.owned:
-            self._known = None
+        if not prepared.plan.directing and not around.owned:
+            self._known = self._last = None
             return TableOutcome()
         try:
-            return self._converge(plan, around, remember)
+            return self._converge(prepared, around, remember)
         except IpvsUnavailable as error:
-            self._known, self._settled = None, {}
+            self._known, self._settled, self._last = None, {}, None
             fault = Fault(reason=Reason.IPVS_UNAVAILABLE, message=str(error))
-            return TableOutcome(desired=desire(plan, around), unavailable=fault)
+            return TableOutcome(desired=desire(prepared, around), unavailable=fault)
 
-    def _converge(self, plan: NodePlan, around: Circumstances, remember: Remember) -> TableOutcome:
-        table, is_fresh = self._look([key.service for key in around.drains])
-        judged = _judge(plan, replace(around, kernel=table))
+    def _converge(self, prepared: PreparedPlan, around: Circumstances, remember: Remember) -> TableOutcome:
+        last, known = self._last, self._known
+        table, is_fresh = self._look({key.service for key, drain in around.drains.items() if not drain.over})
+        if last is not None and table is known and last.is_of(prepared, around):
+            return last.outcome
+        judged = _judge(prepared, replace(around, kernel=table))
         if judged.changes and not is_fresh:
             table = self._read_again(table, {change.service for change in judged.changes})
-            judged = _judge(plan, replace(around, kernel=table))
+            judged = _judge(prepared, replace(around, kernel=table))
         attempted: set[IpvsChange] = set()
         for _ in range(_PASSES):
             changes = self._due(judged.changes)
@@ -112,7 +139,7 @@ class TableKeeper:
             attempted.update(changes)
             table = self._read_again(table, {change.service for change in changes})
             around = replace(around, owned=ours, drains=judged.desired.drains)
-            judged = _judge(plan, replace(around, kernel=table))
+            judged = _judge(prepared, replace(around, kernel=table))
         self._known = table
         faults = self._faults(judged, attempted)
         self._settled = {k: w for k, w in judged.desired.wanted.items() if k not in faults}
@@ -122,15 +149,18 @@ class TableKeeper:
         }
         former = {key: name for key, name in self._names.items() if key in owned and key not in named}
         self._names = named | former
-        return TableOutcome(
+        outcome = TableOutcome(
             desired=judged.desired,
             owned=owned,
             former_names=former,
             present=frozenset(table.services),
+            served=frozenset(s.planned.key.address for s in prepared.services if s.key in table.services),
             faults=faults,
         )
+        self._last = None if judged.changes else _LastRound(prepared, around, outcome)
+        return outcome
 
-    def _look(self, draining: Iterable[AnyServiceKey]) -> tuple[KernelIpvs, bool]:
+    def _look(self, draining: set[AnyServiceKey]) -> tuple[KernelIpvs, bool]:
         """The table, and whether all of it was read just now."""
         now = self._monotonic()
         known = self._known
@@ -139,11 +169,11 @@ class TableKeeper:
             if services.keys() == known.services.keys() and all(
                 state.settings == known.services[key].settings for key, state in services.items()
             ):
-                return self._read_again(known, set(draining)), False
+                return self._read_again(known, draining), False
         table = self._ipvs.read()
         took = self._monotonic() - now
         self._next_full_read = now + min(_READ_SHARE * took, _LONGEST_BETWEEN_READS)
-        return table, True
+        return (known, True) if known is not None and not draining and _is_same(table, known) else (table, True)
 
     def _read_again(self, table: KernelIpvs, services: set[AnyServiceKey]) -> KernelIpvs:
         """The table with these services read anew."""
@@ -156,14 +186,16 @@ class TableKeeper:
         """The changes without those that were refused a short while ago."""
         now = self._monotonic()
         self._retries = {change: self._retries[change] for change in changes if change in self._retries}
-        return tuple(c for c in changes if c not in self._retries or self._retries[c].due <= now)
+        waiting = {change for change, retry in self._retries.items() if retry.due > now}
+        absent = {change.service for change in waiting if isinstance(change, AddService)}
+        return tuple(c for c in changes if c not in waiting and c.service not in absent)
 
     def _write(self, changes: tuple[IpvsChange, ...]) -> None:
         for change in changes:
             if self._is_repair(change):
                 self._metrics.repairs.labels("destination" if hasattr(change, "destination") else "service").inc()
                 _log.warning("repairing what somebody else changed: %s", describe(change))
-            else:
+            elif change not in self._retries:
                 _log.info("%s", describe(change))
         applied = self._ipvs.apply(changes)
         self._metrics.kernel_writes.labels("ipvs").inc(applied.written)
@@ -173,7 +205,8 @@ class TableKeeper:
             delay = min(2 * before.delay, _LONGEST_RETRY) if before else _FIRST_RETRY
             fault = refusal(failure.change, failure.error)
             self._retries[failure.change] = _Retry(due=now + delay, delay=delay, fault=fault)
-            _log.warning("the kernel refused: %s: %s", describe(failure.change), fault.message)
+            if before is None or before.fault != fault:
+                _log.warning("the kernel refused: %s: %s", describe(failure.change), fault.message)
 
     def _is_repair(self, change: IpvsChange) -> bool:
         """Whether the entry was as wanted, and is wanted just so still."""
@@ -193,8 +226,8 @@ class TableKeeper:
         return faults
 
 
-def _judge(plan: NodePlan, around: Circumstances) -> _Judged:
-    desired = desire(plan, around)
+def _judge(prepared: PreparedPlan, around: Circumstances) -> _Judged:
+    desired = desire(prepared, around)
     visible = KernelIpvs(services={k: s for k, s in around.kernel.services.items() if k not in desired.frozen})
     ours = {key: owned for key, owned in around.owned.items() if key not in desired.frozen}
     ownership = judge_ipvs(visible, desired.wanted, ours)
@@ -202,6 +235,19 @@ def _judge(plan: NodePlan, around: Circumstances) -> _Judged:
     if desired.keep_unknown:
         changes = tuple(c for c in changes if c.service in desired.wanted)
     return _Judged(desired=desired, ownership=ownership, changes=changes)
+
+
+def _is_same(one: KernelIpvs, other: KernelIpvs) -> bool:
+    """Whether two readings differ in nothing but counters."""
+    return one.services.keys() == other.services.keys() and all(
+        state.settings == other.services[key].settings
+        and state.destinations.keys() == other.services[key].destinations.keys()
+        and all(
+            found.settings == other.services[key].destinations[destination].settings
+            for destination, found in state.destinations.items()
+        )
+        for key, state in one.services.items()
+    )
 
 
 def _with_frozen(owned: OwnedIpvs, before: OwnedIpvs, desired: DesiredIpvs) -> OwnedIpvs:

@@ -14,9 +14,7 @@ from lvs_agent.probes.supervisor import ProbeSupervisor
 
 
 def a_check(port: int) -> Check:
-    return Check(
-        address="127.0.0.1", port=port, http=None, interval_seconds=0.05, timeout_seconds=0.05, rise=1, fall=2
-    )
+    return Check(address="127.0.0.1", port=port, http=None, interval_seconds=0.05, timeout_seconds=0.05, rise=1, fall=2)
 
 
 @asynccontextmanager

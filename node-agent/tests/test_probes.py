@@ -27,7 +27,9 @@ def a_check(port: int, *, http: HttpRequest | None = None, address: str = "127.0
 
 
 @asynccontextmanager
-async def answering(answer: bytes, *, host: str = "127.0.0.1", stay: bool = False) -> AsyncIterator[tuple[int, list[bytes]]]:
+async def answering(
+    answer: bytes, *, host: str = "127.0.0.1", stay: bool = False
+) -> AsyncIterator[tuple[int, list[bytes]]]:
     """A server that sends `answer` to whoever has sent a whole head, then closes unless it is to stay."""
     heard: list[bytes] = []
     release = asyncio.Event()

@@ -5,7 +5,7 @@ and healthy; else 0. Unknown is not down: a member of which nothing new is known
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lvs_agent.decide.drain import Drain, DrainCause, DrainKey, step_drains
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
@@ -21,19 +21,13 @@ from lvs_agent.decide.kernel_state import (
     ServiceState,
     WantedService,
 )
-from lvs_agent.decide.kernel_words import (
-    check_of,
-    destination_key,
-    destination_settings,
-    service_key,
-    service_settings,
-)
 from lvs_agent.decide.ownership import OwnedIpvs
+from lvs_agent.decide.prepared_plan import PreparedMember, PreparedPlan, PreparedService
 from lvs_api.conditions import Reason
 from lvs_api.network_types import ForwardingMethod
 from lvs_api.real_server_pool import OnFailure
 from lvs_core.cluster_view import ObjectKey
-from lvs_core.plan import NodePlan, PlannedMember, PlannedService
+from lvs_core.plan import PlannedMember
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,23 +39,23 @@ class Circumstances:
     """What the ledger says is ours."""
     health: Mapping[Check, CheckResult]
     routes: Mapping[IPAddress, Route]
-    """Of the real servers reached by DirectRouting."""
+    """To the real servers that are not reached by a tunnel."""
     drains: Mapping[DrainKey, Drain]
     now: float
     """Boot clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MemberState:
-    """A real server in one virtual service, this round."""
+class Waiting:
+    """A real server that has no weight, or drains, in one kernel service; every other one has its weight."""
 
     name: str
     has_weight: bool
-    leaving: bool
-    drained: bool
-    """Every drain that the slice asks for is over."""
-    drain_asked: bool
-    reason: Reason | None
+    leaving: bool = False
+    drain_asked: bool = False
+    drained: bool = False
+    """Every drain that the slices ask for is over."""
+    reason: Reason | None = None
     """Why it has no weight."""
     detail: str = ""
 
@@ -72,7 +66,9 @@ class ServicePart:
 
     key: ServiceKey
     paused: bool
-    members: tuple[MemberState, ...]
+    member_names: tuple[str, ...]
+    waiting: tuple[Waiting, ...]
+    """Members with something to say."""
     vanishing: int
     """Entries that still drain though the slices no longer have them."""
 
@@ -92,48 +88,49 @@ class DesiredIpvs:
     services: Mapping[ObjectKey, tuple[ServicePart, ...]] = field(default_factory=dict)
 
 
-def desire(plan: NodePlan, around: Circumstances) -> DesiredIpvs:
+def desire(prepared: PreparedPlan, around: Circumstances) -> DesiredIpvs:
     """The desired table of this moment."""
-    checks = first_verdicts(plan, around)
-    drains = step_drains(around.drains, _asked_drains(plan, around), around.kernel, around.now)
+    checks = first_verdicts(prepared, around)
+    drains = step_drains(around.drains, _asked_drains(prepared, around), around.kernel, around.now)
+    draining_services = {key.service for key in drains}
     wanted: dict[AnyServiceKey, WantedService] = {}
     frozen: set[AnyServiceKey] = set()
     services: dict[ObjectKey, list[ServicePart]] = {}
-    for planned in plan.services():
-        composer = _Composer(planned, around, checks, drains)
-        if planned.paused:
-            frozen.add(composer.key)
+    for service in prepared.services:
+        composer = _Composer(service, around, checks, drains if service.key in draining_services else {})
+        service_now, part = composer.compose()
+        if service.planned.paused:
+            frozen.add(service.key)
         else:
-            wanted[composer.key] = composer.service()
-        services.setdefault(planned.service, []).append(composer.part())
+            wanted[service.key] = service_now
+        services.setdefault(service.planned.service, []).append(part)
     return DesiredIpvs(
         wanted=wanted,
         frozen=frozenset(frozen),
-        keep_unknown=any(director.incomplete for director in plan.directing),
+        keep_unknown=any(director.incomplete for director in prepared.plan.directing),
         drains=drains,
         checks={check: result.verdict for check, result in checks.items()},
         services={name: tuple(parts) for name, parts in services.items()},
     )
 
 
-def first_verdicts(plan: NodePlan, around: Circumstances) -> dict[Check, CheckResult]:
+def first_verdicts(prepared: PreparedPlan, around: Circumstances) -> dict[Check, CheckResult]:
     """The verdict on every check of the plan.
 
     Without one yet, a member that has weight in the kernel is up: a restarted agent, or an edited check, takes nobody
     out before it failed. Every other one is new and waits until it rose.
     """
     results: dict[Check, CheckResult] = {}
-    for planned in plan.services():
-        state = around.kernel.services.get(service_key(planned.key))
-        for member in planned.members:
-            if member.check is None:
+    for service in prepared.services:
+        for member in service.members:
+            check = member.check
+            if check is None:
                 continue
-            check = check_of(member.check)
-            if check in around.health:
-                results[check] = around.health[check]
-            elif check not in results or results[check].verdict is not Verdict.UP:
-                weighted = _weight_in_kernel(state, destination_key(member)) > 0
-                results[check] = CheckResult(verdict=Verdict.UP if weighted else Verdict.UNKNOWN)
+            known = results.get(check) or around.health.get(check)
+            if known is None or (known is _NEW and known is results.get(check)):
+                state = around.kernel.services.get(service.key)
+                known = _UP if _weight_in_kernel(state, member.key) > 0 else _NEW
+            results[check] = known
     return results
 
 
@@ -151,149 +148,161 @@ def not_on_link(member: PlannedMember, routes: Mapping[IPAddress, Route]) -> str
     return f"this director has no route to {member.address}"
 
 
-def _asked_drains(plan: NodePlan, around: Circumstances) -> dict[DrainKey, float]:
+def _asked_drains(prepared: PreparedPlan, around: Circumstances) -> dict[DrainKey, float]:
     """Every drain that the slices ask for, and those of members that vanished without being asked."""
     asked: dict[DrainKey, float] = {}
-    for planned in plan.services():
-        if planned.paused:
+    for service in prepared.services:
+        if service.planned.paused:
             continue
-        key = service_key(planned.key)
-        state = around.kernel.services.get(key)
-        staying = set()
-        for member in planned.members:
-            destination = destination_key(member)
-            if member.draining_seconds is not None:
-                asked[DrainKey(service=key, destination=destination, cause=DrainCause.LEAVING)] = float(
-                    member.draining_seconds
-                )
-            if member.former is not None and _has_method(state, destination, member):
-                asked[DrainKey(service=key, destination=destination, cause=DrainCause.FORMER_METHOD)] = float(
-                    member.former.timeout_seconds
-                )
-            if member.refused is None:
-                staying.add(destination)
-        ours = around.owned.get(key, frozenset())
-        for destination in state.destinations if state else ():
-            if destination in ours and destination not in staying:
-                drain_key = DrainKey(service=key, destination=destination, cause=DrainCause.LEAVING)
-                asked.setdefault(drain_key, float(planned.drain_seconds))
+        state = around.kernel.services.get(service.key)
+        if service.asks_drains:
+            asked.update(_slices_drains(service, state))
+        if state is None or state.destinations.keys() <= service.staying:
+            continue
+        ours = around.owned.get(service.key, frozenset())
+        for destination in state.destinations:
+            if destination in ours and destination not in service.staying:
+                key = DrainKey(service=service.key, destination=destination, cause=DrainCause.LEAVING)
+                asked.setdefault(key, float(service.planned.drain_seconds))
+    return asked
+
+
+def _slices_drains(service: PreparedService, state: ServiceState | None) -> dict[DrainKey, float]:
+    asked: dict[DrainKey, float] = {}
+    for member in service.members:
+        draining, former = member.planned.draining_seconds, member.planned.former
+        if draining is not None:
+            key = DrainKey(service=service.key, destination=member.key, cause=DrainCause.LEAVING)
+            asked[key] = float(draining)
+        if former is not None and _has_method(state, member):
+            key = DrainKey(service=service.key, destination=member.key, cause=DrainCause.FORMER_METHOD)
+            asked[key] = float(former.timeout_seconds)
     return asked
 
 
 class _Composer:
-    """One planned service, member by member."""
+    """One kernel service, member by member."""
 
     def __init__(
         self,
-        planned: PlannedService,
+        service: PreparedService,
         around: Circumstances,
         checks: Mapping[Check, CheckResult],
         drains: Mapping[DrainKey, Drain],
     ) -> None:
-        self._planned = planned
+        self._service = service
         self._around = around
         self._checks = checks
         self._drains = drains
-        self.key = service_key(planned.key)
-        self._state = around.kernel.services.get(self.key)
+        self._state = around.kernel.services.get(service.key)
 
-    def service(self) -> WantedService:
-        """The kernel service with its destinations."""
+    def compose(self) -> tuple[WantedService, ServicePart]:
+        """What the kernel shall have of it, and how it stands."""
         destinations: dict[DestinationKey, DestinationSettings] = {}
-        for member in self._planned.members:
-            key = destination_key(member)
-            if key not in destinations and self._has_entry(member, key):
-                destinations[key] = destination_settings(member, self._weight(member))
-        destinations.update(self._vanishing())
-        return WantedService(settings=service_settings(self._planned), destinations=destinations)
-
-    def part(self) -> ServicePart:
-        """How the service stands."""
-        return ServicePart(
-            key=self.key,
-            paused=self._planned.paused,
-            members=tuple(self._member_state(member) for member in self._planned.members),
-            vanishing=len(self._vanishing()),
+        waiting: list[Waiting] = []
+        for member in self._service.members:
+            why = self._why_not(member.planned, member.check)
+            if why is None and not member.planned.former:
+                destinations.setdefault(member.key, member.with_weight)
+            else:
+                if self._has_entry(member):
+                    destinations.setdefault(member.key, member.without_weight if why else member.with_weight)
+                waiting.append(self._standing(member, why))
+        vanishing = self._vanishing()
+        destinations.update(vanishing)
+        planned = self._service.planned
+        if planned.paused:
+            waiting = [w for member in self._service.members if (w := self._paused(member)) is not None]
+        part = ServicePart(
+            key=self._service.key,
+            paused=planned.paused,
+            member_names=tuple(member.planned.name for member in self._service.members),
+            waiting=tuple(waiting),
+            vanishing=len(vanishing),
         )
+        return WantedService(settings=self._service.settings, destinations=destinations), part
 
     def _vanishing(self) -> dict[DestinationKey, DestinationSettings]:
         """Entries of ours that the slices no longer have, or refuse, until they have drained."""
-        staying = {destination_key(m) for m in self._planned.members if m.refused is None}
+        if self._state is None or not self._drains:
+            return {}
         vanishing = {}
-        for key, state in self._state.destinations.items() if self._state else ():
+        for key, state in self._state.destinations.items():
             drain = self._drain(key, DrainCause.LEAVING)
-            if key not in staying and drain is not None and not drain.over:
-                vanishing[key] = _without_weight(state.settings)
+            if key not in self._service.staying and drain is not None and not drain.over:
+                vanishing[key] = replace(state.settings, weight=0)
         return vanishing
 
-    def _has_entry(self, member: PlannedMember, key: DestinationKey) -> bool:
-        if member.refused is not None or self._is_failed_and_removed(member):
+    def _has_entry(self, member: PreparedMember) -> bool:
+        """Whether a member without weight has an entry in the kernel."""
+        if member.planned.refused is not None:
             return False
-        # One that is to leave is not brought in first.
-        return member.draining_seconds is None or (self._state is not None and key in self._state.destinations)
+        if member.planned.draining_seconds is not None:
+            # One that is to leave is not brought in first.
+            return self._state is not None and member.key in self._state.destinations
+        if self._service.planned.on_failure is OnFailure.REMOVE and member.check is not None:
+            return self._checks[member.check].verdict is not Verdict.DOWN
+        return True
 
-    def _is_failed_and_removed(self, member: PlannedMember) -> bool:
-        return (
-            self._planned.on_failure is OnFailure.REMOVE
-            and member.draining_seconds is None
-            and self._result(member).verdict is Verdict.DOWN
-        )
-
-    def _weight(self, member: PlannedMember) -> int:
-        return member.weight if self._why_not(member) is None else 0
-
-    def _why_not(self, member: PlannedMember) -> tuple[Reason, str] | None:
+    def _why_not(self, member: PlannedMember, check: Check | None) -> tuple[Reason, str] | None:
         """Why a member gets no weight; None where it gets the user's."""
-        if member.refused is not None:
-            return _reason(member.refused), "refused"
-        if member.draining_seconds is not None:
-            return Reason.MEMBERS_NOT_READY, "draining"
+        if not member.may_have_weight:
+            return _why_objects_say_no(member)
         if detail := not_on_link(member, self._around.routes):
             return Reason.NOT_ON_LINK, detail
-        if not member.prepared:
-            return Reason.MEMBERS_NOT_READY, "its node has not prepared itself yet"
-        result = self._result(member)
-        if result.verdict is Verdict.DOWN:
-            return Reason.MEMBERS_NOT_READY, f"its check fails: {result.detail}" if result.detail else "its check fails"
-        if result.verdict is Verdict.UNKNOWN:
-            return Reason.MEMBERS_NOT_READY, "not yet checked often enough"
-        return None
-
-    def _result(self, member: PlannedMember) -> CheckResult:
-        return _NOT_CHECKED if member.check is None else self._checks[check_of(member.check)]
+        if check is not None and (result := self._checks[check]).verdict is not Verdict.UP:
+            return Reason.MEMBERS_NOT_READY, _why_not_up(result)
+        return None if member.weight else (Reason.MEMBERS_NOT_READY, "its weight is 0")
 
     def _drain(self, key: DestinationKey, cause: DrainCause) -> Drain | None:
-        return self._drains.get(DrainKey(service=self.key, destination=key, cause=cause))
+        return self._drains.get(DrainKey(service=self._service.key, destination=key, cause=cause))
 
-    def _member_state(self, member: PlannedMember) -> MemberState:
-        key = destination_key(member)
-        why = self._why_not(member)
-        weight = self._weight(member)
-        if self._planned.paused:
-            weight = _weight_in_kernel(self._state, key)
-            why = None if weight else (Reason.PAUSED, "the service is paused")
-        elif why is None and not weight:
-            why = (Reason.MEMBERS_NOT_READY, "its weight is 0")
-        asked = [
-            self._drain(key, cause)
-            for cause, is_asked in (
-                (DrainCause.LEAVING, member.draining_seconds is not None),
-                (DrainCause.FORMER_METHOD, member.former is not None),
-            )
-            if is_asked
-        ]
-        return MemberState(
-            name=member.name,
-            has_weight=weight > 0,
-            leaving=member.draining_seconds is not None,
-            drain_asked=bool(asked),
-            drained=bool(asked) and all(drain is not None and drain.over for drain in asked),
+    def _standing(self, member: PreparedMember, why: tuple[Reason, str] | None) -> Waiting:
+        causes = []
+        if member.planned.draining_seconds is not None:
+            causes.append(DrainCause.LEAVING)
+        if member.planned.former is not None:
+            causes.append(DrainCause.FORMER_METHOD)
+        drains = [self._drain(member.key, cause) for cause in causes]
+        return Waiting(
+            name=member.planned.name,
+            has_weight=why is None,
+            leaving=member.planned.draining_seconds is not None,
+            drain_asked=bool(drains),
+            drained=bool(drains) and all(drain is not None and drain.over for drain in drains),
             reason=why[0] if why else None,
             detail=why[1] if why else "",
         )
 
+    def _paused(self, member: PreparedMember) -> Waiting | None:
+        """A member of a service that stays as it is; None where it has weight."""
+        if _weight_in_kernel(self._state, member.key):
+            return None
+        return Waiting(
+            name=member.planned.name,
+            has_weight=False,
+            leaving=member.planned.draining_seconds is not None,
+            reason=Reason.PAUSED,
+            detail="the service is paused",
+        )
 
-_NOT_CHECKED = CheckResult(verdict=Verdict.UP)
+
+_UP = CheckResult(verdict=Verdict.UP)
+_NEW = CheckResult(verdict=Verdict.UNKNOWN)
+
+
+def _why_objects_say_no(member: PlannedMember) -> tuple[Reason, str]:
+    if member.refused is not None:
+        return _reason(member.refused), "refused"
+    if member.draining_seconds is not None:
+        return Reason.MEMBERS_NOT_READY, "draining"
+    return Reason.MEMBERS_NOT_READY, "its node has not prepared itself yet"
+
+
+def _why_not_up(result: CheckResult) -> str:
+    if result.verdict is Verdict.UNKNOWN:
+        return "not yet checked often enough"
+    return f"its check fails: {result.detail}" if result.detail else "its check fails"
 
 
 def _weight_in_kernel(state: ServiceState | None, key: DestinationKey) -> int:
@@ -301,20 +310,10 @@ def _weight_in_kernel(state: ServiceState | None, key: DestinationKey) -> int:
     return destination.settings.weight if destination else 0
 
 
-def _has_method(state: ServiceState | None, key: DestinationKey, member: PlannedMember) -> bool:
+def _has_method(state: ServiceState | None, member: PreparedMember) -> bool:
     """Whether the kernel already forwards by the new method, or has no entry at all."""
-    destination = state.destinations.get(key) if state else None
-    return destination is None or destination.settings.method == destination_settings(member, 0).method
-
-
-def _without_weight(settings: DestinationSettings) -> DestinationSettings:
-    return DestinationSettings(
-        weight=0,
-        method=settings.method,
-        upper_threshold=settings.upper_threshold,
-        lower_threshold=settings.lower_threshold,
-        tunnel=settings.tunnel,
-    )
+    destination = state.destinations.get(member.key) if state else None
+    return destination is None or destination.settings.method == member.with_weight.method
 
 
 def _reason(word: str) -> Reason:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from lvs_agent.decide.desired_addresses import SILENT_DEVICES, DesiredAddresses
-from lvs_agent.decide.desired_state import DesiredIpvs, MemberState, ServicePart
+from lvs_agent.decide.desired_state import DesiredIpvs, ServicePart, Waiting
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey
+from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey, IPAddress
 from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, set_condition
 from lvs_api.lvs_node import (
     MAX_EXCEPTIONS,
@@ -87,36 +87,42 @@ def service_exceptions(facts: NodeFacts) -> Iterator[ServiceException]:
 
 
 def _standings(facts: NodeFacts) -> dict[ObjectKey, _Standing]:
+    """Services with a fault or something to say; the others are simply well."""
     standings: dict[ObjectKey, _Standing] = {}
-    homeless = facts.addresses.homeless
-    by_address = {binding.address: fault for binding, fault in facts.address_faults.items()}
+    by_address = {binding.address: fault for binding, fault in facts.address_faults.items()} | {
+        address: Fault(reason=Reason.NOT_PROGRAMMED, message=message)
+        for address, message in facts.addresses.homeless.items()
+    }
     for name, parts in facts.desired.services.items():
-        standing = standings.setdefault(name, _Standing())
-        standing.parts.extend(parts)
-        for part in parts:
-            if facts.node_fault is not None and facts.node_fault.reason is Reason.IPVS_UNAVAILABLE:
-                standing.faults.append(facts.node_fault)
-            elif fault := facts.service_faults.get(part.key):
-                standing.faults.append(fault)
-            elif part.paused and part.key not in facts.present:
-                standing.faults.append(
-                    Fault(reason=Reason.PAUSED, message=f"paused before {part.key} was made on this director")
-                )
-            address = part.key.address
-            if address in homeless:
-                standing.faults.append(Fault(reason=Reason.NOT_PROGRAMMED, message=homeless[address]))
-            elif address in by_address:
-                standing.faults.append(by_address[address])
+        faults = [fault for part in parts for fault in _part_faults(facts, part, by_address)]
+        if faults or any(part.waiting or part.vanishing or part.paused or not part.member_names for part in parts):
+            standings[name] = _Standing(parts=list(parts), faults=faults)
+    for name, fault in _further_faults(facts):
+        standings.setdefault(name, _Standing(parts=list(facts.desired.services.get(name, ())))).faults.append(fault)
+    return standings
+
+
+def _part_faults(facts: NodeFacts, part: ServicePart, by_address: Mapping[IPAddress, Fault]) -> Iterator[Fault]:
+    if facts.node_fault is not None and facts.node_fault.reason is Reason.IPVS_UNAVAILABLE:
+        yield facts.node_fault
+    elif fault := facts.service_faults.get(part.key):
+        yield fault
+    elif part.paused and part.key not in facts.present:
+        yield Fault(reason=Reason.PAUSED, message=f"paused before {part.key} was made on this director")
+    if part.key.address in by_address:
+        yield by_address[part.key.address]
+
+
+def _further_faults(facts: NodeFacts) -> Iterator[tuple[ObjectKey, Fault]]:
+    """Faults of services that the plan has no part for."""
     for key, name in facts.former_names.items():
         gone = Fault(reason=Reason.NOT_PROGRAMMED, message=f"{key} is still in the kernel")
-        standings.setdefault(name, _Standing()).faults.append(facts.service_faults.get(key, gone))
+        yield name, facts.service_faults.get(key, gone)
     for director in facts.plan.directing:
         for name in director.incomplete:
-            fault = Fault(reason=Reason.NOT_PROGRAMMED, message="its first slice has not been seen yet")
-            standings.setdefault(name, _Standing()).faults.append(fault)
+            yield name, Fault(reason=Reason.NOT_PROGRAMMED, message="its first slice has not been seen yet")
         for name, taken, holder in director.conflicts:
-            standings.setdefault(name, _Standing()).faults.append(_taken(taken, holder))
-    return standings
+            yield name, _taken(taken, holder)
 
 
 def _taken(key: VirtualServerKey, holder: ObjectKey) -> Fault:
@@ -124,21 +130,21 @@ def _taken(key: VirtualServerKey, holder: ObjectKey) -> Fault:
 
 
 def _exception(name: ObjectKey, standing: _Standing) -> ServiceException | None:
-    members = _merge_members(standing.parts)
-    ready = sum(member.has_weight for member in members)
-    vanishing = max((part.vanishing for part in standing.parts), default=0)
-    draining = sum(member.leaving for member in members) + vanishing
-    paused = any(part.paused for part in standing.parts)
+    parts = standing.parts
+    vanishing = max((part.vanishing for part in parts), default=0)
+    waiting = _merge_waiting(parts)
+    without = [member for member in waiting if not member.has_weight]
+    total = len({member for part in parts for member in part.member_names})
     if standing.faults:
         fault = standing.faults[0]
-    elif paused:
+    elif any(part.paused for part in parts):
         fault = Fault(reason=Reason.PAUSED, message="spec.paused: this director leaves everything as it is")
-    elif not members and not vanishing:
-        fault = Fault(reason=Reason.NO_MEMBERS, message="it has no real servers")
-    elif ready < len(members):
-        fault = _members_fault(members, ready)
+    elif without:
+        fault = _members_fault(without, total)
     elif vanishing:
         fault = Fault(reason=Reason.MEMBERS_NOT_READY, message=f"{vanishing} former real servers still drain")
+    elif not total:
+        fault = Fault(reason=Reason.NO_MEMBERS, message="it has no real servers")
     else:
         return None
     return ServiceException(
@@ -147,29 +153,29 @@ def _exception(name: ObjectKey, standing: _Standing) -> ServiceException | None:
         reason=fault.reason,
         message=fault.message[:_MAX_MESSAGE],
         programmed=not standing.faults,
-        ready=ready,
-        draining=draining,
+        ready=total - len(without),
+        draining=sum(member.leaving for member in waiting) + vanishing,
     )
 
 
-def _members_fault(members: Sequence[MemberState], ready: int) -> Fault:
+def _members_fault(without: Sequence[Waiting], total: int) -> Fault:
     """The first reason that is more than a failed check names the fault."""
-    waiting = [member for member in members if not member.has_weight]
-    special = [member.reason for member in waiting if member.reason not in {None, Reason.MEMBERS_NOT_READY}]
+    special = [member.reason for member in without if member.reason not in {None, Reason.MEMBERS_NOT_READY}]
+    ready = total - len(without)
     reason = special[0] if special else Reason.MEMBERS_NOT_READY if ready else Reason.NO_MEMBER_READY
-    named = "; ".join(f"{member.name}: {member.detail}" for member in waiting[:_NAMED_MEMBERS])
-    more = f"; and {len(waiting) - _NAMED_MEMBERS} more" if len(waiting) > _NAMED_MEMBERS else ""
+    named = "; ".join(f"{member.name}: {member.detail}" for member in without[:_NAMED_MEMBERS])
+    more = f"; and {len(without) - _NAMED_MEMBERS} more" if len(without) > _NAMED_MEMBERS else ""
     return Fault(
         reason=reason or Reason.MEMBERS_NOT_READY,
-        message=f"{ready} of {len(members)} real servers have weight ({named}{more})",
+        message=f"{ready} of {total} real servers have weight ({named}{more})",
     )
 
 
-def _merge_members(parts: Iterable[ServicePart]) -> list[MemberState]:
-    """Each real server once: it has weight where it has it under every address and port, and so on."""
-    merged: dict[str, MemberState] = {}
+def _merge_waiting(parts: Iterable[ServicePart]) -> list[Waiting]:
+    """Each real server with something to say once: it has weight where it has it under every address and port."""
+    merged: dict[str, Waiting] = {}
     for part in parts:
-        for member in part.members:
+        for member in part.waiting:
             known = merged.get(member.name)
             if known is None or (known.has_weight and not member.has_weight):
                 merged[member.name] = member
@@ -181,7 +187,7 @@ def _drained(desired: DesiredIpvs) -> Iterator[DrainedMembers]:
     for name in sorted(desired.services):
         over: dict[str, bool] = {}
         for part in desired.services[name]:
-            for member in part.members:
+            for member in part.waiting:
                 if member.drain_asked:
                     over[member.name] = over.get(member.name, True) and member.drained
         drained = sorted(member for member, is_over in over.items() if is_over)

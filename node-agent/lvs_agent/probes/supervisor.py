@@ -45,14 +45,17 @@ class ProbeSupervisor:
         self._silence_seconds = silence_seconds
         self._numbers: dict[Check, int] = {}
         self._health: dict[int, CheckResult] = {}
+        self._verdicts: Mapping[Check, CheckResult] | None = None
         self._last_number = 0
         self._process: Process | None = None
         self.restarts = 0
         self.running = False
 
     def verdicts(self) -> Mapping[Check, CheckResult]:
-        """What is known of every wanted check."""
-        return {check: self._health[number] for check, number in self._numbers.items()}
+        """What is known of every wanted check; the same object until something changes."""
+        if self._verdicts is None:
+            self._verdicts = {check: self._health[number] for check, number in self._numbers.items()}
+        return self._verdicts
 
     def want(self, checks: Mapping[Check, Verdict]) -> None:
         """Run exactly these checks. The verdict given counts for those that did not run before."""
@@ -68,6 +71,7 @@ class ProbeSupervisor:
                 self._health[self._last_number] = CheckResult(verdict=verdict)
                 starts.append(StartCheck(number=self._last_number, check=check, verdict=verdict))
         if numbers or starts:
+            self._verdicts = None
             self._send([*encode_stop(numbers), *encode_start(starts)])
 
     async def run(self) -> None:
@@ -123,6 +127,7 @@ class ProbeSupervisor:
                 self._health[change.number] = CheckResult(verdict=change.verdict, detail=change.detail)
                 changed = True
         if changed:
+            self._verdicts = None
             self._wake()
 
     def _send(self, lines: Iterable[bytes]) -> None:

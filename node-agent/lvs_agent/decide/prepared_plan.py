@@ -1,0 +1,98 @@
+"""A plan in the kernel's words, made once for each plan: what every round needs and no circumstance changes."""
+
+from dataclasses import dataclass
+
+from lvs_agent.decide.health_verdict import Check
+from lvs_agent.decide.kernel_state import (
+    DestinationKey,
+    DestinationSettings,
+    IPAddress,
+    ServiceKey,
+    ServiceSettings,
+)
+from lvs_agent.decide.kernel_words import (
+    check_of,
+    destination_key,
+    destination_settings,
+    service_key,
+    service_settings,
+)
+from lvs_api.network_types import ForwardingMethod
+from lvs_core.plan import NodePlan, PlannedMember, PlannedService
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedMember:
+    """A real server in one kernel service."""
+
+    planned: PlannedMember
+    key: DestinationKey
+    check: Check | None
+    with_weight: DestinationSettings
+    without_weight: DestinationSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedService:
+    """One kernel service."""
+
+    planned: PlannedService
+    key: ServiceKey
+    settings: ServiceSettings
+    members: tuple[PreparedMember, ...]
+    staying: frozenset[DestinationKey]
+    """Destinations that the slices do not refuse."""
+    asks_drains: bool
+    """Some member leaves or was reached by another method before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedPlan:
+    """The whole plan."""
+
+    plan: NodePlan
+    services: tuple[PreparedService, ...]
+    routed: frozenset[IPAddress]
+    """Real servers whose route matters: to be on link, or to know where replies come in."""
+    masqueraded: frozenset[IPAddress]
+    """Real servers reached by Masquerade."""
+
+
+def prepare(plan: NodePlan, before: PreparedPlan | None = None) -> PreparedPlan:
+    """Prepare a plan; services that are as they were `before` are taken from there."""
+    known = {service.key: service for service in before.services} if before is not None else {}
+    services = []
+    for planned in plan.services():
+        earlier = known.get(service_key(planned.key))
+        services.append(earlier if earlier is not None and earlier.planned == planned else _prepare_service(planned))
+    routed, masqueraded = set[IPAddress](), set[IPAddress]()
+    for service in services:
+        for member in service.members:
+            if member.planned.method is not ForwardingMethod.TUNNEL:
+                routed.add(member.planned.address)
+            if member.planned.method is ForwardingMethod.MASQUERADE:
+                masqueraded.add(member.planned.address)
+    return PreparedPlan(
+        plan=plan, services=tuple(services), routed=frozenset(routed), masqueraded=frozenset(masqueraded)
+    )
+
+
+def _prepare_service(planned: PlannedService) -> PreparedService:
+    members = tuple(
+        PreparedMember(
+            planned=member,
+            key=destination_key(member),
+            check=check_of(member.check) if member.check is not None else None,
+            with_weight=destination_settings(member, member.weight),
+            without_weight=destination_settings(member, 0),
+        )
+        for member in planned.members
+    )
+    return PreparedService(
+        planned=planned,
+        key=service_key(planned.key),
+        settings=service_settings(planned),
+        members=members,
+        staying=frozenset(member.key for member in members if member.planned.refused is None),
+        asks_drains=any(m.draining_seconds is not None or m.former is not None for m in planned.members),
+    )

@@ -1,0 +1,265 @@
+"""A whole agent on the fake kernel: what the loop's tests share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from lvs_api.conditions import Condition
+from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeCapabilities, ServiceException
+from lvs_api.network_types import ForwardingMethod, Protocol, Scheduler
+from lvs_api.real_server_pool import OnFailure
+from lvs_core.cluster_view import ObjectKey
+from lvs_core.plan import (
+    BoundAddress,
+    CheckTarget,
+    DirectorPlan,
+    Holding,
+    NodePlan,
+    PlannedMember,
+    PlannedService,
+    TcpTarget,
+    VirtualServerKey,
+)
+
+from lvs_agent.addresses import AddressKeeper
+from lvs_agent.agent import Agent, NodeIdentity
+from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
+from lvs_agent.decide.kernel_state import (
+    DestinationKey,
+    InterfaceAddress,
+    Route,
+    RouteKind,
+    ServiceKey,
+    SysctlKey,
+    TransportProtocol,
+    conf_key,
+)
+from lvs_agent.kernel.fake_kernel import FakeAnnouncer, FakeIpvsTable, FakeLinks, FakeSysctls
+from lvs_agent.ledger import LedgerFile
+from lvs_agent.metrics import AgentMetrics
+from lvs_agent.table import TableKeeper
+
+VIP = "192.168.4.15"
+SERVICE = ServiceKey(protocol=TransportProtocol.TCP, address=ip_address(VIP), port=80)
+NAME = ObjectKey("default", "web")
+GROUP = "default"
+ARP_IGNORE = conf_key("ipv4", "all", "arp_ignore")
+ARP_ANNOUNCE = conf_key("ipv4", "all", "arp_announce")
+
+
+def destination(number: int) -> DestinationKey:
+    return DestinationKey(address=ip_address(f"192.168.4.{number}"), port=80)
+
+
+def check_target(number: int) -> CheckTarget:
+    return CheckTarget(
+        address=ip_address(f"192.168.4.{number}"),
+        port=80,
+        what=TcpTarget(),
+        interval_seconds=2,
+        timeout_seconds=1,
+        rise=2,
+        fall=3,
+    )
+
+
+def member(number: int, **changes: Any) -> PlannedMember:
+    """A real server 192.168.4.NUMBER, unchecked, of weight 1 and by DirectRouting."""
+    made = PlannedMember(
+        name=f"rs{number}",
+        address=ip_address(f"192.168.4.{number}"),
+        port=80,
+        weight=1,
+        method=ForwardingMethod.DIRECT_ROUTING,
+        tunnel=None,
+        upper_threshold=0,
+        lower_threshold=0,
+        check=None,
+        node=None,
+        prepared=True,
+        boot_id=None,
+        refused=None,
+        former=None,
+        draining_seconds=None,
+    )
+    return replace(made, **changes)
+
+
+def service(*members: PlannedMember, **changes: Any) -> PlannedService:
+    """VIP:80/TCP of default/web."""
+    made = PlannedService(
+        key=VirtualServerKey(address=ip_address(VIP), port=80, protocol=Protocol.TCP),
+        service=NAME,
+        service_uid="u",
+        port_name="http",
+        scheduler=Scheduler.RR,
+        scheduler_flags=(),
+        persistence=None,
+        one_packet_scheduling=False,
+        on_failure=OnFailure.ZERO_WEIGHT,
+        drain_seconds=300,
+        paused=False,
+        members=members,
+    )
+    return replace(made, **changes)
+
+
+def director(*services: PlannedService, holding: Holding = Holding.HOLD, **changes: Any) -> NodePlan:
+    """A plan with one director group."""
+    group = DirectorPlan(
+        group=GROUP,
+        view_digest="digest",
+        holding=holding,
+        interface=changes.pop("interface", "eth0"),
+        addresses=tuple(sorted({one.key.address for one in services}, key=int)),
+        services=services,
+        incomplete=changes.pop("incomplete", ()),
+        conflicts=changes.pop("conflicts", ()),
+    )
+    return NodePlan(node="node", observed_generation=1, directing=(group,), **changes)
+
+
+def real_server(*vips: str, device: BindDevice = BindDevice.LO) -> NodePlan:
+    """A plan that binds VIPs."""
+    bind = tuple(BoundAddress(address=ip_address(vip), device=device) for vip in vips)
+    return NodePlan(node="node", observed_generation=1, bind=bind)
+
+
+NO_PART = NodePlan(node="node", observed_generation=1)
+
+
+@dataclass
+class PlanInHand:
+    """A source that gives what it was given."""
+
+    plan: NodePlan | None = None
+
+    def reported_conditions(self) -> tuple[Condition, ...]:
+        return ()
+
+
+@dataclass
+class HealthInHand:
+    """A prober that finds what it is told; unknown to begin with, as a real one."""
+
+    results: Mapping[Check, CheckResult] = field(default_factory=dict)
+    wanted: Mapping[Check, Verdict] = field(default_factory=dict)
+
+    def verdicts(self) -> Mapping[Check, CheckResult]:
+        return self.results
+
+    def want(self, checks: Mapping[Check, Verdict]) -> None:
+        if checks.keys() != self.results.keys():
+            begun = {check: CheckResult(verdict=verdict) for check, verdict in checks.items()}
+            self.results = begun | {check: r for check, r in self.results.items() if check in checks}
+        self.wanted = checks
+
+    def find(self, number: int, verdict: Verdict, detail: str = "") -> None:
+        """The checks of one real server lead to this verdict."""
+        address = f"192.168.4.{number}"
+        assert any(check.address == address for check in self.results), "it is not checked"
+        self.results = {
+            check: CheckResult(verdict=verdict, detail=detail) if check.address == address else result
+            for check, result in self.results.items()
+        }
+
+
+class Moves:
+    """Every write to the fake kernel, in order."""
+
+    def __init__(self) -> None:
+        self.list: list[str] = []
+
+
+class World:
+    """An agent and its fake kernel; `restart` makes a new agent on the same kernel and disk."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.ipvs = FakeIpvsTable()
+        self.links = FakeLinks()
+        self.links.add_device("lo", arp_capable=False)
+        self.links.add_device("eth0")
+        self.links.addresses.add(InterfaceAddress(device="eth0", address=ip_address("192.168.4.5"), prefix_length=24))
+        for number in range(100, 110):
+            self.links.routes[ip_address(f"192.168.4.{number}")] = Route(kind=RouteKind.UNICAST, device="eth0")
+        self.sysctls = FakeSysctls(values={key: 0 for key in _sysctl_keys()})
+        self.announcer = FakeAnnouncer()
+        self.source = PlanInHand()
+        self.health = HealthInHand()
+        self.now = 1000.0
+        self.boot_id = "boot-1"
+        self.statuses: list[LvsNodeStatus] = []
+        self.restart()
+
+    def restart(self) -> None:
+        self.metrics = AgentMetrics()
+        self.health = HealthInHand()
+        self.agent = Agent(
+            source=self.source,
+            table=TableKeeper(self.ipvs, self.metrics, lambda: self.now),
+            addresses=AddressKeeper(
+                links=self.links,
+                sysctls=self.sysctls,
+                announcer=self.announcer,
+                metrics=self.metrics,
+                monotonic=lambda: self.now,
+            ),
+            links=self.links,
+            prober=self.health,
+            ledger_file=LedgerFile(self.directory / "ledger", self.boot_id),
+            identity=NodeIdentity(boot_id=self.boot_id, agent_version="1", capabilities=NodeCapabilities),
+            metrics=self.metrics,
+            tell=self.statuses.append,
+            boot_clock=lambda: self.now,
+        )
+
+    async def do(self, plan: NodePlan | None, *, rounds: int = 1) -> None:
+        """Carry out a plan."""
+        self.source.plan = plan
+        for _ in range(rounds):
+            await self.agent.round()
+
+    async def later(self, seconds: float) -> None:
+        """One more round, after some time."""
+        self.now += seconds
+        await self.agent.round()
+
+    def weights(self, key: ServiceKey = SERVICE) -> dict[str, int]:
+        """The weights in the kernel, by last part of the address."""
+        state = self.ipvs.services[key]
+        return {str(d.address).rsplit(".", 1)[1]: s.settings.weight for d, s in state.destinations.items()}
+
+    def bound(self) -> set[str]:
+        """Host addresses, as ADDRESS@DEVICE."""
+        return {f"{b.address}@{b.device}" for b in _links(self.links).bindings()}
+
+    @property
+    def status(self) -> LvsNodeStatus:
+        return self.statuses[-1]
+
+    def exception(self) -> ServiceException:
+        """The one exception that is reported."""
+        (found,) = self.status.exceptions or ()
+        return found
+
+    def writes(self) -> tuple[int, int, int]:
+        """Writes to IPVS, addresses and sysctls."""
+        return self.ipvs.writes, self.links.writes, self.sysctls.writes
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def _links(links: FakeLinks) -> Any:
+    from lvs_agent.decide.kernel_state import KernelLinks
+
+    return KernelLinks(devices=dict(links.devices), addresses=frozenset(links.addresses))
+
+
+def _sysctl_keys() -> list[SysctlKey]:
+    names = ("arp_ignore", "arp_announce", "rp_filter", "send_redirects", "forwarding")
+    keys = [conf_key("ipv4", device, name) for device in ("all", "eth0", "lo", "tunl0") for name in names]
+    return [*keys, SysctlKey(("ipv4", "vs", "conntrack"))]
