@@ -1,0 +1,206 @@
+"""The agent's kernel seams on real kernels: what a fake or a network namespace of the host can not show."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lvs_agent.kernel.contract import CASES, TABLES
+from lvs_lab.lab import Lab
+from lvs_lab.lab_machine import GuestMachine
+from lvs_lab.python_packages import agent_environment
+from lvs_lab.waiting import wait_for
+from support import kernel_probe
+
+pytestmark = pytest.mark.lab
+
+PROBE = Path(kernel_probe.__file__).read_text(encoding="utf-8")
+VIP, SERVER = "192.168.10.100", "192.168.10.21"
+TOPOLOGY = """\
+segments: [lan]
+nodes:
+  director:
+    role: director
+    interfaces: {eth0: {segment: lan, addresses: [192.168.10.11/24, "fd00:10::11/64"]}}
+  server:
+    role: server
+    interfaces: {eth0: {segment: lan, addresses: [192.168.10.21/24, "fd00:10::21/64"]}}
+clients:
+  client:
+    interfaces: {eth0: {segment: lan, addresses: [192.168.10.50/24, "fd00:10::50/64"]}}
+"""
+
+
+def probe(machine: GuestMachine, *arguments: str) -> Any:  # noqa: ANN401 (whatever the verb prints)
+    """Run a verb of `support.kernel_probe` in the guest."""
+    done = machine.exec(["python3", "-", *arguments], stdin=PROBE, env=agent_environment(), check=True, timeout=120)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """A director, a real server and a client, without agents: the seams are used by hand."""
+    made = Lab.up("kernel-seams", TOPOLOGY)
+    yield made
+    made.down()
+
+
+@pytest.fixture
+def director(lab: Lab) -> Iterator[GuestMachine]:
+    """The director, with an empty IPVS table before and after."""
+    machine = lab.guest("director")
+    machine.sh("ipvsadm -C")
+    yield machine
+    machine.sh(
+        "ipvsadm -C; ip addr flush dev lo scope global; ip addr del 192.168.10.100/32 dev eth0 2>/dev/null; true"
+    )
+
+
+def test_the_kernel_keeps_the_contract_that_the_fake_keeps(director: GuestMachine) -> None:
+    complaints = probe(director, "contract")
+    assert set(complaints) == {case.name for case in CASES}
+    assert {name: text for name, text in complaints.items() if text} == {}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_ipvsadm_saves_and_restores_what_we_write(director: GuestMachine, name: str) -> None:
+    """Its -S leaves out thresholds: they are compared in its listing."""
+    assert probe(director, "load", name) is True
+    saved = director.out("ipvsadm", "-Sn")
+    thresholds = director.out("ipvsadm", "-Ln", "--thresholds")
+    assert probe(director, "holds", name) is True
+    director.sh("ipvsadm -C")
+    assert probe(director, "holds", name) is False
+    director.exec(["ipvsadm", "-R"], stdin=saved, check=True)
+    if name == "methods, weights, thresholds":
+        assert "100        50" in thresholds
+        director.sh("ipvsadm -e -t 10.0.0.1:80 -r 10.1.0.1:8080 -m -w 3 -x 100 -y 50")
+    assert director.out("ipvsadm", "-Sn") == saved
+    assert probe(director, "holds", name) is True
+
+
+def test_every_scheduler_is_listed_as_it_was_asked_for(director: GuestMachine) -> None:
+    assert probe(director, "load", "every scheduler") is True
+    listed = [line.split()[2] for line in director.out("ipvsadm", "-Ln").splitlines() if line.startswith("TCP")]
+    wanted = [wish.settings.scheduler for wish in TABLES["every scheduler"].values()]
+    assert sorted(listed) == sorted(wanted)
+
+
+def test_reads_are_whole_while_services_come_and_go(director: GuestMachine) -> None:
+    found = probe(director, "read_under_change", "100")
+    assert found["flips"] > 0
+    assert found["broken"] == 0
+
+
+def test_reading_goes_on_after_the_module_was_loaded_again(director: GuestMachine) -> None:
+    script = PROBE.split("VERBS:")[0] + (
+        "import subprocess\n"
+        "table = KernelIpvsTable()\n"
+        "before = len(table.read().services)\n"
+        "subprocess.run(['sh', '-c', 'modprobe -r ip_vs_rr ip_vs_wrr ip_vs; lsmod'], check=False)\n"
+        "gone = 'ip_vs' not in open('/proc/modules', encoding='ascii').read()\n"
+        "print(json.dumps([gone, before, len(table.read().services)]))\n"
+    )
+    director.sh("for m in $(lsmod | awk '/^ip_vs_/{print $1}'); do modprobe -r $m; done")
+    done = director.exec(["python3", "-"], stdin=script, env=agent_environment(), check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [True, 0, 0]
+
+
+HELD_CONNECTION = """
+import pathlib, socket, sys, time
+directory, vip = pathlib.Path(sys.argv[1]), sys.argv[2]
+connection = socket.create_connection((vip, 80))
+(directory / "connected").touch()
+end = time.monotonic() + 30
+while not (directory / "go").exists() and time.monotonic() < end:
+    time.sleep(0.02)
+connection.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+print(connection.makefile().read())
+"""
+
+
+def test_an_edit_in_place_keeps_a_connection_and_its_counters(lab: Lab, director: GuestMachine, tmp_path: Path) -> None:
+    client, server = lab.machine("client"), lab.guest("server")
+    arguments = (f"{VIP} 80", f"{SERVER} 80")
+    web = server.serve(port=80)
+    try:
+        probe(server, "silence", "")
+        assert probe(server, "bind", VIP, "lo") == []
+        assert probe(director, "bind", VIP, "eth0") == []
+        assert probe(director, "announce", "eth0", VIP) is True
+        assert probe(director, "add", *arguments, "DIRECT_ROUTE") is True
+        with ThreadPoolExecutor(1) as background:
+            held = background.submit(client.out, "python3", "-c", HELD_CONNECTION, str(tmp_path), VIP)
+            try:
+                wait_for((tmp_path / "connected").exists, 10, "the client's connection")
+                assert active(director, arguments) == 1
+                assert probe(director, "edit", *arguments, "DIRECT_ROUTE", "0", "wlc") is True
+                assert active(director, arguments) == 1
+            finally:
+                (tmp_path / "go").touch()
+            assert "server" in held.result(30)
+        # The kernel sums up its counters every two seconds.
+        wait_for(lambda: probe(director, "counters", *arguments)["connections"] == 1, 10, "the connection counted once")
+        assert "wlc" in director.out("ipvsadm", "-Ln")
+    finally:
+        web.stop()
+        probe(server, "unbind", VIP, "lo")
+        make_talkative(server)
+
+
+def active(director: GuestMachine, arguments: tuple[str, str]) -> int:
+    count: int = probe(director, "counters", *arguments)["active"]
+    return count
+
+
+def make_talkative(server: GuestMachine) -> None:
+    """Undo what the verb `silence` did to a node that booted with the kernel's defaults."""
+    server.sh("sysctl -qw net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.all.arp_announce=0")
+
+
+def test_only_a_silenced_real_server_keeps_quiet_about_the_vip(lab: Lab) -> None:
+    client, server = lab.machine("client"), lab.guest("server")
+    assert probe(server, "bind", VIP, "lo") == []
+    try:
+        assert client.exec(["arping", "-c", "1", "-w", "1", "-I", "eth0", VIP]).ok
+        probe(server, "silence", "")
+        assert not client.exec(["arping", "-c", "2", "-w", "2", "-I", "eth0", VIP]).ok
+    finally:
+        probe(server, "unbind", VIP, "lo")
+        make_talkative(server)
+
+
+@pytest.mark.parametrize(
+    ("device", "address", "module"), [("tunl0", VIP, "ipip"), ("ip6tnl0", "fd00:10::100", "ip6_tunnel")]
+)
+def test_a_tunnel_device_comes_with_its_first_address(lab: Lab, device: str, address: str, module: str) -> None:
+    server = lab.guest("server")
+    server.sh(f"ip link del {device} 2>/dev/null; modprobe -r {module}; true")
+    # Not by `ip link show`: asking for an index by name loads the module, too (netdev-tunl0).
+    assert not server.exec(["test", "-e", f"/sys/class/net/{device}"]).ok
+    assert probe(server, "bind", address, device) == []
+    shown = json.loads(server.out("ip", "-j", "addr", "show", "dev", device))[0]
+    assert "UP" in shown["flags"]
+    assert address in [entry["local"] for entry in shown["addr_info"]]
+    if device == "tunl0":
+        assert probe(server, "silence", device)["net.ipv4.conf.tunl0.rp_filter"] == 2
+    assert probe(server, "unbind", address, device) == []
+    shown = json.loads(server.out("ip", "-j", "addr", "show", "dev", device))[0]
+    assert "UP" in shown["flags"]  # it may be another's by now: never taken down
+    assert address not in [entry["local"] for entry in shown["addr_info"]]
+    make_talkative(server)
+
+
+def test_without_module_loading_the_error_says_what_to_do(lab: Lab) -> None:
+    """Last: the switch can be thrown only once in a kernel's life."""
+    server = lab.guest("server")
+    server.sh("for m in $(lsmod | awk '/^ip_vs/{print $1}'); do modprobe -r $m; done; modprobe -r ip_vs ipip; true")
+    server.sh("sysctl -qw kernel.modules_disabled=1")
+    said = probe(server, "unavailable")
+    assert said.startswith("IpvsUnavailable: ")
+    assert "load the module ip_vs" in said
+    (refusal,) = probe(server, "bind", VIP, "tunl0")
+    assert "load the module ipip" in refusal

@@ -1,0 +1,203 @@
+"""What runs inside a guest to try the agent's kernel seams there; it arrives on Python's standard input.
+
+Each verb prints one JSON value.
+"""
+
+import asyncio
+import json
+import sys
+import threading
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any
+
+from lvs_agent.decide.changes import (
+    AddDestination,
+    AddService,
+    BindAddress,
+    DeleteService,
+    EditDestination,
+    EditService,
+    UnbindAddress,
+)
+from lvs_agent.decide.kernel_state import (
+    AddressBinding,
+    DestinationKey,
+    DestinationSettings,
+    ForwardingMethod,
+    KernelLinks,
+    ServiceKey,
+    ServiceSettings,
+    TransportProtocol,
+)
+from lvs_agent.decide.wanted_sysctls import SysctlRole, judge_sysctls, keys_to_read
+from lvs_agent.errors import KernelError
+from lvs_agent.kernel.announce import PacketAnnouncer
+from lvs_agent.kernel.contract import CASES, TABLES, complaint, settings_of
+from lvs_agent.kernel.ipvs import KernelIpvsTable
+from lvs_agent.kernel.links import KernelLinksSeam
+from lvs_agent.kernel.sysctl import ProcSysctls
+
+
+def service(text: str) -> ServiceKey:
+    """TCP 1.2.3.4:80 out of "1.2.3.4 80"."""
+    address, port = text.split()
+    return ServiceKey(protocol=TransportProtocol.TCP, address=ip_address(address), port=int(port))
+
+
+def destination(text: str) -> DestinationKey:
+    address, port = text.split()
+    return DestinationKey(address=ip_address(address), port=int(port))
+
+
+def contract() -> dict[str, str | None]:
+    """Every case of the contract on this kernel."""
+    table = KernelIpvsTable()
+    if table.read().services:
+        raise SystemExit("the IPVS table is not empty")
+    return {case.name: complaint(table, case) for case in CASES}
+
+
+def load(name: str) -> bool:
+    """Put one of the contract's tables into the kernel, and leave it there."""
+    table = KernelIpvsTable()
+    changes: list[AddService | AddDestination] = []
+    for key, wish in TABLES[name].items():
+        changes.append(AddService(service=key, settings=wish.settings))
+        changes += [
+            AddDestination(service=key, destination=one, settings=settings)
+            for one, settings in wish.destinations.items()
+        ]
+    return table.apply(changes).failures == ()
+
+
+def holds(name: str) -> bool:
+    """Whether the kernel holds exactly that table."""
+    return settings_of(KernelIpvsTable().read()) == TABLES[name]
+
+
+def add(vip: str, real_server: str, method: str) -> bool:
+    """A service of one real server."""
+    settings = DestinationSettings(weight=1, method=ForwardingMethod[method])
+    applied = KernelIpvsTable().apply(
+        [
+            AddService(service=service(vip), settings=ServiceSettings(scheduler="rr")),
+            AddDestination(service=service(vip), destination=destination(real_server), settings=settings),
+        ]
+    )
+    return applied.failures == ()
+
+
+def edit(vip: str, real_server: str, method: str, weight: str, scheduler: str) -> bool:
+    """Change all of it in place."""
+    settings = DestinationSettings(weight=int(weight), method=ForwardingMethod[method])
+    applied = KernelIpvsTable().apply(
+        [
+            EditService(service=service(vip), settings=ServiceSettings(scheduler=scheduler)),
+            EditDestination(service=service(vip), destination=destination(real_server), settings=settings),
+        ]
+    )
+    return applied.failures == ()
+
+
+def counters(vip: str, real_server: str) -> dict[str, int]:
+    """Connections and traffic of a real server."""
+    state = KernelIpvsTable().read().services[service(vip)].destinations[destination(real_server)]
+    return {"active": state.active_connections, "inactive": state.inactive_connections, **state.counters._asdict()}
+
+
+def read_under_change(rounds: str) -> dict[str, int]:
+    """Read while another thread makes and deletes services; what stays must be whole in every read."""
+    steady = service("10.9.0.1 80")
+    members = [destination(f"10.9.1.{n} 80") for n in range(1, 201)]
+    weight = DestinationSettings(weight=1, method=ForwardingMethod.DIRECT_ROUTE)
+    rr = ServiceSettings(scheduler="rr")
+    table, stop, flips = KernelIpvsTable(), threading.Event(), [0]
+    entries = [AddDestination(service=steady, destination=one, settings=weight) for one in members]
+    table.apply([AddService(service=steady, settings=rr), *entries])
+
+    def churn() -> None:
+        other = KernelIpvsTable()
+        passing = service("10.9.0.2 80")
+        while not stop.is_set():
+            entries = [AddDestination(service=passing, destination=one, settings=weight) for one in members[:40]]
+            other.apply([AddService(service=passing, settings=rr), *entries])
+            other.apply([DeleteService(service=passing)])
+            flips[0] += 1
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    broken = 0
+    try:
+        for _ in range(int(rounds)):
+            found = table.read().services
+            broken += list(found[steady].destinations) != members and set(found[steady].destinations) != set(members)
+    finally:
+        stop.set()
+        thread.join()
+    table.apply([DeleteService(service=steady)])
+    return {"broken": broken, "flips": flips[0]}
+
+
+def unavailable() -> str:
+    """What is said when the kernel has no IPVS."""
+    try:
+        KernelIpvsTable().read()
+    except KernelError as error:
+        return f"{type(error).__name__}: {error}"
+    return "no error"
+
+
+def bind(address: str, device: str) -> list[str]:
+    """Bind an address; errors as text."""
+    return asyncio.run(_change_links(BindAddress, address, device))
+
+
+def unbind(address: str, device: str) -> list[str]:
+    """Unbind an address; errors as text."""
+    return asyncio.run(_change_links(UnbindAddress, address, device))
+
+
+async def _change_links(kind: type[BindAddress | UnbindAddress], address: str, device: str) -> list[str]:
+    links = KernelLinksSeam()
+    binding = AddressBinding(address=ip_address(address), device=device)
+    failures = await links.apply([kind(binding=binding)])
+    await links.close()
+    return [str(failure.error) for failure in failures]
+
+
+def silence(tunnel_devices: str) -> dict[str, int]:
+    """Make the node silent, and its tunnel devices loose; what was written."""
+    devices = frozenset(tunnel_devices.split())
+    role = SysctlRole(silent=True, tunnel_devices=devices)
+    links, sysctls = asyncio.run(_links()), ProcSysctls()
+    written: dict[str, int] = {}
+    verdict = judge_sysctls(role, links, sysctls.read(keys_to_read(role, links, {})), {})
+    for write in verdict.writes:
+        sysctls.write(write.key, write.value)
+        written[str(write.key)] = write.value
+    return written
+
+
+async def _links() -> KernelLinks:
+    links = KernelLinksSeam()
+    found = await links.read()
+    await links.close()
+    return found
+
+
+def announce(device: str, address: str) -> bool:
+    """Announce an address once."""
+    PacketAnnouncer().announce(device, ip_address(address))
+    return True
+
+
+VERBS: dict[str, Callable[..., Any]] = {
+    verb.__name__: verb
+    for verb in (
+        contract, load, holds, add, edit, counters, read_under_change, unavailable, bind, unbind, silence, announce,
+    )
+}  # fmt: skip
+
+if __name__ == "__main__":
+    print(json.dumps(VERBS[sys.argv[1]](*sys.argv[2:])))
