@@ -10,9 +10,6 @@ import struct
 from lvs_agent.decide.kernel_state import IPAddress
 from lvs_agent.errors import AnnounceError, PermissionRefused
 
-ANNOUNCE_AFTER_SECONDS = (0.0, 0.3, 1.0, 3.0, 10.0)
-"""When, counted from the moment an address came to this node, it is announced."""
-
 _ETH_P_ARP, _ETH_P_IPV6 = 0x0806, 0x86DD
 _BROADCAST = b"\xff" * 6
 _ALL_NODES_MAC = bytes.fromhex("333300000001")
