@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help venv check fmt generate lock unit api-test test demo clean bench
+.PHONY: help venv check fmt generate lock unit api-test test demo images clean bench
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ check: venv ## Lint, types, layers, generated files, unit tests: about a minute
 	$(BIN)/pytest -q crds/tests core/tests operator/tests node-agent/tests cli/tests e2e/tests
 
 test: check ## Everything that CI runs
+
+demo: venv ## See it work: a cluster of real kernels, helm install, traffic, a dying server (KEEP=1 leaves it up)
+	@$(BIN)/python -m lvs_lab.demo
+
+images: venv ## Build both images with buildah, and say where they are
+	@$(BIN)/python -m lvs_lab.image_build
 
 fmt: venv ## Format and fix what can be fixed
 	$(BIN)/ruff format .

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lvs_lab import host_packages
 from lvs_lab.artifacts import CHECKOUT, artifact, cache_root, digest, locked
 from lvs_lab.debian_archive import own_archive
 from lvs_lab.host_commands import run
@@ -158,3 +159,15 @@ def _pip_settings() -> dict[str, str]:
     listed = run([sys.executable, "-m", "pip", "config", "list"]).stdout
     entries = re.findall(r"^(global|:env:)\.([a-z-]+)='(.*)'$", listed, re.MULTILINE)
     return {name: value for origin in ("global", ":env:") for found, name, value in entries if found == origin}
+
+
+def main() -> None:
+    """`make images`: build what is missing, and say what there is."""
+    host_packages.prepare()
+    images = build_images()
+    for image in (images.operator, images.node_agent):
+        print(f"{image.reference}  {image.archive.stat().st_size / 1e6:.0f} MB unpacked  {image.archive}")
+
+
+if __name__ == "__main__":
+    main()
