@@ -9,7 +9,7 @@ from lvs_core.directors import directors_of
 from lvs_core.drained import DrainReports
 from lvs_core.members import PoolFinder
 from lvs_core.memory import Memory
-from lvs_core.memory_views import observe
+from lvs_core.memory_views import expect, observe
 from lvs_core.needs import Need
 from lvs_core.node_specs import node_specs
 from lvs_core.object_status import group_status, pool_status
@@ -61,5 +61,5 @@ def decide(view: ClusterView, memory: Memory, now: str) -> Decision:
         groups={
             name: group_status(view, group, directors[name], by_group[name], now) for name, group in view.groups.items()
         },
-        memory=memory,
+        memory=expect(memory, [(key, content) for key, one in resolved.items() for content in one.slices.values()]),
     )

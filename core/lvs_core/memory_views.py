@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from lvs_core.cluster_view import ClusterView, ObjectKey, Slice
+from lvs_core.cluster_view import ClusterView, ObjectKey, Slice, SliceContent
 from lvs_core.digest import slices_digest
 from lvs_core.memory import (
     KEPT_VIEWS,
@@ -15,7 +15,7 @@ from lvs_core.memory import (
     Seen,
     ServiceChange,
 )
-from lvs_core.needs import Need, slices_needs
+from lvs_core.needs import Need, contents_needs, slices_needs
 
 BEFORE_MEMORY = -1
 """Position of what was needed before the first view."""
@@ -36,6 +36,29 @@ def observe(memory: Memory, view: ClusterView) -> Memory:
         for name, ones in slices.items()
     }
     return Memory(groups=groups, started=True)
+
+
+def expect(memory: Memory, contents: Iterable[tuple[ObjectKey, SliceContent]]) -> Memory:
+    """The memory after slices have been decided, which directors may act on before the next view is observed.
+
+    What they need counts as needed after the newest view, for the next one may lack it again.
+    """
+    groups = dict(memory.groups)
+    by_group: dict[str, list[tuple[ObjectKey, SliceContent]]] = {}
+    for key, content in contents:
+        by_group.setdefault(content.director_group, []).append((key, content))
+    for name, ones in by_group.items():
+        group = groups.get(name, GroupMemory())
+        needs = dict(group.needs)
+        for need, service, member in contents_needs(ones):
+            last = needs.get(need)
+            if last is None and member.prepared:
+                needs[need] = LastNeed(group.newest, frozenset({service}))
+            elif last is not None and last.services is not None and service not in last.services:
+                needs[need] = LastNeed(max(last.position, group.newest), last.services | {service})
+        if needs != group.needs:
+            groups[name] = replace(group, needs=needs)
+    return Memory(groups=groups, started=memory.started)
 
 
 def _group_names(memory: Memory, view: ClusterView) -> Sequence[str]:

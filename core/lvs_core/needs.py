@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from lvs_api.lvs_node import BindDevice
 from lvs_api.network_types import Family, ForwardingMethod
-from lvs_core.cluster_view import Member, ObjectKey, Slice, family_of
+from lvs_core.cluster_view import Member, ObjectKey, Slice, SliceContent, family_of
 
 
 class Need(NamedTuple):
@@ -50,14 +50,18 @@ def member_needs(member: Member, vips: Iterable[str]) -> Iterator[Need]:
 
 
 def slices_needs(slices: Iterable[Slice]) -> Iterator[tuple[Need, ObjectKey, Member]]:
-    """What the members of slices need. A service whose first slice is missing names no VIPs."""
-    ordered = list(slices)
+    """What the members of slices need, by service."""
+    return contents_needs((one.service_key, one.content) for one in slices)
+
+
+def contents_needs(contents: Iterable[tuple[ObjectKey, SliceContent]]) -> Iterator[tuple[Need, ObjectKey, Member]]:
+    """What the members of services' slices need. A service whose first slice is missing names no VIPs."""
+    ordered = list(contents)
     vips = {
-        (one.service_key, one.content.service_uid): one.content.service.addresses
-        for one in ordered
-        if one.content.service is not None
+        (key, content.service_uid): content.service.addresses for key, content in ordered if content.service is not None
     }
-    for one in ordered:
-        for member in one.content.members:
-            for need in member_needs(member, vips.get((one.service_key, one.content.service_uid), ())):
-                yield need, one.service_key, member
+    for key, content in ordered:
+        addresses = vips.get((key, content.service_uid), ())
+        for member in content.members:
+            for need in member_needs(member, addresses):
+                yield need, key, member

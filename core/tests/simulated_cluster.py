@@ -40,12 +40,16 @@ from lvs_core.needs import Need, device_for, slices_needs
 
 NOW = "2025-06-01T00:00:00Z"
 Slices = Mapping[ObjectKey, Slice]
+Destination = tuple[ObjectKey, str, str]
+"""Service, member and VIP."""
 
 
 @dataclass(kw_only=True)
 class Entry:
     """What a director's kernel has of one member: how it may be forwarding to it at this moment."""
 
+    uid: str
+    """Of the service; one made anew under the same name takes nothing over, its deletion ended the connections."""
     needs: set[Need] = field(default_factory=set)
     """Of methods by which connections may live."""
 
@@ -63,7 +67,7 @@ class Machine:
     """The generation of its LvsNode.spec that its agent acted on."""
     groups: frozenset[str] = frozenset()
     holds: frozenset[str] = frozenset()
-    entries: dict[tuple[ObjectKey, str], Entry] = field(default_factory=dict)
+    entries: dict[Destination, Entry] = field(default_factory=dict)
     finished: set[tuple[ObjectKey, str, bool]] = field(default_factory=set)
     """Members whose drain (True) or former method (False) is over here."""
 
@@ -186,44 +190,57 @@ class SimulatedCluster:
             return group in machine.holds
         return status.active == name
 
-    def _direct(self, machine: Machine) -> None:
+    def _seen(self, machine: Machine) -> Mapping[Destination, tuple[Member, set[Need]]]:
+        """What the slices that a director acted on ask of it: members by virtual service, with their present needs."""
         seen = [one for one in self.events[machine.at].values() if one.content.director_group in machine.groups]
+        vips = {one.service_key: one.content.service.addresses for one in seen if one.content.service is not None}
         methods = _present(seen)
-        members = {(one.service_key, member.name): member for one in seen for member in one.content.members}
-        leaving = {
-            (key, name, member.draining_seconds is not None)
-            for (key, name), member in members.items()
-            if member.draining_seconds is not None or member.former is not None
+        return {
+            (one.service_key, member.name, vip): (
+                member,
+                {need for need in methods[one.service_key, member.name] if need.address == vip},
+            )
+            for one in seen
+            for member in one.content.members
+            for vip in vips.get(one.service_key, ())
         }
-        machine.finished &= leaving
-        for key, entry in list(machine.entries.items()):
-            if not entry.needs and key not in members:
-                del machine.entries[key]
-        for key, member in members.items():
-            entry = machine.entries.setdefault(key, Entry())
-            if member.prepared and member.refused is None and member.draining_seconds is None:
-                entry.needs |= methods[key]
+
+    def _direct(self, machine: Machine) -> None:
         if not machine.groups:
             machine.entries.clear()  # no longer a director: nothing is left
+        seen = self._seen(machine)
+        machine.finished &= {
+            (key, name, member.draining_seconds is not None)
+            for (key, name, _), (member, _) in seen.items()
+            if member.draining_seconds is not None or member.former is not None
+        }
+        for key, entry in list(machine.entries.items()):
+            if not entry.needs and key not in seen:
+                del machine.entries[key]
+        uids = {one.service_key: one.content.service_uid for one in self.events[machine.at].values()}
+        for key, (member, needs) in seen.items():
+            entry = machine.entries.setdefault(key, Entry(uid=uids[key[0]]))
+            if entry.uid != uids[key[0]]:
+                entry = machine.entries[key] = Entry(uid=uids[key[0]])
+            if member.prepared and member.refused is None and member.draining_seconds is None:
+                entry.needs |= needs
 
     def finish(self, name: str) -> None:
         """Connections of leaving members end on a director."""
         machine = self.machines[name]
-        seen = [one for one in self.events[machine.at].values() if one.content.director_group in machine.groups]
-        methods = _present(seen)
-        members = {(one.service_key, member.name): member for one in seen for member in one.content.members}
+        seen = self._seen(machine)
         for key, entry in list(machine.entries.items()):
-            member = members.get(key)
-            if member is None:
+            if key not in seen:
                 del machine.entries[key]
-            elif member.draining_seconds is not None:
+                continue
+            member, needs = seen[key]
+            if member.draining_seconds is not None:
                 entry.needs.clear()
-                machine.finished.add((*key, True))
-            elif member.former is not None:
-                entry.needs &= methods[key]
-                machine.finished.add((*key, False))
+                machine.finished.add((*key[:2], True))
             else:
-                entry.needs &= methods[key]
+                entry.needs &= needs
+                if member.former is not None:
+                    machine.finished.add((*key[:2], False))
 
     def report(self, name: str) -> None:
         """An agent writes its status."""
@@ -231,8 +248,7 @@ class SimulatedCluster:
         if node is None:
             return
         seen = self.events[machine.at].values()
-        members = {(one.service_key, member.name) for one in seen for member in one.content.members}
-        leftover = sorted({key for key, member in machine.entries if (key, member) not in members})
+        leftover = sorted({key[0] for key in machine.entries.keys() - self._seen(machine).keys()})
         drained: dict[ObjectKey, set[str]] = {}
         for key, member, _ in machine.finished:
             drained.setdefault(key, set()).add(member)
