@@ -1,0 +1,19 @@
+"""What a failed scenario says of itself: the state of the lab at the moment of the failure."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.deployment import Deployment
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.failed and isinstance(item, pytest.Function):
+        for value in item.funcargs.values():
+            parts = value if isinstance(value, tuple) else (value,)
+            for part in parts:
+                if isinstance(part, Deployment):
+                    report.sections.append((f"lab {part.lab.name}", part.describe()))

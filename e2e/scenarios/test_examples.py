@@ -1,0 +1,165 @@
+"""Every example with real kernels: applied by kubectl, looked at with ipvsadm, ip, arping, sysctl and curl."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from lvs_lab.waiting import wait_for
+from support.deployment import GONE_SECONDS, Deployment, deployed
+from support.example_cases import CASES, LABS, REQUESTS, Case
+from support.neighbours import claimants, claimants6, mac_of
+from support.traffic import answers, count_replies
+
+pytestmark = pytest.mark.lab
+
+BY_LAB = [(lab, case) for lab, topologies in LABS.items() for case in CASES if case.machines in topologies]
+in_its_lab = pytest.mark.parametrize(
+    ("lab", "case"),
+    BY_LAB,
+    indirect=["lab"],
+    scope="module",
+    ids=[case.example for _, case in BY_LAB],
+)
+Lab = tuple[Deployment, dict[str, dict[str, str]]]
+
+
+@pytest.fixture(scope="module")
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab with several examples in it, their web servers listening, and the sysctls that its nodes booted with."""
+    with deployed(f"ex-{request.param}", LABS[request.param], tmp_path_factory.mktemp("examples")) as deployment:
+        before = {node: deployment.sysctls(node) for node in deployment.plain_nodes}
+        for case in CASES:
+            if case.machines in LABS[request.param]:
+                prepare(deployment, case)
+        yield deployment, before
+
+
+def prepare(deployment: Deployment, case: Case) -> None:
+    machine = deployment.lab.machine
+    for name in case.real_servers:
+        machine(name).serve(port=case.server_port)
+    if case.example == "s13-nat":
+        for name in ("s13-rs201", "s13-rs202"):
+            machine(name).serve(port=3306)
+    for source in case.sources:
+        machine(case.client).out("ip", "address", "add", f"{source}/24", "dev", "eth0")
+    # Closed connections are counted for two minutes otherwise; a drain waits for them.
+    machine(case.director).out("ipvsadm", "--set", "900", "2", "300")
+
+
+def apply(deployment: Deployment, case: Case) -> None:
+    deployment.apply(case.directory)
+    deployment.wait_ready(case.service, *case.other_services)
+
+
+@in_its_lab
+def test_traffic_is_balanced(lab: Lab, case: Case) -> None:
+    deployment, _ = lab
+    apply(deployment, case)
+    deployment.wait_shape(case.director, case.shape)
+    client = deployment.lab.machine(case.client)
+    wait_for(lambda: answers(client, case.vip, port=case.port), 10, f"{case.vip} to answer")
+    if case.sources:
+        replies: Counter[str] = Counter()
+        for source in case.sources:
+            replies += count_replies(client, case.vip, 1, port=case.port, source=source)
+        assert replies == case.expected_replies(len(case.sources))
+    elif case.sticky:
+        assert len(count_replies(client, case.vip, REQUESTS, port=case.port)) == 1
+    else:
+        assert count_replies(client, case.vip, REQUESTS, port=case.port) == case.expected_replies(REQUESTS)
+
+
+@in_its_lab
+def test_only_the_director_answers_for_the_vip(lab: Lab, case: Case) -> None:
+    deployment, _ = lab
+    apply(deployment, case)
+    client, director = deployment.lab.machine(case.client), deployment.lab.guest(case.director)
+    mine = {mac_of(director, device) for device in ("eth0", case.vip_device)}
+    who = claimants6(client, case.vip) if case.ipv6 else claimants(client, case.vip)
+    assert who
+    assert who <= mine
+
+
+@in_its_lab
+def test_vip_is_where_it_belongs(lab: Lab, case: Case) -> None:
+    deployment, _ = lab
+    apply(deployment, case)
+    vip = f"{case.vip}/{128 if case.ipv6 else 32}"
+    assert vip in deployment.addresses(case.director, case.vip_device)
+    for name in case.real_servers if case.device else ():
+        assert vip in deployment.addresses(name, str(case.device))
+        for device in {"eth0", "lo", "tunl0"} - {case.device}:
+            assert vip not in deployment.addresses(name, device)
+
+
+@in_its_lab
+def test_sysctls_are_what_the_roles_need(lab: Lab, case: Case) -> None:
+    deployment, _ = lab
+    apply(deployment, case)
+    for name in case.real_servers if case.device and not case.ipv6 else ():
+        settings = deployment.sysctls(name)
+        # The kernel takes the larger of `all` and the device for both (ip-sysctl.rst).
+        assert combined(settings, "arp_ignore", "eth0") >= 1
+        assert combined(settings, "arp_announce", "eth0") == 2
+        if case.device == "tunl0":
+            assert combined(settings, "rp_filter", "tunl0") in {0, 2}
+    settings = deployment.sysctls(case.director)
+    if case.device is None:
+        family = "ipv6" if case.ipv6 else "ipv4"
+        forwarding = [settings[f"{family}/conf/{device}/forwarding"] for device in ("eth0", "eth1")]
+        assert forwarding == ["1", "1"]
+        if not case.ipv6:
+            # Redirects are sent if `all` or the device says so.
+            assert [combined(settings, "send_redirects", device) for device in ("eth0", "eth1")] == [0, 0]
+
+
+def combined(settings: dict[str, str], name: str, device: str) -> int:
+    return max(int(settings[f"ipv4/conf/{scope}/{name}"]) for scope in ("all", device))
+
+
+@in_its_lab
+def test_stopped_server_loses_its_weight_and_gets_it_back(lab: Lab, case: Case) -> None:
+    deployment, _ = lab
+    apply(deployment, case)
+    victim, stays = case.real_servers[-1], case.real_servers[0]
+    key, entries = next((key, entries) for key, entries in case.shape.items() if f":{case.port} " in key)
+    service, entry = " ".join(key.split()[:2]), list(entries)[-1]
+    # Three failures a second apart, the last of which may take its whole second; and a second for the table and this test.
+    bound = 3 * 1 + 1 + 1
+    deployment.lab.machine(victim).server(port=case.server_port).stop()
+    deployment.wait_weight(case.director, service, entry, 0, deadline=bound)
+    client = deployment.lab.machine(case.client)
+    if not case.sticky:
+        assert count_replies(client, case.vip, 30, port=case.port) == Counter({stays: 30})
+    deployment.wait_condition(case.service, "Ready", "True", deadline=15)
+    deployment.lab.machine(victim).serve(port=case.server_port)
+    deployment.wait_weight(case.director, service, entry, entries[entry][1], deadline=2 * 1 + 1 + 1)
+
+
+@in_its_lab
+def test_deletion_leaves_nothing(lab: Lab, case: Case) -> None:
+    deployment, before = lab
+    apply(deployment, case)
+    client = deployment.lab.machine(case.client)
+    deployment.delete(case.directory)
+    nodes = [name for name in deployment.plain_nodes if name.startswith(f"{case.machines}-")]
+
+    def nothing_left() -> bool:
+        assert deployment.table(case.director) == {}
+        for node in nodes:
+            for device in ("eth0", "eth1", "lo", "tunl0"):
+                assert not {one for one in deployment.addresses(node, device) if one.startswith(f"{case.vip}/")}, node
+            now = deployment.sysctls(node)
+            assert {path: now[path] for path in before[node]} == before[node], node
+        return True
+
+    wait_for(nothing_left, GONE_SECONDS, f"nothing of {case.example} to be left")
+    assert not (claimants6(client, case.vip) if case.ipv6 else claimants(client, case.vip))
+    wait_for(lambda: not labelled(deployment, nodes), GONE_SECONDS, "the nodes' labels to be gone")
+
+
+def labelled(deployment: Deployment, nodes: list[str]) -> list[str]:
+    shown = deployment.lab.kubectl("get", "nodes", "--selector", "lvs-operator.io/node-agent=wanted", "--output=name")
+    return [line for line in shown.stdout.split() if line.removeprefix("node/") in nodes]

@@ -1,0 +1,290 @@
+"""A service's life: applied, edited under traffic, real servers coming and going, deleted."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from lvs_lab.waiting import wait_for
+from support.deployment import GONE_SECONDS, Deployment, holds
+from support.manifests import documents, object_text, pool_text, service_text
+from support.neighbours import claimants, mac_of
+from support.quick_start import (
+    KEY,
+    MANIFEST,
+    SERVERS,
+    VIP,
+    active_director,
+    client,
+    quick_shape,
+    quick_start_lab,
+    replies,
+    restore,
+)
+from support.tables import Shape
+from support.traffic import HeldConnection, StreamRecord, answers, count_replies, steady_requests
+
+pytestmark = pytest.mark.lab
+DIRECTORS = ("director-1", "director-2")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with quick_start_lab("life", tmp_path_factory.mktemp("lifecycle")) as deployment:
+        yield deployment
+
+
+@pytest.fixture
+def web(lab: Deployment) -> Iterator[Deployment]:
+    yield lab
+    restore(lab)
+
+
+@pytest.fixture
+def stream(web: Deployment) -> Iterator[StreamRecord]:
+    """Requests all the time; none may fail."""
+    with steady_requests(web.client_namespace("client"), VIP) as record:
+        yield record
+    assert record.failures == []
+    assert record.requests > 0
+
+
+@pytest.fixture
+def held(web: Deployment) -> Iterator[HeldConnection]:
+    """A connection that is used before and after."""
+    with HeldConnection(web.client_namespace("client"), VIP) as connection:
+        yield connection
+
+
+def test_replies_take_turns(web: Deployment) -> None:
+    assert count_replies(client(web), VIP, 300) == Counter(dict.fromkeys(SERVERS, 100))
+
+
+def test_rules_are_on_both_directors_and_the_address_on_one(web: Deployment) -> None:
+    active = active_director(web)
+    standby = next(name for name in DIRECTORS if name != active)
+    assert web.shape(active) == web.shape(standby) == quick_shape()
+    assert f"{VIP}/32" in web.addresses(active, "eth0")
+    assert f"{VIP}/32" not in web.addresses(standby, "eth0")
+    assert claimants(client(web), VIP) == {mac_of(web.lab.guest(active))}
+
+
+def test_status_tells_who_does_what(web: Deployment) -> None:
+    status = web.get("lvsvs", "web")["status"]
+    states = {director["node"]: director["state"] for director in status["directors"]}
+    active = active_director(web)
+    assert states == {name: "Active" if name == active else "Standby" for name in DIRECTORS}
+    assert status["addresses"] == [VIP]
+    wait_for(
+        lambda: web.get("lvsvs", "web")["status"]["realServers"] == {"total": 3, "ready": 3, "draining": 0},
+        10,
+        "the counts, which are written at most every 5 s",
+        interval=0.5,
+    )
+
+
+@pytest.mark.usefixtures("stream")
+def test_scheduler_is_edited_in_place(web: Deployment, held: HeldConnection) -> None:
+    server = held.ask()
+    active = active_director(web)
+    wait_for(holds(lambda: web.counters(active)[KEY, ""].connections > 0), 10, "the counters to move", interval=0.5)
+    before = web.counters(active)
+    web.patch("lvsvs", "web", {"scheduler": "wlc"})
+    for director in DIRECTORS:
+        web.wait_shape(director, quick_shape("wlc"))
+    assert held.ask() == server
+    after = web.counters(active)
+    assert all(after[entry].connections >= count.connections for entry, count in before.items())
+
+
+@pytest.mark.usefixtures("stream")
+def test_weights_are_edited_in_place(web: Deployment, held: HeldConnection) -> None:
+    server = held.ask()
+    web.patch("lvspool", "web", {"weight": 7})
+    for director in DIRECTORS:
+        web.wait_shape(director, quick_shape(weights=dict.fromkeys(SERVERS, 7)))
+    assert held.ask() == server
+
+
+@pytest.mark.usefixtures("stream")
+def test_method_is_edited_without_a_lost_connection(web: Deployment, held: HeldConnection) -> None:
+    """Connections keep the method that they began with, so the VIP stays where they need it."""
+    server = held.ask()
+    web.patch("lvsvs", "web", {"forwarding": {"method": "Tunnel"}})
+    for director in DIRECTORS:
+        web.wait_shape(director, quick_shape(method="Tunnel"))
+    web.wait_ready("web")
+    assert held.ask() == server
+    assert f"{VIP}/32" in web.addresses(server, "lo")
+    assert f"{VIP}/32" in web.addresses(server, "tunl0")
+    held.close()
+    wait_for(lambda: f"{VIP}/32" not in web.addresses(server, "lo"), GONE_SECONDS, "the VIP to leave lo")
+
+
+def test_leaving_real_server_keeps_its_connections(web: Deployment, held: HeldConnection) -> None:
+    leaver = held.ask()
+    entry = f"{SERVERS[leaver]}:80"
+    active = active_director(web)
+    web.lab.kubectl("label", "node", leaver, "app-")
+    web.wait_weight(active, KEY, entry, 0, deadline=10)
+    for _ in range(3):
+        assert held.ask() == leaver
+    assert leaver not in replies(web)
+    assert f"{VIP}/32" in web.addresses(leaver, "lo")
+    held.close()
+    for director in DIRECTORS:
+        web.wait_weight(director, KEY, entry, None, deadline=GONE_SECONDS)
+    wait_for(lambda: f"{VIP}/32" not in web.addresses(leaver, "lo"), GONE_SECONDS, f"the VIP to leave {leaver}")
+    assert web.get("lvsvs", "web")["status"]["conditions"]
+
+
+def test_drain_ends_when_its_time_is_over(web: Deployment, held: HeldConnection) -> None:
+    web.patch("lvspool", "web", {"drain": {"timeoutSeconds": 3}})
+    web.wait_ready("web")
+    leaver = held.ask()
+    active = active_director(web)
+    web.lab.kubectl("label", "node", leaver, "app-")
+    web.wait_weight(active, KEY, f"{SERVERS[leaver]}:80", None, deadline=3 + 10)
+    wait_for(lambda: f"{VIP}/32" not in web.addresses(leaver, "lo"), GONE_SECONDS, f"the VIP to leave {leaver}")
+
+
+@pytest.mark.usefixtures("stream")
+def test_joining_real_server_is_silent_before_it_has_weight(web: Deployment) -> None:
+    active = active_director(web)
+    web.lab.kubectl("label", "node", "server-3", "app-")
+    wait_for(
+        lambda: web.addresses("server-3", "lo") == {"127.0.0.1/8", "::1/128"}, GONE_SECONDS, "server-3 to be clean"
+    )
+    with client(web).capture("arp") as capture:
+        web.lab.kubectl("label", "node", "server-3", "app=web")
+
+        def joined() -> bool:
+            destination = web.table(active)[KEY].destinations.get(f"{SERVERS['server-3']}:80")
+            bound = f"{VIP}/32" in web.addresses("server-3", "lo")
+            has_weight = destination is not None and destination.weight > 0
+            assert bound or not has_weight, "it has weight and not the VIP"
+            claimants(client(web), VIP)
+            return has_weight
+
+        wait_for(joined, 20, "server-3 to have weight", interval=0.01)
+        told = [line for line in capture.lines() if f"Reply {VIP} is-at" in line]
+    assert told
+    assert {line.split("is-at ")[1].split(",")[0] for line in told} == {mac_of(web.lab.guest(active))}
+
+
+def test_second_service_comes_and_goes_without_a_trace(web: Deployment) -> None:
+    other = service_text("second", "192.168.10.101", scheduler="wlc")
+    web.apply(other)
+    web.wait_ready("second")
+    both: Shape = {**quick_shape(), **quick_shape("wlc", vip="192.168.10.101")}
+    for director in DIRECTORS:
+        web.wait_shape(director, both)
+    assert set(count_replies(client(web), "192.168.10.101", 30)) == set(SERVERS)
+    with steady_requests(web.client_namespace("client"), VIP) as record:
+        web.delete(other)
+        for director in DIRECTORS:
+            web.wait_shape(director, quick_shape(), deadline=GONE_SECONDS)
+        for name in SERVERS:
+            wait_for(lambda: "192.168.10.101/32" not in web.addresses(name, "lo"), GONE_SECONDS, "the VIP to leave")  # noqa: B023 -- called at once
+    assert record.failures == []
+
+
+def test_two_families_two_ports(web: Deployment) -> None:
+    addresses = ["192.168.10.102", "fd00:10::102"]
+    ports = [{"name": "http", "port": 80}, {"name": "alt", "port": 8080}]
+    web.apply(service_text("dual", *addresses, ports=ports))
+    for name in SERVERS:
+        web.lab.machine(name).serve(port=8080)
+    web.wait_ready("dual")
+    for address in addresses:
+        for port in (80, 8080):
+            assert count_replies(client(web), address, 30, port=port) == Counter(dict.fromkeys(SERVERS, 10))
+    web.delete(service_text("dual", *addresses, ports=ports))
+    for name in SERVERS:
+        web.lab.machine(name).server(port=8080).stop()
+
+
+def test_udp(web: Deployment) -> None:
+    for name in SERVERS:
+        web.lab.machine(name).serve(port=5300, udp=True)
+    pool = web.get("lvspool", "web")["spec"] | {"healthCheck": {"intervalSeconds": 1, "tcp": {}, "port": 80}}
+    manifest = service_text(
+        "names", "192.168.10.103", ports=[{"name": "dns", "protocol": "UDP", "port": 5300}], pool="udp"
+    )
+    web.apply(object_text("LvsRealServerPool", "udp", pool), manifest)
+    web.wait_ready("names")
+    ask = "exec 3<>/dev/udp/192.168.10.103/5300; echo hello >&3; read -t 3 -r reply <&3; echo $reply"
+    told = client(web).exec(["bash", "-c", f"for n in {{1..30}}; do {ask}; done"], timeout=120).stdout.split()
+    assert Counter(told) == Counter(dict.fromkeys(SERVERS, 10))
+    web.delete(manifest, object_text("LvsRealServerPool", "udp", pool))
+
+
+def test_every_scheduler_is_known_to_the_kernel(web: Deployment) -> None:
+    schedulers = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos"]
+    manifests = [
+        service_text(f"by-{name}", "192.168.10.104", scheduler=name, ports=[{"name": "p", "port": 9000 + number}])
+        for number, name in enumerate(schedulers)
+    ]
+    web.apply(documents(*manifests))
+    active = active_director(web)
+    wait_for(
+        lambda: {line.split()[2] for line in web.shape(active) if "192.168.10.104:" in line} == set(schedulers),
+        30,
+        "a kernel service for each scheduler",
+    )
+    web.delete(documents(*manifests))
+    for director in DIRECTORS:
+        web.wait_shape(director, quick_shape(), deadline=GONE_SECONDS)
+
+
+def test_persistence_and_thresholds(web: Deployment) -> None:
+    server = {"name": "s1", "address": SERVERS["server-1"], "weight": 3, "upperThreshold": 100, "lowerThreshold": 50}
+    manifests = [
+        pool_text("limits", server),
+        service_text(
+            "sticky",
+            "192.168.10.105",
+            pool="limits",
+            more={"persistence": {"timeoutSeconds": 120, "ipv4PrefixLength": 24}},
+        ),
+    ]
+    web.apply(documents(*manifests))
+    web.wait_ready("sticky")
+    director = web.lab.guest(active_director(web))
+    saved = director.out("ipvsadm", "-Sn").splitlines()
+    assert "-A -t 192.168.10.105:80 -s rr -p 120 -M 255.255.255.0" in saved
+    assert "-a -t 192.168.10.105:80 -r 192.168.10.21:80 -g -w 3 -x 100 -y 50" in saved
+    web.delete(documents(*manifests))
+
+
+def test_paused_service_stays_as_it_is(web: Deployment) -> None:
+    web.patch("lvsvs", "web", {"paused": True})
+    wait_for(lambda: slice_is_paused(web), 10, "the slice to say paused")
+    web.patch("lvspool", "web", {"weight": 9})
+    web.wait_condition("web", "Ready", "False", "Paused")
+    for director in DIRECTORS:
+        web.lab.guest(director).out("ipvsadm", "-e", "-t", f"{VIP}:80", "-r", "192.168.10.21:80", "-g", "-w", "2")
+    # Both agents take at least three rounds: rounds are a second apart at most.
+    rounds = {name: web.agent_metric(name, "lvs_agent_rounds_total") for name in DIRECTORS}
+    for name in DIRECTORS:
+        wait_for(lambda: web.agent_metric(name, "lvs_agent_rounds_total") >= rounds[name] + 3, 20, "three rounds")  # noqa: B023 -- called at once
+        assert web.shape(name) == quick_shape(weights={"server-1": 2, "server-2": 1, "server-3": 1})
+    web.patch("lvsvs", "web", {"paused": False})
+    for director in DIRECTORS:
+        web.wait_shape(director, quick_shape(weights=dict.fromkeys(SERVERS, 9)))
+
+
+def slice_is_paused(web: Deployment) -> bool:
+    slices = web.names("lvsslice")
+    return any(web.get("lvsslice", name)["spec"].get("service", {}).get("paused") for name in slices)
+
+
+def test_deletion_leaves_nothing(web: Deployment) -> None:
+    web.delete(MANIFEST)
+    for director in DIRECTORS:
+        web.wait_shape(director, {}, deadline=GONE_SECONDS)
+        wait_for(lambda: f"{VIP}/32" not in web.addresses(director, "eth0"), GONE_SECONDS, "the VIP to leave")  # noqa: B023 -- called at once
+    for name in SERVERS:
+        wait_for(lambda: f"{VIP}/32" not in web.addresses(name, "lo"), GONE_SECONDS, "the VIP to leave")  # noqa: B023 -- called at once
+    assert web.names("lvsslice") == []
+    assert not answers(client(web), VIP)

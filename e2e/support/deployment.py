@@ -1,0 +1,269 @@
+"""lvs-operator in a lab of plain guests: chart installed, operator and agents as processes, looked at from outside."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from lvs_api.api_group import DEFAULT_NAMESPACE, GROUP
+from lvs_api.kinds import ALL_KINDS
+from lvs_lab.artifacts import CHECKOUT
+from lvs_lab.lab import Lab, for_all, standard_topology
+from lvs_lab.lab_machine import GuestMachine
+from lvs_lab.topology import merge_topologies
+from lvs_lab.waiting import wait_for
+from support.operator_process import OperatorProcess, running_operator
+from support.tables import Counters, Shape, Table, parse_counters, parse_table, shape
+
+READY_SECONDS: Final = 40.0
+GONE_SECONDS: Final = 60.0
+RELEASE: Final = "lvs-operator"
+AGENT_ACCOUNT: Final = "lvs-operator-agent"
+METRICS_PORT: Final = 9470
+EXAMPLES: Final = CHECKOUT / "examples"
+SYSCTLS: Final = ("arp_ignore", "arp_announce", "rp_filter", "forwarding", "send_redirects", "accept_local")
+
+Json = dict[str, Any]
+
+
+@dataclass(kw_only=True)
+class Deployment:
+    """A lab with the operator and an agent on each plain node of the cluster."""
+
+    lab: Lab
+    operator: OperatorProcess
+    operator_kubeconfig: Path
+    directory: Path
+
+    # objects
+
+    def apply(self, *what: Path | str, namespace: str = "default") -> None:
+        """Apply files, directories or texts of YAML, as a user does."""
+        for one in what:
+            source = [f"--filename={one}"] if isinstance(one, Path) else ["--filename=-"]
+            stdin = None if isinstance(one, Path) else one
+            self.lab.kubectl("--namespace", namespace, "apply", *source, stdin=stdin)
+
+    def delete(self, *what: Path | str, namespace: str = "default") -> None:
+        """Delete what files, directories or texts of YAML name."""
+        for one in what:
+            source = [f"--filename={one}"] if isinstance(one, Path) else ["--filename=-"]
+            stdin = None if isinstance(one, Path) else one
+            self.lab.kubectl("--namespace", namespace, "delete", "--ignore-not-found", *source, stdin=stdin)
+
+    def patch(self, kind: str, name: str, spec: Json) -> None:
+        """Merge into an object's spec."""
+        self.lab.kubectl("patch", kind, name, "--type=merge", f"--patch={json.dumps({'spec': spec})}")
+
+    def get(self, kind: str, name: str) -> Json:
+        """One object."""
+        found: Json = json.loads(self.lab.kubectl("get", kind, name, "--output=json").stdout)
+        return found
+
+    def names(self, kind: str) -> list[str]:
+        """The names of all objects of a kind in every namespace."""
+        text = self.lab.kubectl("get", kind, "--all-namespaces", "--output=json").stdout
+        return [item["metadata"]["name"] for item in json.loads(text)["items"]]
+
+    def condition(self, name: str, type_: str = "Ready", *, kind: str = "lvsvs") -> Json:
+        """A condition of a service, empty while there is none that speaks of the present spec."""
+        found = self.get(kind, name)
+        for condition in found.get("status", {}).get("conditions", ()):
+            if condition["type"] == type_ and condition.get("observedGeneration") == found["metadata"]["generation"]:
+                return dict(condition)
+        return {}
+
+    def wait_condition(
+        self,
+        name: str,
+        type_: str,
+        status: str,
+        reason: str | None = None,
+        *,
+        kind: str = "lvsvs",
+        deadline: float = READY_SECONDS,
+    ) -> Json:
+        """Wait until a condition says so of the present generation; return it."""
+
+        def seen() -> Json:
+            condition = self.condition(name, type_, kind=kind)
+            assert condition.get("status") == status, condition
+            assert reason is None or condition.get("reason") == reason, condition
+            return condition
+
+        return wait_for(seen, deadline, f"{kind} {name} to have {type_}={status} {reason or ''}", interval=0.2)
+
+    def wait_ready(self, *names: str, deadline: float = READY_SECONDS) -> None:
+        """Wait until services are Ready."""
+        for name in names:
+            self.wait_condition(name, "Ready", "True", deadline=deadline)
+
+    # kernels
+
+    def table(self, node: str) -> Table:
+        """The IPVS table of a node, as ipvsadm says."""
+        return parse_table(self.lab.guest(node).out("ipvsadm", "-Ln", "--exact"))
+
+    def shape(self, node: str) -> Shape:
+        """The same without what is counted."""
+        return shape(self.table(node))
+
+    def counters(self, node: str) -> dict[tuple[str, str], Counters]:
+        """The counters of a node's table; the kernel updates them every two seconds."""
+        return parse_counters(self.lab.guest(node).out("ipvsadm", "-Ln", "--stats", "--exact"))
+
+    def wait_shape(self, node: str, wanted: Shape, *, deadline: float = READY_SECONDS, what: str = "") -> None:
+        """Wait until a node's table has exactly this shape."""
+
+        def seen() -> bool:
+            assert self.shape(node) == wanted
+            return True
+
+        wait_for(seen, deadline, what or f"the table of {node}", interval=0.1)
+
+    def wait_weight(self, node: str, service: str, server: str, weight: int | None, *, deadline: float) -> float:
+        """Wait until a destination has this weight, None for no entry; return the seconds it took."""
+        start = time.monotonic()
+
+        def seen() -> bool:
+            destination = self.table(node)[service].destinations.get(server)
+            has = None if destination is None else destination.weight
+            assert has == weight, f"it has {has}"
+            return True
+
+        wait_for(seen, deadline, f"{service} -> {server} on {node} to have weight {weight}", interval=0.05)
+        return time.monotonic() - start
+
+    def addresses(self, node: str, device: str) -> set[str]:
+        """The addresses of a device, with prefix lengths; without link-local ones."""
+        text = self.lab.guest(node).out("ip", "-json", "address", "show")
+        for link in json.loads(text):
+            if link["ifname"] == device:
+                infos = [info for info in link["addr_info"] if info["scope"] != "link"]
+                return {f"{info['local']}/{info['prefixlen']}" for info in infos}
+        return set()
+
+    def sysctls(self, node: str) -> dict[str, str]:
+        """What of a node's network settings an agent may change, by path below /proc/sys/net."""
+        patterns = [f"ipv4/conf/*/{name}" for name in SYSCTLS]
+        patterns += ["ipv4/ip_forward", "ipv6/conf/*/forwarding", "ipv6/conf/*/accept_ra"]
+        text = self.lab.guest(node).sh(f"cd /proc/sys/net && grep -H . {' '.join(patterns)}")
+        return dict(line.split(":", 1) for line in text.splitlines())
+
+    # programs
+
+    @property
+    def plain_nodes(self) -> list[str]:
+        """The nodes that have an agent as a process."""
+        return [node.name for node in self.lab.topology.nodes if node.in_cluster and not node.kubelet]
+
+    def start_agent(self, node: str) -> None:
+        """Start a node's agent with a token of its own."""
+        kubeconfig = self.lab.agent_kubeconfig(node, AGENT_ACCOUNT, DEFAULT_NAMESPACE)
+        self.lab.agent(node).start(kubeconfig=kubeconfig, options=agent_options())
+
+    def agent_metric(self, node: str, name: str) -> float:
+        """The sum of one of an agent's metrics over its labels."""
+        text = self.lab.guest(node).out("curl", "--silent", "--fail", f"http://127.0.0.1:{METRICS_PORT}/metrics")
+        rows = [line.rpartition(" ") for line in text.splitlines()]
+        values = [float(value) for series, _, value in rows if series.partition("{")[0] == name]
+        assert values, f"{node}'s agent has no metric {name}"
+        return sum(values)
+
+    def client_namespace(self, client: str) -> str:
+        """The network namespace that is a client."""
+        return self.lab.places.namespace(self.lab.topology.machine(client))
+
+    def ensure_running(self) -> None:
+        """Bring back what a test may have broken: power, agents, API server, cards."""
+        plane = self.lab.control_plane
+        if plane.program("kube-apiserver").pid is None:
+            plane.start("kube-apiserver")
+            plane.wait_until_ready()
+        for name in self.plain_nodes:
+            guest = self.lab.guest(name)
+            if not guest.running:
+                guest.power_on()
+            if not self.lab.agent(name).running:
+                self.start_agent(name)
+
+    def describe(self) -> str:
+        """What somebody who looks for a fault wants to see first."""
+        parts = [("operator", self.operator.log[-6000:])]
+        kinds = "lvsvs,lvspool,lvsdg,lvsslice,lvsnode"
+        parts.append(
+            (kinds, self.lab.kubectl("get", kinds, "-A", "-o", "yaml", check=False, timeout=20).stdout[:30000])
+        )
+        for name in self.plain_nodes:
+            guest = self.lab.guest(name)
+            if guest.running:
+                parts.append((name, _node_state(guest)))
+                parts.append((f"{name} agent", self.lab.agent(name).log()[-4000:]))
+        return "".join(f"--- {title}\n{text}\n" for title, text in parts)
+
+
+def agent_options() -> list[str]:
+    """What the agents of the lab are started with."""
+    return ["--metrics-address", f"127.0.0.1:{METRICS_PORT}"]
+
+
+def _node_state(guest: GuestMachine) -> str:
+    return guest.sh("ipvsadm -Ln 2>&1; ip -brief address", check=False)
+
+
+@contextmanager
+def deployed(name: str, topologies: Sequence[str], directory: Path) -> Iterator[Deployment]:
+    """A lab of these standard topologies with everything running in it; KEEP_LABS=1 leaves it up for a look."""
+    lab = Lab.up(name, merge_topologies([standard_topology(one) for one in topologies]))
+    try:
+        install_chart(lab)
+        kubeconfig = operator_kubeconfig(lab, directory)
+        with running_operator(directory, kubeconfig) as operator:
+            deployment = Deployment(lab=lab, operator=operator, operator_kubeconfig=kubeconfig, directory=directory)
+            for_all(deployment.plain_nodes, deployment.start_agent)
+            yield deployment
+    finally:
+        if not os.environ.get("KEEP_LABS"):
+            lab.down()
+
+
+def install_chart(lab: Lab, *values: str) -> None:
+    """Bring what the chart makes, CRDs, rights and ServiceAccounts, without its pods: processes run instead of them."""
+    settings = [word for value in ("operator.replicas=0", *values) for word in ("--set", value)]
+    chart = str(CHECKOUT / "charts" / "lvs-operator")
+    rendered = lab.helm("template", RELEASE, chart, "--namespace", DEFAULT_NAMESPACE, "--no-hooks", *settings).stdout
+    lab.kubectl("create", "namespace", DEFAULT_NAMESPACE)
+    lab.kubectl("apply", "--server-side", "--filename=-", stdin=rendered)
+    crds = [f"crd/{kind.plural}.{GROUP}" for kind in ALL_KINDS]
+    lab.kubectl("wait", "--for=condition=Established", "--timeout=30s", *crds)
+    lab.kubectl("apply", f"--filename={EXAMPLES / 'quick-start' / 'director-group.yaml'}")
+
+
+def operator_kubeconfig(lab: Lab, directory: Path) -> Path:
+    """Credentials of the operator's ServiceAccount, through the lab's relay."""
+    plane = lab.control_plane
+    server = next(line.split(maxsplit=1)[1] for line in _lines(lab.host_kubeconfig) if line.startswith("server:"))
+    token = plane.token(RELEASE, DEFAULT_NAMESPACE)
+    path = directory / "operator.kubeconfig"
+    path.write_text(plane.authority.token_kubeconfig(token, server))
+    return path
+
+
+def _lines(path: Path) -> list[str]:
+    return [line.strip() for line in path.read_text().splitlines()]
+
+
+def holds(condition: Callable[[], bool]) -> Callable[[], bool]:
+    """A condition for `wait_for` out of a statement that may also fail by KeyError while things come and go."""
+
+    def seen() -> bool:
+        try:
+            return condition()
+        except KeyError as error:
+            raise AssertionError(f"not there: {error}") from error
+
+    return seen

@@ -1,0 +1,198 @@
+"""What each example must look like from outside: who answers, in which ratio, with which table."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from support.deployment import EXAMPLES
+from support.tables import Shape
+
+REQUESTS = 300
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """One example."""
+
+    example: str
+    """Its directory."""
+    machines: str
+    """What the names of its machines start with; the name of its topology."""
+    service: str
+    vip: str
+    servers: dict[str, int]
+    """Real servers by the rest of their machines' names, and the weights; on the wire each gets its share."""
+    shape: Shape
+    """The whole table of the director when all is well."""
+    other_services: tuple[str, ...] = ()
+    port: int = 80
+    """What clients connect to."""
+    server_port: int = 80
+    """What real servers listen on."""
+    device: str | None = "lo"
+    """Where the real servers' nodes bind the VIP; None: they are plain machines behind NAT."""
+    vip_device: str = "eth0"
+    """Where the director carries it."""
+    sticky: bool = False
+    """A client stays with one real server."""
+    sources: tuple[str, ...] = field(default=())
+    """Further addresses of the client, where one client would see one real server only."""
+
+    @property
+    def directory(self) -> Path:
+        """Its manifests."""
+        return EXAMPLES / self.example
+
+    @property
+    def director(self) -> str:
+        """The director's machine."""
+        return f"{self.machines}-director"
+
+    @property
+    def client(self) -> str:
+        """The client's machine."""
+        return f"{self.machines}-client"
+
+    @property
+    def real_servers(self) -> list[str]:
+        """The real servers' machines."""
+        return [f"{self.machines}-{name}" for name in self.servers]
+
+    @property
+    def ipv6(self) -> bool:
+        """Whether the VIP is an IPv6 address."""
+        return ":" in self.vip
+
+    def expected_replies(self, requests: int) -> Counter[str]:
+        """Who answers how often, when the scheduler does what it says."""
+        whole = sum(self.servers.values())
+        return Counter({f"{self.machines}-{name}": requests * share // whole for name, share in self.servers.items()})
+
+
+_S13_SHAPE: Shape = {
+    "TCP 192.168.4.5:80 wrr": {"192.168.2.100:80": ("Masq", 1), "192.168.2.200:80": ("Masq", 2)},
+    "TCP 192.168.4.5:3306 lc": {"192.168.2.201:3306": ("Masq", 3), "192.168.2.202:3306": ("Masq", 4)},
+}
+_S14E_SERVERS = {"192.168.1.178:80": ("Route", 3), "192.168.1.179:80": ("Route", 1)}
+
+CASES = (
+    Case(
+        example="s13-nat",
+        machines="s13",
+        service="s13-web",
+        other_services=("s13-mysql",),
+        vip="192.168.4.5",
+        servers={"rs100": 1, "rs200": 2},
+        device=None,
+        shape=_S13_SHAPE,
+    ),
+    Case(
+        example="s14a-dr",
+        machines="s14a",
+        service="s14a-web",
+        vip="172.16.24.7",
+        servers={"rs8": 1, "rs9": 1},
+        shape={"TCP 172.16.24.7:80 rr": {"172.16.24.8:80": ("Route", 1), "172.16.24.9:80": ("Route", 1)}},
+    ),
+    Case(
+        example="s14b-dr-port-10000",
+        machines="s14b",
+        service="s14b-app",
+        vip="192.168.0.200",
+        port=10000,
+        server_port=10000,
+        servers={"rs104": 1, "rs105": 1},
+        shape={
+            "TCP 192.168.0.200:10000 rr": {"192.168.0.104:10000": ("Route", 1), "192.168.0.105:10000": ("Route", 1)}
+        },
+    ),
+    Case(
+        example="s14c-dr-weighted",
+        machines="s14c",
+        service="s14c-web",
+        vip="192.168.4.15",
+        servers={"rs100": 1, "rs200": 2},
+        shape={"TCP 192.168.4.15:80 wrr": {"192.168.4.100:80": ("Route", 1), "192.168.4.200:80": ("Route", 2)}},
+    ),
+    Case(
+        example="s14d-dr-persistent",
+        machines="s14d",
+        service="s14d-web",
+        vip="192.168.65.127",
+        servers={"rs156": 1, "rs157": 1},
+        sticky=True,
+        shape={
+            "TCP 192.168.65.127:80 wrr persistent 20": {
+                "192.168.65.156:80": ("Route", 1),
+                "192.168.65.157:80": ("Route", 1),
+            }
+        },
+    ),
+    Case(
+        example="s14e-dr-classic-scripts",
+        machines="s14e",
+        service="s14e-web",
+        other_services=("s14e-second",),
+        vip="192.168.1.181",
+        servers={"rs178": 3, "rs179": 1},
+        sticky=True,
+        sources=tuple(f"192.168.1.{host}" for host in range(11, 19)),
+        shape={
+            "TCP 192.168.1.181:80 wrr persistent 60": dict(_S14E_SERVERS),
+            "TCP 192.168.1.182:80 rr": dict(_S14E_SERVERS),
+        },
+    ),
+    Case(
+        example="s15-tunnel",
+        machines="s15",
+        service="s15-web",
+        vip="172.25.84.100",
+        servers={"rs2": 1, "rs3": 1},
+        device="tunl0",
+        vip_device="eth1",
+        shape={"TCP 172.25.84.100:80 rr": {"172.25.84.2:80": ("Tunnel", 1), "172.25.84.3:80": ("Tunnel", 1)}},
+    ),
+    Case(
+        example="s15-tunnel-routed",
+        machines="s15-routed",
+        service="s15-routed-web",
+        vip="172.25.84.100",
+        servers={"rs2": 1, "rs3": 1},
+        device="tunl0",
+        vip_device="eth1",
+        shape={"TCP 172.25.84.100:80 rr": {"172.25.85.2:80": ("Tunnel", 1), "172.25.85.3:80": ("Tunnel", 1)}},
+    ),
+    Case(
+        example="ipv6-dr",
+        machines="ipv6-dr",
+        service="ipv6-dr-web",
+        vip="2001:db8:4::15",
+        servers={"rs100": 1, "rs200": 1},
+        shape={
+            "TCP [2001:db8:4::15]:80 rr": {
+                "[2001:db8:4::100]:80": ("Route", 1),
+                "[2001:db8:4::200]:80": ("Route", 1),
+            }
+        },
+    ),
+    Case(
+        example="ipv6-nat",
+        machines="ipv6-nat",
+        service="ipv6-nat-web",
+        vip="2001:db8:6::15",
+        server_port=8080,
+        servers={"rs100": 1, "rs200": 2},
+        device=None,
+        shape={
+            "TCP [2001:db8:6::15]:80 wrr": {
+                "[2001:db8:2::100]:8080": ("Masq", 1),
+                "[2001:db8:2::200]:8080": ("Masq", 2),
+            }
+        },
+    ),
+)
+LABS = {
+    # Set-ups that use the same addresses can not be in one cluster: an address is one Node's.
+    "one": ("s13", "s14a", "s14b", "s14e", "s15-routed", "ipv6-nat"),
+    "two": ("s14c", "s14d", "s15", "ipv6-dr"),
+}

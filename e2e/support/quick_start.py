@@ -1,0 +1,89 @@
+"""The quick start in the standard topology: the service that many scenarios poke at."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from lvs_lab.lab_machine import LabMachine
+from lvs_lab.waiting import wait_for
+from support.deployment import EXAMPLES, Deployment, deployed
+from support.tables import Shape
+from support.traffic import answers, count_replies
+
+VIP: Final = "192.168.10.100"
+KEY: Final = f"TCP {VIP}:80"
+SERVERS: Final = {"server-1": "192.168.10.21", "server-2": "192.168.10.22", "server-3": "192.168.10.23"}
+MANIFEST: Final = EXAMPLES / "quick-start" / "web.yaml"
+HEALTH_BOUND: Final = 3 * 1 + 1 + 1
+"""Seconds: fall x interval, the last check's time-out, and one for the table and the looking."""
+RETURN_BOUND: Final = 2 * 1 + 1 + 1
+"""Seconds: rise x interval, and the same."""
+
+
+def quick_shape(
+    scheduler: str = "rr",
+    weights: Mapping[str, int] | None = None,
+    method: str = "Route",
+    vip: str = VIP,
+    port: int = 80,
+) -> Shape:
+    """The table of both directors; `weights` by server name, all three with weight 1 when absent."""
+    if weights is None:
+        weights = dict.fromkeys(SERVERS, 1)
+    entries = {f"{SERVERS[name]}:{port}": (method, weight) for name, weight in weights.items()}
+    return {f"TCP {vip}:{port} {scheduler}": entries}
+
+
+@contextmanager
+def quick_start_lab(name: str, directory: Path) -> Iterator[Deployment]:
+    """A lab of the standard topology with the quick start applied and Ready."""
+    with deployed(name, ["plain"], directory) as deployment:
+        for server in SERVERS:
+            deployment.lab.machine(server).serve(port=80)
+        for director in ("director-1", "director-2"):
+            # A drain waits for closed connections too, which are counted for two minutes otherwise.
+            deployment.lab.guest(director).out("ipvsadm", "--set", "900", "2", "300")
+        restore(deployment)
+        yield deployment
+
+
+def restore(deployment: Deployment) -> None:
+    """Bring back the quick start as the example has it, whatever a test did to it."""
+    deployment.ensure_running()
+    for server in SERVERS:
+        deployment.lab.kubectl("label", "node", server, "app=web", "--overwrite")
+        machine = deployment.lab.machine(server)
+        if not answers(machine, "127.0.0.1"):
+            machine.serve(port=80)
+    for kind, name in (("lvsvs", "web"), ("lvspool", "web")):
+        if name in deployment.names(kind):
+            # Fields that a test added by a patch are not in the manifest's last-applied note: replace says all.
+            deployment.lab.kubectl("replace", "--filename=-", stdin=_document(kind))
+    deployment.apply(MANIFEST)
+    deployment.wait_ready("web")
+    for director in ("director-1", "director-2"):
+        deployment.wait_shape(director, quick_shape())
+    wait_for(lambda: answers(client(deployment), VIP), 10, f"{VIP} to answer")
+
+
+def _document(kind: str) -> str:
+    pool, service = MANIFEST.read_text().split("---\n")
+    return service if kind == "lvsvs" else pool
+
+
+def client(deployment: Deployment) -> LabMachine:
+    """The client."""
+    return deployment.lab.machine("client")
+
+
+def active_director(deployment: Deployment) -> str:
+    """Who holds the addresses, as the group's status says."""
+    active: str = deployment.get("lvsdg", "default")["status"]["active"]
+    return active
+
+
+def replies(deployment: Deployment, count: int = 30) -> Counter[str]:
+    """Who answers how often."""
+    return count_replies(client(deployment), VIP, count)
