@@ -1,0 +1,66 @@
+"""What the command line says, and what is wrong with it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lvs_agent.errors import InvalidSettings
+from lvs_agent.settings import Endpoint, parse_settings
+
+
+def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NODE_NAME", "NAMESPACE", "KUBECONFIG", "STATE_DIR", "METRICS_ADDRESS", "HEALTH_ADDRESS"):
+        monkeypatch.delenv(f"LVS_AGENT_{name}", raising=False)
+    settings = parse_settings(["run", "--node-name", "n"])
+    assert (settings.verb, settings.node_name, settings.namespace) == ("run", "n", "lvs-system")
+    assert settings.state_dir == Path("/var/lib/lvs-agent")
+    assert (settings.metrics, settings.health) == (None, Endpoint(host="127.0.0.1", port=9461))
+
+
+def test_the_environment_gives_defaults_and_flags_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LVS_AGENT_NODE_NAME", "from-environment")
+    monkeypatch.setenv("LVS_AGENT_METRICS_ADDRESS", "[::1]:9462")
+    monkeypatch.setenv("LVS_AGENT_HEALTH_ADDRESS", "")
+    settings = parse_settings(["plan", "--state-dir", "/x"])
+    assert (settings.node_name, settings.state_dir) == ("from-environment", Path("/x"))
+    assert (settings.metrics, settings.health) == (Endpoint(host="::1", port=9462), None)
+    assert parse_settings(["run", "--node-name", "n"]).node_name == "n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "--metrics-address", "9462"], "--metrics-address 9462: expected HOST:PORT"),
+        (["run", "--health-address", "localhost:0"], "--health-address localhost:0: expected HOST:PORT"),
+        (["run", "--manifests", "/nowhere"], "--manifests /nowhere: there is no such directory"),
+        (["run", "--manifests", "/", "--kubeconfig", "/x"], "exclude each other"),
+        (["run", "--node-name", ""], "--node-name is empty"),
+        (["run", "--unknown"], "unrecognized arguments: --unknown"),
+        ([], "the following arguments are required: verb"),
+        (["start"], "invalid choice: 'start'"),
+    ],
+)
+def test_mistakes_are_named(arguments: list[str], said: str) -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        parse_settings(arguments)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "--nonsense"], "unrecognized arguments"),
+        (["plan", "--kubeconfig", "/nowhere"], "kubeconfig /nowhere"),
+        (["plan"], "no --kubeconfig, and not in a Pod"),
+    ],
+)
+def test_a_users_mistake_is_one_line_without_a_traceback(arguments: list[str], said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lvs_agent", *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("lvs-agent: ")
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1

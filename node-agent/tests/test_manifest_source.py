@@ -1,0 +1,163 @@
+"""A directory of manifests becomes a plan, and stays the last good one when somebody breaks it."""
+
+import logging
+import re
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+
+import pytest
+
+from lvs_agent.errors import InvalidManifests
+from lvs_agent.manifest_source import ManifestSource, read_objects
+from lvs_agent.metrics import AgentMetrics
+
+NODE = """
+apiVersion: v1
+kind: Node
+metadata: {name: director, labels: {role: director}}
+status: {addresses: [{type: InternalIP, address: 192.168.4.5}]}
+"""
+GROUP = """
+apiVersion: lvs-operator.io/v1alpha1
+kind: LvsDirectorGroup
+metadata: {name: default}
+spec: {nodes: {selector: {matchLabels: {role: director}}}}
+"""
+POOL = """
+apiVersion: lvs-operator.io/v1alpha1
+kind: LvsRealServerPool
+metadata: {name: web}
+spec:
+  realServers:
+    - {name: rs1, address: 192.168.4.100}
+"""
+SERVICE = """
+apiVersion: lvs-operator.io/v1alpha1
+kind: LvsVirtualService
+metadata: {name: web}
+spec:
+  addresses: ["192.168.4.15"]
+  ports: [{name: http, port: 80}]
+  realServerPoolRef: {name: web}
+"""
+
+
+class Machine:
+    """A machine that reads a directory."""
+
+    def __init__(self, directory: Path, *own: str) -> None:
+        self.directory = directory
+        self.own: AbstractSet[str] = frozenset(own)
+        self.wakes = 0
+        self.source = ManifestSource(
+            directory, own_addresses=self._addresses, metrics=AgentMetrics(), wake=self._wake
+        )
+
+    async def _addresses(self) -> AbstractSet[str]:
+        return self.own
+
+    def _wake(self) -> None:
+        self.wakes += 1
+
+    def write(self, **files: str) -> None:
+        for name, text in files.items():
+            (self.directory / f"{name}.yaml").write_text(text)
+
+    def members(self) -> dict[str, int]:
+        assert self.source.plan is not None
+        return {member.name: member.weight for planned in self.source.plan.services() for member in planned.members}
+
+
+@pytest.fixture
+def director(tmp_path: Path) -> Machine:
+    machine = Machine(tmp_path, "192.168.4.5")
+    machine.write(node=NODE, group=GROUP, web=f"{POOL}---{SERVICE}")
+    return machine
+
+
+async def test_a_machine_finds_its_part_by_its_addresses(director: Machine) -> None:
+    await director.source.look()
+    assert director.source.plan is not None
+    assert [one.group for one in director.source.plan.directing] == ["default"]
+    assert director.members() == {"rs1": 1}
+    assert director.wakes == 1
+    real_server = Machine(director.directory, "192.168.4.100")
+    await real_server.source.look()
+    assert real_server.source.plan is not None
+    assert [f"{b.address}@{b.device}" for b in real_server.source.plan.bind] == ["192.168.4.15@lo"]
+    director.own = frozenset({"192.168.4.9"})
+    await director.source.look()
+    assert director.source.plan.directing == ()
+
+
+async def test_only_changes_wake(director: Machine) -> None:
+    for _ in range(3):
+        await director.source.look()
+    assert director.wakes == 1
+    director.write(web=f"{POOL.replace('192.168.4.100', '192.168.4.100, weight: 4')}---{SERVICE}")
+    await director.source.look()
+    assert (director.wakes, director.members()) == (2, {"rs1": 4})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("web", "a: [", "web.yaml: while parsing"),
+        ("web", f"{POOL}---{SERVICE.replace('port: 80', 'port: 80000')}", "web.yaml: .*spec.ports\\[0\\].port"),
+        ("web", f"{POOL}---{SERVICE.replace('ports:', 'prots:')}", "web.yaml: .*spec.prots: unknown field"),
+        ("web", f"{POOL}---{POOL}---{SERVICE}", "metadata.name: the same object stands in the files twice"),
+        ("web", "- 1", "web.yaml: a document that is no object"),
+        ("extra", "apiVersion: v1\nkind: Pod\nmetadata: {name: x}", "extra.yaml: .*kind: v1 Pod is not read from files"),
+    ],
+)
+async def test_a_bad_file_is_named_and_the_last_good_state_goes_on(
+    director: Machine, caplog: pytest.LogCaptureFixture, name: str, text: str, said: str
+) -> None:
+    await director.source.look()
+    plan = director.source.plan
+    director.write(**{name: text})
+    with caplog.at_level(logging.ERROR):
+        await director.source.look()
+        await director.source.look()
+    assert director.source.plan is plan
+    (record,) = caplog.records
+    assert re.search(said, record.getMessage(), re.DOTALL), record.getMessage()
+    director.write(web=f"{POOL}---{SERVICE}")
+    (director.directory / "extra.yaml").unlink(missing_ok=True)
+    await director.source.look()
+    assert director.source.plan == plan
+
+
+async def test_bad_files_at_the_start_are_no_plan(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, "192.168.4.5")
+    machine.write(web="a: [")
+    await machine.source.look()
+    assert machine.source.plan is None
+
+
+async def test_a_service_whose_pool_is_missing_stays_as_it_is(director: Machine) -> None:
+    await director.source.look()
+    director.write(web=SERVICE)
+    await director.source.look()
+    assert director.source.plan is not None
+    (group,) = director.source.plan.directing
+    assert [str(key) for key in group.incomplete] == ["default/web"]
+
+
+def test_other_files_and_lists(tmp_path: Path) -> None:
+    (tmp_path / ".hidden.yaml").write_text("a: [")
+    (tmp_path / "notes.txt").write_text("a: [")
+    (tmp_path / "empty.yaml").write_text("---\n---\n")
+    (tmp_path / "list.yml").write_text("apiVersion: v1\nkind: List\nitems: [{kind: A}, {kind: B}]")
+    (tmp_path / "one.json").write_text('{"kind": "C"}')
+    assert [(path.name, raw["kind"]) for path, raw in read_objects(tmp_path)] == [
+        ("list.yml", "A"),
+        ("list.yml", "B"),
+        ("one.json", "C"),
+    ]
+
+
+def test_a_file_beyond_the_bound(tmp_path: Path) -> None:
+    (tmp_path / "big.yaml").write_text("#" * (8 * 1024 * 1024 + 1))
+    with pytest.raises(InvalidManifests, match="over 8388608 bytes"):
+        list(read_objects(tmp_path))
