@@ -1,7 +1,7 @@
 """Break a machine's network card, and mend it: carrier away, a silent port, loss and delay.
 
 Carrier, loss and delay are made inside the guest, on the far side of its card's wire, with its own kernel's netem; a
-silent port is the lab's end of the card set down, of which the guest notices nothing.
+silent port is the lab's end of the card taken out of its bridge, of which the guest notices nothing.
 """
 
 import re
@@ -13,7 +13,7 @@ from lvs_lab.guest import Guest
 from lvs_lab.guest_setup import LAB_NAMESPACE
 from lvs_lab.host_commands import run
 from lvs_lab.network import on_control_network
-from lvs_lab.places import Places, guest_cards, port
+from lvs_lab.places import Places, guest_cards, port, segment_bridge
 from lvs_lab.topology import Kind, Machine, Topology
 
 _CUT, _CUT_OUTSIDE, _LOSSY = "no carrier", "silent", "lossy or slow"
@@ -53,14 +53,16 @@ def apply_fault(places: Places, topology: Topology, machine: Machine, device: st
 
 
 def _apply(places: Places, topology: Topology, machine: Machine, device: str, fault: Fault) -> None:
-    near = _near_end(topology, machine, device)
-    run(["ip", "-n", places.switches, "link", "set", near, "down" if fault.silent else "up"])
+    near, bridge = _near_end(topology, machine, device)
+    # Out of the bridge, not down: writes to a tap that is down fail, and the guest's driver then tries for ever.
+    place = ["nomaster"] if fault.silent else ["master", bridge]
+    run(["ip", "-n", places.switches, "link", "set", near, *place])
     if machine.kind is Kind.NAMESPACE:
         if fault.loss or fault.delay:
             raise LabError(
                 f"{machine.name} is a namespace of this machine, whose kernel has no netem: make it kind: guest"
             )
-        run(["ip", "-n", places.switches, "link", "set", near, "down" if fault.down or fault.silent else "up"])
+        run(["ip", "-n", places.switches, "link", "set", near, "down" if fault.down else "up"])
         return
     wired = any(interface.name == device and interface.carrier for interface in machine.interfaces)
     if not wired:
@@ -104,16 +106,17 @@ def _set_wire(guest: Guest, device: str, fault: Fault) -> None:
     guest.channel.run(["ip", "-n", LAB_NAMESPACE, "link", "set", wire, state], check=True)
 
 
-def _near_end(topology: Topology, machine: Machine, device: str) -> str:
-    names = [interface.name for interface in machine.interfaces]
+def _near_end(topology: Topology, machine: Machine, device: str) -> tuple[str, str]:
+    """The lab's end of a card, and the bridge that it belongs to."""
     if machine.kind is Kind.GUEST:
-        names = [
-            card.device
-            for card in guest_cards(machine, topology.segments, control=on_control_network(topology, machine))
-        ]
-    if device not in names:
-        raise LabError(f"{machine.name} has no card {device!r}; it has {', '.join(names)}")
-    return port(machine, names.index(device))
+        cards = guest_cards(machine, topology.segments, control=on_control_network(topology, machine))
+        ends = [(card.device, card.bridge) for card in cards]
+    else:
+        ends = [(card.name, segment_bridge(topology.segments, card.segment)) for card in machine.interfaces]
+    for number, (name, bridge) in enumerate(ends):
+        if name == device:
+            return port(machine, number), bridge
+    raise LabError(f"{machine.name} has no card {device!r}; it has {', '.join(name for name, _ in ends)}")
 
 
 def _mark(places: Places, machine: str, device: str) -> Path:

@@ -107,6 +107,7 @@ class Guest:
     def pause(self) -> None:
         """Stop it where it is; its clocks read on when it goes on."""
         self._program.signal(signal.SIGSTOP)
+        wait_for(lambda: self.paused, 5, f"{self.machine.name} to stop", interval=0.002)
 
     def resume(self) -> None:
         """Let a paused one go on."""
