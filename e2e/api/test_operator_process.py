@@ -1,6 +1,7 @@
 """The operator as a process: at rest, at its end, as two replicas, with older CRDs, with a part of the view missing."""
 
 import re
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from lvs_api.kinds import NODE, SERVICE_SLICE
-from lvs_api.testing import virtual_service
+from lvs_api.testing import director_group, virtual_service
 from lvs_lab.artifacts import CHECKOUT
 from lvs_lab.waiting import wait_for
 from support.fault_proxy import Fault, FaultProxy
@@ -115,24 +116,61 @@ def test_wrong_settings_are_refused_by_name(scene: World, tmp_path: Path) -> Non
         assert "none" in operator.log
 
 
-def test_the_second_replica_takes_over_when_the_leader_is_killed(scene: World) -> None:
-    kubeconfig = scene.server.kubeconfig
-    with running_operator(scene.directory, kubeconfig, name="one") as one:
-        wait_for(lambda: one.leads, 10, "the first to lead")
-        with running_operator(scene.directory, kubeconfig, name="two") as two:
+def test_the_other_replica_takes_over_from_one_that_hangs_and_from_one_that_is_killed(scene: World) -> None:
+    with FaultProxy(scene.server) as proxy:
+        proxied = scene.server.write_kubeconfig(scene.directory / "one.kubeconfig", url=proxy.url)
+        with (
+            running_operator(scene.directory, proxied, name="one") as one,
+            running_operator(
+                scene.directory, scene.server.kubeconfig, "--count-seconds=1", name="two", wait=False
+            ) as two,
+        ):
+            wait_for(lambda: one.leads, 10, "the first to lead")
             service, _ = scene.create_web()
             scene.wait_condition(service, "Ready", "True")
+            wait_for(lambda: two.ready, 20, "the second to be ready")
             assert not two.leads
             assert two.metric("lvs_operator_writes_total") == 0
             before = scene.generated()
-            one.kill()
+
+            one.process.send_signal(signal.SIGSTOP)
             wait_for(lambda: two.leads, TAKE_OVER_SECONDS, "the second to lead")
-            assert scene.server.request("GET", LEASE).body["spec"]["holderIdentity"] == "two"
             late, _ = scene.create_web("late", "192.168.4.40")
             scene.wait_condition(late, "Ready", "True")
-            kept = scene.generated()
+
+            start = len(proxy.seen)
+            one.process.send_signal(signal.SIGCONT)
+            wait_for(lambda: "GET leases" in _looks(proxy, start), 20, "the first to look at the Lease again")
+            scene.wait_until(lambda: not one.leads, "the first to see that it no longer leads")
+            assert not proxy.writes(start)
+
+            two.kill()
+            wait_for(lambda: one.leads, TAKE_OVER_SECONDS, "the first to lead again")
+            assert scene.server.request("GET", LEASE).body["spec"]["holderIdentity"] == "one"
+            later, _ = scene.create_web("later", "192.168.4.41")
+            scene.wait_condition(later, "Ready", "True")
             slices = {name: value for name, value in before.items() if name.startswith("LvsServiceSlice")}
-            assert slices.items() <= kept.items()
+            assert slices.items() <= scene.generated().items()
+
+
+def _looks(proxy: FaultProxy, since: int) -> set[str]:
+    return {f"GET {one.path.rsplit('/', 2)[-2]}" for one in proxy.seen[since:] if one.method == "GET"}
+
+
+def test_it_waits_for_the_crds(tmp_path: Path) -> None:
+    with (
+        world(tmp_path, crds=False) as empty,
+        running_operator(tmp_path, empty.server.kubeconfig, name="early", wait=False) as operator,
+    ):
+        wait_for(lambda: operator.metric("lvs_operator_rounds_total") >= 1, 20, "a failed round")
+        status, missing = operator.endpoint("/readyz")
+        assert (status, "LvsVirtualService" in missing) == (503, True)
+        empty.server.install_crds()
+        empty.server.create(director_group()).raise_for_status()
+        wait_for(lambda: operator.ready, 60, "it to be ready")
+        service, _ = empty.create_web()
+        empty.wait_condition(service, "Ready", "True")
+        assert operator.terminate() == 0
 
 
 def test_older_crds_become_a_condition_and_no_loop(scene: World) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Self
 
-from aiohttp import ClientSession, ClientTimeout, StreamReader, TCPConnector, web
+from aiohttp import ClientResponse, ClientSession, ClientTimeout, StreamReader, TCPConnector, web
 from aiohttp.client_exceptions import ClientError
 
 from support.api_server import ApiServer
@@ -53,11 +53,10 @@ class FaultProxy:
     def __init__(self, server: ApiServer) -> None:
         self._target = server.url
         self._tls = ssl.create_default_context(cafile=str(server.ca_file))
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="fault-proxy", daemon=True)
+        self._started = threading.Event()
         self._fault = Fault.NONE
         self._only = ""
-        self._changed = asyncio.Event()
         self._open: set[asyncio.Task[None]] = set()
         self._site: web.TCPSite | None = None
         self.seen: list[Seen] = []
@@ -65,14 +64,12 @@ class FaultProxy:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._do(self._start())
+        assert self._started.wait(START_SECONDS)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._do(self._stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(START_SECONDS)
-        self._loop.close()
 
     @property
     def url(self) -> str:
@@ -97,27 +94,28 @@ class FaultProxy:
     def _do(self, coroutine: Coroutine[None, None, None]) -> None:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(START_SECONDS)
 
-    async def _start(self) -> None:
-        self._session = ClientSession(
-            connector=TCPConnector(ssl=self._tls, limit=0), timeout=ClientTimeout(total=None), auto_decompress=False
-        )
-        app = web.Application(client_max_size=16 * 1024**2)
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-        await self._runner.setup()
-        await self._listen()
+    async def _serve(self) -> None:
+        self._loop, self._end, self._changed = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+        connector = TCPConnector(ssl=self._tls, limit=0)
+        timeout = ClientTimeout(total=None)
+        async with ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as self._session:
+            app = web.Application(client_max_size=16 * 1024**2)
+            app.router.add_route("*", "/{path:.*}", self._handle)
+            self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+            await self._runner.setup()
+            await self._listen()
+            self._started.set()
+            await self._end.wait()
+            await self._set(Fault.NONE)
+            for task in self._open:
+                task.cancel()
+            await self._runner.cleanup()
+            await connector.close(abort_ssl=True)
 
     async def _listen(self) -> None:
         self._site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await self._site.start()
         self.port = int(self._runner.addresses[0][1])
-
-    async def _stop(self) -> None:
-        await self._set(Fault.NONE)
-        for task in self._open:
-            task.cancel()
-        await self._runner.cleanup()
-        await self._session.close()
 
     async def _set(self, fault: Fault) -> None:
         self._fault = fault
@@ -136,7 +134,10 @@ class FaultProxy:
         body = await request.read()
         await self._hold_silence(request.path)
         fault = self._fault if self._only in request.path else Fault.NONE
-        if fault not in (Fault.NONE, Fault.SILENT, Fault.REFUSED):
+        if fault is Fault.REFUSED and request.transport is not None:
+            request.transport.abort()  # a connection that was kept from before
+            return web.Response()
+        if fault not in (Fault.NONE, Fault.SILENT):
             self.seen.append(Seen(method=request.method, path=request.path, status=fault.value))
             return _failure(fault)
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
@@ -151,7 +152,10 @@ class FaultProxy:
                     status=upstream.status, headers=kept | ({"Content-Encoding": encoding} if encoding else {})
                 )
                 await response.prepare(request)
-                await self._pump(request.path, upstream.content, response)
+                try:
+                    await self._pump(request.path, upstream.content, response)
+                finally:
+                    _abort_unfinished(upstream)
                 return response
         except ClientError:
             self.seen.append(Seen(method=request.method, path=request.path, status=0))
@@ -182,6 +186,13 @@ class FaultProxy:
     async def _hold_silence(self, path: str) -> None:
         while self._fault is Fault.SILENT and self._only in path:
             await self._changed.wait()
+
+
+def _abort_unfinished(upstream: ClientResponse) -> None:
+    """Close a stream for good: an orderly end of TLS would wait for the other side."""
+    connection = upstream.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
 
 
 def _failure(fault: Fault) -> web.Response:

@@ -85,7 +85,7 @@ def running_operator(
     port = free_port()
     log_file = directory / f"{name}.log"
     command = [sys.executable, "-m", "lvs_operator", f"--kubeconfig={kubeconfig}", f"--namespace={NAMESPACE}"]
-    command += [f"--identity={name}", f"--listen=127.0.0.1:{port}", "--log-level=DEBUG", *flags]
+    command += [f"--identity={name}", f"--listen=127.0.0.1:{port}", *flags]
     environment = {**os.environ, "PYTHONWARNINGS": "default"}
     with log_file.open("wb") as log:
         process = subprocess.Popen(

@@ -102,9 +102,9 @@ class Operator:
         return f"the main loop has been stuck for {silent:.0f} s" if silent > STUCK_SECONDS else None
 
     def _readiness(self) -> str | None:
-        if self._cache.complete:
-            return None
-        return f"not listed completely yet: {', '.join(self._cache.missing_kinds)}"
+        if not self._cache.complete:
+            return f"not listed completely yet: {', '.join(self._cache.missing_kinds)}"
+        return None if self._watch.watching else "not watching: kopf is being started"
 
 
 def _daemonset(settings: Settings, client: ApiClient, leader: Leader) -> AgentDaemonSet | None:
@@ -128,13 +128,19 @@ async def run(settings: Settings) -> None:
         work.result()
 
 
+def _set_up_logging(level: str) -> None:
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if level != "DEBUG":
+        logging.getLogger("kopf").setLevel(logging.CRITICAL)  # a stack trace per watch; its end is told by us
+        for chatty in ("httpx2", "httpcore2"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
 def main() -> int:
     """Exit code 0 after SIGTERM, 2 for wrong settings, 1 when something died."""
     try:
         settings = from_process(sys.argv[1:])
-        logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        for noisy in ("httpx2", "httpcore2", "kopf"):
-            logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
+        _set_up_logging(settings.log_level)
         asyncio.run(run(settings))
     except SettingsError as error:
         print(f"lvs-operator: {error}", file=sys.stderr)

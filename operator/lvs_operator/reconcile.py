@@ -22,7 +22,7 @@ from lvs_operator.api_client import ApiClient
 from lvs_operator.cache import Cache
 from lvs_operator.changes import Changes, find_changes, only_counts_differ
 from lvs_operator.crd_outdated import mark_outdated
-from lvs_operator.errors import ApiError, ApiUnavailableError, NotLeaderError, SettingsError
+from lvs_operator.errors import ApiError, ApiNotFoundError, ApiUnavailableError, NotLeaderError, SettingsError
 from lvs_operator.leader import Leader
 from lvs_operator.watched_kinds import (
     DIRECTOR_GROUPS,
@@ -42,6 +42,8 @@ SETTLE_SECONDS: Final = 0.02
 """Events that come together are one round."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
+MISSING_PAUSE: Final = 5.0
+"""While a kind is not served: somebody is installing the CRDs."""
 OPENAPI_GROUP: Final = f"apis/{API_VERSION}"
 OWN_KINDS: Final = (SLICES, LVS_NODES)
 """Written by the operator: one that cannot be read hides what directors may still act on."""
@@ -103,8 +105,7 @@ class Reconciler:
                 logger.info("%s", error)
                 again = self._rhythm.check
             except ApiError as error:
-                asked = error.retry_after if isinstance(error, ApiUnavailableError) else None
-                again = min(max(pause, asked or 0.0), 2 * LONGEST_PAUSE)
+                again = _pause(error, pause)
                 logger.warning("%s; again in %.0f s", error, again)
                 metrics.ROUNDS.labels("failed").inc()
                 await asyncio.sleep(again)  # whatever happens meanwhile: the API server is in trouble enough
@@ -223,6 +224,14 @@ class Reconciler:
         if held is not None:
             dues.append(held)
         return max(min(dues) - now, SETTLE_SECONDS)
+
+
+def _pause(error: ApiError, pause: float) -> float:
+    """How long to wait after an error, where this is the pause's turn to be so long."""
+    if isinstance(error, ApiNotFoundError):
+        return min(pause, MISSING_PAUSE)
+    asked = error.retry_after if isinstance(error, ApiUnavailableError) else None
+    return min(max(pause, asked or 0.0), 2 * LONGEST_PAUSE)
 
 
 def _now() -> str:

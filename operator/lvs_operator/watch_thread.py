@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 import kopf
 from lightkube.config.kubeconfig import SingleConfig
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
+MISSING_PAUSE: Final = 5.0
+"""While a kind is not served: somebody is installing the CRDs."""
 GOOD_RUN: Final = 60.0
 """A run of this many seconds resets the pause."""
 
@@ -37,6 +39,7 @@ class WatchThread:
         self._deliver = deliver
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._ready: asyncio.Event | None = None
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._supervise()), name="watch", daemon=True)
 
@@ -58,14 +61,22 @@ class WatchThread:
         """Whether the thread runs; without it only the periodic check sees changes."""
         return self._thread.is_alive()
 
+    @property
+    def watching(self) -> bool:
+        """Whether kopf runs, as far as it says."""
+        return self._ready is not None and self._ready.is_set()
+
     async def _supervise(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._loop.set_exception_handler(_log_briefly)
         self._started.set()
         pause = FIRST_PAUSE
         while not self._stop.is_set():
             began = time.monotonic()
             if await self._kinds_are_served():
                 await self._run_kopf(self._stop)
+            else:
+                pause = min(pause, MISSING_PAUSE)
             if time.monotonic() - began > GOOD_RUN:
                 pause = FIRST_PAUSE
             await _wait(self._stop, pause)
@@ -88,21 +99,30 @@ class WatchThread:
         return True
 
     async def _run_kopf(self, stop: asyncio.Event) -> None:
+        self._ready = asyncio.Event()
         run = asyncio.create_task(
             kopf.operator(
+                identity=cast("Any", "lvs-operator"),  # else kopf asks for a user name, which a container need not have
                 registry=build_registry(self._deliver, lambda: connection_info(self._config)),
                 settings=kopf_settings(),
                 clusterwide=True,
                 standalone=True,
                 stop_flag=stop,
+                ready_flag=self._ready,
             ),
             name="kopf",
         )
         await asyncio.wait({run})
+        self._ready = None
         error = None if run.cancelled() else run.exception()
         if not stop.is_set():
             metrics.WATCH_RESTARTS.inc()
             logger.warning("kopf ended and is started again: %s", error or "no error")
+
+
+def _log_briefly(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Kopf leaves one failed task per watch behind when it ends; its end itself is said in one line."""
+    logger.debug("left behind by kopf: %s: %r", context["message"], context.get("exception"))
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:
@@ -150,5 +170,4 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.reconnect_backoff = 1
     settings.watching.chunk_size = 500
     settings.queueing.idle_timeout = 1
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     return settings
