@@ -100,5 +100,8 @@ def _spec(node: LvsNode | None, groups: Iterable[str], needs: set[Need]) -> LvsN
     present = [] if node is None else [(node.meta.name, one) for one in node.spec.addresses or ()]
     named = {Need(name, one.address, one.device) for name, one in present}
     chosen = sorted(needs & named) + sorted(needs - named)
-    addresses = [NodeAddress(address=need.address, device=need.device) for need in sorted(chosen[:MAX_NODE_ADDRESSES])]
-    return LvsNodeSpec(director_groups=sorted(groups) or None, addresses=addresses or None)
+    addresses = [
+        NodeAddress.model_construct(address=need.address, device=need.device)
+        for need in sorted(chosen[:MAX_NODE_ADDRESSES])
+    ]
+    return LvsNodeSpec.model_construct(director_groups=sorted(groups) or None, addresses=addresses or None)

@@ -34,6 +34,14 @@ def stated(conditions: Sequence[Condition] | None, statements: Sequence[Statemen
         generation = one.generation
         if generation is None and before is not None:
             generation = before.observed_generation
+        said = (one.status, one.reason.value, one.message[:MAX_MESSAGE], generation)
+        if before is not None and said == (
+            before.status,
+            before.reason,
+            before.message,
+            before.observed_generation,
+        ):
+            continue
         new = Condition(
             type=one.type.value,
             status=one.status,

@@ -238,12 +238,13 @@ def _slice_key(settings: Settings, index: int) -> ObjectKey:
 
 
 def _accepted(candidate: Candidate, existing: Iterable[Slice]) -> Settings:
+    """Values that were validated when they were read are not validated again."""
     spec, pool = candidate.spec, candidate.pool_spec
     return Settings(
         key=candidate.key,
         uid=candidate.service.meta.uid,
         group=candidate.group.meta.name,
-        service=AcceptedService(
+        service=AcceptedService.model_construct(
             generation=candidate.service.meta.generation,
             addresses=spec.addresses,
             ports=spec.ports,
@@ -253,7 +254,7 @@ def _accepted(candidate: Candidate, existing: Iterable[Slice]) -> Settings:
             one_packet_scheduling=spec.one_packet_scheduling,
             paused=spec.paused,
         ),
-        pool=AcceptedPool(
+        pool=AcceptedPool.model_construct(
             name=candidate.pool.meta.name,
             generation=candidate.pool.meta.generation,
             health_check=pool.health_check,

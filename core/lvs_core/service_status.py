@@ -11,7 +11,7 @@ from lvs_core.accept import Accepted, Frozen, Verdict
 from lvs_core.checks import family_mismatch, unused_members
 from lvs_core.cluster_view import ClusterView, Member, ObjectKey, SliceContent, VirtualService, needs_address
 from lvs_core.directors import Directors, present_boot, report_of
-from lvs_core.memory import Memory
+from lvs_core.memory import Memory, ServiceChange
 from lvs_core.object_status import MAX_DIRECTORS, Statement, stated, truth
 
 MAX_DIRECTOR_MESSAGE = 512
@@ -53,10 +53,12 @@ class ServiceStatuses:
         accepted, resolved = _accepted(service, verdict, first), _resolved(service, verdict)
         programmed = _programmed(first, who, words, conditions)
         ready = _ready(service, (accepted, resolved, programmed), members, counts, words.get(active or ""))
-        return LvsVirtualServiceStatus(
+        return LvsVirtualServiceStatus.model_construct(
             addresses=first.service.addresses if first is not None and first.service is not None else None,
             directors=[
-                DirectorStatus(node=name, state=word.state, message=word.message[:MAX_DIRECTOR_MESSAGE] or None)
+                DirectorStatus.model_construct(
+                    node=name, state=word.state, message=word.message[:MAX_DIRECTOR_MESSAGE] or None
+                )
                 for name, word in list(words.items())[:MAX_DIRECTORS]
             ]
             or None,
@@ -75,7 +77,7 @@ class ServiceStatuses:
         views = self.memory.groups.get(first.director_group)
         change = views.services.get(key) if views is not None else None
         position = views.position_of(name) if views is not None else None
-        if change is None or position is None or position < change.settings_position:
+        if change is None or position is None or not _has_acted(change, position, first):
             return _as_it_was(service, name)
         exception = next(
             (one for one in node.status.exceptions or () if (one.namespace, one.name) == (key.namespace, key.name)),
@@ -94,6 +96,14 @@ class ServiceStatuses:
         if not node.ready:
             return "Its Node is not ready"
         return "Its agent has not reported since the Node started"
+
+
+def _has_acted(change: ServiceChange, position: int, first: SliceContent) -> bool:
+    """Whether a director at this view has acted on the settings that shall be, which also must have been seen."""
+    if first.service is None or first.pool is None:
+        return False
+    settings = (first.service.generation, first.pool.generation)
+    return settings in change.settings and position >= change.settings_position
 
 
 def _news(exception: ServiceException | None, *, holds: bool, is_active: bool) -> Word:
@@ -210,7 +220,7 @@ def _counts(members: Sequence[Member], word: Word | None, before: RealServerCoun
         ready = eligible if said is None else min(said, eligible)
     elif before is not None:
         ready = min(before.ready, eligible)
-    return RealServerCounts(total=len(staying), ready=ready, draining=len(members) - len(staying))
+    return RealServerCounts.model_construct(total=len(staying), ready=ready, draining=len(members) - len(staying))
 
 
 def _ready(

@@ -174,6 +174,8 @@ class SimulatedCluster:
 
     def act(self, name: str, *, behind: int = 0) -> None:
         """An agent acts on its LvsNode as it is and on the slices as they were so many events ago."""
+        if self.is_off(name):
+            return
         machine = self.machines[name]
         node = self.lvs_nodes.get(name)
         spec = node.spec if node is not None else None
@@ -245,7 +247,7 @@ class SimulatedCluster:
     def report(self, name: str) -> None:
         """An agent writes its status."""
         machine, node = self.machines[name], self.lvs_nodes.get(name)
-        if node is None:
+        if node is None or self.is_off(name):
             return
         seen = self.events[machine.at].values()
         leftover = sorted({key[0] for key in machine.entries.keys() - self._seen(machine).keys()})
@@ -288,6 +290,10 @@ class SimulatedCluster:
             or None,
         )
         self.lvs_nodes[name] = replace(node, status=status)
+
+    def is_off(self, name: str) -> bool:
+        """A Node is called out of service by somebody who knows that the machine is off."""
+        return name in self.nodes and self.nodes[name].out_of_service
 
     def reboot(self, name: str) -> None:
         """A node starts again: its kernel is empty, its agent has not run."""
