@@ -56,6 +56,8 @@ class PreparedPlan:
     """Real servers whose route matters: to be on link, or to know where replies come in."""
     masqueraded: frozenset[IPAddress]
     """Real servers reached by Masquerade."""
+    replies_pass_by: bool
+    """Some real server answers clients directly: DirectRouting or Tunnel."""
 
 
 def prepare(plan: NodePlan, before: PreparedPlan | None = None) -> PreparedPlan:
@@ -72,8 +74,13 @@ def prepare(plan: NodePlan, before: PreparedPlan | None = None) -> PreparedPlan:
                 routed.add(member.planned.address)
             if member.planned.method is ForwardingMethod.MASQUERADE:
                 masqueraded.add(member.planned.address)
+    methods = {member.planned.method for service in services for member in service.members}
     return PreparedPlan(
-        plan=plan, services=tuple(services), routed=frozenset(routed), masqueraded=frozenset(masqueraded)
+        plan=plan,
+        services=tuple(services),
+        routed=frozenset(routed),
+        masqueraded=frozenset(masqueraded),
+        replies_pass_by=not methods <= {ForwardingMethod.MASQUERADE},
     )
 
 

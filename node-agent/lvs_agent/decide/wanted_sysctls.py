@@ -12,6 +12,8 @@ from lvs_agent.decide.kernel_state import KernelLinks, KernelSysctls, SysctlKey,
 
 _IPV6_ALL_FORWARDING = conf_key("ipv6", "all", "forwarding")
 _VS_CONNTRACK = SysctlKey(("ipv4", "vs", "conntrack"))
+_VS_CONN_REUSE_MODE = SysctlKey(("ipv4", "vs", "conn_reuse_mode"))
+_COME_WITH_IPVS = {_VS_CONNTRACK, _VS_CONN_REUSE_MODE}
 _ARP_NAMES = ("arp_ignore", "arp_announce")
 _ACCEPT_RA, _ACCEPT_RA_AS_ROUTER = 1, 2
 
@@ -21,13 +23,15 @@ class SysctlRole:
     """What the node does that sysctls decide about.
 
     `silent` while an IPv4 VIP is, or is to be, bound on lo or a tunnel device; `tunnel_devices` carry an IPv4 VIP and
-    decapsulate; `masquerade_ipv4` and `masquerade_ipv6` name the devices that replies of Masquerade members come in by.
+    decapsulate; `masquerade_ipv4` and `masquerade_ipv6` name the devices that replies of Masquerade members come in by;
+    `replies_pass_by` where a director has DirectRouting or Tunnel members, whose replies it does not see.
     """
 
     silent: bool = False
     tunnel_devices: frozenset[str] = frozenset()
     masquerade_ipv4: frozenset[str] = frozenset()
     masquerade_ipv6: frozenset[str] = frozenset()
+    replies_pass_by: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ def judge_sysctls(
     if _IPV6_ALL_FORWARDING in rules:
         gone = [key for key in gone if not _is_ipv6_forwarding(key)]
     kept = {key: value for key, value in remembered.items() if key not in gone}
-    missing = tuple(key for key in rules if key not in found and key != _VS_CONNTRACK)
+    missing = tuple(key for key in rules if key not in found and key not in _COME_WITH_IPVS)
     return SysctlVerdict(
         writes=writes,
         restores=_restores(gone, found, remembered),
@@ -117,6 +121,11 @@ def _rules(
             rules[conf_key("ipv4", device, "forwarding")] = _exactly(1)
     if role.masquerade_ipv6:
         rules.update(_ipv6_forwarding(role, links, found, remembered))
+    if role.replies_pass_by:
+        # A director that sees only the client's half leaves a closed connection in FIN_WAIT for two minutes. Without
+        # bit 2 a new connection from the same port goes to the old real server, also when that is dead or at weight 0
+        # (Documentation/networking/ipvs-sysctl.rst; is_new_conn_expected in ip_vs_core.c).
+        rules[_VS_CONN_REUSE_MODE] = SysctlRule(3, frozenset({2, 3}))
     return rules
 
 
