@@ -67,7 +67,7 @@ class DemoCluster:
         """Whether the node's agent has told, in this boot, that the address is bound and silent."""
         status = self._get("lvsnode", name).get("status", {})
         bound = [entry["address"] for entry in status.get("addresses", ()) if entry["state"] == "Bound"]
-        return status.get("bootID") == boot_id and VIP in bound
+        return status.get("bootId") == boot_id and VIP in bound
 
     def boot_id(self, name: str) -> str:
         """Which boot of the node this is."""
