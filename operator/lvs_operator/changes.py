@@ -36,6 +36,7 @@ class Changes:
 def find_changes(view: ClusterView, decision: Decision, versions: Mapping[str, int]) -> Changes:
     """Compare. `versions` has the resourceVersion of each Node by uid, which the view does not keep."""
     growth: list[Write] = [*_lvs_node_growth(view, decision), *_slice_growth(view, decision)]
+    growth.sort(key=lambda write: isinstance(write, Create))  # what serves already comes before what is new
     losses: list[Write] = [*_slice_losses(view, decision), *_lvs_node_losses(view, decision)]
     for write in _labels(view, decision, versions):
         (growth if write.value else losses).append(write)

@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 SETTLE_SECONDS: Final = 0.02
 """Events that come together are one round."""
+UNDISTURBED_SECONDS: Final = 1.0
+"""Writes go on for so long before news may cut a round short."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
 MISSING_PAUSE: Final = 5.0
@@ -142,7 +144,9 @@ class Reconciler:
         self._check_due = time.monotonic() + self._rhythm.check
 
     async def _look_at_schema(self) -> None:
-        """What older CRDs dropped or refused is tried again when they have changed, and not before."""
+        """What older CRDs dropped is tried again when the served schema has changed, and not before."""
+        if not self._writer.dropped():
+            return
         served = await self._client.get("/openapi/v3")
         schema = served.get("paths", {}).get(OPENAPI_GROUP, {}).get("serverRelativeURL")
         if schema != self._schema:
@@ -166,9 +170,14 @@ class Reconciler:
             await self._cache.check(self._client)
             view, changes = self._decide()
         self._writer.keep_only({write.key for write in (*changes.growth, *changes.statuses, *changes.losses)})
-        written = await self._writer.carry_out([*changes.growth, *self._presentable(view, changes)])
-        if changes.losses and self._may_take_away():
-            written += await self._writer.carry_out(changes.losses)
+        began = time.monotonic()
+
+        def give_way() -> bool:
+            return self._wake.is_set() and time.monotonic() - began > UNDISTURBED_SECONDS
+
+        written = await self._writer.carry_out([*changes.growth, *self._presentable(view, changes)], give_way)
+        if changes.losses and not give_way() and self._may_take_away():
+            written += await self._writer.carry_out(changes.losses, give_way)
         return written
 
     def _decide(self) -> tuple[ClusterView, Changes]:

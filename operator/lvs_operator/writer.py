@@ -157,9 +157,10 @@ class Writer:
         """When the earliest held write may be tried again (monotonic)."""
         return min((held.until for held in self._held.values()), default=None)
 
-    async def carry_out(self, writes: Sequence[Write]) -> int:
+    async def carry_out(self, writes: Sequence[Write], give_way: Callable[[], bool] = lambda: False) -> int:
         """Write; give the number of writes that the API server took.
 
+        Where `give_way` says so the rest is left to the next round, which decides on newer objects.
         Raises NotLeaderError when the gate closes, and ApiUnavailableError when the API server stops answering; what
         is wrong with single objects is logged and held.
         """
@@ -170,7 +171,7 @@ class Writer:
 
         async def one(write: Write) -> bool:
             async with limit:
-                return await self._write(write)
+                return not give_way() and await self._write(write)
 
         try:
             async with asyncio.TaskGroup() as group:
