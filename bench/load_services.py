@@ -7,6 +7,7 @@ the kernel keeps removed real servers for minutes in a list that every addition 
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -34,7 +35,7 @@ from lvs_agent.decide.ownership import OwnedIpvs, judge_ipvs
 from lvs_agent.kernel.ipvs import KernelIpvsTable
 from lvs_agent.kernel.ipvs_codec import FAMILY_NAME, RequestEncoder
 from lvs_agent.kernel.netlink_socket import NetlinkSocket
-from lvs_agent.kernel.netlink_wire import family_id, get_family_message
+from lvs_agent.kernel.netlink_wire import error_code, family_id, get_family_message
 from lvs_agent.kernel.testing import NetworkNamespace
 
 SERVICES, REAL_SERVERS = 1_000, 10
@@ -127,6 +128,7 @@ def measure_prebuilt(clock: Clock) -> float:
     (family,) = (family_id(buffer, message) for buffer, message in connection.answers(first))
     encoder = RequestEncoder(family)
     buffers: list[tuple[int, bytes]] = []
+    refused: list[int] = []
     changes = all_changes()
     for start in range(0, len(changes), BATCH):
         batch = changes[start : start + BATCH]
@@ -137,8 +139,9 @@ def measure_prebuilt(clock: Clock) -> float:
     with clock.measure():
         for last, buffer in buffers:
             connection.send(buffer)
-            for _ in connection.answers(last):
-                pass
+            refused += [code for answer, message in connection.answers(last) if (code := error_code(answer, message))]
+    if refused:
+        raise SystemExit(f"prebuilt: {len(refused)} requests refused, the first with {os.strerror(refused[0])}")
     return clock.milliseconds
 
 

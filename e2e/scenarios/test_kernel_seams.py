@@ -95,6 +95,13 @@ def test_reads_are_whole_while_services_come_and_go(director: GuestMachine) -> N
     assert found["broken"] == 0
 
 
+def test_reads_are_whole_while_the_kernel_resizes_its_table(director: GuestMachine) -> None:
+    """Since Linux 7.0 a dump that a resize meets skips services and does not say so."""
+    seen = probe(director, "read_while_growing", "5")
+    assert len(seen) == 5 * 21
+    assert set(seen) == {1000}
+
+
 def test_reading_goes_on_after_the_module_was_loaded_again(director: GuestMachine) -> None:
     script = PROBE.split("VERBS:")[0] + (
         "import subprocess\n"

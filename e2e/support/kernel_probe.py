@@ -139,6 +139,18 @@ def read_under_change(rounds: str) -> dict[str, int]:
     return {"broken": broken, "flips": flips[0]}
 
 
+def read_while_growing(rounds: str) -> list[int]:
+    """Load 1,000 services and read at once, while the kernel resizes its table; how many each reading saw."""
+    rr = ServiceSettings(scheduler="rr")
+    keys = [service(f"10.9.{n // 250}.{n % 250} 80") for n in range(1000)]
+    steady, seen = KernelIpvsTable(), list[int]()
+    for _ in range(int(rounds)):
+        steady.apply([AddService(service=key, settings=rr) for key in keys])
+        seen += [len(KernelIpvsTable().read_services()), *(len(steady.read_services()) for _ in range(20))]
+        steady.apply([DeleteService(service=key) for key in keys])
+    return seen
+
+
 def unavailable() -> str:
     """What is said when the kernel has no IPVS."""
     try:
@@ -195,7 +207,8 @@ def announce(device: str, address: str) -> bool:
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__: verb
     for verb in (
-        contract, load, holds, add, edit, counters, read_under_change, unavailable, bind, unbind, silence, announce,
+        contract, load, holds, add, edit, counters, read_under_change, read_while_growing,
+        unavailable, bind, unbind, silence, announce,
     )
 }  # fmt: skip
 

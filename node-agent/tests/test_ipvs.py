@@ -27,6 +27,7 @@ from lvs_agent.kernel.netlink_wire import (
     GENL_ID_CTRL,
     HEADER,
     NLM_F_ACK,
+    NLM_F_DUMP,
     NLM_F_DUMP_INTR,
     NLMSG_DONE,
     NLMSG_ERROR,
@@ -77,7 +78,8 @@ class ScriptedKernel:
             command = data[message.start]
             self.seen.append(command)
             flags = HEADER.unpack_from(data, message.start - HEADER.size)[2]
-            answers = self._answers(message.type, command, flags, message.sequence)
+            payload = data[message.start + 4 : message.end]
+            answers = self._answers(message.type, command, flags, message.sequence, payload)
             self._queue.extend(self.bend(command, self.seen.count(command), answers))
         return len(data)
 
@@ -90,19 +92,28 @@ class ScriptedKernel:
         buffer[: len(answer)] = answer
         return len(answer)
 
-    def _answers(self, kind: int, command: int, flags: int, sequence: int) -> list[Answer]:
+    def _answers(self, kind: int, command: int, flags: int, sequence: int, payload: bytes) -> list[Answer]:
         if kind == GENL_ID_CTRL:
             if self.family is None:
                 return [error(sequence, errno.ENOENT)]
-            payload = attribute(1, struct.pack("=H", self.family))
-            return [generic_message(GENL_ID_CTRL, 1, 0, sequence, payload)]
+            family = attribute(1, struct.pack("=H", self.family))
+            return [generic_message(GENL_ID_CTRL, 1, 0, sequence, family)]
         if kind != self.family:
             return [error(sequence, errno.ENOENT)]
+        if command == CMD_GET_SERVICE and not flags & NLM_F_DUMP:
+            return [self._one_service(sequence, payload)]
         if command in {CMD_GET_SERVICE, CMD_GET_DEST}:
             return [self._dump(command, sequence), done(sequence)]
         self._writes += 1
         code = self.refuse.get(self._writes, 0)
         return [error(sequence, code)] if code or flags & NLM_F_ACK else []
+
+    def _one_service(self, sequence: int, payload: bytes) -> bytes:
+        encoder = RequestEncoder(FAMILY)
+        for key in self.table:
+            if encoder.get_service(key, 0)[20:] == payload:
+                return encoder.change(AddService(service=key, settings=RR), sequence)
+        return error(sequence, errno.ESRCH)
 
     def _dump(self, command: int, sequence: int) -> bytes:
         # A dump carries the attributes of a request.
@@ -197,6 +208,50 @@ def test_a_service_deleted_meanwhile_is_not_read_as_empty(kernel: ScriptedKernel
 def test_a_service_without_destinations_is_read(kernel: ScriptedKernel, table: KernelIpvsTable) -> None:
     kernel.table = {service(1): []}
     assert table.read().services[service(1)].destinations == {}
+
+
+def in_two_parts(part: bytes) -> list[Answer]:
+    """A dump's messages, the last one in a part of its own."""
+    *_, last = messages(memoryview(part))
+    start = last.start - HEADER.size
+    return [part[:start], part[start:]]
+
+
+def test_a_dump_in_parts_that_skips_a_service_is_made_whole(kernel: ScriptedKernel, table: KernelIpvsTable) -> None:
+    """Between parts the kernel goes on by position: a resized table makes it skip some, without a word."""
+    kernel.table = {service(n): [destination(n)] for n in range(1, 5)}
+
+    def skip_the_last(command: int, _nth: int, answers: list[Answer]) -> list[Answer]:
+        first = answers[0] if answers else b""
+        if command == CMD_GET_SERVICE and len(answers) == 2 and isinstance(first, bytes):
+            *_, skipped = messages(memoryview(first))
+            return [*in_two_parts(first[: skipped.start - HEADER.size]), answers[1]]
+        return answers
+
+    kernel.bend = lambda c, nth, a: a if nth > 1 or c != CMD_GET_SERVICE else [*in_two_parts(cast("bytes", a[0])), a[1]]
+    assert table.read_services().keys() == kernel.table.keys()
+    kernel.bend = skip_the_last
+    assert table.read_services().keys() == kernel.table.keys()
+    kernel.table[service(9)] = []
+    table.apply([AddService(service=service(9), settings=RR)])
+    assert service(9) in table.read_services()
+    del kernel.table[service(2)]
+    assert service(2) not in table.read_services()
+
+
+def test_destinations_in_parts_are_read_twice(kernel: ScriptedKernel, table: KernelIpvsTable) -> None:
+    kernel.table = {service(1): [destination(n) for n in range(1, 4)]}
+
+    def skip_once(command: int, nth: int, answers: list[Answer]) -> list[Answer]:
+        if command != CMD_GET_DEST:
+            return answers
+        whole = in_two_parts(cast("bytes", answers[0]))
+        skipping = in_two_parts(cast("bytes", whole[0]))
+        return [*(skipping if nth == 1 else whole), answers[1]]
+
+    kernel.bend = skip_once
+    assert list(table.read().services[service(1)].destinations) == kernel.table[service(1)]
+    assert kernel.seen.count(CMD_GET_DEST) == 4
 
 
 def test_another_family_number_after_the_module_was_loaded_again(

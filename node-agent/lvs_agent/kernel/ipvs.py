@@ -3,13 +3,17 @@
 A batch goes out in few sends. The kernel applies every message of a send and answers only those that failed, and the
 last; the numbers in the answers name the changes. When an answer is lost nothing is known about the batch, which is
 said (`certain`), and the caller's reading of the table tells.
+
+A dump of several parts goes on by position: entries that go, and a table that is resized in between (since Linux 7.0),
+make it skip others, and IPVS does not say so (ip_vs_genl_dump_services). So what was there before, or was just made,
+and is not in such a dump is asked for by name.
 """
 
 import errno
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Never
+from typing import Never, TypeVar
 
 from lvs_agent.decide.changes import (
     AddDestination,
@@ -41,7 +45,9 @@ from lvs_agent.kernel import ipvs_codec as codec
 from lvs_agent.kernel.interface import IpvsApplied, IpvsFailure
 from lvs_agent.kernel.ipvs_decode import EntryDecoder, decode_info
 from lvs_agent.kernel.netlink_socket import AnswerLost, NetlinkSocket, RequestRefused
-from lvs_agent.kernel.netlink_wire import NLMSG_ERROR, error_code, family_id, get_family_message
+from lvs_agent.kernel.netlink_wire import GENL_HEADER, NLMSG_ERROR, error_code, family_id, get_family_message
+
+Result = TypeVar("Result")
 
 _BATCH = 500
 _READ_TRIES = 5
@@ -56,6 +62,7 @@ class KernelIpvsTable:
         self._socket = socket or NetlinkSocket()
         self._encoder: codec.RequestEncoder | None = None
         self._decoder = EntryDecoder()
+        self._seen: set[AnyServiceKey] | None = None
 
     def close(self) -> None:
         """Release the socket; the table stays as it is."""
@@ -73,21 +80,16 @@ class KernelIpvsTable:
 
     def read(self) -> KernelIpvs:
         """The whole table."""
-        return self._retrying(None)
+        return self._retrying(lambda: self._with_destinations(self._all_services()))
 
     def read_only(self, services: Iterable[AnyServiceKey]) -> KernelIpvs:
         """These services with their destinations."""
-        return self._retrying(frozenset(services))
+        wanted = list(services)
+        return self._retrying(lambda: self._with_destinations(self._named_services(wanted)))
 
     def read_services(self) -> Mapping[AnyServiceKey, ServiceState]:
         """Every service, without destinations."""
-        lost: AnswerLost | None = None
-        for _ in range(_READ_TRIES):
-            try:
-                return self._dump_services()
-            except AnswerLost as error:
-                lost = error
-        raise IpvsReadFailed(f"the IPVS services could not be read in {_READ_TRIES} tries: {lost}")
+        return self._retrying(self._all_services)
 
     def apply(self, changes: Sequence[IpvsChange]) -> IpvsApplied:
         """Carry out the changes in their order."""
@@ -95,6 +97,8 @@ class KernelIpvsTable:
         for change in changes:
             if type(change) is AddDestination:
                 self._decoder.learn(change.destination)
+            elif type(change) is AddService and self._seen is not None:
+                self._seen.add(change.service)
         refused: list[tuple[IpvsChange, int]] = []
         certain = True
         remaining = iter(changes)
@@ -120,32 +124,61 @@ class KernelIpvsTable:
                 refused.append((batch[message.sequence - first], code))
         return refused
 
-    def _retrying(self, wanted: frozenset[AnyServiceKey] | None) -> KernelIpvs:
+    def _retrying(self, read: Callable[[], Result]) -> Result:
         lost: AnswerLost | None = None
         for _ in range(_READ_TRIES):
             try:
-                return self._read_once(wanted)
+                return read()
             except AnswerLost as error:
                 lost = error
         raise IpvsReadFailed(f"the IPVS table could not be read in {_READ_TRIES} tries: {lost}")
 
-    def _read_once(self, wanted: frozenset[AnyServiceKey] | None) -> KernelIpvs:
-        services = self._dump_services()
-        if wanted is not None:
-            services = {key: state for key, state in services.items() if key in wanted}
+    def _all_services(self) -> dict[AnyServiceKey, ServiceState]:
+        services, parts = self._dump_services()
+        if parts > 1:
+            if self._seen is None:
+                self._seen = set(services)
+                services, _ = self._dump_services()
+            services |= self._named_services(self._seen - services.keys())
+        self._seen = set(services)
+        return services
+
+    def _named_services(self, keys: Iterable[AnyServiceKey]) -> dict[AnyServiceKey, ServiceState]:
+        """Those of these services that exist."""
+        found = ((key, self._get_service(key)) for key in keys)
+        return {key: state for key, state in found if state is not None}
+
+    def _with_destinations(self, services: Mapping[AnyServiceKey, ServiceState]) -> KernelIpvs:
         whole: dict[AnyServiceKey, ServiceState] = {}
-        doubtful = False
         for key, state in services.items():
-            destinations, parts = self._dump_destinations(key)
-            doubtful = doubtful or parts != 1
-            whole[key] = ServiceState(settings=state.settings, destinations=destinations, counters=state.counters)
-        # To a service that was just deleted the kernel answers with no destinations, or no further ones, instead of
-        # an error (ip_vs_genl_dump_dests).
-        if doubtful and not whole.keys() <= self._dump_services().keys():
-            raise AnswerLost("services were deleted meanwhile")
+            destinations = self._all_destinations(key)
+            # To a service that was just deleted the kernel answers with no destinations instead of an error.
+            if destinations or self._get_service(key) is not None:
+                whole[key] = ServiceState(settings=state.settings, destinations=destinations, counters=state.counters)
         return KernelIpvs(services=whole)
 
-    def _dump_services(self) -> dict[AnyServiceKey, ServiceState]:
+    def _all_destinations(self, service: AnyServiceKey) -> dict[DestinationKey, DestinationState]:
+        destinations, parts = self._dump_destinations(service)
+        if parts > 1:  # one destination can not be asked for by name: twice the same is the truth
+            again, _ = self._dump_destinations(service)
+            if again.keys() != destinations.keys():
+                raise AnswerLost(f"destinations of {service} changed while they were read")
+        return destinations
+
+    def _get_service(self, key: AnyServiceKey) -> ServiceState | None:
+        sequence = self._socket.next_sequence()
+        self._socket.send(self._resolved().get_service(key, sequence))
+        for buffer, message in self._socket.answers(sequence):
+            if message.type != NLMSG_ERROR:
+                decoded = self._decoder.service(bytes(buffer[message.start + GENL_HEADER.size : message.end]))
+                return decoded and ServiceState(settings=decoded[1], counters=decoded[2])
+            code = error_code(buffer, message)
+            if code != errno.ESRCH:
+                self._refused(code)
+        return None
+
+    def _dump_services(self) -> tuple[dict[AnyServiceKey, ServiceState], int]:
+        """What one dump says, and in how many parts it came."""
         try:
             return self._dump_services_as_resolved()
         except RequestRefused as refused:
@@ -158,19 +191,20 @@ class KernelIpvsTable:
         except RequestRefused as refused:
             self._refused(refused.code)
 
-    def _dump_services_as_resolved(self) -> dict[AnyServiceKey, ServiceState]:
+    def _dump_services_as_resolved(self) -> tuple[dict[AnyServiceKey, ServiceState], int]:
         request = self._resolved().dump_services(self._socket.next_sequence())
         services: dict[AnyServiceKey, ServiceState] = {}
         decode = self._decoder.service
-        for _, payload in self._socket.dump(request):
+        part = 0
+        for part, payload in self._socket.dump(request):  # noqa: B007 (the last number is wanted)
             decoded = decode(payload)
             if decoded is not None:
                 key, settings, counters = decoded
                 services[key] = ServiceState(settings=settings, counters=counters)
-        return services
+        return services, part
 
     def _dump_destinations(self, service: AnyServiceKey) -> tuple[dict[DestinationKey, DestinationState], int]:
-        """The destinations, and in how many parts they came."""
+        """What one dump says, and in how many parts it came."""
         request = self._resolved().dump_destinations(service, self._socket.next_sequence())
         decode, family = self._decoder.destination, service.family
         part = 0

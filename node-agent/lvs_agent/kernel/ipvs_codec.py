@@ -146,6 +146,10 @@ class RequestEncoder:
         """Ask for every service."""
         return generic_message(self._family, CMD_GET_SERVICE, _REQUEST | NLM_F_DUMP, sequence, b"")
 
+    def get_service(self, service: AnyServiceKey, sequence: int) -> bytes:
+        """Ask for one service."""
+        return generic_message(self._family, CMD_GET_SERVICE, _REQUEST, sequence, self._service_nest(service))
+
     def dump_destinations(self, service: AnyServiceKey, sequence: int) -> bytes:
         """Ask for every destination of a service."""
         nest = self._service_nest(service)
