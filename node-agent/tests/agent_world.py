@@ -6,6 +6,24 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from lvs_agent.addresses import AddressKeeper
+from lvs_agent.agent import Agent, NodeIdentity
+from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
+from lvs_agent.decide.kernel_state import (
+    DestinationKey,
+    InterfaceAddress,
+    KernelLinks,
+    Route,
+    RouteKind,
+    ServiceKey,
+    SysctlKey,
+    TransportProtocol,
+    conf_key,
+)
+from lvs_agent.kernel.fake_kernel import FakeAnnouncer, FakeIpvsTable, FakeLinks, FakeSysctls
+from lvs_agent.ledger import LedgerFile
+from lvs_agent.metrics import AgentMetrics
+from lvs_agent.table import TableKeeper
 from lvs_api.conditions import Condition
 from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeCapabilities, ServiceException
 from lvs_api.network_types import ForwardingMethod, Protocol, Scheduler
@@ -22,24 +40,6 @@ from lvs_core.plan import (
     TcpTarget,
     VirtualServerKey,
 )
-
-from lvs_agent.addresses import AddressKeeper
-from lvs_agent.agent import Agent, NodeIdentity
-from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
-from lvs_agent.decide.kernel_state import (
-    DestinationKey,
-    InterfaceAddress,
-    Route,
-    RouteKind,
-    ServiceKey,
-    SysctlKey,
-    TransportProtocol,
-    conf_key,
-)
-from lvs_agent.kernel.fake_kernel import FakeAnnouncer, FakeIpvsTable, FakeLinks, FakeSysctls
-from lvs_agent.ledger import LedgerFile
-from lvs_agent.metrics import AgentMetrics
-from lvs_agent.table import TableKeeper
 
 VIP = "192.168.4.15"
 SERVICE = ServiceKey(protocol=TransportProtocol.TCP, address=ip_address(VIP), port=80)
@@ -65,7 +65,7 @@ def check_target(number: int) -> CheckTarget:
     )
 
 
-def member(number: int, **changes: Any) -> PlannedMember:
+def member(number: int, **changes: Any) -> PlannedMember:  # noqa: ANN401
     """A real server 192.168.4.NUMBER, unchecked, of weight 1 and by DirectRouting."""
     made = PlannedMember(
         name=f"rs{number}",
@@ -87,7 +87,7 @@ def member(number: int, **changes: Any) -> PlannedMember:
     return replace(made, **changes)
 
 
-def service(*members: PlannedMember, **changes: Any) -> PlannedService:
+def service(*members: PlannedMember, **changes: Any) -> PlannedService:  # noqa: ANN401
     """VIP:80/TCP of default/web."""
     made = PlannedService(
         key=VirtualServerKey(address=ip_address(VIP), port=80, protocol=Protocol.TCP),
@@ -106,7 +106,7 @@ def service(*members: PlannedMember, **changes: Any) -> PlannedService:
     return replace(made, **changes)
 
 
-def director(*services: PlannedService, holding: Holding = Holding.HOLD, **changes: Any) -> NodePlan:
+def director(*services: PlannedService, holding: Holding = Holding.HOLD, **changes: Any) -> NodePlan:  # noqa: ANN401
     """A plan with one director group."""
     group = DirectorPlan(
         group=GROUP,
@@ -166,13 +166,6 @@ class HealthInHand:
         }
 
 
-class Moves:
-    """Every write to the fake kernel, in order."""
-
-    def __init__(self) -> None:
-        self.list: list[str] = []
-
-
 class World:
     """An agent and its fake kernel; `restart` makes a new agent on the same kernel and disk."""
 
@@ -185,7 +178,7 @@ class World:
         self.links.addresses.add(InterfaceAddress(device="eth0", address=ip_address("192.168.4.5"), prefix_length=24))
         for number in range(100, 110):
             self.links.routes[ip_address(f"192.168.4.{number}")] = Route(kind=RouteKind.UNICAST, device="eth0")
-        self.sysctls = FakeSysctls(values={key: 0 for key in _sysctl_keys()})
+        self.sysctls = FakeSysctls(values=dict.fromkeys(_sysctl_keys(), 0))
         self.announcer = FakeAnnouncer()
         self.source = PlanInHand()
         self.health = HealthInHand()
@@ -253,9 +246,7 @@ class World:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
-def _links(links: FakeLinks) -> Any:
-    from lvs_agent.decide.kernel_state import KernelLinks
-
+def _links(links: FakeLinks) -> KernelLinks:
     return KernelLinks(devices=dict(links.devices), addresses=frozenset(links.addresses))
 
 
@@ -263,3 +254,29 @@ def _sysctl_keys() -> list[SysctlKey]:
     names = ("arp_ignore", "arp_announce", "rp_filter", "send_redirects", "forwarding")
     keys = [conf_key("ipv4", device, name) for device in ("all", "eth0", "lo", "tunl0") for name in names]
     return [*keys, SysctlKey(("ipv4", "vs", "conntrack"))]
+
+
+def service_on(port: int) -> ServiceKey:
+    """The VIP's kernel service on another port."""
+    return ServiceKey(protocol=SERVICE.protocol, address=SERVICE.address, port=port)
+
+
+def record_order(world: World) -> list[str]:
+    """From now on, every kind of write as it comes."""
+    order: list[str] = []
+    links, ipvs, sysctl = world.links.apply, world.ipvs.apply, world.sysctls.write
+
+    async def apply_links(changes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        order.extend("bind" if type(c).__name__ == "BindAddress" else "unbind" for c in changes)
+        return await links(changes)
+
+    def apply_ipvs(changes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        order.extend("delete" if type(c).__name__ == "DeleteService" else type(c).__name__ for c in changes)
+        return ipvs(changes)
+
+    def write(key, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        order.append(f"{key.path[-1]}={value}")
+        sysctl(key, value)
+
+    world.links.apply, world.ipvs.apply, world.sysctls.write = apply_links, apply_ipvs, write  # type: ignore[method-assign]
+    return order

@@ -80,7 +80,7 @@ def test_a_damaged_file_is_not_believed(tmp_path: Path, spoil) -> None:  # type:
 
 def test_a_directory_that_takes_no_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StateNotWritten, match="Not a directory|File exists"):
+    with pytest.raises(StateNotWritten, match=r"Not a directory|File exists"):
         LedgerFile(tmp_path / "file" / "ledger", "boot").write(LEDGER)
 
 

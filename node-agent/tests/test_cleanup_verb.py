@@ -4,7 +4,19 @@ from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
-from agent_world import ARP_IGNORE, SERVICE, VIP, World, destination, director, member, real_server, service
+from agent_world import (
+    ARP_ANNOUNCE,
+    ARP_IGNORE,
+    SERVICE,
+    VIP,
+    World,
+    destination,
+    director,
+    member,
+    real_server,
+    service,
+)
+
 from lvs_agent.cleanup import clean_up
 from lvs_agent.decide.kernel_state import (
     AddressBinding,
@@ -16,6 +28,7 @@ from lvs_agent.decide.kernel_state import (
     ServiceSettings,
     ServiceState,
 )
+from lvs_agent.errors import PermissionRefused
 from lvs_agent.ledger import Ledger, LedgerFile
 
 FOREIGN = ServiceKey(protocol=SERVICE.protocol, address=SERVICE.address, port=8080)
@@ -69,13 +82,10 @@ async def test_what_does_not_go_is_told_and_kept_in_mind(tmp_path: Path) -> None
     world = World(tmp_path)
     await world.do(real_server(VIP))
     del world.sysctls.values[ARP_IGNORE]
-    world.sysctls.values[ARP_IGNORE.__class__(("ipv4", "conf", "all", "arp_announce"))] = 2
-    LedgerFile(tmp_path / "ledger", world.boot_id)
+    world.sysctls.values[ARP_ANNOUNCE] = 2
     real = world.sysctls.write
 
     def refuse(key, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        from lvs_agent.errors import PermissionRefused
-
         raise PermissionRefused(f"writing {key}={value}: read-only")
 
     world.sysctls.write = refuse  # type: ignore[method-assign]

@@ -49,9 +49,7 @@ class Machine:
         self.directory = directory
         self.own: AbstractSet[str] = frozenset(own)
         self.wakes = 0
-        self.source = ManifestSource(
-            directory, own_addresses=self._addresses, metrics=AgentMetrics(), wake=self._wake
-        )
+        self.source = ManifestSource(directory, own_addresses=self._addresses, metrics=AgentMetrics(), wake=self._wake)
 
     async def _addresses(self) -> AbstractSet[str]:
         return self.own
@@ -107,7 +105,11 @@ async def test_only_changes_wake(director: Machine) -> None:
         ("web", f"{POOL}---{SERVICE.replace('ports:', 'prots:')}", "web.yaml: .*spec.prots: unknown field"),
         ("web", f"{POOL}---{POOL}---{SERVICE}", "metadata.name: the same object stands in the files twice"),
         ("web", "- 1", "web.yaml: a document that is no object"),
-        ("extra", "apiVersion: v1\nkind: Pod\nmetadata: {name: x}", "extra.yaml: .*kind: v1 Pod is not read from files"),
+        (
+            "extra",
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: x}",
+            "extra.yaml: .*kind: v1 Pod is not read from files",
+        ),
     ],
 )
 async def test_a_bad_file_is_named_and_the_last_good_state_goes_on(

@@ -4,10 +4,11 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from waiting_for import until
 
 from lvs_agent.decide.health_verdict import Check, Verdict
 from lvs_agent.probes.supervisor import ProbeSupervisor
@@ -25,12 +26,6 @@ async def running(supervisor: ProbeSupervisor) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def a_server() -> tuple[asyncio.Server, int]:

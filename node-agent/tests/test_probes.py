@@ -1,10 +1,11 @@
 """The probes against real sockets on loopback."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from waiting_for import until
 
 from lvs_agent.decide.health_verdict import Check, HttpRequest, Verdict
 from lvs_agent.probes.http import MAX_HEAD
@@ -108,21 +109,15 @@ async def test_a_server_that_says_nothing_fails_in_time() -> None:
     assert (outcome.passed, outcome.detail) == (False, "no answer in time")
 
 
-async def heard_until(changes: list[VerdictChanged], enough: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not enough():
-            await asyncio.sleep(0.01)
-
-
 async def test_runner_tells_changes_only() -> None:
     changes: list[VerdictChanged] = []
     runner = Runner(changes.append)
     async with answering(b"") as (port, heard):
         runner.start(StartCheck(number=1, check=a_check(port), verdict=Verdict.UNKNOWN))
         runner.start(StartCheck(number=2, check=a_check(port), verdict=Verdict.UP))
-        await heard_until(changes, lambda: len(heard) > 12)
+        await until(lambda: len(heard) > 12)
         assert [(c.number, c.verdict) for c in changes] == [(1, Verdict.UP)]
-    await heard_until(changes, lambda: len(changes) == 3)
+    await until(lambda: len(changes) == 3)
     assert {(c.number, c.verdict, c.detail) for c in changes[1:]} == {
         (1, Verdict.DOWN, "Connection refused"),
         (2, Verdict.DOWN, "Connection refused"),

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
+from waiting_for import until
 
 from lvs_agent.api_connection import ApiConnection
 from lvs_agent.watch import Reflector, Selection
@@ -18,7 +19,7 @@ from lvs_agent.watch import Reflector, Selection
 PATH = "/apis/lvs-operator.io/v1alpha1/lvsnodes"
 
 
-def item(name: str, version: str, **spec: Any) -> dict[str, Any]:
+def item(name: str, version: str, **spec: object) -> dict[str, Any]:
     return {"metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": version}, "spec": spec}
 
 
@@ -95,12 +96,6 @@ async def reflecting(
         await api.close()
         listening.close()
         await listening.wait_closed()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def names(reflector: Reflector) -> set[str]:

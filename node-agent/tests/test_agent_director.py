@@ -1,0 +1,183 @@
+"""Rounds of a director on the fake kernel: what is written, in which order, and what is said."""
+
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from agent_world import (
+    GROUP,
+    NAME,
+    NO_PART,
+    VIP,
+    World,
+    check_target,
+    director,
+    member,
+    real_server,
+    record_order,
+    service,
+    service_on,
+)
+
+from lvs_agent.addresses import ANNOUNCE_AFTER
+from lvs_agent.decide.health_verdict import Verdict
+from lvs_api.network_types import Scheduler
+from lvs_core.plan import Holding, PlannedMember
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def checked(number: int, **changes: object) -> PlannedMember:
+    return member(number, check=check_target(number), **changes)
+
+
+async def test_a_director_programs_then_carries_and_announces(world: World) -> None:
+    await world.do(director(service(member(100), member(101, weight=3))))
+    assert world.weights() == {"100": 1, "101": 3}
+    assert world.bound() == {f"{VIP}@eth0"}
+    assert world.announcer.sent == [("eth0", ip_address(VIP))]
+    assert world.status.exceptions == []
+    (report,) = world.status.director_groups or ()
+    assert (report.name, report.view_digest, report.holds_addresses) == (GROUP, "digest", True)
+
+
+async def test_a_standby_has_the_rules_and_not_the_address(world: World) -> None:
+    await world.do(director(service(member(100)), holding=Holding.RELEASE))
+    assert world.weights() == {"100": 1}
+    assert world.bound() == set()
+    (report,) = world.status.director_groups or ()
+    assert not report.holds_addresses
+
+
+async def test_nothing_is_done_without_a_plan_and_nothing_without_a_difference(world: World) -> None:
+    await world.do(None, rounds=3)
+    assert world.writes() == (0, 0, 0)
+    assert world.statuses == []
+    await world.do(director(service(checked(100), member(101))), rounds=2)
+    world.health.find(100, Verdict.UP)
+    await world.later(1)
+    before, told = world.writes(), world.status
+    for _ in range(50):
+        await world.later(1)
+    assert world.writes() == before
+    assert all(status == told for status in world.statuses[-50:])
+
+
+async def test_the_announcement_is_repeated_and_then_ends(world: World) -> None:
+    await world.do(director(service(member(100))))
+    for _ in range(40):
+        await world.later(0.5)
+    assert len(world.announcer.sent) == len(ANNOUNCE_AFTER)
+
+
+async def test_the_address_waits_for_a_service_in_the_kernel(world: World) -> None:
+    await world.do(director(service(member(100), scheduler=Scheduler.TWOS)))
+    assert world.bound() == set()
+    assert not world.exception().programmed
+    assert world.exception().reason == "SchedulerUnavailable"
+    world.ipvs.schedulers |= {"twos"}
+    await world.later(5)
+    assert world.bound() == {f"{VIP}@eth0"}
+    assert world.status.exceptions == []
+
+
+async def test_a_refused_change_is_tried_again_ever_more_rarely(world: World) -> None:
+    plan = director(service(member(100), scheduler=Scheduler.TWOS))
+    tries = []
+    real = world.ipvs.apply
+
+    def apply(changes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        tries.append(world.now)
+        return real(changes)
+
+    world.ipvs.apply = apply  # type: ignore[method-assign]
+    await world.do(plan)
+    for _ in range(100):
+        await world.later(1)
+    assert 5 <= len(tries) <= 9
+
+
+async def test_one_service_in_trouble_does_not_hold_up_the_others(world: World) -> None:
+    other = replace(service(member(101)), key=replace(service().key, port=81), service=NAME._replace(name="other"))
+    await world.do(director(service(member(100), scheduler=Scheduler.TWOS), other))
+    assert list(world.ipvs.services) == [service_on(81)]
+    assert world.exception().name == "web"
+
+
+async def test_releasing_takes_the_address_before_the_services(world: World) -> None:
+    await world.do(director(service(member(100))))
+    order = record_order(world)
+    await world.do(NO_PART)
+    assert order == ["unbind", "delete"]
+    assert world.ipvs.services == {}
+    assert world.status.director_groups == []
+
+
+async def test_the_address_moves_with_the_role(world: World) -> None:
+    await world.do(director(service(member(100))))
+    await world.do(director(service(member(100)), holding=Holding.RELEASE))
+    assert world.bound() == set()
+    assert world.weights() == {"100": 1}
+    await world.do(director(service(member(100)), holding=Holding.HOLD))
+    assert world.bound() == {f"{VIP}@eth0"}
+
+
+async def test_a_group_that_can_not_be_read_keeps_the_address(world: World) -> None:
+    await world.do(director(service(member(100)), holding=Holding.KEEP))
+    assert world.bound() == set()
+    await world.do(director(service(member(100))))
+    await world.do(director(service(member(100)), holding=Holding.KEEP), rounds=2)
+    assert world.bound() == {f"{VIP}@eth0"}
+
+
+async def test_a_vip_without_a_device_is_told(world: World) -> None:
+    await world.do(director(service(member(100)), interface="eth7"))
+    assert world.exception().message == "this node has no network device eth7, which director group default names"
+    assert not world.exception().programmed
+
+
+async def test_a_kernel_without_ipvs_is_told(world: World) -> None:
+    world.ipvs.available = False
+    await world.do(director(service(member(100))))
+    assert world.exception().reason == "IPVSUnavailable"
+    assert world.bound() == set()
+    (ready,) = world.status.conditions or ()
+    assert (ready.status, ready.reason) == ("False", "IPVSUnavailable")
+    world.ipvs.available = True
+    await world.later(1)
+    assert world.weights() == {"100": 1}
+    (ready,) = world.status.conditions or ()
+    assert ready.status == "True"
+
+
+async def test_a_real_server_never_touches_ipvs(world: World) -> None:
+    world.ipvs.available = False
+    await world.do(real_server(VIP))
+    assert world.ipvs.reads == 0
+    assert world.bound() == {f"{VIP}@lo"}
+
+
+async def test_a_failing_round_keeps_the_last_report_and_names_the_failure(world: World) -> None:
+    await world.do(director(service(member(100))))
+    ledger = world.directory / "ledger"
+    ledger.unlink()
+    ledger.mkdir()
+    (ledger / "in-the-way").touch()
+    newer = director(service(member(100), member(101)))
+    newer = replace(newer, directing=(replace(newer.directing[0], view_digest="newer"),))
+    await world.do(newer, rounds=2)
+    assert world.weights() == {"100": 1}, "nothing is made that could not be remembered"
+    (report,) = world.status.director_groups or ()
+    assert report.view_digest == "digest"
+    (ready,) = world.status.conditions or ()
+    assert ready.status == "False"
+    (ledger / "in-the-way").unlink()
+    ledger.rmdir()
+    await world.later(1)
+    assert world.weights() == {"100": 1, "101": 1}
+    (report,) = world.status.director_groups or ()
+    assert report.view_digest == "newer"

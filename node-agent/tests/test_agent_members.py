@@ -1,0 +1,227 @@
+"""Who gets weight: health, preparation, routes, edits and leaving, on the fake kernel."""
+
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from agent_world import (
+    NAME,
+    SERVICE,
+    VIP,
+    World,
+    check_target,
+    destination,
+    director,
+    member,
+    service,
+)
+
+from lvs_agent.decide.health_verdict import Verdict
+from lvs_agent.decide.kernel_state import ForwardingMethod as KernelMethod
+from lvs_agent.decide.kernel_state import (
+    Route,
+    RouteKind,
+)
+from lvs_api.network_types import ForwardingMethod, Scheduler
+from lvs_api.real_server_pool import OnFailure
+from lvs_core.plan import FormerMethod, PlannedMember
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def checked(number: int, **changes: object) -> PlannedMember:
+    return member(number, check=check_target(number), **changes)
+
+
+async def test_a_new_member_waits_for_its_check(world: World) -> None:
+    await world.do(director(service(checked(100), checked(101))))
+    assert world.weights() == {"100": 0, "101": 0}
+    assert world.exception().reason == "NoMemberReady"
+    assert (world.exception().programmed, world.exception().ready) == (True, 0)
+    world.health.find(100, Verdict.UP)
+    await world.later(1)
+    assert world.weights() == {"100": 1, "101": 0}
+    assert world.exception().reason == "MembersNotReady"
+    world.health.find(101, Verdict.UP)
+    await world.later(1)
+    assert world.status.exceptions == []
+
+
+@pytest.mark.parametrize(
+    ("on_failure", "left"), [(OnFailure.ZERO_WEIGHT, {"100": 0, "101": 1}), (OnFailure.REMOVE, {"101": 1})]
+)
+async def test_a_failed_member_loses_its_weight_or_its_entry(
+    world: World, on_failure: OnFailure, left: dict[str, int]
+) -> None:
+    await world.do(director(service(checked(100), member(101), on_failure=on_failure)))
+    world.health.find(100, Verdict.UP)
+    await world.later(1)
+    world.ipvs.set_connections(SERVICE, destination(100), active=5)
+    world.health.find(100, Verdict.DOWN, "Connection refused")
+    await world.later(1)
+    assert world.weights() == left
+    assert "rs100: its check fails: Connection refused" in world.exception().message
+    world.health.find(100, Verdict.UP)
+    await world.later(1)
+    assert world.weights() == {"100": 1, "101": 1}
+
+
+async def test_a_restarted_agent_starts_from_the_weights_in_the_kernel(world: World) -> None:
+    plan = director(service(checked(100), checked(101)))
+    await world.do(plan)
+    world.health.find(100, Verdict.UP)
+    await world.later(1)
+    before = world.writes()
+    world.restart()
+    await world.do(plan, rounds=2)
+    assert world.writes() == before
+    assert {check.address: verdict for check, verdict in world.health.wanted.items()} == {
+        "192.168.4.100": Verdict.UP,
+        "192.168.4.101": Verdict.UNKNOWN,
+    }
+
+
+async def test_an_edited_check_takes_nobody_out(world: World) -> None:
+    await world.do(director(service(checked(100))))
+    world.health.find(100, Verdict.UP)
+    await world.later(1)
+    edited = replace(check_target(100), interval_seconds=9)
+    await world.do(director(service(member(100, check=edited))), rounds=2)
+    assert world.weights() == {"100": 1}
+
+
+async def test_only_prepared_members_get_weight(world: World) -> None:
+    await world.do(director(service(member(100, prepared=False), member(101))))
+    assert world.weights() == {"100": 0, "101": 1}
+    await world.do(director(service(member(100), member(101))))
+    assert world.weights() == {"100": 1, "101": 1}
+
+
+async def test_a_refused_member_gets_no_entry(world: World) -> None:
+    await world.do(director(service(member(100, refused="DirectorIsRealServer"), member(101))))
+    assert world.weights() == {"101": 1}
+    assert world.exception().reason == "DirectorIsRealServer"
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        Route(kind=RouteKind.UNICAST, device="eth0", next_hop=ip_address("192.168.4.1")),
+        Route(kind=RouteKind.LOCAL, device="lo"),
+        Route(kind=RouteKind.UNREACHABLE),
+    ],
+)
+async def test_a_member_beyond_a_router_is_not_on_link(world: World, route: Route) -> None:
+    world.links.routes[ip_address("192.168.4.100")] = route
+    await world.do(director(service(member(100), member(101))))
+    assert world.weights() == {"100": 0, "101": 1}
+    assert (world.exception().reason, world.exception().programmed) == ("NotOnLink", True)
+    tunnel = member(100, method=ForwardingMethod.TUNNEL)
+    await world.do(director(service(tunnel, member(101))))
+    assert world.weights() == {"100": 1, "101": 1}
+
+
+async def test_edits_are_made_in_place(world: World) -> None:
+    await world.do(director(service(member(100), member(101))))
+    world.ipvs.set_connections(SERVICE, destination(100), active=7)
+    await world.do(director(service(member(100, weight=9), member(101), scheduler=Scheduler.WLC)))
+    state = world.ipvs.services[SERVICE]
+    assert state.settings.scheduler == "wlc"
+    assert state.destinations[destination(100)].active_connections == 7
+    assert world.weights() == {"100": 9, "101": 1}
+
+
+async def test_a_paused_service_stays_as_it_is(world: World) -> None:
+    await world.do(director(service(member(100), member(101))))
+    await world.do(director(service(member(100, weight=9), paused=True)), rounds=2)
+    assert world.weights() == {"100": 1, "101": 1}
+    assert world.bound() == {f"{VIP}@eth0"}
+    assert (world.exception().reason, world.exception().programmed) == ("Paused", True)
+    await world.do(director(service(member(100, weight=9), member(101))))
+    assert world.weights() == {"100": 9, "101": 1}
+
+
+async def test_services_not_seen_whole_stay(world: World) -> None:
+    await world.do(director(service(member(100))))
+    await world.do(director(incomplete=(NAME,)), rounds=2)
+    assert world.weights() == {"100": 1}
+    assert world.bound() == {f"{VIP}@eth0"}
+    assert not world.exception().programmed
+
+
+async def test_a_leaving_member_drains_until_it_is_idle(world: World) -> None:
+    await world.do(director(service(member(100), member(101))))
+    world.ipvs.set_connections(SERVICE, destination(100), active=1)
+    leaving = director(service(member(100, draining_seconds=60), member(101)))
+    await world.do(leaving)
+    assert world.weights() == {"100": 0, "101": 1}
+    assert world.status.drained == []
+    assert world.exception().draining == 1
+    world.ipvs.set_connections(SERVICE, destination(100), active=0)
+    await world.later(1)
+    (drained,) = world.status.drained or ()
+    assert (drained.name, drained.members) == ("web", ["rs100"])
+    assert "100" in world.weights()
+    await world.do(director(service(member(101))))
+    assert world.weights() == {"101": 1}
+    assert (world.status.drained, world.status.exceptions) == ([], [])
+
+
+async def test_a_drain_ends_with_its_time_also_over_a_restart(world: World) -> None:
+    await world.do(director(service(member(100), member(101))))
+    world.ipvs.set_connections(SERVICE, destination(100), active=1)
+    leaving = director(service(member(100, draining_seconds=60), member(101)))
+    await world.do(leaving)
+    await world.later(30)
+    world.restart()
+    await world.do(leaving)
+    assert world.status.drained == []
+    await world.later(29)
+    assert world.status.drained == []
+    await world.later(1)
+    assert [d.members for d in world.status.drained or ()] == [["rs100"]]
+
+
+async def test_a_member_that_vanished_is_drained_by_the_director(world: World) -> None:
+    await world.do(director(service(member(100), member(101))))
+    world.ipvs.set_connections(SERVICE, destination(100), active=1)
+    await world.do(director(service(member(101), drain_seconds=60)))
+    assert world.weights() == {"100": 0, "101": 1}
+    assert (world.exception().draining, world.exception().programmed) == (1, True)
+    await world.later(60)
+    assert world.weights() == {"101": 1}
+    assert world.status.exceptions == []
+
+
+async def test_a_vanished_idle_member_goes_in_one_round(world: World) -> None:
+    await world.do(director(service(member(100), member(101))))
+    await world.do(director(service(member(101))))
+    assert world.weights() == {"101": 1}
+    assert world.status.exceptions == []
+
+
+async def test_a_leaving_member_is_not_brought_in_first(world: World) -> None:
+    await world.do(director(service(member(100, draining_seconds=60), member(101))))
+    assert world.weights() == {"101": 1}
+    assert [d.members for d in world.status.drained or ()] == [["rs100"]]
+
+
+async def test_an_edited_method_is_reported_when_the_old_connections_are_gone(world: World) -> None:
+    await world.do(director(service(member(100))))
+    world.ipvs.set_connections(SERVICE, destination(100), active=1)
+    former = FormerMethod(method=ForwardingMethod.DIRECT_ROUTING, timeout_seconds=60)
+    edited = director(service(member(100, method=ForwardingMethod.MASQUERADE, former=former)))
+    await world.do(edited)
+    assert world.ipvs.services[SERVICE].destinations[destination(100)].settings.method is KernelMethod.MASQUERADE
+    assert world.weights() == {"100": 1}
+    assert (world.status.drained, world.status.exceptions) == ([], [])
+    world.ipvs.set_connections(SERVICE, destination(100), active=0)
+    await world.later(1)
+    world.ipvs.set_connections(SERVICE, destination(100), active=3)
+    await world.later(1)
+    assert [d.members for d in world.status.drained or ()] == [["rs100"]]
+    assert world.weights() == {"100": 1}

@@ -1,0 +1,118 @@
+"""What is not ours stays, what is ours is put right, on the fake kernel."""
+
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from agent_world import (
+    NO_PART,
+    SERVICE,
+    VIP,
+    World,
+    check_target,
+    destination,
+    director,
+    member,
+    service,
+    service_on,
+)
+
+from lvs_agent.decide.health_verdict import Verdict
+from lvs_agent.decide.kernel_state import (
+    DestinationSettings,
+    DestinationState,
+    InterfaceAddress,
+    ServiceSettings,
+    ServiceState,
+)
+from lvs_agent.decide.kernel_state import ForwardingMethod as KernelMethod
+from lvs_core.plan import PlannedMember
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def checked(number: int, **changes: object) -> PlannedMember:
+    return member(number, check=check_target(number), **changes)
+
+
+async def test_foreign_entries_are_left_alone(world: World) -> None:
+    foreign = service_on(8080)
+    world.ipvs.services[foreign] = ServiceState(settings=ServiceSettings(scheduler="rr"))
+    await world.do(director(service(member(100))))
+    await world.do(NO_PART)
+    assert list(world.ipvs.services) == [foreign]
+
+
+async def test_a_foreign_service_in_the_way_is_told(world: World) -> None:
+    world.ipvs.services[SERVICE] = ServiceState(settings=ServiceSettings(scheduler="sh"))
+    await world.do(director(service(member(100))), rounds=2)
+    assert world.ipvs.services[SERVICE].settings.scheduler == "sh"
+    assert (world.exception().reason, world.exception().programmed) == ("ForeignEntry", False)
+    del world.ipvs.services[SERVICE]
+    await world.later(1)
+    assert world.weights() == {"100": 1}
+
+
+async def test_entries_that_equal_the_plan_are_adopted_after_a_reboot(world: World) -> None:
+    await world.do(director(service(member(100))))
+    world.boot_id = "boot-2"
+    world.restart()
+    before = world.writes()
+    await world.do(director(service(member(100))))
+    assert world.writes() == before
+    await world.do(NO_PART)
+    assert world.ipvs.services == {}
+
+
+async def test_an_address_of_somebody_else_is_a_conflict(world: World) -> None:
+    world.links.addresses.add(InterfaceAddress(device="eth0", address=ip_address(VIP), prefix_length=24))
+    await world.do(director(service(member(100))))
+    assert (world.exception().reason, world.exception().programmed) == ("AddressConflict", False)
+
+
+async def test_a_cleared_table_is_repaired_and_counted(world: World) -> None:
+    await world.do(director(service(checked(100), member(101))))
+    world.health.find(100, Verdict.UP)
+    await world.later(1)
+    world.ipvs.clear()
+    await world.later(1)
+    assert world.weights() == {"100": 1, "101": 1}
+    assert world.metric("lvs_agent_repairs_total", kind="service") == 1
+    assert world.metric("lvs_agent_repairs_total", kind="destination") == 2
+
+
+@pytest.mark.parametrize("weight", [None, 5])
+async def test_a_changed_destination_is_repaired(world: World, weight: int | None) -> None:
+    await world.do(director(service(member(100), member(101))))
+    state = world.ipvs.services[SERVICE]
+    destinations = dict(state.destinations)
+    del destinations[destination(100)]
+    if weight is not None:
+        settings = DestinationSettings(weight=weight, method=KernelMethod.DIRECT_ROUTE)
+        destinations[destination(100)] = DestinationState(settings=settings)
+    world.ipvs.services[SERVICE] = replace(state, destinations=destinations)
+    await world.later(1)
+    assert world.weights() == {"100": 1, "101": 1}
+    assert world.metric("lvs_agent_repairs_total", kind="destination") == 1
+
+
+async def test_a_removed_address_is_bound_again_and_counted(world: World) -> None:
+    await world.do(director(service(member(100))))
+    world.links.remove_behind_our_back(InterfaceAddress(device="eth0", address=ip_address(VIP), prefix_length=32))
+    await world.later(20)
+    assert world.bound() == {f"{VIP}@eth0"}
+    assert world.metric("lvs_agent_repairs_total", kind="address") == 1
+    assert len(world.announcer.sent) == 2
+
+
+async def test_planned_changes_are_no_repairs(world: World) -> None:
+    await world.do(director(service(member(100))))
+    await world.do(director(service(member(100, weight=2), member(101))))
+    await world.do(NO_PART)
+    await world.do(director(service(member(100))))
+    for kind in ("service", "destination", "address", "sysctl"):
+        assert world.metric("lvs_agent_repairs_total", kind=kind) == 0
