@@ -60,6 +60,9 @@ class AgentMetrics:
             self.repairs.labels(kind)
         for kind in ("ipvs", "address", "sysctl"):
             self.kernel_writes.labels(kind)
+        for result in ("ok", "failed"):
+            self.rounds.labels(result)
+            self.status_writes.labels(result)
 
 
 class _MemberRows(Collector):
