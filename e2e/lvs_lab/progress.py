@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lvs_lab.errors import BuildError
 
-_TELL_EVERY_SECONDS = 15.0
+_TELL_EVERY_SECONDS = 30.0
 _LOG_TAIL_LINES = 25
 
 

@@ -33,8 +33,9 @@ def interactive(machine: LabMachine) -> int:
             in_namespace(machine.namespace, ["env", f"PS1={machine.name}# ", "bash", "--norc", "-i"])
         )
     size = os.get_terminal_size() if sys.stdin.isatty() else os.terminal_size((80, 24))
-    inside = f"stty rows {size.lines} cols {size.columns}; exec bash --norc -i"
-    environment = {"TERM": os.environ.get("TERM", "linux"), "PS1": f"{machine.name}# "}
+    # A shell that is not interactive drops the prompt from its environment, so it is given to the inner one.
+    inside = f"stty rows {size.lines} cols {size.columns}; exec env PS1='{machine.name}# ' bash --norc -i"
+    environment = {"TERM": os.environ.get("TERM", "linux")}
     command = ["script", "--quiet", "--return", "--flush", "--command", f"bash -c {shlex.quote(inside)}", "/dev/null"]
     with machine.open(command, env=environment, stdin=True) as connection, _raw_terminal():
         return _pump(connection)

@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
 	"sync/atomic"
 	"syscall"
@@ -42,6 +43,8 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	// A shell starts background programs with these ignored, which commands would inherit; caught ones they do not.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGQUIT)
 	for {
 		connection, err := listener.Accept()
 		if err != nil {
