@@ -194,6 +194,46 @@ def test_what_was_prepared_and_deleted_between_two_looks_counts_too() -> None:
     assert asked(cluster, "n1") == ["192.168.4.15 lo"]
 
 
+def test_a_report_that_fits_several_views_is_taken_for_the_earliest_that_is_possible() -> None:
+    cluster = small_cluster()
+    del cluster.services[WEB]
+    cluster.settle()
+    cluster.put(service(cluster))  # never prepared: the nodes are asleep
+    cluster.round()
+    live(cluster, "d1")
+    cluster.round()
+    cluster.delete_service(WEB)
+    cluster.round()
+    cluster.put(service(cluster))
+    cluster.round()
+    live(cluster, "n1", "n2")
+    cluster.round()
+    assert members(cluster)["rs1"].prepared
+    cluster.round()
+    cluster.delete_service(WEB)
+    cluster.round()
+    cluster.act("d1", behind=3)
+    cluster.report("d1")  # of no slices, as after the first deletion
+    cluster.round()
+    cluster.act("d1", behind=1)
+    assert list(cluster.forwarded_without_address()) == []
+    assert asked(cluster, "n1") == ["192.168.4.15 lo"]
+
+
+def test_what_is_asked_of_a_node_for_another_service_does_not_touch_who_is_prepared() -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.put(service(cluster, "other", addresses=["192.168.4.16"], realServerPoolRef={"name": "web"}))
+    cluster.round()
+    cluster.round()
+    prepared = {
+        (one.content.service_name, member.name): member.prepared
+        for one in cluster.slices.values()
+        for member in one.content.members
+    }
+    assert prepared == {("other", "rs1"): False, ("other", "rs2"): False, ("web", "rs1"): True, ("web", "rs2"): True}
+
+
 def test_a_drain_report_of_an_earlier_drain_does_not_count() -> None:
     cluster = small_cluster()
     cluster.settle()
@@ -282,7 +322,9 @@ def test_from_direct_routing_to_masquerade_the_node_keeps_the_vip_until_old_conn
     assert rs1.former.forwarding.method is ForwardingMethod.DIRECT_ROUTING
     live(cluster, "d1")
     cluster.round()
+    cluster.round()
     assert members(cluster)["rs1"].former is not None
+    assert asked(cluster, "n1") == ["192.168.4.15 lo"]
     cluster.settle()
     assert members(cluster)["rs1"].former is None
     assert asked(cluster, "n1") == []
