@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from lvs_lab.lab import Lab
 
 DEFAULT_NAME = "lab"
+_PASSED_ON = ("kubectl", "helm")
 _Verb = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; an error that the lab raises on purpose is told in one line."""
-    options = _parser().parse_args(arguments)
+    ours, theirs = split_words(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(ours)
+    options.words = [*getattr(options, "words", []), *theirs]
     verb: _Verb = options.verb
     try:
         return verb(options)
@@ -30,6 +33,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def split_words(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What is ours to parse, and what belongs to another program: all after `--`, or after `kubectl` and `helm`."""
+    words = list(arguments)
+    start = next((number for number, word in enumerate(words) if word in _PASSED_ON), None)
+    if start is not None and "--" not in words[:start]:
+        end = start + 1
+        if words[end : end + 1] == ["--name"]:
+            end += 2
+        return words[:end], words[end:]
+    if "--" in words:
+        end = words.index("--")
+        return words[:end], words[end + 1 :]
+    return words, []
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,9 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb("status", _status, "what is up")
     for name, run, text in (("kubectl", _kubectl, "kubectl as admin"), ("helm", _helm, "helm as admin")):
-        verb(name, run, text).add_argument("words", nargs=argparse.REMAINDER, metavar="ARGUMENT")
+        verb(name, run, text)
     command = node_verb("exec", _exec, "run a command on a machine: its exit code, stdout and stderr apart")
-    command.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND")
+    command.add_argument("words", nargs="*", metavar="-- COMMAND")
     node_verb("shell", _shell, "an interactive shell on a machine")
     serve = node_verb("serve", _serve, "a small server on a machine that answers with its name")
     serve.add_argument("--address", default="*", help="address to bind; may appear later (default: all)")
@@ -90,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     link.add_argument("--device", default="eth0")
     capture = node_verb("capture", _capture, "tcpdump on a machine until interrupted")
     capture.add_argument("--device", default="eth0")
-    capture.add_argument("words", nargs=argparse.REMAINDER, metavar="-- FILTER")
+    capture.add_argument("words", nargs="*", metavar="-- FILTER")
     for name, text in (
         ("power-off", "cut a guest's power"),
         ("power-on", "boot a guest that has no power; its state directory is the one it had"),
@@ -101,11 +119,6 @@ def _parser() -> argparse.ArgumentParser:
     load = verb("load-image", _load_image, "import a docker archive on all kubelet nodes")
     load.add_argument("archive", type=Path, metavar="TAR")
     return parser
-
-
-def _words(options: argparse.Namespace) -> list[str]:
-    words: list[str] = options.words
-    return words[1:] if words[:1] == ["--"] else words
 
 
 def _prepare(_: argparse.Namespace) -> int:
@@ -163,7 +176,7 @@ def _kubectl(options: argparse.Namespace) -> int:
     from lvs_lab.host_commands import in_namespace
 
     lab = _lab(options)
-    command = in_namespace(lab.places.api, lab.control_plane.kubectl_command(_words(options)))
+    command = in_namespace(lab.places.api, lab.control_plane.kubectl_command(options.words))
     os.execvp(command[0], command)  # noqa: S606 - kubectl takes over the terminal
 
 
@@ -171,12 +184,12 @@ def _helm(options: argparse.Namespace) -> int:
     from lvs_lab.host_commands import in_namespace
 
     lab = _lab(options)
-    command = in_namespace(lab.places.api, lab.helm_command(_words(options)))
+    command = in_namespace(lab.places.api, lab.helm_command(options.words))
     os.execvpe(command[0], command, lab.helm_environment())  # noqa: S606 - helm takes over the terminal
 
 
 def _exec(options: argparse.Namespace) -> int:
-    words = _words(options)
+    words = options.words
     if not words:
         raise LabError("exec: say what to run: lvs-lab exec NODE -- COMMAND")
     return _run_attached(options, words)
@@ -190,7 +203,7 @@ def _shell(options: argparse.Namespace) -> int:
 
 
 def _capture(options: argparse.Namespace) -> int:
-    return _run_attached(options, ["tcpdump", "-n", "-e", "-l", "-i", options.device, *_words(options)])
+    return _run_attached(options, ["tcpdump", "-n", "-e", "-l", "-i", options.device, *options.words])
 
 
 def _run_attached(options: argparse.Namespace, words: list[str]) -> int:
