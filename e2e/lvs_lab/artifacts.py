@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -78,12 +79,11 @@ def remove_tree(path: Path) -> None:
 
 
 def forget_unused(older_than_days: float) -> list[Path]:
-    """Remove artifacts that no lab has asked for in so many days; return what went."""
+    """Remove artifacts that nobody asked for in so many days, and what interrupted builds left; return what went."""
     limit = time.time() - older_than_days * 86400
     gone = []
-    for kind in (p for p in cache_root().iterdir() if p.is_dir() and p.name not in {"locks", "apt", "logs", "buildah"}):
-        for entry in kind.iterdir():
-            if entry.stat().st_mtime < limit:
-                remove_tree(entry)
-                gone.append(entry)
+    for entry in cache_root().glob("*/*"):
+        if re.fullmatch(r"[0-9a-f]{16}|\.[0-9a-f]{16}\.partial", entry.name) and entry.stat().st_mtime < limit:
+            remove_tree(entry)
+            gone.append(entry)
     return gone

@@ -116,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
         ("resume", "let a paused guest go on"),
     ):
         node_verb(name, _power(name.replace("-", "_")), text)
+    prune = verb("prune", _prune, "remove built things that no lab has used for a while")
+    prune.add_argument("--days", type=float, default=14, help="how long (default: 14)")
     load = verb("load-image", _load_image, "import a docker archive on all kubelet nodes")
     load.add_argument("archive", type=Path, metavar="TAR")
     return parser
@@ -237,6 +239,17 @@ def _power(method: str) -> _Verb:
         return 0
 
     return run
+
+
+def _prune(options: argparse.Namespace) -> int:
+    from lvs_lab.artifacts import forget_unused
+    from lvs_lab.lab import lab_names
+
+    if lab_names():
+        raise LabError(f"prune: labs are up and use built things: {', '.join(lab_names())}")
+    for gone in forget_unused(options.days):
+        print(f"removed {gone}")
+    return 0
 
 
 def _load_image(options: argparse.Namespace) -> int:

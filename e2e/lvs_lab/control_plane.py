@@ -19,7 +19,7 @@ KUBERNETES_SERVICE = "10.96.0.1"
 POD_NETWORK = "10.244.0.0/16"
 _ETCD = "http://127.0.0.1:2379"
 _ETCD_PEER = "http://127.0.0.1:2380"
-_READY_SECONDS = 60
+_READY_SECONDS = 120
 _DAEMONS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 

@@ -16,7 +16,7 @@ from lvs_lab.places import EXEC_PORT, Places, exec_address, guest_cards, hardwar
 from lvs_lab.topology import Machine, Topology
 from lvs_lab.waiting import wait_for
 
-_BOOT_SECONDS = 60
+_BOOT_SECONDS = 120
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ from lvs_lab.places import Places
 from lvs_lab.topology import Machine, Topology, label_map
 from lvs_lab.waiting import wait_for
 
-_READY_SECONDS = 120
+_READY_SECONDS = 180
 
 
 class KubeletNode:

@@ -97,7 +97,7 @@ def start(
     script = f"{note}; exec {become} >> {shlex.quote(str(log))} 2>&1 < /dev/null"
     place = f"cd {shlex.quote(str(cwd))} && " if cwd else ""
     run(["setsid", "--fork", "sh", "-c", f"{place}{script}"], env=None if env is None else {**os.environ, **env})
-    wait_for(pid_file.exists, 10, f"{pid_file.name} to start", interval=0.002)
+    wait_for(pid_file.exists, 30, f"{pid_file.name} to start", interval=0.002)
     return program
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lvs_lab import processes
-from lvs_lab.artifacts import artifact, digest
+from lvs_lab.artifacts import artifact, digest, forget_unused
 from lvs_lab.debian_archive import parse_deb822, parse_one_line
 from lvs_lab.errors import BuildError, DeadlineError, LabError
 from lvs_lab.faults import Fault, parse_fault
@@ -86,6 +86,17 @@ def test_an_interrupted_build_leaves_no_artifact(monkeypatch: pytest.MonkeyPatch
     made = artifact("thing", "key", whole, title="a thing")
     assert [file.name for file in made.iterdir()] == ["whole"]
     assert artifact("thing", "key", interrupted, title="a thing") == made
+
+
+def test_only_what_was_long_unused_is_forgotten(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LVS_LAB_CACHE", str(tmp_path))
+    old, new = digest("old"), digest("new")
+    for key in (old, new):
+        artifact("thing", key, lambda target: (target / "file").touch(), title="a thing")
+    os.utime(tmp_path / "thing" / old, (0, 0))
+    assert forget_unused(1) == [tmp_path / "thing" / old]
+    assert (tmp_path / "thing" / new / "file").exists()
+    assert (tmp_path / "locks").is_dir()
 
 
 def test_a_digest_tells_contents_and_names_apart(tmp_path: Path) -> None:
