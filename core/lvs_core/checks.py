@@ -194,8 +194,7 @@ def _overridden_method(case: Candidate, server: PoolMember, forwarding: Forwardi
 
 
 def duplicate_member(case: Candidate) -> Problem | None:
-    """Two members that mean the same destination, or have the same name, are one in the kernel and in the slices."""
-    names: set[str] = set()
+    """Two members that mean the same destination are one in the kernel."""
     destinations: dict[tuple[str, int], str] = {}
     port = case.spec.ports[0]
     for member in case.members:
@@ -207,13 +206,6 @@ def duplicate_member(case: Candidate) -> Problem | None:
                 f"LvsRealServerPool {_pool_key(case)}: {first} and {member.name} are both {member.address} port "
                 f"{number}; remove one",
             )
-        if member.name in names:
-            return _refused(
-                Reason.INVALID,
-                f"LvsRealServerPool {_pool_key(case)} spec.realServers[{member.name}].name: "
-                "belongs to a Node that spec.nodes.selector finds; use another name",
-            )
-        names.add(member.name)
     return None
 
 

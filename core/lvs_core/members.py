@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from lvs_api.conditions import Reason
-from lvs_api.network_types import NODE_MEMBER_PREFIX, Family, Forwarding
+from lvs_api.network_types import NODE_MEMBER_PREFIX, NODE_MEMBER_PREFIX_IPV6, Family, Forwarding
 from lvs_api.real_server_pool import RealServerState
 from lvs_api.virtual_service import LvsVirtualServiceSpec
 from lvs_core.cluster_view import (
@@ -20,9 +20,6 @@ from lvs_core.cluster_view import (
     shared_forwarding,
 )
 from lvs_core.selectors import selects
-
-NODE_MEMBER_PREFIX_IPV6 = "node6."
-"""Begins the names of members that are a Node's IPv6 address; `node.` those of its IPv4 address."""
 
 
 class WantedMember(NamedTuple):

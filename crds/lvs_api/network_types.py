@@ -67,9 +67,13 @@ UsableIpAddress = Annotated[
 DNS_SUBDOMAIN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 MemberName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_SUBDOMAIN)]
 NODE_MEMBER_PREFIX: Final = "node."
-"""Begins the names of members that are Nodes found by a selector; the Node's name follows."""
-SliceMemberName = Annotated[str, Field(min_length=1, max_length=253 + len(NODE_MEMBER_PREFIX), pattern=DNS_SUBDOMAIN)]
-"""A MemberName, or `node.` and a Node's name."""
+"""Begins the names of members that are Nodes found by a selector, by their IPv4 address; the Node's name follows."""
+NODE_MEMBER_PREFIX_IPV6: Final = "node6."
+"""The same, by their IPv6 address."""
+SliceMemberName = Annotated[
+    str, Field(min_length=1, max_length=253 + len(NODE_MEMBER_PREFIX_IPV6), pattern=DNS_SUBDOMAIN)
+]
+"""A MemberName, or `node.` or `node6.` and a Node's name."""
 PortName = Annotated[str, Field(min_length=1, max_length=15, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=DNS_SUBDOMAIN)]
 NamespaceName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]

@@ -9,6 +9,7 @@ from lvs_api.base import ApiModel, Rule
 from lvs_api.conditions import Condition
 from lvs_api.network_types import (
     NODE_MEMBER_PREFIX,
+    NODE_MEMBER_PREFIX_IPV6,
     Count,
     Forwarding,
     Generation,
@@ -33,7 +34,7 @@ class RealServer(ApiModel):
     """One machine, named by its address."""
 
     name: MemberName
-    """Unique within the pool; names that begin with `node.` belong to nodes found by selector."""
+    """Unique within the pool; names that begin with `node.` or `node6.` belong to nodes found by selector."""
     address: UsableIpAddress
     """Where the director sends packets. Where it is a cluster Node's, that node prepares itself for the service."""
     port: Port | None = None
@@ -52,9 +53,9 @@ class RealServer(ApiModel):
 
     rules = (
         Rule(
-            cel=f"!self.name.startsWith('{NODE_MEMBER_PREFIX}')",
-            check=lambda self: not self.name.startswith(NODE_MEMBER_PREFIX),
-            message="names that begin with node. belong to nodes found by selector",
+            cel=f"!self.name.startsWith('{NODE_MEMBER_PREFIX}') && !self.name.startsWith('{NODE_MEMBER_PREFIX_IPV6}')",
+            check=lambda self: not self.name.startswith((NODE_MEMBER_PREFIX, NODE_MEMBER_PREFIX_IPV6)),
+            message="names that begin with node. or node6. belong to nodes found by selector",
             field="name",
         ),
         Rule(

@@ -86,7 +86,8 @@ class SliceMember(ApiModel):
     """One real server of the service."""
 
     name: SliceMemberName
-    """The real server's name in the pool, or `node.` and the Node's name for a node found by selector."""
+    """The real server's name in the pool, or `node.` (by its IPv6 address `node6.`) and the Node's name for one
+    found by selector."""
     address: UsableIpAddress
     """Where packets go."""
     port: Port | None = None
