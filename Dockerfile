@@ -29,7 +29,12 @@ COPY operator/lvs_operator /code/operator/lvs_operator
 COPY crds/lvs_api /code/node-agent/lvs_api
 COPY core/lvs_core /code/node-agent/lvs_core
 COPY node-agent/lvs_agent /code/node-agent/lvs_agent
-RUN for part in operator node-agent; do \
+COPY pyproject.toml /
+# The distribution's name and version, which the programs report, as an installed package has them.
+RUN version=$(python3 -c 'import tomllib; print(tomllib.load(open("/pyproject.toml", "rb"))["project"]["version"])'); \
+    for part in operator node-agent; do \
+      metadata=/code/$part/lvs_operator-$version.dist-info; mkdir $metadata; \
+      printf 'Metadata-Version: 2.1\nName: lvs-operator\nVersion: %s\n' "$version" > $metadata/METADATA; \
       python3 -m compileall -q --invalidation-mode unchecked-hash -s /code/$part \
         -p /usr/local/lib/python3.13/dist-packages /code/$part || exit 1; \
       PYTHONPATH=/code/$part:/packages/$part python3 -m lvs_$(echo $part | sed s/node-//) --help > /dev/null || exit 1; \
@@ -59,8 +64,7 @@ RUN sh /slim-root.sh
 FROM scratch AS operator
 COPY --from=operator-root / /
 COPY --from=code /code/operator /usr/local/lib/python3.13/dist-packages
-# kopf asks for its user's name, and a numeric user, this one or the cluster's own choice, has none.
-ENV LANG=C.UTF-8 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 USER=lvs-operator
+ENV LANG=C.UTF-8 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/lvs-operator"]
 LABEL org.opencontainers.image.title="lvs-operator" org.opencontainers.image.licenses="Apache-2.0"

@@ -21,16 +21,21 @@ from lvs_lab.progress import run_logged
 SUITE = "trixie"
 BASE_REFERENCE = f"docker.io/library/debian:{SUITE}-slim"
 _LEFT_OUT = ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
-_CONTEXT = (
+CONTEXT = (  # what the images are built from
     "Dockerfile",
     ".dockerignore",
     "requirements",
     "packaging",
+    "pyproject.toml",
     "crds/lvs_api",
     "core/lvs_core",
     "operator/lvs_operator",
     "node-agent/lvs_agent",
 )
+_OTHERS = {
+    "operator": ("node-agent/lvs_agent", "requirements/node-agent.txt"),
+    "node-agent": ("operator/lvs_operator", "requirements/operator.txt"),
+}
 _REPOSITORIES = {"operator": "localhost/lvs-operator", "node-agent": "localhost/lvs-node-agent"}
 
 
@@ -73,9 +78,9 @@ class Images:
 
 def build_images() -> Images:
     """Both images of this checkout; built only where something that is in them has changed."""
-    key = digest(SUITE, *_LEFT_OUT, *_sources())
+    operator, node_agent = (digest(SUITE, *_LEFT_OUT, *_sources(target)) for target in _REPOSITORIES)
     base = _base()
-    return Images(operator=_image("operator", key, base), node_agent=_image("node-agent", key, base))
+    return Images(operator=_image("operator", operator, base), node_agent=_image("node-agent", node_agent, base))
 
 
 def _image(target: str, key: str, base: Path) -> Image:
@@ -96,13 +101,14 @@ def _image(target: str, key: str, base: Path) -> Image:
     return Image(repository=repository, tag=key, archive=built / "image.tar")
 
 
-def _sources() -> Iterator[str | Path]:
-    """Names and files that go into a build: one build makes bytecode for both images."""
-    for entry in _CONTEXT:
+def _sources(target: str) -> Iterator[str | Path]:
+    """Names and files that go into an image."""
+    for entry in CONTEXT:
         path = CHECKOUT / entry
         for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
-            if "__pycache__" not in file.parts:
-                yield str(file.relative_to(CHECKOUT))
+            name = str(file.relative_to(CHECKOUT))
+            if "__pycache__" not in file.parts and not name.startswith(_OTHERS[target]):
+                yield name
                 yield file
 
 
