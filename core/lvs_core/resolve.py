@@ -69,11 +69,14 @@ class Resolver:
     def _place(self, settings: Settings, existing: Sequence[Slice], wanted: Sequence[WantedMember]) -> ResolvedService:
         slots: dict[int, list[Member]] = {0: []}
         missing = {one.name: one for one in wanted}
-        renamed = _renamed(missing, existing)
+        taken = {_destination(settings, one): one.name for one in wanted}
+        renamed = _renamed(settings, taken, existing)
         for one in existing:
             slot = slots.setdefault(one.content.index, [])
             for member in one.content.members:
                 successor = missing.pop(renamed.get(member.name, member.name), None)
+                if successor is None and _destination(settings, member) in taken:
+                    continue  # the same destination lives on under another name: there is nothing to drain
                 settled = self._settle(settings, member, successor)
                 if settled is not None:
                     slot.append(settled)
@@ -190,15 +193,23 @@ def _member(wanted: WantedMember, *, forwarding_from: Member | None, prepared: b
     )
 
 
-def _renamed(missing: Mapping[str, WantedMember], existing: Iterable[Slice]) -> Mapping[str, str]:
-    """Members that left under one name and came under another: the destination is the same, there is no drain."""
+def _destination(settings: Settings, member: Member | WantedMember) -> tuple[str, int]:
+    """What tells members apart in the kernel; only in services of one port do members have ports of their own."""
+    port = settings.service.ports[0]
+    return member.address, member.port or port.real_server_port or port.port
+
+
+def _renamed(settings: Settings, taken: Mapping[tuple[str, int], str], existing: Iterable[Slice]) -> Mapping[str, str]:
+    """New names of members that left under one name and came under another; they keep their place and what they are."""
     present = {member.name for one in existing for member in one.content.members}
-    new = {(one.address, one.port): one.name for one in missing.values() if one.name not in present}
+    wanted = frozenset(taken.values())
     return {
-        member.name: new[member.address, member.port]
+        member.name: successor
         for one in existing
         for member in one.content.members
-        if member.name not in missing and (member.address, member.port) in new
+        if member.name not in wanted
+        and (successor := taken.get(_destination(settings, member))) is not None
+        and successor not in present
     }
 
 

@@ -1,16 +1,11 @@
-"""Joining and leaving, step by step, and then in any order."""
+"""Joining and leaving, step by step."""
 
-import os
 from dataclasses import replace
 
-from core_objects import WEB, director, node, pool, real_servers, service, small_cluster
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+import pytest
+from core_objects import WEB, pool, real_servers, service, small_cluster
 from simulated_cluster import SimulatedCluster
 
-from lvs_api import testing
-from lvs_api.conditions import ConditionType, find_condition
 from lvs_api.network_types import ForwardingMethod
 from lvs_core.cluster_view import Member
 from lvs_core.memory import Memory
@@ -311,6 +306,23 @@ def test_a_renamed_member_is_not_drained() -> None:
     assert members(cluster)["new"].prepared
 
 
+@pytest.mark.parametrize(
+    "servers",
+    [
+        [{"name": "new", "address": "192.168.4.100", "port": 80}, {"name": "rs2", "address": "192.168.4.200"}],
+        [{"name": "rs2", "address": "192.168.4.100"}],
+    ],
+    ids=["renamed and its port named", "moved to where another was"],
+)
+def test_a_destination_that_lives_on_under_another_name_is_not_drained(servers: list[dict[str, object]]) -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.put(pool(cluster, realServers=servers))
+    cluster.settle()
+    assert set(members(cluster)) == {one["name"] for one in servers}
+    assert all(member.prepared and member.draining_seconds is None for member in members(cluster).values())
+
+
 def test_from_direct_routing_to_masquerade_the_node_keeps_the_vip_until_old_connections_ended() -> None:
     cluster = small_cluster()
     cluster.settle()
@@ -382,127 +394,3 @@ def test_at_rest_nothing_changes() -> None:
     cluster.settle()
     first, second = cluster.round(), cluster.round()
     assert first == second
-
-
-class AnyOrder(RuleBasedStateMachine):
-    """Two directors and three nodes; users, operator, agents and power do what they like, when they like."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cluster = small_cluster(directors=2)
-        self.cluster.add_node(node("n3", "192.168.4.201"))
-        self.cluster.settle()
-
-    names = st.sampled_from(["d1", "d2", "n1", "n2", "n3"])
-    directors = st.sampled_from(["d1", "d2"])
-    servers = st.sampled_from(["n1", "n2", "n3"])
-    methods = st.sampled_from(["DirectRouting", "Tunnel", "Masquerade"])
-
-    @rule()
-    def decide(self) -> None:
-        self.cluster.round()
-        assert list(self.cluster.prepared_without_report()) == []
-
-    @rule()
-    def restart_operator(self) -> None:
-        """It takes longer than a report: what an agent did is known when the operator is back."""
-        for name in self.cluster.machines:
-            self.cluster.report(name)
-        self.cluster.memory = Memory()
-
-    @rule(name=names, behind=st.integers(0, 4))
-    def act(self, name: str, behind: int) -> None:
-        self.cluster.act(name, behind=behind)
-
-    @rule()
-    def everybody_works(self) -> None:
-        for name in self.cluster.machines:
-            self.cluster.act(name)
-            self.cluster.report(name)
-        self.cluster.round()
-
-    @rule(name=names)
-    def report(self, name: str) -> None:
-        self.cluster.report(name)
-
-    @rule(name=names)
-    def act_and_report(self, name: str) -> None:
-        self.cluster.act(name)
-        self.cluster.report(name)
-
-    @rule(name=directors)
-    def finish(self, name: str) -> None:
-        self.cluster.finish(name)
-
-    @rule(name=servers)
-    def reboot_server(self, name: str) -> None:
-        self.cluster.reboot(name)
-
-    @rule(name=names, ready=st.booleans())
-    def node_condition(self, name: str, ready: bool) -> None:
-        self.cluster.nodes[name] = replace(self.cluster.nodes[name], ready=ready)
-
-    @rule(
-        chosen=st.sets(st.sampled_from(["100", "200", "201"]), min_size=1),
-        states=st.lists(st.sampled_from(["Active", "Active", "Draining", "Disabled"]), min_size=3, max_size=3),
-    )
-    def edit_pool(self, chosen: set[str], states: list[str]) -> None:
-        servers = [
-            {**testing.real_server(f"rs{end}", f"192.168.4.{end}"), "state": state}
-            for end, state in zip(sorted(chosen), states, strict=False)
-        ]
-        self.cluster.put(pool(self.cluster, realServers=servers))
-
-    @rule(method=methods, vip=st.sampled_from([testing.VIP, testing.VIP, "192.168.4.16"]))
-    def put_service(self, method: str, vip: str) -> None:
-        self.cluster.put(service(self.cluster, forwarding={"method": method}, addresses=[vip]))
-
-    @precondition(lambda self: WEB in self.cluster.services)
-    @rule(collect=st.booleans())
-    def delete_service(self, collect: bool) -> None:
-        self.cluster.delete_service(WEB, collect=collect)
-
-    @rule(name=directors, chosen=st.booleans())
-    def choose_director(self, name: str, chosen: bool) -> None:
-        labels = director(name, "192.168.4.5").labels if chosen else {}
-        self.cluster.nodes[name] = replace(self.cluster.nodes[name], labels=labels)
-
-    @rule(name=directors)
-    def power_off_and_taint(self, name: str) -> None:
-        self.cluster.reboot(name)
-        self.cluster.nodes[name] = replace(self.cluster.nodes[name], out_of_service=True, ready=False)
-
-    @rule(name=directors)
-    def repair(self, name: str) -> None:
-        self.cluster.nodes[name] = replace(self.cluster.nodes[name], out_of_service=False, ready=True)
-
-    @invariant()
-    def nobody_forwards_to_a_node_that_gives_up_the_address(self) -> None:
-        assert list(self.cluster.forwarded_without_address()) == []
-
-    @invariant()
-    def one_holder(self) -> None:
-        assert len(self.cluster.holders("default")) <= 1
-
-    def teardown(self) -> None:
-        """Whatever happened, the cluster comes to rest as the objects say."""
-        for name, one in self.cluster.nodes.items():
-            labels = director(name, "").labels if name.startswith("d") else {}
-            self.cluster.nodes[name] = replace(one, ready=True, out_of_service=False, labels=labels)
-        self.cluster.put(pool(self.cluster))
-        self.cluster.put(service(self.cluster))
-        self.cluster.settle(rounds=30)
-        assert {name: one.prepared for name, one in members(self.cluster).items()} == {"rs1": True, "rs2": True}
-        ready = find_condition(self.cluster.services[WEB].status.conditions, ConditionType.READY)
-        assert (ready.status, ready.reason) == ("True", "Ready")
-
-
-TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(
-    max_examples=int(os.environ.get("LVS_CORE_EXAMPLES", "60")),  # a soak tries more, in another order each time
-    stateful_step_count=40,
-    deadline=None,
-    derandomize="LVS_CORE_EXAMPLES" not in os.environ,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
