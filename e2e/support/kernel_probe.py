@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 from lvs_agent.decide.changes import (
@@ -35,7 +36,6 @@ from lvs_agent.errors import KernelError
 from lvs_agent.kernel.announce import PacketAnnouncer
 from lvs_agent.kernel.contract import CASES, TABLES, complaint, settings_of
 from lvs_agent.kernel.ipvs import KernelIpvsTable
-from lvs_agent.kernel.links import KernelLinksSeam
 from lvs_agent.kernel.sysctl import ProcSysctls
 
 
@@ -139,16 +139,35 @@ def read_under_change(rounds: str) -> dict[str, int]:
     return {"broken": broken, "flips": flips[0]}
 
 
-def read_while_growing(rounds: str) -> list[int]:
-    """Load 1,000 services and read at once, while the kernel resizes its table; how many each reading saw."""
-    rr = ServiceSettings(scheduler="rr")
+def read_while_resized(rounds: str) -> dict[str, int]:
+    """Read 1,000 services while the kernel resizes its table again and again.
+
+    How many readings saw fewer; and how many bare dumps did, which shows that there was something to see.
+    """
+    load_factor = Path("/proc/sys/net/ipv4/vs/svc_lfactor")
     keys = [service(f"10.9.{n // 250}.{n % 250} 80") for n in range(1000)]
-    steady, seen = KernelIpvsTable(), list[int]()
-    for _ in range(int(rounds)):
-        steady.apply([AddService(service=key, settings=rr) for key in keys])
-        seen += [len(KernelIpvsTable().read_services()), *(len(steady.read_services()) for _ in range(20))]
-        steady.apply([DeleteService(service=key) for key in keys])
-    return seen
+    table, bare, stop = KernelIpvsTable(), KernelIpvsTable(), threading.Event()
+    table.apply([AddService(service=key, settings=ServiceSettings(scheduler="rr")) for key in keys])
+
+    def resize() -> None:
+        while not stop.is_set():
+            for factor in ("2", "-4"):
+                load_factor.write_text(factor, encoding="ascii")
+                stop.wait(0.02)
+
+    thread = threading.Thread(target=resize)
+    thread.start()
+    found = {"short": 0, "short_first_reads": 0, "short_dumps": 0}
+    try:
+        for _ in range(int(rounds)):
+            found["short_dumps"] += len(bare._dump_services()[0]) < len(keys)  # noqa: SLF001 (what it would be without)
+            found["short"] += len(table.read_services()) < len(keys)
+            found["short_first_reads"] += len(KernelIpvsTable().read_services()) < len(keys)
+    finally:
+        stop.set()
+        thread.join()
+    table.apply([DeleteService(service=key) for key in keys])
+    return found
 
 
 def unavailable() -> str:
@@ -171,6 +190,8 @@ def unbind(address: str, device: str) -> list[str]:
 
 
 async def _change_links(kind: type[BindAddress | UnbindAddress], address: str, device: str) -> list[str]:
+    from lvs_agent.kernel.links import KernelLinksSeam  # noqa: PLC0415 (slow to import, and seldom wanted)
+
     links = KernelLinksSeam()
     binding = AddressBinding(address=ip_address(address), device=device)
     failures = await links.apply([kind(binding=binding)])
@@ -192,6 +213,8 @@ def silence(tunnel_devices: str) -> dict[str, int]:
 
 
 async def _links() -> KernelLinks:
+    from lvs_agent.kernel.links import KernelLinksSeam  # noqa: PLC0415 (slow to import, and seldom wanted)
+
     links = KernelLinksSeam()
     found = await links.read()
     await links.close()
@@ -207,7 +230,7 @@ def announce(device: str, address: str) -> bool:
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__: verb
     for verb in (
-        contract, load, holds, add, edit, counters, read_under_change, read_while_growing,
+        contract, load, holds, add, edit, counters, read_under_change, read_while_resized,
         unavailable, bind, unbind, silence, announce,
     )
 }  # fmt: skip

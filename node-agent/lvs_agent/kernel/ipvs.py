@@ -51,6 +51,7 @@ Result = TypeVar("Result")
 
 _BATCH = 500
 _READ_TRIES = 5
+_FIRST_DUMPS, _QUIET_DUMPS = 20, 2
 _SERVICE_COMMANDS = (AddService, EditService)
 _REFUSED = {errno.EPERM, errno.EACCES}
 
@@ -62,7 +63,8 @@ class KernelIpvsTable:
         self._socket = socket or NetlinkSocket()
         self._encoder: codec.RequestEncoder | None = None
         self._decoder = EntryDecoder()
-        self._seen: set[AnyServiceKey] | None = None
+        self._seen: set[AnyServiceKey] = set()
+        self._read_before = False
 
     def close(self) -> None:
         """Release the socket; the table stays as it is."""
@@ -97,7 +99,7 @@ class KernelIpvsTable:
         for change in changes:
             if type(change) is AddDestination:
                 self._decoder.learn(change.destination)
-            elif type(change) is AddService and self._seen is not None:
+            elif type(change) is AddService:
                 self._seen.add(change.service)
         refused: list[tuple[IpvsChange, int]] = []
         certain = True
@@ -136,12 +138,25 @@ class KernelIpvsTable:
     def _all_services(self) -> dict[AnyServiceKey, ServiceState]:
         services, parts = self._dump_services()
         if parts > 1:
-            if self._seen is None:
-                self._seen = set(services)
-                services, _ = self._dump_services()
+            if not self._read_before:
+                services = self._dump_until_quiet(services)
             services |= self._named_services(self._seen - services.keys())
-        self._seen = set(services)
+        self._seen, self._read_before = set(services), True
         return services
+
+    def _dump_until_quiet(self, services: dict[AnyServiceKey, ServiceState]) -> dict[AnyServiceKey, ServiceState]:
+        """For a first read, which knows nothing: the last of several dumps, when two in a row brought nothing unseen.
+
+        What the last one lacks has been seen by then, and is asked for by name.
+        """
+        quiet = 0
+        for _ in range(_FIRST_DUMPS):
+            self._seen |= services.keys()
+            services, _ = self._dump_services()
+            quiet = quiet + 1 if services.keys() <= self._seen else 0
+            if quiet == _QUIET_DUMPS:
+                return services
+        raise AnswerLost("services keep coming while they are read")
 
     def _named_services(self, keys: Iterable[AnyServiceKey]) -> dict[AnyServiceKey, ServiceState]:
         """Those of these services that exist."""
