@@ -16,18 +16,18 @@ from lvs_operator.leader import Leader
 from lvs_operator.settings import LeaseTimes
 from support.api_server import ApiServer, running_api_server
 
-QUICK = LeaseTimes(duration=2.0, write_for=1.5, retry=0.3)
+QUICK = LeaseTimes(duration=2.0, write_for=1.5, retry=0.3, retry_failed=0.3)
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/lvs-operator"
 DEADLINE = 10
 
 
 @contextmanager
-def candidate(server: ApiServer, identity: str, times: LeaseTimes = QUICK) -> Iterator[Leader]:
+def candidate(
+    server: ApiServer, identity: str, times: LeaseTimes = QUICK, gains: list[bool] | None = None
+) -> Iterator[Leader]:
     client = BlockingApiClient(read_kubeconfig(server.kubeconfig), timeout=1.0)
-    gains: list[str] = []
-    leader = Leader(
-        client=client, namespace="default", identity=identity, times=times, on_gain=lambda: gains.append(identity)
-    )
+    on_gain = (lambda _: None) if gains is None else gains.append
+    leader = Leader(client=client, namespace="default", identity=identity, times=times, on_gain=on_gain)
     leader.start()
     try:
         yield leader
@@ -92,7 +92,8 @@ def test_a_lease_that_nobody_renews_is_taken_over(api_server: ApiServer) -> None
 
 
 def test_the_gate_closes_before_the_lease_runs_out_when_the_server_is_silent(tmp_path: Path) -> None:
-    with running_api_server(tmp_path / "server") as server, candidate(server, "alone") as alone:
+    gains: list[bool] = []
+    with running_api_server(tmp_path / "server") as server, candidate(server, "alone", gains=gains) as alone:
         wait_for(lambda: alone.leads, DEADLINE, "it to lead")
         server.signal_api(signal.SIGSTOP)
         stopped = time.monotonic()
@@ -103,6 +104,7 @@ def test_the_gate_closes_before_the_lease_runs_out_when_the_server_is_silent(tmp
         finally:
             server.signal_api(signal.SIGCONT)
         wait_for(lambda: alone.leads, DEADLINE, "it to lead again")
+        assert gains == [True, False]  # nobody else has led meanwhile
 
 
 def test_a_busy_main_thread_does_not_lose_the_lease(api_server: ApiServer) -> None:

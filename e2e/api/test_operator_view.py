@@ -184,6 +184,15 @@ async def test_nothing_is_written_with_the_gate_closed(api_server: ApiServer, cl
     assert api_server.get(pool).body["metadata"]["resourceVersion"] == pool["metadata"]["resourceVersion"]
 
 
+async def test_writes_give_way_to_news(api_server: ApiServer, client: ApiClient, pool: Json) -> None:
+    cache = Cache((POOLS,))
+    await cache.check(client)
+    writer = Writer(client, cache, open_gate)
+    assert await writer.carry_out([status_write(cache)], give_way=lambda: True) == 0
+    assert api_server.get(pool).body["metadata"]["resourceVersion"] == pool["metadata"]["resourceVersion"]
+    assert await writer.carry_out([status_write(cache)]) == 1  # left to the next round, not held
+
+
 async def test_one_refused_write_holds_up_no_other(api_server: ApiServer, client: ApiClient, pool: Json) -> None:
     cache = Cache((POOLS,))
     await cache.check(client)

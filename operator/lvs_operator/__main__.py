@@ -92,9 +92,9 @@ class Operator:
         if self._cache.apply(kind, raw, gone=gone):
             self._reconciler.wake()
 
-    def _gained(self) -> None:
+    def _gained(self, afresh: bool) -> None:
         """From the Lease's thread."""
-        self._loop.call_soon_threadsafe(self._reconciler.start_afresh)
+        self._loop.call_soon_threadsafe(self._reconciler.start_afresh if afresh else self._reconciler.wake)
 
     def _health_complaint(self) -> str | None:
         """From the endpoint's threads."""

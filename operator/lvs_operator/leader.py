@@ -44,8 +44,9 @@ class Leader:
         namespace: str,
         identity: str,
         times: LeaseTimes,
-        on_gain: Callable[[], None],
+        on_gain: Callable[[bool], None],
     ) -> None:
+        """`on_gain` is told whether another replica may have written since this one last led."""
         self._client = client
         self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._namespace = namespace
@@ -53,6 +54,8 @@ class Leader:
         self._times = times
         self._on_gain = on_gain
         self._gate_until = float("-inf")
+        self._tenure: int | None = None
+        """Of our last time in the lead, as the Lease counts its transitions."""
         self._sighting: Sighting | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
@@ -84,38 +87,49 @@ class Leader:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            led = self.leads
+            pause = self._times.retry
             sent = time.monotonic()
             try:
-                held = self._acquire_or_renew(sent)
+                tenure = self._acquire_or_renew(sent)
             except ApiConflictError:
-                held = False  # another replica was faster; its Lease is read at the next look
+                self._close_gate()  # another replica was faster; its Lease is read at the next look
             except ApiError as error:
-                held = None
+                pause = self._times.retry_failed
                 logger.warning("Lease: %s", error)
-            if held:
-                self._gate_until = sent + self._times.write_for
-                if not led:
-                    logger.info("leading as %s", self._identity)
-                    self._on_gain()
-            elif held is False and led:
-                logger.warning("no longer leading: the Lease is another's")
-                self._gate_until = float("-inf")
-            self._stop.wait(self._times.retry)
+            else:
+                if tenure is None:
+                    self._close_gate()
+                else:
+                    self._open_gate(tenure, sent)
+            self._stop.wait(pause)
         self._release()
 
-    def _acquire_or_renew(self, now: float) -> bool:
+    def _open_gate(self, tenure: int, sent: float) -> None:
+        led = self.leads
+        self._gate_until = sent + self._times.write_for
+        if not led:
+            logger.info("leading as %s", self._identity)
+            self._on_gain(tenure != self._tenure)
+        self._tenure = tenure
+
+    def _close_gate(self) -> None:
+        if self.leads:
+            logger.warning("no longer leading: the Lease is another's")
+        self._gate_until = float("-inf")
+
+    def _acquire_or_renew(self, now: float) -> int | None:
+        """The number of the tenure that we hold now, None where another holds the Lease."""
         try:
             lease = self._client.request("GET", f"{self._collection}/{LEASE_OPERATOR}")
         except ApiNotFoundError:
             self._client.request("POST", self._collection, self._fresh())
-            return True
+            return 0
         spec = lease.get("spec", {})
         holder = spec.get("holderIdentity") or ""
         if holder != self._identity and not self._expired(lease, now):
-            return False
-        self._client.request("PUT", f"{self._collection}/{LEASE_OPERATOR}", self._taken(lease, holder))
-        return True
+            return None
+        lease = self._client.request("PUT", f"{self._collection}/{LEASE_OPERATOR}", self._taken(lease, holder))
+        return int(lease["spec"]["leaseTransitions"])
 
     def _expired(self, lease: dict[str, Any], now: float) -> bool:
         spec, version = lease.get("spec", {}), lease["metadata"]["resourceVersion"]

@@ -36,6 +36,8 @@ class LeaseTimes:
     """Writes are allowed for so long after a renewal was sent; less than `duration`."""
     retry: float = 4.0
     """Between renewals, and between looks at another's Lease."""
+    retry_failed: float = 1.0
+    """After a renewal or look that got no answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
