@@ -113,7 +113,9 @@ def test_the_programs_understand_the_arguments_they_are_given(tmp_path: Path) ->
     assert (parsed.verb, parsed.node_name, parsed.namespace) == ("run", "n1", NAMESPACE)
     assert parsed.health is not None
     assert parsed.health.host == "127.0.0.1"
-    assert {agent[probe]["httpGet"]["port"] for probe in ("livenessProbe", "readinessProbe")} == {parsed.health.port}
+    assert {agent[probe]["httpGet"]["port"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")} == {
+        parsed.health.port
+    }
     assert str(parsed.state_dir) == agent["volumeMounts"][0]["mountPath"]
 
 

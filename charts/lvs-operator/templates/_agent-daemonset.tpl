@@ -47,9 +47,13 @@ spec:
                 fieldRef:
                   fieldPath: spec.nodeName
             {{- with .Values.nodeAgent.extraEnv }}{{ toYaml . | nindent 12 }}{{ end }}
+          startupProbe:
+            httpGet: {host: 127.0.0.1, path: /healthz, port: {{ .Values.nodeAgent.healthPort }}}
+            periodSeconds: 1
+            timeoutSeconds: 2
+            failureThreshold: 120
           livenessProbe:
             httpGet: {host: 127.0.0.1, path: /healthz, port: {{ .Values.nodeAgent.healthPort }}}
-            initialDelaySeconds: 10
             periodSeconds: 10
             timeoutSeconds: 5
             failureThreshold: 6

@@ -20,9 +20,9 @@ VICTIM = "server-2"
 REQUESTS = 300
 _CHART = Path("charts/lvs-operator")
 _WEB_SERVERS = Path(__file__).with_name("web-servers.yaml")
-_FIRST_READY_SECONDS = 120
-_DEATH_SECONDS = 30
-_RETURN_SECONDS = 120
+_FIRST_READY_SECONDS = 240
+_DEATH_SECONDS = 60
+_RETURN_SECONDS = 240
 
 INTRODUCTION = f"""
 lvs-operator: the Linux Virtual Server as Kubernetes objects
