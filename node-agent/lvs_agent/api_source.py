@@ -70,7 +70,11 @@ class ApiSource:
         raw = self.observed_node
         if raw is None:
             return ()
-        status = lvs_node_from_raw(raw).status
+        try:
+            status = lvs_node_from_raw(raw).status
+        except InvalidObject as error:
+            _log.warning("the conditions begin anew: %s", error)
+            return ()
         return tuple(status.conditions or ()) if status else ()
 
     def load(self) -> None:

@@ -1,0 +1,69 @@
+"""What the plan's source makes of objects that it can not read, and of views on disk."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from lvs_agent.api_connection import ApiConnection
+from lvs_agent.api_source import ApiSource
+from lvs_agent.metrics import AgentMetrics
+from lvs_agent.view_store import StoredView, ViewStore
+from lvs_api.testing import director_group, lvs_node, service_slice
+
+
+def a_source(state: Path) -> ApiSource:
+    api = ApiConnection(httpx2.AsyncClient(base_url="http://127.0.0.1:9"))
+    return ApiSource(api, node_name="node1", store=ViewStore(state / "view"), metrics=AgentMetrics(), wake=lambda: None)
+
+
+def a_view(**changes: Any) -> StoredView:  # noqa: ANN401
+    values = {
+        "cluster_id": "c",
+        "node_name": "node1",
+        "node": lvs_node("node1", directorGroups=["default"]),
+        "groups": (director_group(),),
+        "slices": (service_slice(),),
+    }
+    return StoredView(**(values | changes))
+
+
+async def test_the_last_view_is_a_plan_at_once(tmp_path: Path) -> None:
+    ViewStore(tmp_path / "view").write(a_view())
+    source = a_source(tmp_path)
+    source.load()
+    assert source.plan is not None
+    assert [member.name for planned in source.plan.services() for member in planned.members] == ["rs1", "rs2"]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_text("1 0\n{}\n"),
+        lambda path: ViewStore(path).write(a_view(node_name="other")),
+    ],
+)
+async def test_without_a_good_view_there_is_no_plan(tmp_path: Path, damaged: Any) -> None:  # noqa: ANN401
+    ViewStore(tmp_path / "view").write(a_view())
+    damaged(tmp_path / "view")
+    source = a_source(tmp_path)
+    source.load()
+    assert source.plan is None
+
+
+async def test_an_object_that_can_not_be_read_leaves_the_plan(tmp_path: Path) -> None:
+    source = a_source(tmp_path)
+    good = a_view()
+    assert source._take(good.node, good.groups, good.slices)
+    plan = source.plan
+    newer = service_slice(somethingNew=True)
+    newer["metadata"]["generation"] = 2
+    assert not source._take(good.node, good.groups, [newer])
+    assert source.plan is plan
+    assert not source._take(lvs_node("node1", somethingNew=True), good.groups, good.slices)
+    assert source.plan is plan
+    source._node._objects["uid"] = lvs_node("node1", somethingNew=True)
+    source._node.complete = True
+    assert source.reported_conditions() == ()
