@@ -17,6 +17,7 @@ from lvs_agent.addresses import AddressKeeper, AddressOutcome, Given
 from lvs_agent.decide.desired_state import Circumstances
 from lvs_agent.decide.drain import next_deadline
 from lvs_agent.decide.faults import Fault
+from lvs_agent.decide.former_routes import wanted_host_routes
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
 from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelIpvs, KernelSysctls, Route
 from lvs_agent.decide.node_report import NodeFacts, report
@@ -26,6 +27,7 @@ from lvs_agent.errors import LvsAgentError, StateFileDamaged
 from lvs_agent.kernel.interface import Links
 from lvs_agent.ledger import Ledger, LedgerFile
 from lvs_agent.metrics import AgentMetrics
+from lvs_agent.routes import RouteKeeper
 from lvs_agent.table import TableKeeper, TableOutcome
 from lvs_api.conditions import Condition, Reason, timestamp
 from lvs_api.lvs_node import LvsNodeStatus, NodeCapabilities
@@ -77,6 +79,7 @@ class Agent:
         source: PlanSource,
         table: TableKeeper,
         addresses: AddressKeeper,
+        host_routes: RouteKeeper,
         links: Links,
         prober: Prober,
         ledger_file: LedgerFile,
@@ -88,6 +91,7 @@ class Agent:
         self._source = source
         self._table = table
         self._addresses = addresses
+        self._host_routes = host_routes
         self._links = links
         self._prober = prober
         self._ledger_file = ledger_file
@@ -143,6 +147,7 @@ class Agent:
 
     def _links_changed(self) -> None:
         self._routes = {}
+        self._host_routes.doubt()
         self.wake()
 
     async def _wait(self) -> None:
@@ -167,7 +172,9 @@ class Agent:
         routes = await self._look_up_routes(prepared)
         ledger = self._ledger
         given = Given(prepared=prepared, owned=ledger.bindings, sysctls=ledger.sysctls, routes=routes)
+        host_routes = wanted_host_routes(prepared, routes)
         await self._addresses.let_go(given, self._remember_addresses)
+        await self._host_routes.take_on(host_routes)
         around = Circumstances(
             kernel=KernelIpvs(),
             owned=ledger.ipvs,
@@ -179,6 +186,7 @@ class Agent:
         table = self._table.converge(prepared, around, self._remember_table)
         self._remember(replace(self._ledger, ipvs=table.owned, drains=table.desired.drains))
         self._prober.want(table.desired.checks)
+        await self._host_routes.let_go(host_routes)
         given = replace(given, owned=self._ledger.bindings, sysctls=self._ledger.sysctls)
         addresses = await self._addresses.take_on(given, table.served, self._remember_addresses)
         self._remember(replace(self._ledger, bindings=addresses.owned, sysctls=addresses.sysctls))

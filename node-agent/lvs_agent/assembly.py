@@ -22,6 +22,7 @@ from lvs_agent.decide.kernel_state import HOST_PREFIX_LENGTH
 from lvs_agent.errors import CleanupIncomplete, InvalidSettings, IpvsUnavailable, LvsAgentError
 from lvs_agent.heartbeat import keep_lease
 from lvs_agent.kernel.announce import PacketAnnouncer
+from lvs_agent.kernel.host_routes import KernelHostRoutes
 from lvs_agent.kernel.interface import IpvsTable, Links
 from lvs_agent.kernel.ipvs import KernelIpvsTable
 from lvs_agent.kernel.links import KernelLinksSeam
@@ -33,6 +34,7 @@ from lvs_agent.metrics import AgentMetrics
 from lvs_agent.plan_text import plan_lines
 from lvs_agent.probes.supervisor import ProbeSupervisor
 from lvs_agent.report import StatusReporter
+from lvs_agent.routes import RouteKeeper
 from lvs_agent.settings import Endpoint, Settings
 from lvs_agent.status_server import check_page, metrics_page, serve_pages
 from lvs_agent.table import TableKeeper
@@ -84,16 +86,18 @@ async def clean_node(settings: Settings) -> None:
     """Remove what is ours. Raises CleanupIncomplete where something is left, NamespaceInUse while an agent runs."""
     lock = AbstractSocketLock()
     lock.acquire()
-    ipvs, links = KernelIpvsTable(), KernelLinksSeam()
+    ipvs, links, host_routes = KernelIpvsTable(), KernelLinksSeam(), KernelHostRoutes()
     try:
         problems = await clean_up(
             LedgerFile(settings.state_dir / LEDGER_FILE, boot_id()),
             settings.state_dir / VIEW_FILE,
             ipvs=ipvs,
             links=links,
+            host_routes=host_routes,
             sysctls=ProcSysctls(),
         )
     finally:
+        await host_routes.close()
         await links.close()
         ipvs.close()
         lock.release()
@@ -123,9 +127,10 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
     """Everything that is to run, and its end."""
     async with AsyncExitStack() as cleanup:
         metrics = AgentMetrics()
-        ipvs, links = KernelIpvsTable(), KernelLinksSeam()
+        ipvs, links, host_routes = KernelIpvsTable(), KernelLinksSeam(), KernelHostRoutes()
         cleanup.callback(ipvs.close)
         cleanup.push_async_callback(links.close)
+        cleanup.push_async_callback(host_routes.close)
         relay = _Relay()
         prober = ProbeSupervisor(relay.wake)
         metrics.probe_restarts.set_function(lambda: prober.restarts)
@@ -141,6 +146,7 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
                 metrics=metrics,
                 monotonic=time.monotonic,
             ),
+            host_routes=RouteKeeper(host_routes, metrics),
             links=links,
             prober=prober,
             ledger_file=ledger_file,

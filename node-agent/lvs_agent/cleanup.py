@@ -10,14 +10,20 @@ from lvs_agent.decide.kernel_state import KernelIpvs
 from lvs_agent.decide.ownership import OwnedIpvs, judge_ipvs, judge_links
 from lvs_agent.decide.wanted_sysctls import SysctlRole, judge_sysctls, keys_to_read
 from lvs_agent.errors import KernelError
-from lvs_agent.kernel.interface import IpvsTable, Links, Sysctls
+from lvs_agent.kernel.interface import HostRoutes, IpvsTable, Links, Sysctls
 from lvs_agent.ledger import LedgerFile
 
 _log = logging.getLogger(__name__)
 
 
 async def clean_up(
-    ledger_file: LedgerFile, view_file: Path, *, ipvs: IpvsTable, links: Links, sysctls: Sysctls
+    ledger_file: LedgerFile,
+    view_file: Path,
+    *,
+    ipvs: IpvsTable,
+    links: Links,
+    host_routes: HostRoutes,
+    sysctls: Sysctls,
 ) -> tuple[str, ...]:
     """Addresses first, then IPVS entries, then sysctls, as on any way down; what could not be removed.
 
@@ -43,6 +49,10 @@ async def clean_up(
         left = judge_ipvs(ipvs.read(), {}, ledger.ipvs).owned
         ledger = replace(ledger, ipvs=left, drains={})
         ledger_file.write(ledger)
+
+    for route in await host_routes.read():
+        await host_routes.remove(route)
+        _log.info("removed the route to %s", route.address)
 
     read = await links.read(fresh=True)
     role = SysctlRole()

@@ -58,7 +58,7 @@ class AgentMetrics:
         self.registry.register(_MemberRows(self))
         for kind in ("service", "destination", "address", "sysctl"):
             self.repairs.labels(kind)
-        for kind in ("ipvs", "address", "sysctl"):
+        for kind in ("ipvs", "address", "route", "sysctl"):
             self.kernel_writes.labels(kind)
         for result in ("ok", "failed"):
             self.rounds.labels(result)

@@ -20,9 +20,10 @@ from lvs_agent.decide.kernel_state import (
     TransportProtocol,
     conf_key,
 )
-from lvs_agent.kernel.fake_kernel import FakeAnnouncer, FakeIpvsTable, FakeLinks, FakeSysctls
+from lvs_agent.kernel.fake_kernel import FakeAnnouncer, FakeHostRoutes, FakeIpvsTable, FakeLinks, FakeSysctls
 from lvs_agent.ledger import LedgerFile
 from lvs_agent.metrics import AgentMetrics
+from lvs_agent.routes import RouteKeeper
 from lvs_agent.table import TableKeeper
 from lvs_api.conditions import Condition
 from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeCapabilities, ServiceException
@@ -180,6 +181,7 @@ class World:
             self.links.routes[ip_address(f"192.168.4.{number}")] = Route(kind=RouteKind.UNICAST, device="eth0")
         self.sysctls = FakeSysctls(values=dict.fromkeys(_sysctl_keys(), 0))
         self.announcer = FakeAnnouncer()
+        self.host_routes = FakeHostRoutes()
         self.source = PlanInHand()
         self.health = HealthInHand()
         self.now = 1000.0
@@ -200,6 +202,7 @@ class World:
                 metrics=self.metrics,
                 monotonic=lambda: self.now,
             ),
+            host_routes=RouteKeeper(self.host_routes, self.metrics),
             links=self.links,
             prober=self.health,
             ledger_file=LedgerFile(self.directory / "ledger", self.boot_id),

@@ -40,6 +40,7 @@ async def clean(world: World) -> tuple[str, ...]:
         world.directory / "view",
         ipvs=world.ipvs,
         links=world.links,
+        host_routes=world.host_routes,
         sysctls=world.sysctls,
     )
 

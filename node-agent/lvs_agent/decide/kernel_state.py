@@ -330,6 +330,14 @@ class Route:
         return self.kind is RouteKind.UNICAST and self.next_hop is None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRoute:
+    """A route of ours to one on-link address that names the address itself as the gateway."""
+
+    address: IPAddress
+    device: str
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class SysctlKey:
     """A file below /proc/sys/net, as its path's parts: device names may contain dots."""

@@ -56,6 +56,8 @@ class PreparedPlan:
     """Real servers whose route matters: to be on link, or to know where replies come in."""
     masqueraded: frozenset[IPAddress]
     """Real servers reached by Masquerade."""
+    formerly_direct: frozenset[IPAddress]
+    """Real servers with another method now, of which DirectRouting connections may live on."""
     replies_pass_by: bool
     """Some real server answers clients directly: DirectRouting or Tunnel."""
 
@@ -74,14 +76,24 @@ def prepare(plan: NodePlan, before: PreparedPlan | None = None) -> PreparedPlan:
                 routed.add(member.planned.address)
             if member.planned.method is ForwardingMethod.MASQUERADE:
                 masqueraded.add(member.planned.address)
+    formerly_direct = {
+        member.planned.address for service in services for member in service.members if _was_direct(member)
+    }
     methods = {member.planned.method for service in services for member in service.members}
     return PreparedPlan(
         plan=plan,
         services=tuple(services),
-        routed=frozenset(routed),
+        routed=frozenset(routed | formerly_direct),
         masqueraded=frozenset(masqueraded),
+        formerly_direct=frozenset(formerly_direct),
         replies_pass_by=not methods <= {ForwardingMethod.MASQUERADE},
     )
+
+
+def _was_direct(member: PreparedMember) -> bool:
+    planned = member.planned
+    direct = ForwardingMethod.DIRECT_ROUTING
+    return planned.former is not None and planned.former.method is direct and planned.method is not direct
 
 
 def _prepare_service(planned: PlannedService) -> PreparedService:

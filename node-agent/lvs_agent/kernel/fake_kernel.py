@@ -28,6 +28,7 @@ from lvs_agent.decide.kernel_state import (
     DestinationState,
     Device,
     ForwardingMethod,
+    HostRoute,
     InterfaceAddress,
     IPAddress,
     IpvsInfo,
@@ -42,7 +43,15 @@ from lvs_agent.decide.kernel_state import (
     conf_key,
     family_of,
 )
-from lvs_agent.errors import AnnounceError, DeviceNotFound, IpvsUnavailable, LinkError, NamespaceInUse, SysctlError
+from lvs_agent.errors import (
+    AddressRefused,
+    AnnounceError,
+    DeviceNotFound,
+    IpvsUnavailable,
+    LinkError,
+    NamespaceInUse,
+    SysctlError,
+)
 from lvs_agent.kernel.interface import IpvsApplied, LinkFailure
 from lvs_agent.kernel.ipvs import failures_of
 
@@ -50,6 +59,7 @@ SCHEDULERS = frozenset(
     {"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh"},
 )
 _MAX_WEIGHT = (1 << 31) - 1
+_MAX_THRESHOLD = (1 << 31) - 1
 _NAME_LENGTH = 16  # IP_VS_SCHEDNAME_MAXLEN and IP_VS_PENAME_MAXLEN, the NUL included
 _BROADCAST = IPv4Address("255.255.255.255")
 _ALL_FORWARDING = conf_key("ipv6", "all", "forwarding")
@@ -175,6 +185,8 @@ class FakeIpvsTable:
         address = destination.address
         if not 0 <= settings.weight <= _MAX_WEIGHT or settings.lower_threshold > settings.upper_threshold:
             return errno.ERANGE
+        if settings.upper_threshold > _MAX_THRESHOLD:
+            return errno.EINVAL
         tunnel = settings.tunnel
         if settings.method is ForwardingMethod.TUNNEL and tunnel.type is TunnelType.GUE and tunnel.port == 0:
             return errno.EINVAL
@@ -189,6 +201,34 @@ def _is_host(address: IPAddress) -> bool:
     if address.is_multicast or address.is_unspecified or address == _BROADCAST:
         return False
     return isinstance(address, IPv4Address) or (address.ipv4_mapped is None and not address.is_link_local)
+
+
+@dataclass(slots=True)
+class FakeHostRoutes:
+    """`HostRoutes` in memory. `foreign` are addresses to which somebody else has a host route."""
+
+    routes: set[HostRoute] = field(default_factory=set)
+    foreign: set[IPAddress] = field(default_factory=set)
+    writes: int = 0
+
+    async def read(self) -> frozenset[HostRoute]:
+        """Ours."""
+        return frozenset(self.routes)
+
+    async def add(self, route: HostRoute) -> None:
+        """Refused where there is one to this address already."""
+        if route.address in self.foreign | {present.address for present in self.routes}:
+            raise AddressRefused(f"route to {route.address}: File exists")
+        self.writes += 1
+        self.routes.add(route)
+
+    async def remove(self, route: HostRoute) -> None:
+        """Take it away."""
+        self.writes += route in self.routes
+        self.routes.discard(route)
+
+    async def close(self) -> None:
+        """Nothing to release."""
 
 
 @dataclass(kw_only=True)

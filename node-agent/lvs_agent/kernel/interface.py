@@ -13,6 +13,7 @@ from typing import Protocol
 from lvs_agent.decide.changes import IpvsChange, LinkChange
 from lvs_agent.decide.kernel_state import (
     AnyServiceKey,
+    HostRoute,
     IPAddress,
     IpvsInfo,
     KernelIpvs,
@@ -88,6 +89,22 @@ class Links(Protocol):
 
     async def close(self) -> None:
         """Stop watching and release the sockets; addresses stay as they are."""
+
+
+class HostRoutes(Protocol):
+    """Our routes to single real servers: those that carry our protocol number (see rtnetlink(7), rtm_protocol)."""
+
+    async def read(self) -> frozenset[HostRoute]:
+        """Those that there are. Raises LinkError."""
+
+    async def add(self, route: HostRoute) -> None:
+        """Make one. Raises LinkError, also where somebody else has a route to just this address."""
+
+    async def remove(self, route: HostRoute) -> None:
+        """Take one of ours away; one that is gone is a success. Raises LinkError."""
+
+    async def close(self) -> None:
+        """Release the socket; routes stay as they are."""
 
 
 class Sysctls(Protocol):

@@ -85,7 +85,8 @@ class KernelLinksSeam:
         return Route(
             kind=_ROUTE_KINDS.get(answer["type"], RouteKind.OTHER),
             device=_name_of(answer.get("oif")),
-            next_hop=ip_address(next_hop) if next_hop else None,
+            # A route of ours may name the address itself: that is on link (`decide.former_routes`).
+            next_hop=ip_address(next_hop) if next_hop and ip_address(next_hop) != address else None,
             source=ip_address(source) if source else None,
         )
 
