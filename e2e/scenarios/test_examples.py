@@ -126,7 +126,7 @@ def test_stopped_server_loses_its_weight_and_gets_it_back(lab: Lab, case: Case) 
     victim, stays = case.real_servers[-1], case.real_servers[0]
     key, entries = next((key, entries) for key, entries in case.shape.items() if f":{case.port} " in key)
     service, entry = " ".join(key.split()[:2]), list(entries)[-1]
-    # Three failures a second apart, the last of which may take its whole second; and a second for the table and this test.
+    # Three failures a second apart, the last of which may take its whole second; one more for the table and the test.
     bound = 3 * 1 + 1 + 1
     deployment.lab.machine(victim).server(port=case.server_port).stop()
     deployment.wait_weight(case.director, service, entry, 0, deadline=bound)

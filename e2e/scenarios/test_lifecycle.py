@@ -26,6 +26,16 @@ from support.traffic import HeldConnection, StreamRecord, answers, count_replies
 
 pytestmark = pytest.mark.lab
 DIRECTORS = ("director-1", "director-2")
+ASK_BY_UDP = """
+import socket, sys
+address, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+for _ in range(count):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(3)
+        asking.connect((address, port))
+        asking.send(b"hello")
+        print(asking.recv(100).decode().strip())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +205,7 @@ def test_two_families_two_ports(web: Deployment) -> None:
     web.apply(service_text("dual", *addresses, ports=ports))
     for name in SERVERS:
         web.lab.machine(name).serve(port=8080)
-    web.wait_ready("dual")
+    wait_ready_servers(web, "dual", 6)  # three of each family
     for address in addresses:
         for port in (80, 8080):
             assert count_replies(client(web), address, 30, port=port) == Counter(dict.fromkeys(SERVERS, 10))
@@ -206,15 +216,14 @@ def test_two_families_two_ports(web: Deployment) -> None:
 
 def test_udp(web: Deployment) -> None:
     for name in SERVERS:
-        web.lab.machine(name).serve(port=5300, udp=True)
+        web.lab.machine(name).serve(port=5300, udp=True, address="192.168.10.103")
     pool = web.get("lvspool", "web")["spec"] | {"healthCheck": {"intervalSeconds": 1, "tcp": {}, "port": 80}}
     manifest = service_text(
         "names", "192.168.10.103", ports=[{"name": "dns", "protocol": "UDP", "port": 5300}], pool="udp"
     )
     web.apply(object_text("LvsRealServerPool", "udp", pool), manifest)
-    web.wait_ready("names")
-    ask = "exec 3<>/dev/udp/192.168.10.103/5300; echo hello >&3; read -t 3 -r reply <&3; echo $reply"
-    told = client(web).exec(["bash", "-c", f"for n in {{1..30}}; do {ask}; done"], timeout=120).stdout.split()
+    wait_ready_servers(web, "names", 3)
+    told = client(web).out("python3", "-c", ASK_BY_UDP, "192.168.10.103", "5300", "30").split()
     assert Counter(told) == Counter(dict.fromkeys(SERVERS, 10))
     web.delete(manifest, object_text("LvsRealServerPool", "udp", pool))
 
@@ -250,10 +259,12 @@ def test_persistence_and_thresholds(web: Deployment) -> None:
     ]
     web.apply(documents(*manifests))
     web.wait_ready("sticky")
-    director = web.lab.guest(active_director(web))
-    saved = director.out("ipvsadm", "-Sn").splitlines()
-    assert "-A -t 192.168.10.105:80 -s rr -p 120 -M 255.255.255.0" in saved
-    assert "-a -t 192.168.10.105:80 -r 192.168.10.21:80 -g -w 3 -x 100 -y 50" in saved
+    active = active_director(web)
+    wanted = {"TCP 192.168.10.105:80 rr persistent 120 mask 255.255.255.0": {"192.168.10.21:80": ("Route", 3)}}
+    web.wait_shape(active, quick_shape() | wanted)
+    listed = web.lab.guest(active).out("ipvsadm", "-Ln", "--thresholds", "--tcp-service", "192.168.10.105:80")
+    # RemoteAddress, upper and lower bound, active and inactive connections.
+    assert listed.split("-> 192.168.10.21:80")[1].split()[:2] == ["100", "50"]
     web.delete(documents(*manifests))
 
 
@@ -261,7 +272,7 @@ def test_paused_service_stays_as_it_is(web: Deployment) -> None:
     web.patch("lvsvs", "web", {"paused": True})
     wait_for(lambda: slice_is_paused(web), 10, "the slice to say paused")
     web.patch("lvspool", "web", {"weight": 9})
-    web.wait_condition("web", "Ready", "False", "Paused")
+    web.wait_condition("web", "Ready", "True", "Paused")
     for director in DIRECTORS:
         web.lab.guest(director).out("ipvsadm", "-e", "-t", f"{VIP}:80", "-r", "192.168.10.21:80", "-g", "-w", "2")
     # Both agents take at least three rounds: rounds are a second apart at most.
@@ -272,6 +283,17 @@ def test_paused_service_stays_as_it_is(web: Deployment) -> None:
     web.patch("lvsvs", "web", {"paused": False})
     for director in DIRECTORS:
         web.wait_shape(director, quick_shape(weights=dict.fromkeys(SERVERS, 9)))
+
+
+def wait_ready_servers(web: Deployment, name: str, count: int) -> None:
+    """Wait until so many real servers take connections on the active director."""
+
+    def ready() -> bool:
+        counts = web.get("lvsvs", name).get("status", {}).get("realServers", {})
+        assert counts.get("ready") == count, counts
+        return True
+
+    wait_for(ready, 30, f"{count} real servers of {name} to be ready", interval=0.2)
 
 
 def slice_is_paused(web: Deployment) -> bool:

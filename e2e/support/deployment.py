@@ -193,22 +193,32 @@ class Deployment:
 
     def describe(self) -> str:
         """What somebody who looks for a fault wants to see first."""
-        parts = [("operator", self.operator.log[-6000:])]
-        kinds = "lvsvs,lvspool,lvsdg,lvsslice,lvsnode"
-        parts.append(
-            (kinds, self.lab.kubectl("get", kinds, "-A", "-o", "yaml", check=False, timeout=20).stdout[:30000])
-        )
+        quiet = [line for line in self.operator.log.splitlines() if " DEBUG " not in line]
+        parts = [("operator", "\n".join(quiet[-40:]))]
+        for kind in ("lvsvs", "lvspool", "lvsdg", "lvsslice", "lvsnode"):
+            listed = self.lab.kubectl("get", kind, "-A", "-o", "json", check=False, timeout=20)
+            parts.append((kind, _briefly(listed.stdout) if listed.ok else listed.stderr))
         for name in self.plain_nodes:
             guest = self.lab.guest(name)
             if guest.running:
                 parts.append((name, _node_state(guest)))
-                parts.append((f"{name} agent", self.lab.agent(name).log()[-4000:]))
+                parts.append((f"{name} agent", self.lab.agent(name).log()[-3000:]))
         return "".join(f"--- {title}\n{text}\n" for title, text in parts)
 
 
 def agent_options() -> list[str]:
     """What the agents of the lab are started with."""
     return ["--metrics-address", f"127.0.0.1:{METRICS_PORT}"]
+
+
+def _briefly(text: str) -> str:
+    """Each object on a line: its name, generation, spec and status."""
+    items = json.loads(text)["items"]
+    return "\n".join(
+        f"{item['metadata']['name']} generation {item['metadata'].get('generation')}"
+        f" spec {json.dumps(item.get('spec'))} status {json.dumps(item.get('status'))}"
+        for item in items
+    )
 
 
 def _node_state(guest: GuestMachine) -> str:

@@ -58,7 +58,11 @@ class HeldConnection:
         family = socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
         self._socket = socket_in(client_namespace, family)
         self._socket.settimeout(_ANSWER_SECONDS)
-        self._socket.connect((address, port))
+        try:
+            self._socket.connect((address, port))
+        except OSError:
+            self._socket.close()
+            raise
         self._stream = self._socket.makefile("rb")
 
     def ask(self) -> str:
