@@ -262,7 +262,7 @@ def first_candidate_problem(case: Candidate) -> Problem | None:
 
 def family_mismatch(case: Candidate) -> Problem | None:
     """An address for which no member has the family. The others are served all the same."""
-    if not case.members:
+    if not case.members and not case.pool_spec.real_servers:
         return None
     families = {family_of(member.address) for member in case.members}
     for index, address in enumerate(case.spec.addresses):

@@ -61,6 +61,17 @@ def test_plain_machines_are_shown_as_unverified() -> None:
     assert "nobody verifies the VIP on plain" in ready.message
 
 
+def test_a_pool_of_the_other_family_is_named_though_no_member_is_left() -> None:
+    cluster = small_cluster()
+    cluster.put(service(cluster, addresses=["2001:db8::15"]))
+    cluster.put(pool(cluster, realServers=real_servers(rs1="192.168.4.100")))
+    cluster.settle()
+    resolved = condition(cluster, ConditionType.RESOLVED_REFS)
+    assert (resolved.status, resolved.reason) == ("False", "FamilyMismatch")
+    assert "spec.addresses[0]: 2001:db8::15" in resolved.message
+    assert condition(cluster, ConditionType.READY).status == "False"
+
+
 def test_exceptions_of_directors() -> None:
     cluster = small_cluster(directors=2)
     cluster.settle()
