@@ -48,8 +48,8 @@ def _check_usable_address(text: str) -> str:
 Port = Annotated[int, Field(ge=1, le=65535)]
 ServicePortNumber = Annotated[int, Field(ge=0, le=65535)]
 Weight = Annotated[int, Field(ge=0, le=65535)]
-Threshold = Annotated[int, Field(ge=0, le=4294967295)]
-"""A number of connections; the kernel holds it in 32 bits."""
+Threshold = Annotated[int, Field(ge=0, le=2147483647)]
+"""A number of connections; above INT_MAX the kernel answers EINVAL (ip_vs_ctl.c, ip_vs_add_dest)."""
 Generation = Annotated[int, Field(ge=0, le=2**53 - 1)]
 """metadata.generation of an object; a CRD holds bounds as floats, and the API server refuses one it cannot hold."""
 Count = Annotated[int, Field(ge=0, le=2147483647)]

@@ -202,6 +202,8 @@ def _pools() -> Iterator[ApiCase]:
     for fields in ({"upperThreshold": 9, "lowerThreshold": 10}, {"lowerThreshold": 1}):
         raw = real_server_pool(realServers=[real_server("a", "10.0.0.1", **fields)])
         yield _refused(f"thresholds {fields}", "spec.realServers[0].lowerThreshold", raw, "at most upperThreshold")
+    beyond = real_server_pool(realServers=[real_server("a", "10.0.0.1", upperThreshold=2**31)])
+    yield _refused("a threshold beyond the kernel's", "spec.realServers[0].upperThreshold", beyond)
     member_tunnel = real_server("a", "10.0.0.1", forwarding={"method": "Masquerade", "tunnel": {}})
     raw = real_server_pool(realServers=[member_tunnel])
     yield _refused("a member's tunnel", "spec.realServers[0].forwarding.tunnel", raw, "only for method Tunnel")
@@ -311,7 +313,7 @@ def _sizes() -> Iterator[ApiCase]:
         return virtual_service(ports=[_port(f"p{i}", 1000 + i) for i in range(count)])
 
     def pool(count: int) -> Raw:
-        fields: Raw = {"port": 65535, "weight": 65535, "upperThreshold": 2**32 - 1, "lowerThreshold": 2**32 - 1}
+        fields: Raw = {"port": 65535, "weight": 65535, "upperThreshold": 2**31 - 1, "lowerThreshold": 2**31 - 1}
         address = "2001:db8:1111:2222:3333:4444:5555:{:x}"
         servers = [
             real_server(

@@ -173,7 +173,7 @@ def _refusals() -> Iterator[Case]:
     yield _one("no such service", AddDestination(service=missing, destination=_TWO, settings=_NAT), EntryNotFound)
     heavy = DestinationSettings(weight=1 << 31, method=ForwardingMethod.MASQUERADE)
     yield _destination_case("weight beyond the kernel's", "10.1.0.2", heavy)
-    for upper, lower in ((1, 2), (0, 2)):
+    for upper, lower in ((1, 2), (0, 2), (1 << 31, 1)):
         limits = DestinationSettings(
             weight=1, method=ForwardingMethod.MASQUERADE, upper_threshold=upper, lower_threshold=lower
         )
