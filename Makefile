@@ -4,9 +4,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+UNIT_TESTS := crds/tests core/tests operator/tests node-agent/tests cli/tests e2e/tests
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help venv check fmt generate lock unit api-test test demo images clean bench
+.PHONY: help venv lint check unit prepare api-test scenarios test bench demo images fmt generate lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,15 +23,34 @@ $(VENV)/.installed: requirements/dev.txt pyproject.toml
 
 venv: $(VENV)/.installed ## The Python environment in .venv, from the hashed lock
 
-check: venv ## Lint, types, layers, generated files, unit tests: about a minute
+lint: venv ## Format, lint, types, layers, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m lvs_api.generate --check
-	$(BIN)/pytest -q crds/tests core/tests operator/tests node-agent/tests cli/tests e2e/tests
 
-test: check ## Everything that CI runs
+check: lint unit ## lint and the unit tests: about a minute
+
+unit: venv ## Tests that need neither an API server nor a lab
+	$(BIN)/pytest -q $(UNIT_TESTS)
+
+prepare: venv ## Install and build what API servers, labs and images are made of; cached outside the checkout (cold: 20 minutes)
+	@$(BIN)/python -m lvs_lab prepare
+	@$(BIN)/python -m lvs_lab.image_build > /dev/null
+
+api-test: prepare ## Tests against a real API server
+	$(BIN)/pytest e2e/api
+
+scenarios: prepare ## Tests on labs: guests with real kernels, a real control plane
+	$(BIN)/pytest e2e/scenarios
+
+test: lint prepare ## Everything that CI runs; pytest's summary of all tests comes last (about 20 minutes on 2 cores, when prepared)
+	$(BIN)/pytest
+
+bench: prepare ## The figures that this project promises, measured in labs
+	$(BIN)/python bench/load_services.py
+	$(BIN)/python bench/weight_latency.py
 
 demo: venv ## See it work: a cluster of real kernels, helm install, traffic, a dying server (KEEP=1 leaves it up)
 	@$(BIN)/python -m lvs_lab.demo
