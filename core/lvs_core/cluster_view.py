@@ -249,6 +249,17 @@ class ClusterView:
                 found.setdefault(address, node)
         return found
 
+    @cached_property
+    def readiness_is_news(self) -> bool:
+        """Whether a Node that is not ready says something of that node.
+
+        When more than half of the Nodes with a part are not ready, their reports did not get through: the API server
+        was away, or the network to it. That is no news of any of them, and nobody loses weight for it. (The node
+        controller of Kubernetes reasons alike before it evicts; `--unhealthy-zone-threshold`, 55 %.)
+        """
+        with_part = [node for name, node in self.nodes.items() if name in self.lvs_nodes]
+        return 2 * sum(not node.ready for node in with_part) <= len(with_part)
+
 
 def make_view(
     *,

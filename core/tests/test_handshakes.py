@@ -60,6 +60,21 @@ def test_an_old_report_of_the_same_address_does_not_count_for_a_new_member() -> 
     assert members(cluster)["rs1"].prepared
 
 
+def test_nobody_loses_weight_when_most_nodes_are_not_ready() -> None:
+    """So it looks when the API server comes back after an outage longer than the node controller's grace."""
+    cluster = small_cluster()
+    cluster.settle()
+    before = {name: member.prepared for name, member in members(cluster).items()}
+    assert all(before.values())
+    for name, one in cluster.nodes.items():
+        cluster.nodes[name] = replace(one, ready=False)
+    cluster.round()
+    assert {name: member.prepared for name, member in members(cluster).items()} == before
+    cluster.nodes["n1"] = replace(cluster.nodes["n1"], boot_id="another")
+    cluster.round()
+    assert {name for name, member in members(cluster).items() if not member.prepared} == {"rs1"}
+
+
 def test_prepared_is_withdrawn_when_the_node_is_not_ready_or_started_again() -> None:
     cluster = small_cluster()
     cluster.settle()
