@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from lvs_api.api_group import LABEL_DIRECTOR_GROUP
+from lvs_api.conditions import Reason
 from lvs_api.lvs_node import (
     DirectorReport,
     DrainedMembers,
@@ -85,7 +86,7 @@ class FakeAgents:
                 ],
                 director_groups=[_report(group, slices, holds=active.get(group) == name) for group in groups],
                 drained=_drained(slices) if groups else [],
-                exceptions=self.exceptions.get(name, []),
+                exceptions=self.exceptions.get(name, _unready(slices)) if groups else [],
             )
         )
 
@@ -94,6 +95,35 @@ def _report(group: str, slices: Sequence[Json], *, holds: bool) -> DirectorRepor
     own = [one["metadata"] for one in slices if one["metadata"]["labels"][LABEL_DIRECTOR_GROUP] == group]
     digest = view_digest(SliceVersion(meta["uid"], meta["generation"]) for meta in own)
     return DirectorReport(name=group, view_digest=digest, holds_addresses=holds and bool(own))
+
+
+def _unready(slices: Sequence[Json]) -> list[ServiceException]:
+    """Services with members that the slices give no weight; as if every check passed."""
+    members: dict[tuple[str, str], list[Json]] = {}
+    for one in slices:
+        key = (one["metadata"]["namespace"], one["spec"]["serviceRef"]["name"])
+        members.setdefault(key, []).extend(one["spec"].get("members") or ())
+    found = []
+    for (namespace, name), all_members in sorted(members.items()):
+        draining = sum("draining" in member for member in all_members)
+        ready = sum(
+            member["prepared"] and "refused" not in member and "draining" not in member for member in all_members
+        )
+        if ready < len(all_members):
+            reason = Reason.MEMBERS_NOT_READY if ready else Reason.NO_MEMBER_READY
+            message = f"{ready} of {len(all_members)} have weight"
+            found.append(
+                ServiceException(
+                    namespace=namespace,
+                    name=name,
+                    reason=reason,
+                    message=message,
+                    programmed=True,
+                    ready=ready,
+                    draining=draining,
+                )
+            )
+    return found
 
 
 def _drained(slices: Sequence[Json]) -> list[DrainedMembers]:
