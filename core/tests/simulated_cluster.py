@@ -334,6 +334,7 @@ class SimulatedCluster:
 
     def prepared_without_report(self) -> Iterable[Member]:
         """Members called prepared whose node does not say so."""
+        is_news = self.view().readiness_is_news
         for need, _, member in slices_needs(self.slices.values()):
             if not member.prepared or need.device is not device_for(
                 member.forwarding.method, family_of(member.address)
@@ -342,7 +343,7 @@ class SimulatedCluster:
             node = self.lvs_nodes.get(need.node)
             status = node.status if node is not None else None
             bound = {(one.address, one.device) for one in (status.addresses if status else None) or ()}
-            ready = need.node in self.nodes and self.nodes[need.node].ready
+            ready = need.node in self.nodes and (self.nodes[need.node].ready or not is_news)
             boot = status.boot_id if status is not None else None
             if not ready or (need.address, need.device) not in bound or boot != member.boot_id:
                 yield member
