@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +38,8 @@ class Deployment:
     operator: OperatorProcess
     operator_kubeconfig: Path
     directory: Path
+    stack: ExitStack
+    """Ends what the deployment has started."""
 
     # objects
 
@@ -150,8 +152,9 @@ class Deployment:
     def sysctls(self, node: str) -> dict[str, str]:
         """What of a node's network settings an agent may change, by path below /proc/sys/net."""
         patterns = [f"ipv4/conf/*/{name}" for name in SYSCTLS]
-        patterns += ["ipv4/ip_forward", "ipv6/conf/*/forwarding", "ipv6/conf/*/accept_ra"]
-        text = self.lab.guest(node).sh(f"cd /proc/sys/net && grep -H . {' '.join(patterns)}")
+        patterns += [f"ipv6/conf/*/{name}" for name in ("forwarding", "force_forwarding", "accept_ra")]
+        # force_forwarding is in new kernels only.
+        text = self.lab.guest(node).sh(f"cd /proc/sys/net && grep -sH . ipv4/ip_forward {' '.join(patterns)} || true")
         return dict(line.split(":", 1) for line in text.splitlines())
 
     # programs
@@ -165,6 +168,12 @@ class Deployment:
         """Start a node's agent with a token of its own."""
         kubeconfig = self.lab.agent_kubeconfig(node, AGENT_ACCOUNT, DEFAULT_NAMESPACE)
         self.lab.agent(node).start(kubeconfig=kubeconfig, options=agent_options())
+
+    def restart_operator(self) -> None:
+        """Start another operator in place of one that has ended."""
+        assert not self.operator.alive
+        name = f"operator-{time.monotonic_ns()}"
+        self.operator = self.stack.enter_context(running_operator(self.directory, self.operator_kubeconfig, name=name))
 
     def agent_metric(self, node: str, name: str) -> float:
         """The sum of one of an agent's metrics over its labels."""
@@ -232,8 +241,14 @@ def deployed(name: str, topologies: Sequence[str], directory: Path) -> Iterator[
     try:
         install_chart(lab)
         kubeconfig = operator_kubeconfig(lab, directory)
-        with running_operator(directory, kubeconfig) as operator:
-            deployment = Deployment(lab=lab, operator=operator, operator_kubeconfig=kubeconfig, directory=directory)
+        with ExitStack() as stack:
+            deployment = Deployment(
+                lab=lab,
+                operator=stack.enter_context(running_operator(directory, kubeconfig)),
+                operator_kubeconfig=kubeconfig,
+                directory=directory,
+                stack=stack,
+            )
             for_all(deployment.plain_nodes, deployment.start_agent)
             yield deployment
     finally:

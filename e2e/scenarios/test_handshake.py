@@ -1,0 +1,151 @@
+"""Who may take packets for a VIP, and who may not: preparation, refusals, machines that nobody can verify."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from lvs_lab.waiting import wait_for
+from support.deployment import GONE_SECONDS, Deployment
+from support.manifests import documents, pool_text, service_text
+from support.quick_start import (
+    KEY,
+    SERVERS,
+    VIP,
+    active_director,
+    client,
+    quick_shape,
+    quick_start_lab,
+    restore,
+)
+from support.traffic import answers, count_replies, steady_requests
+
+pytestmark = pytest.mark.lab
+DIRECTORS = ("director-1", "director-2")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with quick_start_lab("hands", tmp_path_factory.mktemp("handshake")) as deployment:
+        yield deployment
+
+
+@pytest.fixture
+def web(lab: Deployment) -> Iterator[Deployment]:
+    yield lab
+    restore(lab)
+
+
+def test_real_server_without_an_agent_gets_no_weight(web: Deployment) -> None:
+    """Nobody has said that the node is silent and bound, so nothing is sent there."""
+    web.lab.agent("server-3").kill("TERM")
+    web.lab.guest("server-3").out("ip", "address", "add", "192.168.10.107/32", "dev", "lo")
+    other = service_text("early", "192.168.10.107")
+    web.apply(other)
+    active = active_director(web)
+    wanted = quick_shape(weights={"server-1": 1, "server-2": 1, "server-3": 0}, vip="192.168.10.107")
+    web.wait_shape(active, quick_shape() | wanted)
+    assert set(count_replies(client(web), "192.168.10.107", 20)) == {"server-1", "server-2"}
+    web.lab.guest("server-3").out("ip", "address", "del", "192.168.10.107/32", "dev", "lo")
+    web.start_agent("server-3")
+    web.wait_shape(active, quick_shape() | quick_shape(vip="192.168.10.107"))
+    web.delete(other)
+    web.wait_shape(active, quick_shape(), deadline=GONE_SECONDS)
+
+
+def test_director_can_not_be_its_own_real_server(web: Deployment) -> None:
+    pool = pool_text("mixed", SERVERS["server-1"], "192.168.10.12", more={"healthCheck": {"tcp": {}}})
+    web.apply(documents(pool, service_text("mixed", "192.168.10.108", pool="mixed")))
+    active = active_director(web)
+    wanted = quick_shape(weights={"server-1": 1}, vip="192.168.10.108")
+    web.wait_shape(active, quick_shape() | wanted)
+    condition = web.wait_condition("mixed", "ResolvedRefs", "False", "DirectorIsRealServer")
+    assert "director-2" in condition["message"]
+    assert "192.168.10.108/32" not in web.addresses("director-2", "lo")
+
+
+def test_member_behind_a_router_is_not_on_link(web: Deployment) -> None:
+    """DirectRouting gives the packet the next hop's MAC address, which would send it back."""
+    pool = pool_text("far", SERVERS["server-1"], "198.51.100.7")
+    web.apply(documents(pool, service_text("far", "192.168.10.109", pool="far")))
+    active = active_director(web)
+
+    def seen() -> bool:
+        destinations = web.table(active)["TCP 192.168.10.109:80"].destinations
+        far = destinations.get("198.51.100.7:80")
+        assert far is None or far.weight == 0
+        assert destinations["192.168.10.21:80"].weight == 1
+        return True
+
+    def named() -> bool:
+        text = str(web.get("lvsvs", "far")["status"])
+        assert "NotOnLink" in text or "next hop" in text or "on link" in text, text
+        return True
+
+    wait_for(lambda: "TCP 192.168.10.109:80" in web.table(active), 20, "the service")
+    wait_for(seen, 20, "the member on link to have weight")
+    wait_for(named, 20, "the status to say which member is not on link")
+    assert set(count_replies(client(web), "192.168.10.109", 10)) == {"server-1"}
+
+
+def test_plain_machine_is_used_and_shown_as_unverified(web: Deployment) -> None:
+    pool = pool_text("plain", SERVERS["server-1"], "192.168.10.50")
+    web.apply(documents(pool, service_text("plain", "192.168.10.110", pool="plain")))
+    active = active_director(web)
+    wanted = {
+        "TCP 192.168.10.110:80 rr": {"192.168.10.21:80": ("Route", 1), "192.168.10.50:80": ("Route", 1)},
+    }
+    web.wait_shape(active, quick_shape() | wanted)
+    wait_for(
+        lambda: "Unverified" in str(web.get("lvspool", "plain")) + str(web.get("lvsvs", "plain")), 20, "Unverified"
+    )
+
+
+def test_draining_state_of_one_entry(web: Deployment) -> None:
+    entries = [{"name": name, "address": address} for name, address in SERVERS.items()]
+    web.apply(documents(pool_text("named", *entries), service_text("named", "192.168.10.111", pool="named")))
+    active = active_director(web)
+    web.wait_shape(active, quick_shape() | quick_shape(vip="192.168.10.111"))
+    entries[2]["state"] = "Draining"
+    web.apply(pool_text("named", *entries))
+    two = quick_shape(vip="192.168.10.111", weights={"server-1": 1, "server-2": 1})
+    web.wait_shape(active, quick_shape() | two, deadline=GONE_SECONDS)
+    wait_for(lambda: "192.168.10.111/32" not in web.addresses("server-3", "lo"), GONE_SECONDS, "the VIP to leave")
+    entries[2]["state"] = "Active"
+    web.apply(pool_text("named", *entries))
+    web.wait_shape(active, quick_shape() | quick_shape(vip="192.168.10.111"))
+
+
+def test_node_that_forgets_the_vip_loses_its_weight(web: Deployment) -> None:
+    """Its check, on the node's own address, passes; that does not make up for the VIP."""
+    active = active_director(web)
+    web.lab.agent("server-3").kill("TERM")
+    web.lab.guest("server-3").power_off()
+    web.wait_weight(active, KEY, f"{SERVERS['server-3']}:80", 0, deadline=10)
+    web.lab.guest("server-3").power_on()
+    web.lab.machine("server-3").serve(port=80)
+    # It answers its check at once, has no VIP, and no agent that says otherwise: the boot id is another one.
+    with steady_requests(web.client_namespace("client"), VIP) as record:
+        wait_for(lambda: answers(client(web), SERVERS["server-3"]), 10, "server-3 to answer on its own address")
+        wait_for(lambda: record.requests > 100, 30, "a hundred requests")
+        assert web.table(active)[KEY].destinations[f"{SERVERS['server-3']}:80"].weight == 0
+    assert record.failures == []
+    web.start_agent("server-3")
+    web.wait_shape(active, quick_shape())
+
+
+def test_two_services_on_one_real_server_leave_one_by_one(web: Deployment) -> None:
+    other = service_text("other", VIP, ports=[{"name": "alt", "port": 8080}])
+    for name in SERVERS:
+        web.lab.machine(name).serve(port=8080)
+    web.apply(other)
+    active = active_director(web)
+    web.wait_shape(active, quick_shape() | quick_shape(port=8080))
+    with steady_requests(web.client_namespace("client"), VIP) as record:
+        web.delete(other)
+        for director in DIRECTORS:
+            web.wait_shape(director, quick_shape(), deadline=GONE_SECONDS)
+        for name in SERVERS:
+            assert f"{VIP}/32" in web.addresses(name, "lo")
+            web.lab.machine(name).server(port=8080).stop()
+    assert record.failures == []
+    assert f"{VIP}/32" in web.addresses(active, "eth0")
