@@ -15,11 +15,11 @@ from lvs_lab.errors import LabError
 from lvs_lab.lab import Lab, lab_names, take_down
 
 _FIRST_TIME = {
-    "kernel": "the nodes' kernel (5 minutes)",
-    "kube": "etcd and Kubernetes (5 minutes)",
-    "helm": "Helm (90 s)",
-    "debian": "the nodes' Debian (30 s)",
-    "image-operator": "both images (90 s)",
+    "image-operator": "both container images             2 minutes",
+    "kernel": "the nodes' kernel                 5 minutes",
+    "debian": "the nodes' Debian                30 seconds",
+    "kube": "etcd, Kubernetes                  5 minutes",
+    "helm": "Helm                             90 seconds",
 }
 _LAB = f".venv/bin/lvs-lab --name {NAME}"
 _NEXT = f"""
@@ -71,9 +71,12 @@ def _tell_what_is_built_first() -> None:
     """A cold run says beforehand what takes its time."""
     root = cache_root()
     missing = [what for kind, what in _FIRST_TIME.items() if not (root / kind).is_dir()]
-    if missing:
-        print(f"\nFirst run here: {', '.join(missing)} are built before anything is seen, and kept in {root}.")
-        print("The figures are for two cores; every later run takes under two minutes.", flush=True)
+    if not missing:
+        return
+    print(f"\nFirst run here. Built before anything is seen, and kept in {root}:")
+    for what in missing:
+        print(f"    {what}")
+    print("The times are for two cores. Later runs take under two minutes.", flush=True)
 
 
 def _tell_what_to_look_at() -> None:
