@@ -42,7 +42,7 @@ def live_through(fault: Fault, directory: Path) -> None:
             kept, _ = scene.create_web("kept", "192.168.4.51")
             doomed, _ = scene.create_web("doomed", "192.168.4.52")
             for service in (kept, doomed):
-                scene.wait_condition(service, "Ready", "True")
+                scene.wait_condition(service, "Ready", "True", "Ready")
             before = scene.generated()
             with proxy.failing(fault):
                 # While the operator sees nothing, one service goes and another comes.
@@ -50,7 +50,7 @@ def live_through(fault: Fault, directory: Path) -> None:
                 late, _ = scene.create_web("late", "192.168.4.53")
                 sit_out(scene, operator, before)
             recover(scene, operator, before)
-            scene.wait_condition(late, "Ready", "True")
+            scene.wait_condition(late, "Ready", "True", "Ready")
             assert operator.terminate() == 0, operator.log[-3000:]
 
 

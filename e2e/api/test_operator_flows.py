@@ -71,7 +71,7 @@ def test_a_service_becomes_ready_by_way_of_both_hand_shakes(scene: World) -> Non
         lambda: all(member["prepared"] for member in members(scene).values()), "the members to be prepared"
     )
     assert members(scene)["rs1"]["bootId"] == "boot-of-s1"
-    scene.wait_condition(service, "Ready", "True")
+    scene.wait_condition(service, "Ready", "True", "Ready")
     status = scene.status(service)
     assert status["addresses"] == ["192.168.4.15"]
     assert {director["node"] for director in status["directors"]} == set(DIRECTORS)
@@ -79,7 +79,7 @@ def test_a_service_becomes_ready_by_way_of_both_hand_shakes(scene: World) -> Non
 
 def test_a_removed_real_server_is_drained_before_its_address_goes(scene: World) -> None:
     service, pool = scene.create_web()
-    scene.wait_condition(service, "Ready", "True")
+    scene.wait_condition(service, "Ready", "True", "Ready")
     scene.agents.silent = set(DIRECTORS)
     scene.edit(pool, realServers=[real_server("rs1", "192.168.4.100")])
     scene.wait_until(lambda: "draining" in members(scene)["rs2"], "it to drain")
@@ -101,7 +101,7 @@ def _drained_by(scene: World, director: str) -> list[str]:
 
 def test_a_weight_is_passed_on(scene: World) -> None:
     service, pool = scene.create_web()
-    scene.wait_condition(service, "Ready", "True")
+    scene.wait_condition(service, "Ready", "True", "Ready")
     scene.edit(pool, weight=1, realServers=[real_server("rs1", "192.168.4.100", weight=9)])
     scene.wait_until(lambda: members(scene)["rs1"]["weight"] == 9, "the weight to arrive")
 
@@ -111,7 +111,7 @@ def test_a_missing_pool_is_told_and_found_when_it_comes(scene: World) -> None:
     scene.wait_condition(service, "ResolvedRefs", "False", "PoolNotFound")
     assert scene.names(SERVICE_SLICE) == set()
     scene.server.create(real_server_pool("lonely")).raise_for_status()
-    scene.wait_condition(service, "Ready", "True")
+    scene.wait_condition(service, "Ready", "True", "Ready")
 
 
 def test_a_missing_group_is_told_and_found_when_it_comes(scene: World) -> None:
@@ -120,7 +120,7 @@ def test_a_missing_group_is_told_and_found_when_it_comes(scene: World) -> None:
     scene.wait_condition(service, "ResolvedRefs", "False", "DirectorGroupNotFound")
     group = scene.server.create(director_group("later")).raise_for_status()
     try:
-        scene.wait_condition(service, "Ready", "True")
+        scene.wait_condition(service, "Ready", "True", "Ready")
     finally:
         scene.server.delete(service).raise_for_status()
         scene.wait_until(lambda: not scene.items(SERVICE_SLICE), "the slices to go")
@@ -134,14 +134,14 @@ def test_the_incumbent_keeps_a_contested_address(scene: World) -> None:
     scene.wait_condition(second, "Accepted", "False", "Conflict")
     assert scene.condition(first, "Accepted")[0] == "True"
     scene.server.delete(first).raise_for_status()
-    scene.wait_condition(second, "Ready", "True")
+    scene.wait_condition(second, "Ready", "True", "Ready")
 
 
 def test_an_older_service_edited_into_a_conflict_stays_as_it_was(scene: World) -> None:
     older, _ = scene.create_web("older", vip="192.168.4.16")
     younger, _ = scene.create_web("younger", vip="192.168.4.17")
-    scene.wait_condition(older, "Ready", "True")
-    scene.wait_condition(younger, "Ready", "True")
+    scene.wait_condition(older, "Ready", "True", "Ready")
+    scene.wait_condition(younger, "Ready", "True", "Ready")
     before = {item["metadata"]["name"]: item["spec"] for item in scene.items(SERVICE_SLICE)}
     scene.edit(older, addresses=["192.168.4.17"])
     scene.wait_condition(older, "Accepted", "False", "Conflict")
@@ -172,7 +172,7 @@ def test_what_only_several_objects_say_wrong_is_a_reason(
 
 def test_a_deleted_service_leaves_nothing(scene: World) -> None:
     service, _ = scene.create_web()
-    scene.wait_condition(service, "Ready", "True")
+    scene.wait_condition(service, "Ready", "True", "Ready")
     scene.server.delete(service).raise_for_status()
     scene.wait_until(lambda: not scene.items(SERVICE_SLICE), "the slices to go")
     scene.wait_until(lambda: not bound(scene), "the addresses to go")
@@ -191,14 +191,14 @@ def labelled(scene: World) -> set[str]:
 def test_agents_are_wanted_on_exactly_the_nodes_that_need_one(scene: World) -> None:
     scene.wait_until(lambda: labelled(scene) == set(DIRECTORS), "the directors to be labelled")
     service, _ = scene.create_web()
-    scene.wait_condition(service, "Ready", "True")
+    scene.wait_condition(service, "Ready", "True", "Ready")
     assert labelled(scene) == {*DIRECTORS, *SERVERS}
     assert scene.names(NODE) >= {*DIRECTORS, *SERVERS}
 
 
 def test_users_objects_are_written_nowhere_but_in_their_status(scene: World) -> None:
     service, pool = scene.create_web()
-    scene.wait_condition(service, "Ready", "True")
+    scene.wait_condition(service, "Ready", "True", "Ready")
     scene.wait_condition(pool, "Ready", "True")
     (group,) = scene.items(USER_KINDS[2])
     for before in (service, pool, group):

@@ -59,7 +59,7 @@ def test_at_rest_nothing_is_written_but_the_lease(scene: World) -> None:
         with running_operator(scene.directory, kubeconfig, "--check-seconds=2", name="rest") as operator:
             services = [scene.create_web(f"web-{number}", f"192.168.4.{number}")[0] for number in (31, 32, 33)]
             for service in services:
-                scene.wait_condition(service, "Ready", "True")
+                scene.wait_condition(service, "Ready", "True", "Ready")
             settled = _wait_for_a_quiet_round(operator)
             start, before = len(proxy.seen), served_writes(scene)
             end = time.monotonic() + REST_SECONDS
@@ -127,7 +127,7 @@ def test_the_other_replica_takes_over_from_one_that_hangs_and_from_one_that_is_k
         ):
             wait_for(lambda: one.leads, 10, "the first to lead")
             service, _ = scene.create_web()
-            scene.wait_condition(service, "Ready", "True")
+            scene.wait_condition(service, "Ready", "True", "Ready")
             wait_for(lambda: two.ready, 20, "the second to be ready")
             assert not two.leads
             assert two.metric("lvs_operator_writes_total") == 0
@@ -136,7 +136,7 @@ def test_the_other_replica_takes_over_from_one_that_hangs_and_from_one_that_is_k
             one.process.send_signal(signal.SIGSTOP)
             wait_for(lambda: two.leads, TAKE_OVER_SECONDS, "the second to lead")
             late, _ = scene.create_web("late", "192.168.4.40")
-            scene.wait_condition(late, "Ready", "True")
+            scene.wait_condition(late, "Ready", "True", "Ready")
 
             start = len(proxy.seen)
             one.process.send_signal(signal.SIGCONT)
@@ -148,7 +148,7 @@ def test_the_other_replica_takes_over_from_one_that_hangs_and_from_one_that_is_k
             wait_for(lambda: one.leads, TAKE_OVER_SECONDS, "the first to lead again")
             assert scene.server.request("GET", LEASE).body["spec"]["holderIdentity"] == "one"
             later, _ = scene.create_web("later", "192.168.4.41")
-            scene.wait_condition(later, "Ready", "True")
+            scene.wait_condition(later, "Ready", "True", "Ready")
             slices = {name: value for name, value in before.items() if name.startswith("LvsServiceSlice")}
             assert slices.items() <= scene.generated().items()
 
@@ -169,7 +169,7 @@ def test_it_waits_for_the_crds(tmp_path: Path) -> None:
         empty.server.create(director_group()).raise_for_status()
         wait_for(lambda: operator.ready, 60, "it to be ready")
         service, _ = empty.create_web()
-        empty.wait_condition(service, "Ready", "True")
+        empty.wait_condition(service, "Ready", "True", "Ready")
         assert operator.terminate() == 0
 
 
@@ -218,7 +218,7 @@ def test_nothing_is_taken_away_while_a_kind_cannot_be_listed(scene: World) -> No
         kept, _ = scene.create_web("kept", "192.168.4.51")
         doomed, pool = scene.create_web("doomed", "192.168.4.52")
         for service in (kept, doomed):
-            scene.wait_condition(service, "Ready", "True")
+            scene.wait_condition(service, "Ready", "True", "Ready")
         assert operator.terminate() == 0
     before = scene.generated()
     scene.server.delete(doomed).raise_for_status()
