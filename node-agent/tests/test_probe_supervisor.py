@@ -77,7 +77,9 @@ async def test_a_check_that_goes_on_keeps_its_verdict() -> None:
     ids=["exits", "silent", "endless line"],
 )
 async def test_a_bad_process_is_replaced_and_changes_no_verdict(program: str) -> None:
-    supervisor = ProbeSupervisor(lambda: None, command=(sys.executable, "-c", program), silence_seconds=0.3)
+    supervisor = ProbeSupervisor(
+        lambda: None, command=(sys.executable, "-c", program), silence_seconds=0.3, start_seconds=0.3
+    )
     check = a_check(1)
     supervisor.want({check: Verdict.UP})
     async with running(supervisor):
@@ -93,3 +95,10 @@ async def test_the_process_ends_with_the_agent() -> None:
         pid = supervisor._process.pid
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_silence_after_a_word_counts_from_that_word() -> None:
+    program = "import time; print('{\"verdicts\":[]}', flush=True); time.sleep(60)"
+    supervisor = ProbeSupervisor(lambda: None, command=(sys.executable, "-c", program), silence_seconds=0.3)
+    async with running(supervisor):
+        await until(lambda: supervisor.restarts >= 1)

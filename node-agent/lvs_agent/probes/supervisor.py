@@ -23,6 +23,8 @@ from lvs_agent.probes.messages import (
 )
 
 SILENCE_SECONDS: Final = 5 * BEAT_SECONDS
+START_SECONDS: Final = 30.0
+"""Silence that is forgiven before the first word: importing takes long on a node that has just booted."""
 COMMAND: Final = (sys.executable, "-m", "lvs_agent.probes")
 _FIRST_DELAY: Final = 0.2
 _LONGEST_DELAY: Final = 30.0
@@ -39,10 +41,12 @@ class ProbeSupervisor:
         *,
         command: Sequence[str] = COMMAND,
         silence_seconds: float = SILENCE_SECONDS,
+        start_seconds: float = START_SECONDS,
     ) -> None:
         self._wake = wake
         self._command = tuple(command)
         self._silence_seconds = silence_seconds
+        self._start_seconds = start_seconds
         self._numbers: dict[Check, int] = {}
         self._health: dict[int, CheckResult] = {}
         self._verdicts: Mapping[Check, CheckResult] | None = None
@@ -98,7 +102,9 @@ class ProbeSupervisor:
                 for check, number in self._numbers.items()
             ]
             self._send(encode_start(everything))
-            while (line := await self._read_line(process)) is not None:
+            while (
+                line := await self._read_line(process, self._silence_seconds if spoke else self._start_seconds)
+            ) is not None:
                 spoke = self.running = True
                 self._hear(line)
         finally:
@@ -107,15 +113,15 @@ class ProbeSupervisor:
             await _end(process)
         return spoke
 
-    async def _read_line(self, process: Process) -> bytes | None:
+    async def _read_line(self, process: Process, patience: float) -> bytes | None:
         """The next line; None when the process ended, fell silent or talks without end."""
         if process.stdout is None:
             raise RuntimeError("the probe process was started without a pipe")
         try:
-            async with asyncio.timeout(self._silence_seconds):
+            async with asyncio.timeout(patience):
                 return await process.stdout.readline() or None
         except TimeoutError:
-            _log.warning("the probe process is silent for %.0f s", self._silence_seconds)
+            _log.warning("the probe process is silent for %.0f s", patience)
         except ValueError:
             _log.warning("the probe process sent a line over %d bytes", MAX_LINE)
         return None
