@@ -16,7 +16,13 @@ from lvs_agent.errors import ApiUnavailable
 SILENCE_SECONDS: Final = 75.0
 """The API server sends a bookmark about every minute; a watch that is silent for longer is dead."""
 WATCH_SECONDS: Final = 290
-"""The server ends a watch after this, so that watches spread over the API servers there are."""
+"""The server ends a watch after this, so that watches spread over the API servers there are.
+
+One that ends well before was ended by a change of its CRD, or with its API server. After the former the copy is listed
+anew: the old watch goes on beside the new CRD for up to two minutes, and what came by it lacks the fields that the old
+one did not have (tearDown in customresource_handler.go of apiextensions-apiserver).
+"""
+_EARLY_SECONDS: Final = 5.0
 _PAGE: Final = 500
 _FIRST_DELAY: Final = 0.5
 _LONGEST_DELAY: Final = 15.0
@@ -51,11 +57,13 @@ class Reflector:
         wake: Callable[[], None],
         *,
         silence_seconds: float = SILENCE_SECONDS,
+        watch_seconds: int = WATCH_SECONDS,
     ) -> None:
         self._api = api
         self._selection = selection
         self._wake = wake
         self._silence_seconds = silence_seconds
+        self._watch_seconds = watch_seconds
         self._objects: dict[str, Raw] = {}
         self._resource_version: str | None = None
         self.complete = False
@@ -75,7 +83,10 @@ class Reflector:
             try:
                 if self._resource_version is None:
                     await self._list()
+                opened = loop.time()
                 await self._watch()
+                if loop.time() - opened < self._watch_seconds - _EARLY_SECONDS:
+                    self._resource_version = None
                 failure = retry_after = None
             except ApiRefused as error:
                 failure, retry_after = str(error), error.retry_after
@@ -126,7 +137,7 @@ class Reflector:
             "watch": "true",
             "allowWatchBookmarks": "true",
             "resourceVersion": self._resource_version or "",
-            "timeoutSeconds": str(WATCH_SECONDS),
+            "timeoutSeconds": str(self._watch_seconds),
         }
         async with self._api.stream(self._selection.path, params, silence_seconds=self._silence_seconds) as lines:
             if self.failure is not None:

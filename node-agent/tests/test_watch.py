@@ -79,13 +79,15 @@ class ScriptedServer:
 
 @asynccontextmanager
 async def reflecting(
-    *script: tuple[int, list[Any]], silence: float = 60, selection: Selection | None = None
+    *script: tuple[int, list[Any]], silence: float = 60, watch: int = 290, selection: Selection | None = None
 ) -> AsyncIterator[tuple[Reflector, ScriptedServer]]:
     server = ScriptedServer(deque(script))
     listening = await asyncio.start_server(server.answer, "127.0.0.1", 0)
     client = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
     api = ApiConnection(client)
-    reflector = Reflector(api, selection or Selection(path=PATH), lambda: None, silence_seconds=silence)
+    reflector = Reflector(
+        api, selection or Selection(path=PATH), lambda: None, silence_seconds=silence, watch_seconds=watch
+    )
     task = asyncio.create_task(reflector.run())
     try:
         yield reflector, server
@@ -130,11 +132,26 @@ async def test_events_change_the_copy() -> None:
         event("DELETED", item("b", "8")),
         event("BOOKMARK", {"metadata": {"resourceVersion": "9"}}),
     ]
-    async with reflecting(listed(item("a", "1"), version="5"), watched(*lines, hold=False), watched()) as (r, server):
+    script = [listed(item("a", "1"), version="5"), watched(*lines, hold=False), watched()]
+    async with reflecting(*script, watch=1) as (r, server):
         await until(lambda: len(server.asked) == 3)
         assert names(r) == {"a"}
         assert r.objects()["uid-a"]["spec"] == {"changed": True}
         assert server.asked[2][1]["resourceVersion"] == "9"
+
+
+async def test_a_watch_that_ends_early_is_followed_by_a_list() -> None:
+    """It may have been one of an older CRD, which drops fields."""
+    pruned, whole = event("MODIFIED", item("a", "7")), item("a", "7", added="later")
+    script = [
+        listed(item("a", "1"), version="5"),
+        watched(pruned, hold=False),
+        listed(whole, version="7"),
+        watched(),
+    ]
+    async with reflecting(*script) as (reflector, server):
+        await until(lambda: len(server.asked) == 4)
+        assert reflector.objects()["uid-a"]["spec"] == {"added": "later"}
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 429, 500, 503])
