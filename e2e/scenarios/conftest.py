@@ -15,5 +15,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         for value in item.funcargs.values():
             parts = value if isinstance(value, tuple) else (value,)
             for part in parts:
-                if isinstance(part, Deployment):
-                    report.sections.append((f"lab {part.lab.name}", part.describe()))
+                deployment = getattr(part, "deployment", part)
+                if isinstance(deployment, Deployment):
+                    report.sections.append((f"lab {deployment.lab.name}", deployment.describe()))

@@ -7,9 +7,9 @@ from typing import Any
 Spec = Mapping[str, Any]
 
 
-def object_text(kind: str, name: str, spec: Spec) -> str:
+def object_text(kind: str, name: str, spec: Spec, *, annotations: Mapping[str, str] | None = None) -> str:
     """One object of ours."""
-    metadata = {"name": name}
+    metadata = {"name": name, **({"annotations": dict(annotations)} if annotations else {})}
     whole = {"apiVersion": "lvs-operator.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": dict(spec)}
     return f"{json.dumps(whole)}\n"
 
@@ -33,13 +33,16 @@ def service_text(
     return object_text("LvsVirtualService", name, spec)
 
 
-def pool_text(name: str, *servers: Spec | str, more: Spec | None = None) -> str:
+def pool_text(
+    name: str, *servers: Spec | str, more: Spec | None = None, annotations: Mapping[str, str] | None = None
+) -> str:
     """A LvsRealServerPool of addresses, or of whole entries."""
     entries = [
         {"name": f"rs{number}", "address": server} if isinstance(server, str) else dict(server)
         for number, server in enumerate(servers, start=1)
     ]
-    return object_text("LvsRealServerPool", name, {**({"realServers": entries} if entries else {}), **(more or {})})
+    spec = {**({"realServers": entries} if entries else {}), **(more or {})}
+    return object_text("LvsRealServerPool", name, spec, annotations=annotations)
 
 
 def documents(*texts: str) -> str:
