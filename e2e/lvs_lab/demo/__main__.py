@@ -29,7 +29,7 @@ The lab stays up (KEEP=1). It is yours:
     {_LAB} kubectl edit lvsrealserverpool web        # weight, health check
     {_LAB} exec {CLIENT} -- curl -s http://{VIP}/
     {_LAB} exec director-1 -- ipvsadm -Ln --stats
-    {_LAB} power-off {VICTIM}                          # and power-on
+    {_LAB} power-off {VICTIM}                        # and power-on
     {_LAB} down                                      # nothing is left
 """
 
