@@ -68,7 +68,7 @@ def check_manifest(raw: Raw) -> None:
     """
     kind = str(raw.get("kind"))
     if (raw.get("apiVersion"), kind) in NODE_KINDS:
-        parse_metadata(raw, namespaced=False)
+        node_from_raw(raw)
         return
     if raw.get("apiVersion") != API_VERSION or kind not in _OUR_KINDS:
         expected = ", ".join(f"{API_VERSION} {name}" for name in _OUR_KINDS)

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
@@ -12,10 +11,11 @@ from pydantic import ValidationError
 
 from lvs_api.base import ApiModel
 from lvs_api.kinds import DIRECTOR_GROUP, NODE, REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE, Kind
+from lvs_api.network_types import host_address
 from lvs_api.objects import ObjectMeta, find_violations, parse_metadata, parse_object, to_raw
 from lvs_api.real_server_pool import Drain, LvsRealServerPoolSpec
 from lvs_api.service_slice import FormerForwarding, LvsServiceSliceSpec, SliceMember, SliceServiceReference
-from lvs_api.violations import InvalidObject
+from lvs_api.violations import InvalidObject, Violation
 from lvs_core.cluster_view import (
     OUT_OF_SERVICE_TAINT,
     ClusterNode,
@@ -37,6 +37,8 @@ StatusT = TypeVar("StatusT", bound=ApiModel)
 Raw = Mapping[str, Any]
 NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 """Labels of users' objects mean nothing here and are not kept."""
+_host_address: Final = lru_cache(maxsize=4096)(host_address)
+"""Every Node sends the same addresses again and again."""
 
 
 def service_from_raw(raw: Raw) -> VirtualService:
@@ -70,15 +72,19 @@ def slice_from_raw(raw: Raw) -> Slice:
 
 
 def node_from_raw(raw: Raw) -> ClusterNode:
-    """A Node of the cluster (core/v1); what it does not say is left empty. Raises InvalidObject for bad metadata."""
+    """A Node of the cluster (core/v1); what it does not say is left empty. Raises InvalidObject.
+
+    The API server takes addresses in any spelling, and host names; here they are canonical, and only those of hosts.
+    """
     meta = parse_metadata(raw, namespaced=False)
-    spec, status = raw.get("spec") or {}, raw.get("status") or {}
+    spec, status = _object(meta, raw, "spec"), _object(meta, raw, "status")
     addresses = [
-        (item.get("type"), str(item.get("address")))
-        for item in status.get("addresses") or ()
-        if _is_address(str(item.get("address")))
+        (item.get("type"), address)
+        for item in _objects(meta, status, "status.addresses")
+        if (address := _host_address(str(item.get("address")))) is not None
     ]
-    ready = [item.get("status") for item in status.get("conditions") or () if item.get("type") == "Ready"]
+    conditions = _objects(meta, status, "status.conditions")
+    ready = [item.get("status") for item in conditions if item.get("type") == "Ready"]
     return ClusterNode(
         name=meta.name,
         uid=meta.uid,
@@ -86,9 +92,28 @@ def node_from_raw(raw: Raw) -> ClusterNode:
         internal_addresses=tuple(address for kind, address in addresses if kind == "InternalIP"),
         other_addresses=tuple(address for kind, address in addresses if kind != "InternalIP"),
         ready=all(said == "True" for said in ready),
-        out_of_service=any(taint.get("key") == OUT_OF_SERVICE_TAINT for taint in spec.get("taints") or ()),
-        boot_id=(status.get("nodeInfo") or {}).get("bootID") or None,
+        out_of_service=any(one.get("key") == OUT_OF_SERVICE_TAINT for one in _objects(meta, spec, "spec.taints")),
+        boot_id=_object(meta, status, "status.nodeInfo").get("bootID") or None,
     )
+
+
+def _object(meta: ObjectMeta, raw: Raw, path: str) -> Raw:
+    """A part of a Node, which nobody has checked where it comes from a file."""
+    part = raw.get(path.rpartition(".")[2])
+    if part is None:
+        return {}
+    if not isinstance(part, Mapping):
+        violation = Violation(field=path, message="Input should be an object")
+        raise InvalidObject(kind="Node", name=meta.name, violations=[violation])
+    return part
+
+
+def _objects(meta: ObjectMeta, raw: Raw, path: str) -> list[Raw]:
+    parts = raw.get(path.rpartition(".")[2]) or []
+    if not isinstance(parts, list) or not all(isinstance(part, Mapping) for part in parts):
+        violation = Violation(field=path, message="Input should be a list of objects")
+        raise InvalidObject(kind="Node", name=meta.name, violations=[violation])
+    return parts
 
 
 def pool_spec(spec: LvsRealServerPoolSpec) -> PoolSpec:
@@ -205,12 +230,3 @@ def _status_alone(kind: Kind[SpecT, StatusT], raw: Raw) -> StatusT | None:
         return kind.status.model_validate_json(json.dumps(raw["status"]), by_alias=True, extra="ignore")
     except ValidationError:
         return None
-
-
-@lru_cache(maxsize=4096)
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -45,6 +45,14 @@ def _check_usable_address(text: str) -> str:
     return text
 
 
+def host_address(text: str) -> str | None:
+    """The canonical spelling of a host's address; None for what can not be a UsableIpAddress in any spelling."""
+    try:
+        return _check_usable_address(str(ip_address(text)))
+    except ValueError:
+        return None
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 ServicePortNumber = Annotated[int, Field(ge=0, le=65535)]
 Weight = Annotated[int, Field(ge=0, le=65535)]
