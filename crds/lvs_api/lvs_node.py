@@ -11,6 +11,8 @@ from lvs_api.network_types import Count, Generation, LabelledName, ObjectName, S
 
 MAX_EXCEPTIONS = 128
 MAX_NODE_ADDRESSES = 1024
+MAX_DRAINED_MEMBERS = 256
+"""Of one service; the others are named when these are gone."""
 
 
 class BindDevice(StrEnum):
@@ -105,7 +107,9 @@ class DrainedMembers(ApiModel):
     """The service's namespace."""
     name: ObjectName
     """The service."""
-    members: Annotated[list[SliceMemberName], Field(max_length=256, json_schema_extra={"x-lvs-list-set": True})]
+    members: Annotated[
+        list[SliceMemberName], Field(max_length=MAX_DRAINED_MEMBERS, json_schema_extra={"x-lvs-list-set": True})
+    ]
     """Names in its slices."""
 
 

@@ -225,3 +225,16 @@ async def test_an_edited_method_is_reported_when_the_old_connections_are_gone(wo
     await world.later(1)
     assert [d.members for d in world.status.drained or ()] == [["rs100"]]
     assert world.weights() == {"100": 1}
+
+
+async def test_more_drained_members_than_a_status_can_name_are_named_in_turn(world: World) -> None:
+    leaving = [
+        replace(member(1), name=f"rs{n:03}", address=ip_address(f"10.9.{n // 200}.{n % 200}"), draining_seconds=60)
+        for n in range(300)
+    ]
+    await world.do(director(service(*leaving, member(100))))
+    (first,) = world.status.drained or ()
+    assert len(first.members) == 256
+    await world.do(director(service(*(one for one in leaving if one.name not in first.members), member(100))))
+    (rest,) = world.status.drained or ()
+    assert len(rest.members) == 44

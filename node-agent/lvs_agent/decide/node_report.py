@@ -10,6 +10,7 @@ from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey, IPAddress
 from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, set_condition
 from lvs_api.lvs_node import (
+    MAX_DRAINED_MEMBERS,
     MAX_EXCEPTIONS,
     MAX_NODE_ADDRESSES,
     BindDevice,
@@ -183,7 +184,10 @@ def _merge_waiting(parts: Iterable[ServicePart]) -> list[Waiting]:
 
 
 def _drained(desired: DesiredIpvs) -> Iterator[DrainedMembers]:
-    """Members whose drains are over in every kernel service that they are in."""
+    """Members whose drains are over in every kernel service that they are in, as many as a status can name.
+
+    The operator takes these out of the slices, and then there is room for the next.
+    """
     for name in sorted(desired.services):
         over: dict[str, bool] = {}
         for part in desired.services[name]:
@@ -192,7 +196,7 @@ def _drained(desired: DesiredIpvs) -> Iterator[DrainedMembers]:
                     over[member.name] = over.get(member.name, True) and member.drained
         drained = sorted(member for member, is_over in over.items() if is_over)
         if drained:
-            yield DrainedMembers(namespace=name.namespace, name=name.name, members=drained)
+            yield DrainedMembers(namespace=name.namespace, name=name.name, members=drained[:MAX_DRAINED_MEMBERS])
 
 
 def _director_reports(facts: NodeFacts) -> Iterator[DirectorReport]:
