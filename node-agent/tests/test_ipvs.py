@@ -319,3 +319,20 @@ def test_missing_rights_are_not_an_entry_s_fault(kernel: ScriptedKernel, table: 
     kernel.refuse = {1: errno.EPERM}
     with pytest.raises(PermissionRefused, match="CAP_NET_ADMIN"):
         table.apply(many(1))
+
+
+@pytest.mark.parametrize("code", [errno.ENOMEM, errno.EOPNOTSUPP])
+def test_an_error_is_not_an_empty_table(kernel: ScriptedKernel, table: KernelIpvsTable, code: int) -> None:
+    table.read()
+    family, kernel.bend = kernel.family, lambda _command, _nth, answers: [error_like(answers[0], code)]
+    for work in (table.read, table.read_services, table.info):
+        with pytest.raises(IpvsReadFailed, match="does not answer"):
+            work()
+    drop_empty(kernel)
+    kernel.family = (family or 0) + 1
+    assert table.read().services.keys() == kernel.table.keys()
+
+
+def error_like(answer: Answer, code: int) -> Answer:
+    assert isinstance(answer, bytes)
+    return error(HEADER.unpack_from(answer)[3], code)

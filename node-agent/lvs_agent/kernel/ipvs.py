@@ -250,7 +250,9 @@ class KernelIpvsTable:
             raise PermissionRefused(f"IPVS: {os.strerror(code)}: the agent needs CAP_NET_ADMIN")
         if code == errno.ENOENT:
             raise IpvsUnavailable("the kernel has no IPVS and could not load it: load the module ip_vs on this node")
-        raise IpvsUnavailable(f"the kernel does not answer about IPVS: {os.strerror(code)}")
+        # The table may well be there: nothing is known of it, which is not the same as nothing being in it.
+        self._encoder = None
+        raise IpvsReadFailed(f"the kernel does not answer about IPVS: {os.strerror(code)}")
 
 
 def failures_of(refused: Iterable[tuple[IpvsChange, int]]) -> tuple[IpvsFailure, ...]:
