@@ -1,13 +1,15 @@
 """Addresses, routes and events on real network namespaces."""
 
 import asyncio
+import errno
 import json
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
+from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
 
 from lvs_agent.decide.changes import BindAddress, LinkChange, UnbindAddress
 from lvs_agent.decide.kernel_state import AddressBinding, AddressFamily, IPAddress, KernelLinks, RouteKind
@@ -198,3 +200,28 @@ def test_chooses_the_device_of_a_virtual_address(
 def test_without_a_default_route_a_strange_address_has_no_device(namespace: NetworkNamespace) -> None:
     found = with_links(namespace, lambda links: links.read())
     assert choose_vip_device(VIP4, found, None) is None
+
+
+class NoIpv6:
+    """What rtnetlink says on a node that was started with ipv6.disable=1."""
+
+    def __init__(self, real: Any) -> None:  # noqa: ANN401 (pyroute2 is untyped)
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._real, name)
+
+    async def route(self, command: str, **request: Any) -> Any:  # noqa: ANN401
+        if ":" in request["dst"]:
+            raise NetlinkError(errno.EOPNOTSUPP)
+        return await self._real.route(command, **request)
+
+
+def test_a_node_without_ipv6_still_has_ipv4(router: NetworkNamespace) -> None:
+    async def work(links: KernelLinksSeam) -> tuple[KernelLinks, RouteKind]:
+        links._iproute = NoIpv6(links._ip())
+        return await links.read(), (await links.route_to(ip_address("2001:db8:24::9"))).kind
+
+    read, kind = with_links(router, work)
+    assert read.default_devices == {AddressFamily.IPV4: "e0"}
+    assert kind is RouteKind.UNREACHABLE

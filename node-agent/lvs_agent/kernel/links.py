@@ -35,7 +35,8 @@ _NETLINK_ROUTE = 0
 # RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE
 _WATCHED_GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 _ROUTE_KINDS = {1: RouteKind.UNICAST, 2: RouteKind.LOCAL, 6: RouteKind.UNREACHABLE, 7: RouteKind.UNREACHABLE}
-_NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL}
+_NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EAFNOSUPPORT, errno.EOPNOTSUPP}
+"""The last two where a node was started with ipv6.disable=1 (rtnetlink_rcv_msg in net/core/rtnetlink.c)."""
 _MADE_ON_DEMAND = {"tunl0": "ipip", "ip6tnl0": "ip6tnl"}
 # Addresses for documentation (RFC 5737, RFC 3849, RFC 9637): whichever of a family matches a route of length 0 shows
 # the default route, without reading a table that may hold the whole Internet.
