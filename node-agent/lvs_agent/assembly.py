@@ -19,7 +19,7 @@ from lvs_agent.api_connection import ApiConnection
 from lvs_agent.api_source import ApiSource, read_plan_once
 from lvs_agent.cleanup import clean_up
 from lvs_agent.decide.kernel_state import HOST_PREFIX_LENGTH
-from lvs_agent.errors import CleanupIncomplete, InvalidSettings, IpvsUnavailable, LvsAgentError
+from lvs_agent.errors import CleanupIncomplete, InvalidSettings, IpvsReadFailed, IpvsUnavailable, LvsAgentError
 from lvs_agent.heartbeat import keep_lease
 from lvs_agent.kernel.announce import PacketAnnouncer
 from lvs_agent.kernel.host_routes import KernelHostRoutes
@@ -189,10 +189,11 @@ def _source(
 async def _serve(
     settings: Settings, agent: Agent, source: PlanSource, metrics: AgentMetrics, cleanup: AsyncExitStack
 ) -> None:
+    began = time.monotonic()
+
     def stalled() -> str | None:
-        if agent.last_round is None or time.monotonic() - agent.last_round < _STALLED_SECONDS:
-            return None
-        return f"no round for {time.monotonic() - agent.last_round:.0f} s"
+        silent = time.monotonic() - (began if agent.last_round is None else agent.last_round)
+        return None if silent < _STALLED_SECONDS else f"no round for {silent:.0f} s"
 
     def not_ready() -> str | None:
         return stalled() or ("no complete view yet" if source.plan is None else None)
@@ -239,7 +240,7 @@ class _Capabilities:
     def read(self) -> NodeCapabilities:
         plan = self._source.plan
         if self._version is None and plan is not None and plan.directing:
-            with contextlib.suppress(IpvsUnavailable):
+            with contextlib.suppress(IpvsUnavailable, IpvsReadFailed):
                 self._version = self._ipvs.info().version
         return NodeCapabilities(kernel_version=platform.release()[:128], ipvs_version=self._version)
 
