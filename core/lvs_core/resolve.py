@@ -248,17 +248,23 @@ def _slice_key(settings: Settings, index: int) -> ObjectKey:
     return ObjectKey(settings.key.namespace, f"{settings.key.name}-{token}-{index}")
 
 
-def _accepted(candidate: Candidate, existing: Iterable[Slice]) -> Settings:
-    """Values that were validated when they were read are not validated again."""
+def _accepted(candidate: Candidate, existing: Sequence[Slice]) -> Settings:
+    """Values that were validated when they were read are not validated again.
+
+    While a service is paused its addresses and ports stay those that it has: directors know by them what is paused, and
+    would take away what the slices no longer name.
+    """
     spec, pool = candidate.spec, candidate.pool_spec
+    served = next((one.content.service for one in existing if one.content.service is not None), None)
+    named = served if spec.paused and served is not None else spec
     return Settings(
         key=candidate.key,
         uid=candidate.service.meta.uid,
         group=candidate.group.meta.name,
         service=AcceptedService.model_construct(
             generation=candidate.service.meta.generation,
-            addresses=spec.addresses,
-            ports=spec.ports,
+            addresses=named.addresses,
+            ports=named.ports,
             scheduler=spec.scheduler,
             scheduler_flags=spec.scheduler_flags,
             persistence=spec.persistence,

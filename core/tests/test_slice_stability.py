@@ -3,14 +3,14 @@
 import hashlib
 
 import pytest
-from core_objects import WEB, pool, small_cluster
+from core_objects import WEB, pool, service, small_cluster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_cluster import SimulatedCluster
 
 from lvs_api import testing
 from lvs_api.network_types import LabelSelector, LabelSelectorRequirement
-from lvs_api.service_slice import MEMBERS_PER_SLICE
+from lvs_api.service_slice import MEMBERS_PER_SLICE, AcceptedService
 from lvs_core.cluster_view import ClusterNode
 from lvs_core.digest import SliceVersion, view_digest
 from lvs_core.selectors import selects
@@ -127,3 +127,23 @@ def test_selectors(operator: str, values: list[str] | None, labels: dict[str, st
     assert selects(LabelSelector(match_expressions=[requirement]), labels) is expected
     assert selects(LabelSelector(match_labels={"x": "y"}, match_expressions=[requirement]), labels) is False
     assert selects(LabelSelector(), labels) is True
+
+
+def test_a_paused_service_keeps_its_addresses_and_ports_in_the_slices() -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    ports = [{"name": "https", "port": 443}]
+    cluster.put(service(cluster, addresses=["192.168.4.16"], ports=ports, scheduler="wlc", paused=True))
+    cluster.settle()
+    assert (accepted(cluster).addresses, accepted(cluster).ports[0].port) == ([testing.VIP], 80)
+    assert (accepted(cluster).paused, accepted(cluster).scheduler) == (True, "wlc")
+    named = {one.address for node in ("n1", "n2") for one in cluster.lvs_nodes[node].spec.addresses or ()}
+    assert named == {testing.VIP}
+    cluster.put(service(cluster, addresses=["192.168.4.16"], ports=ports, scheduler="wlc"))
+    cluster.settle()
+    assert (accepted(cluster).addresses, accepted(cluster).ports[0].port) == (["192.168.4.16"], 443)
+
+
+def accepted(cluster: SimulatedCluster) -> AcceptedService:
+    (found,) = [one.content.service for one in cluster.slices.values() if one.content.service is not None]
+    return found
