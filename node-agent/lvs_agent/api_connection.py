@@ -87,7 +87,7 @@ class ApiConnection:
                     await response.aread()
                     raise _refusal(response)
                 yield response.aiter_lines()
-        except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
+        except (httpx2.HTTPError, httpx2.StreamError, OSError, ConfigError) as error:
             raise ApiUnavailable(_said(error)) from error
 
     async def close(self) -> None:

@@ -89,22 +89,18 @@ class ApiSource:
             self._take(stored.node, stored.groups, stored.slices)
 
     async def run(self) -> None:
-        """Follow the API server until cancelled."""
-        following = [asyncio.create_task(reflector.run()) for reflector in (self._node, self._groups)]
-        following.append(asyncio.create_task(self._learn_cluster()))
-        try:
+        """Follow the API server until cancelled. What ends one of the tasks ends all: no copy grows old unnoticed."""
+        async with asyncio.TaskGroup() as following:
+            for reflector in (self._node, self._groups):
+                following.create_task(reflector.run())
+            following.create_task(self._learn_cluster())
             while True:
                 await self._news.wait()
                 self._news.clear()
-                self._follow_groups()
+                self._follow_groups(following)
                 self._metrics.api_up.set(1 if self._is_connected() else 0)
                 if self._is_complete():
                     await self._compile()
-        finally:
-            tasks = [*following, *(task for _, task in self._slices.values())]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _reflector(self, plural: str, *, label: str | None = None, field_selector: str | None = None) -> Reflector:
         selection = Selection(path=f"{_API}/{plural}", label_selector=label, field_selector=field_selector)
@@ -122,7 +118,7 @@ class ApiSource:
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, _LONGEST_DELAY)
 
-    def _follow_groups(self) -> None:
+    def _follow_groups(self, following: asyncio.TaskGroup) -> None:
         """One copy of slices for each group in which this node is a director."""
         raw = self.observed_node
         if raw is None:
@@ -132,7 +128,7 @@ class ApiSource:
             self._slices.pop(gone)[1].cancel()
         for group in wanted - self._slices.keys():
             reflector = self._reflector(SERVICE_SLICE.plural, label=f"{LABEL_DIRECTOR_GROUP}={group}")
-            self._slices[group] = (reflector, asyncio.create_task(reflector.run()))
+            self._slices[group] = (reflector, following.create_task(reflector.run()))
 
     def _all_reflectors(self) -> list[Reflector]:
         return [self._node, self._groups, *(reflector for reflector, _ in self._slices.values())]

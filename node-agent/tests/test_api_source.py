@@ -1,5 +1,7 @@
 """What the plan's source makes of objects that it can not read, and of views on disk."""
 
+import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +69,22 @@ async def test_an_object_that_can_not_be_read_leaves_the_plan(tmp_path: Path) ->
     source._node._objects["uid"] = lvs_node("node1", somethingNew=True)
     source._node.complete = True
     assert source.reported_conditions() == ()
+
+
+class Broken(ApiConnection):
+    """Fails in a way that nobody thought of."""
+
+    def __init__(self) -> None:
+        super().__init__(httpx2.AsyncClient())
+
+    async def get(self, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
+        raise RuntimeError(path, params)
+
+
+async def test_a_copy_that_is_kept_no_longer_ends_the_source(tmp_path: Path) -> None:
+    source = ApiSource(
+        Broken(), node_name="node1", store=ViewStore(tmp_path / "view"), metrics=AgentMetrics(), wake=lambda: None
+    )
+    async with asyncio.timeout(10):
+        with pytest.raises(ExceptionGroup):
+            await source.run()
