@@ -73,8 +73,11 @@ async def test_a_check_that_goes_on_keeps_its_verdict() -> None:
         "import sys; sys.exit(3)",
         "import time; time.sleep(60)",
         "import sys; sys.stdout.write('x' * 2**20); sys.stdout.flush(); sys.stdin.read()",
+        'import sys; sys.stdout.write(\'{"verdicts":[[1,"Do\')',
+        "import sys; print('{}', flush=True); sys.stdin.read()",
+        "import sys; print('[]', flush=True); sys.stdin.read()",
     ],
-    ids=["exits", "silent", "endless line"],
+    ids=["exits", "silent", "endless line", "dies within a line", "no verdicts", "no object"],
 )
 async def test_a_bad_process_is_replaced_and_changes_no_verdict(program: str) -> None:
     supervisor = ProbeSupervisor(
@@ -102,3 +105,12 @@ async def test_silence_after_a_word_counts_from_that_word() -> None:
     supervisor = ProbeSupervisor(lambda: None, command=(sys.executable, "-c", program), silence_seconds=0.3)
     async with running(supervisor):
         await until(lambda: supervisor.restarts >= 1)
+
+
+async def test_a_process_that_can_not_be_started_is_tried_again() -> None:
+    supervisor = ProbeSupervisor(lambda: None, command=("/nowhere/probes",))
+    check = a_check(1)
+    supervisor.want({check: Verdict.UP})
+    async with running(supervisor):
+        await until(lambda: supervisor.restarts >= 2)
+    assert supervisor.verdicts()[check].verdict is Verdict.UP

@@ -64,7 +64,7 @@ def decode_orders(line: bytes) -> tuple[list[StartCheck], list[int]]:
 
 
 def decode_verdicts(line: bytes) -> list[VerdictChanged]:
-    """What the process tells. Raises ValueError or TypeError where the line is not one of its own."""
+    """What the process tells. Raises ValueError, TypeError or KeyError where the line is not one of its own."""
     return [
         VerdictChanged(number=int(number), verdict=Verdict(verdict), detail=str(detail))
         for number, verdict, detail in json.loads(line)["verdicts"]

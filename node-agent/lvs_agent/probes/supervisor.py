@@ -92,9 +92,13 @@ class ProbeSupervisor:
     async def _run_once(self) -> bool:
         """Run one process to its end; whether it ever spoke."""
         spoke = False
-        process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=PIPE, stdout=PIPE, limit=MAX_LINE, start_new_session=True
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command, stdin=PIPE, stdout=PIPE, limit=MAX_LINE, start_new_session=True
+            )
+        except OSError as error:
+            _log.warning("the probe process can not be started: %s", error)
+            return False
         self._process = process
         try:
             everything = [
@@ -105,8 +109,9 @@ class ProbeSupervisor:
             while (
                 line := await self._read_line(process, self._silence_seconds if spoke else self._start_seconds)
             ) is not None:
+                if not self._hear(line):
+                    break
                 spoke = self.running = True
-                self._hear(line)
         finally:
             self._process = None
             self.running = False
@@ -126,15 +131,19 @@ class ProbeSupervisor:
             _log.warning("the probe process sent a line over %d bytes", MAX_LINE)
         return None
 
-    def _hear(self, line: bytes) -> None:
-        changed = False
-        for change in decode_verdicts(line):
-            if change.number in self._health:
-                self._health[change.number] = CheckResult(verdict=change.verdict, detail=change.detail)
-                changed = True
-        if changed:
+    def _hear(self, line: bytes) -> bool:
+        """Take verdicts over; False where the line is none of the process's, or only the beginning of one."""
+        try:
+            changes = [change for change in decode_verdicts(line) if change.number in self._health]
+        except (ValueError, TypeError, KeyError) as error:
+            _log.warning("the probe process sent something else than verdicts: %s", error)
+            return False
+        for change in changes:
+            self._health[change.number] = CheckResult(verdict=change.verdict, detail=change.detail)
+        if changes:
             self._verdicts = None
             self._wake()
+        return True
 
     def _send(self, lines: Iterable[bytes]) -> None:
         """Hand lines to the process, if there is one; a new one gets everything at its start.
