@@ -136,6 +136,8 @@ class Writer:
         self._cache = cache
         self._may_write = may_write
         self._held: dict[WriteKey, Held] = {}
+        self._waiting: dict[WriteKey, float] = {}
+        """Of this round: writes that were asked for and have to wait, and until when."""
         self._dropped: dict[WriteKey, Dropped] = {}
         self._no_answers = 0
 
@@ -146,16 +148,21 @@ class Writer:
     def forgive(self) -> None:
         """Try again what was refused or dropped: the CRDs have changed, or another replica has written."""
         self._held.clear()
+        self._waiting.clear()
         self._dropped = {key: replace(dropped, retry=True) for key, dropped in self._dropped.items()}
 
     def keep_only(self, wanted: Collection[WriteKey]) -> None:
-        """Forget what concerned writes that are not wanted any more."""
+        """A round begins: forget what concerned writes that are not wanted any more."""
+        self._waiting.clear()
         self._held = {key: held for key, held in self._held.items() if key in wanted}
         self._dropped = {key: dropped for key, dropped in self._dropped.items() if key in wanted}
 
     def next_try(self) -> float | None:
-        """When the earliest held write may be tried again (monotonic)."""
-        return min((held.until for held in self._held.values()), default=None)
+        """When the earliest of the writes that this round asked for may be tried again (monotonic).
+
+        One that the round kept back itself, held or not, has its time from there.
+        """
+        return min(self._waiting.values(), default=None)
 
     async def carry_out(self, writes: Sequence[Write], give_way: Callable[[], bool] = lambda: False) -> int:
         """Write; give the number of writes that the API server took.
@@ -186,7 +193,10 @@ class Writer:
         if dropped is not None and dropped.content == content and not dropped.retry:
             return False
         held = self._held.get(write.key)
-        return held is None or held.content != content or held.until <= now
+        if held is None or held.content != content or held.until <= now:
+            return True
+        self._waiting[write.key] = held.until
+        return False
 
     async def _write(self, write: Write) -> bool:
         self._may_write()
@@ -268,7 +278,8 @@ class Writer:
         before = self._held.get(write.key)
         failures = before.failures + 1 if before else 1
         pause = min(first * 2 ** min(failures - 1, 16), longest)
-        self._held[write.key] = Held(content=_content(write), failures=failures, until=time.monotonic() + pause)
+        held = Held(content=_content(write), failures=failures, until=time.monotonic() + pause)
+        self._held[write.key], self._waiting[write.key] = held, held.until
 
     def _note_dropped(self, write: Write, answer: Mapping[str, Any]) -> None:
         match write:
