@@ -73,12 +73,15 @@ class StatusReporter:
                 delay = _FIRST_DELAY
 
     def _differs(self) -> bool:
-        """Whether the API server has another status, as far as this agent has seen."""
+        """Whether the API server has another status, as far as this agent has seen.
+
+        What it made of the last write is not compared: an older CRD drops what it does not know, each time anew.
+        """
         observed = self._observed()
         if self._wanted is None or observed is None:
             return False
         uid, version = _version(observed)
-        if self._written is not None and self._written[0] == uid and version < self._written[1]:
+        if self._written is not None and self._written[0] == uid and version <= self._written[1]:
             return self._sent != self._wanted
         return bool(observed.get("status") != self._wanted)
 

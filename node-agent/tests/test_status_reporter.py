@@ -1,0 +1,54 @@
+"""The status is written where it differs, also by a server that does not keep all of it."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+from waiting_for import until
+
+from lvs_agent.api_connection import ApiConnection
+from lvs_agent.metrics import AgentMetrics
+from lvs_agent.report import StatusReporter
+from lvs_api.lvs_node import LvsNodeStatus
+
+
+class OlderServer(ApiConnection):
+    """Keeps of a status what its CRD knows: the boot id."""
+
+    def __init__(self) -> None:
+        super().__init__(httpx2.AsyncClient())
+        self.version = 1
+        self.status: dict[str, Any] = {}
+        self.asked = 0
+
+    def node(self) -> dict[str, Any]:
+        return {"metadata": {"uid": "u", "resourceVersion": str(self.version)}, "status": dict(self.status)}
+
+    async def apply(self, path: str, body: Mapping[str, Any], field_manager: str) -> dict[str, Any]:
+        assert path.endswith("/status")
+        assert field_manager
+        self.asked += 1
+        kept = {name: value for name, value in body["status"].items() if name == "bootID"}
+        if kept != self.status:
+            self.version, self.status = self.version + 1, kept
+        return self.node()
+
+
+async def test_what_an_older_crd_drops_is_not_written_again_and_again() -> None:
+    server = OlderServer()
+    reporter = StatusReporter(server, node_name="n", observed=server.node, metrics=AgentMetrics())
+    writing = asyncio.create_task(reporter.run())
+    try:
+        for boot, asked in (("one", 1), ("two", 2)):
+            for _ in range(3):
+                reporter.tell(LvsNodeStatus(boot_id=boot, agent_version="2"))
+                await until(lambda asked=asked: server.asked >= asked)  # type: ignore[misc]
+                await asyncio.sleep(0)
+            assert server.status == {"bootID": boot}
+            assert server.asked == asked
+        server.version, server.status = 9, {"bootID": "of somebody else"}
+        reporter.tell(LvsNodeStatus(boot_id="two", agent_version="2"))
+        await until(lambda: server.status == {"bootID": "two"})
+    finally:
+        writing.cancel()
