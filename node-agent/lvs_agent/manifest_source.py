@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from lvs_agent.errors import InvalidManifests
+from lvs_agent.errors import InvalidManifests, LinkError
 from lvs_agent.metrics import AgentMetrics
 from lvs_api.conditions import Condition
 from lvs_api.kinds import VIRTUAL_SERVICE
@@ -89,7 +89,10 @@ class ManifestSource:
                 return
             self._seen = stamp, own
             plan, problems = read_plan(self._directory, own)
-        except InvalidManifests as error:
+            if stamp_of(self._directory) != stamp:
+                self._seen = None  # somebody writes just now: what was read may be a part
+                return
+        except (InvalidManifests, LinkError) as error:
             self._complain((f"{error}; the last good state goes on",))
             return
         self._complain(problems)
@@ -136,17 +139,21 @@ def _holding_back(made: ManifestPlan) -> NodePlan:
 
 
 def stamp_of(directory: Path) -> Stamp:
-    """Changes whenever a file does. Raises InvalidManifests."""
+    """Changes whenever a file does, its rights included. Raises InvalidManifests."""
     try:
         found = [(path, path.stat()) for path in _files(directory)]
     except OSError as error:
         raise InvalidManifests(f"{directory}: {error.strerror}") from error
-    return tuple((str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in found)
+    return tuple((str(path), stat.st_ino, stat.st_size, stat.st_ctime_ns) for path, stat in found)
 
 
 def read_objects(directory: Path) -> Iterator[tuple[Path, Raw]]:
     """Every object of every file, with its file. Raises InvalidManifests."""
-    for path in _files(directory):
+    try:
+        files = _files(directory)
+    except OSError as error:
+        raise InvalidManifests(f"{directory}: {error.strerror}") from error
+    for path in files:
         try:
             if path.stat().st_size > MAX_FILE:
                 raise InvalidManifests(f"{path}: over {MAX_FILE} bytes")
@@ -167,7 +174,10 @@ def _expand(path: Path, document: object) -> Iterator[Raw]:
     if not isinstance(document, dict):
         raise InvalidManifests(f"{path}: a document that is no object")
     if document.get("kind") == "List" and document.get("apiVersion") == "v1":
-        for item in document.get("items") or ():
+        items = document.get("items") or []
+        if not isinstance(items, list):
+            raise InvalidManifests(f"{path}: items of a List are no list")
+        for item in items:
             yield from _expand(path, item)
         return
     yield document

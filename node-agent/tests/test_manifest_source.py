@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lvs_agent.errors import InvalidManifests
-from lvs_agent.manifest_source import ManifestSource, read_objects
+from lvs_agent import manifest_source
+from lvs_agent.errors import InvalidManifests, LinkError
+from lvs_agent.manifest_source import ManifestSource, read_objects, read_plan
 from lvs_agent.metrics import AgentMetrics
+from lvs_core.plan import NodePlan
 
 NODE = """
 apiVersion: v1
@@ -49,9 +51,12 @@ class Machine:
         self.directory = directory
         self.own: AbstractSet[str] = frozenset(own)
         self.wakes = 0
+        self.trouble: LinkError | None = None
         self.source = ManifestSource(directory, own_addresses=self._addresses, metrics=AgentMetrics(), wake=self._wake)
 
     async def _addresses(self) -> AbstractSet[str]:
+        if self.trouble is not None:
+            raise self.trouble
         return self.own
 
     def _wake(self) -> None:
@@ -105,6 +110,8 @@ async def test_only_changes_wake(director: Machine) -> None:
         ("web", f"{POOL}---{SERVICE.replace('ports:', 'prots:')}", "web.yaml: .*spec.prots: unknown field"),
         ("web", f"{POOL}---{POOL}---{SERVICE}", "metadata.name: the same object stands in the files twice"),
         ("web", "- 1", "web.yaml: a document that is no object"),
+        ("web", "apiVersion: v1\nkind: List\nitems: 5", "web.yaml: items of a List are no list"),
+        ("extra", f"{NODE}\nspec: {{taints: [x]}}".replace("name: d", "name: e"), "extra.yaml: .*spec.taints"),
         (
             "extra",
             "apiVersion: v1\nkind: Pod\nmetadata: {name: x}",
@@ -128,6 +135,31 @@ async def test_a_bad_file_is_named_and_the_last_good_state_goes_on(
     (director.directory / "extra.yaml").unlink(missing_ok=True)
     await director.source.look()
     assert director.source.plan == plan
+
+
+async def test_what_is_being_written_is_read_again(director: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    await director.source.look()
+    plan, whole = director.source.plan, (director.directory / "web.yaml").read_text()
+    director.write(web=POOL)
+
+    def read_while_written(directory: Path, own: AbstractSet[str]) -> tuple[NodePlan, tuple[str, ...]]:
+        read = read_plan(directory, own)
+        director.write(web=whole)
+        return read
+
+    with monkeypatch.context() as patched:
+        patched.setattr(manifest_source, "read_plan", read_while_written)
+        await director.source.look()
+    assert director.source.plan is plan
+    await director.source.look()
+    assert director.source.plan == plan
+
+
+async def test_a_kernel_that_does_not_answer_ends_nothing(director: Machine) -> None:
+    await director.source.look()
+    plan, director.trouble = director.source.plan, LinkError("reading devices: no buffer space")
+    await director.source.look()
+    assert director.source.plan is plan
 
 
 async def test_bad_files_at_the_start_are_no_plan(tmp_path: Path) -> None:
