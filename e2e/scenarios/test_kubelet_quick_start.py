@@ -1,0 +1,164 @@
+"""The quick start as its readers have it: real kubelets, helm install, agents as pods, kube-proxy beside.
+
+The tests are one story on one lab and stand in its order; each says what it needs from those before it.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from lvs_api.api_group import DEFAULT_NAMESPACE
+from lvs_lab.lab import standard_topology
+from lvs_lab.waiting import wait_for
+from support.chart_deployment import AGENTS, ChartDeployment, installed
+from support.deployment import EXAMPLES, GONE_SECONDS, RELEASE
+from support.example_cases import CASES
+from support.neighbours import claimants, mac_of
+from support.quick_start import HEALTH_BOUND, KEY, MANIFEST, RETURN_BOUND, SERVERS, VIP, active_director, quick_shape
+from support.traffic import answers, count_replies, steady_requests
+
+pytestmark = [pytest.mark.lab, pytest.mark.kubelet]
+DIRECTORS = ("director-1", "director-2")
+POD_SECONDS = 120.0
+"""For a pod to start on a busy machine."""
+(S13,) = (case for case in CASES if case.example == "s13-nat")
+
+
+@pytest.fixture(scope="module")
+def web(request: pytest.FixtureRequest) -> Iterator[ChartDeployment]:
+    # Pods reach the API server by its cluster address, for which a node needs a default route like any other.
+    made = "role: director\n    kubelet: true\n    gateways: [192.168.4.1]"
+    with installed("quick", ["kubelet", standard_topology("s13").replace("role: director", made)]) as deployment:
+        for machine, port in [*((name, 80) for name in (*SERVERS, *S13.real_servers)), ("s13-rs201", 3306)]:
+            deployment.lab.machine(machine).serve(port=port)
+        deployment.lab.machine("s13-rs202").serve(port=3306)
+        for director in (*DIRECTORS, S13.director):
+            # A drain waits for closed connections too, which are counted for two minutes otherwise.
+            deployment.lab.guest(director).out("ipvsadm", "--set", "900", "2", "300")
+        request.module.before = {name: deployment.sysctls(name) for name in (*DIRECTORS, *SERVERS)}
+        yield deployment
+
+
+before: dict[str, dict[str, str]] = {}
+"""Sysctls of the nodes before the first service, filled in by the fixture."""
+
+
+def changed_sysctls(web: ChartDeployment, node: str) -> dict[str, str]:
+    """What is not as it was; the devices of other pods come and go."""
+    return {key: value for key, value in web.sysctls(node).items() if before[node].get(key, value) != value}
+
+
+def wait_agents(web: ChartDeployment, *nodes: str) -> None:
+    wait_for(
+        lambda: set(web.agent_pods()) == set(nodes), POD_SECONDS, f"agents on exactly {sorted(nodes)}", interval=0.5
+    )
+
+
+def test_agents_run_only_on_directors_before_there_is_a_service(web: ChartDeployment) -> None:
+    """The third director's group is not applied yet."""
+    wait_agents(web, *DIRECTORS)
+
+
+def test_quick_start_becomes_ready_and_agents_come_to_the_real_servers(web: ChartDeployment) -> None:
+    web.apply(MANIFEST)
+    web.wait_ready("web", deadline=POD_SECONDS)
+    wait_agents(web, *DIRECTORS, *SERVERS)
+    for director in DIRECTORS:
+        web.wait_shape(director, quick_shape())
+
+
+def test_replies_take_turns(web: ChartDeployment) -> None:
+    client = web.lab.machine("client")
+    wait_for(lambda: answers(client, VIP), 10, f"{VIP} to answer")
+    assert count_replies(client, VIP, 300) == Counter(dict.fromkeys(SERVERS, 100))
+
+
+def test_only_the_active_director_answers_for_the_vip(web: ChartDeployment) -> None:
+    active = active_director(web)
+    assert f"{VIP}/32" in web.addresses(active, "eth0")
+    for name in SERVERS:
+        assert f"{VIP}/32" in web.addresses(name, "lo")
+    assert claimants(web.lab.machine("client"), VIP) == {mac_of(web.lab.guest(active))}
+
+
+def test_stopped_server_loses_its_weight_and_gets_it_back(web: ChartDeployment) -> None:
+    active, entry = active_director(web), f"{SERVERS['server-2']}:80"
+    server = web.lab.machine("server-2").server(port=80)
+    server.stop()
+    web.wait_weight(active, KEY, entry, 0, deadline=HEALTH_BOUND)
+    assert set(count_replies(web.lab.machine("client"), VIP, 30)) == {"server-1", "server-3"}
+    web.lab.machine("server-2").serve(port=80)
+    web.wait_weight(active, KEY, entry, 1, deadline=RETURN_BOUND)
+
+
+def test_agents_pod_is_replaced_under_traffic(web: ChartDeployment) -> None:
+    active = active_director(web)
+    old = web.agent_pods()[active]
+    with steady_requests(web.client_namespace("client"), VIP) as record:
+        web.lab.kubectl("--namespace", DEFAULT_NAMESPACE, "delete", "pod", old)
+        wait_for(lambda: web.agent_pods().get(active, old) != old, POD_SECONDS, "another pod", interval=0.5)
+    assert record.failures == []
+    assert record.requests > 0
+    assert web.shape(active) == quick_shape()
+
+
+def test_logs_tell_what_was_done(web: ChartDeployment) -> None:
+    pods = web.agent_pods()
+    assert f"bind {VIP} on lo" in web.log(pods["server-1"])
+    listed = web.lab.kubectl("--namespace", DEFAULT_NAMESPACE, "logs", f"deployment/{RELEASE}", "--all-pods").stdout
+    assert "create LvsServiceSlice web-" in listed
+
+
+def test_node_that_stops_being_a_real_server_loses_its_agent(web: ChartDeployment) -> None:
+    web.lab.kubectl("label", "node", "server-3", "app-")
+    wait_agents(web, *DIRECTORS, "server-1", "server-2")
+    assert f"{VIP}/32" not in web.addresses("server-3", "lo")
+    assert changed_sysctls(web, "server-3") == {}
+    web.lab.kubectl("label", "node", "server-3", "app=web")
+    wait_agents(web, *DIRECTORS, *SERVERS)
+    for director in DIRECTORS:
+        web.wait_shape(director, quick_shape())
+
+
+def test_kube_proxy_works_beside(web: ChartDeployment) -> None:
+    director = web.lab.guest(active_director(web))
+    assert "KUBE-SERVICES" in director.out("iptables-save", "-t", "nat")
+    cluster_ip = web.get("service", "kubernetes")["spec"]["clusterIP"]
+    wait_for(
+        lambda: (
+            director.exec(["curl", "--silent", "--insecure", "--max-time", "3", f"https://{cluster_ip}/version"]).ok
+        ),
+        20,
+        "the API server to answer on its cluster address",
+    )
+
+
+def test_nat_passes_kube_proxys_rules(web: ChartDeployment) -> None:
+    """S13 on a node with kube-proxy in iptables mode, whose FORWARD chain drops what conntrack does not know."""
+    assert "INVALID" in web.lab.guest(S13.director).out("iptables-save", "-t", "filter")
+    web.apply(EXAMPLES / S13.example)
+    web.wait_ready(S13.service, *S13.other_services, deadline=POD_SECONDS)
+    wait_agents(web, *DIRECTORS, *SERVERS, S13.director)
+    web.wait_shape(S13.director, S13.shape)
+    client = web.lab.machine(S13.client)
+    wait_for(lambda: answers(client, S13.vip), 10, f"{S13.vip} to answer")
+    assert count_replies(client, S13.vip, 300) == S13.expected_replies(300)
+
+
+def test_deletion_and_uninstall_leave_nothing(web: ChartDeployment) -> None:
+    web.delete(EXAMPLES / S13.example, MANIFEST)
+    for director in (*DIRECTORS, S13.director):
+        web.wait_shape(director, {}, deadline=GONE_SECONDS)
+    wait_agents(web, *DIRECTORS)
+    for name in SERVERS:
+        assert f"{VIP}/32" not in web.addresses(name, "lo")
+        assert changed_sysctls(web, name) == {}
+    # As docs/how-to/install.md has it: the DaemonSet is the operator's.
+    web.lab.helm("uninstall", RELEASE, "--namespace", DEFAULT_NAMESPACE, "--wait", "--timeout=120s")
+    web.lab.kubectl("--namespace", DEFAULT_NAMESPACE, "delete", "daemonset", AGENTS)
+    left = ["--namespace", DEFAULT_NAMESPACE, "get", "pods,daemonsets,deployments", "--output=name"]
+    wait_for(lambda: web.lab.kubectl(*left).stdout == "", POD_SECONDS, "the pods to go", interval=0.5)
+    for director in DIRECTORS:
+        assert f"{VIP}/32" not in web.addresses(director, "eth0")
+        assert changed_sysctls(web, director) == {}

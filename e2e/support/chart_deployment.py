@@ -1,0 +1,75 @@
+"""lvs-operator in a lab of kubelet nodes, as a user has it: by helm install, everything in pods."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lvs_api.api_group import DEFAULT_NAMESPACE
+from lvs_lab.artifacts import CHECKOUT
+from lvs_lab.image_build import build_images
+from lvs_lab.lab import Lab, standard_topology, take_down
+from lvs_lab.topology import merge_topologies
+from support.deployment import RELEASE, Deployment
+
+AGENTS: Final = f"{RELEASE}-agent"
+CHART: Final = str(CHECKOUT / "charts" / "lvs-operator")
+INSTALL_SECONDS: Final = 240
+
+
+@dataclass(kw_only=True)
+class ChartDeployment(Deployment):
+    """The lab and what the chart made in it. Agents and operator are pods here, so there are no processes to start."""
+
+    operator: Any = None
+    operator_kubeconfig: Any = None
+    directory: Any = None
+    stack: Any = None
+
+    def agent_pods(self) -> dict[str, str]:
+        """The agents' pods that are Ready, by node."""
+        listed = self.lab.kubectl("--namespace", DEFAULT_NAMESPACE, "get", "pods", "--output=json")
+        return {
+            pod["spec"]["nodeName"]: pod["metadata"]["name"]
+            for pod in json.loads(listed.stdout)["items"]
+            if pod["metadata"]["name"].startswith(f"{AGENTS}-")
+            and "deletionTimestamp" not in pod["metadata"]
+            and any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", ()))
+        }
+
+    def log(self, pod: str) -> str:
+        """What a pod has said."""
+        return self.lab.kubectl("--namespace", DEFAULT_NAMESPACE, "logs", pod).stdout
+
+    def describe(self) -> str:
+        """What somebody who looks for a fault wants to see first."""
+        kinds = ("lvsvs,lvsdg,lvsslice,lvsnode", "pods,daemonsets,events")
+        parts = [
+            (kind, self.lab.kubectl("get", kind, "-A", "-o", form, check=False).stdout[-20000:])
+            for kind, form in zip(kinds, ("yaml", "wide"), strict=True)
+        ]
+        command = ["--namespace", DEFAULT_NAMESPACE, "logs", "--prefix", "--tail=40", "--max-log-requests=20"]
+        parts += [
+            (component, self.lab.kubectl(*command, f"-lapp.kubernetes.io/component={component}", check=False).stdout)
+            for component in ("operator", "node-agent")
+        ]
+        for node in self.lab.topology.nodes:
+            state = "ipvsadm -Ln 2>&1; ip -brief address"
+            parts.append((node.name, self.lab.guest(node.name).sh(state, check=False)))
+        return "".join(f"--- {title}\n{text}\n" for title, text in parts)
+
+
+@contextmanager
+def installed(name: str, topologies: Sequence[str]) -> Iterator[ChartDeployment]:
+    """A lab of these topologies, each the text or the name of a standard one, with the chart installed by helm."""
+    images = build_images()
+    texts = [one if "\n" in one else standard_topology(one) for one in topologies]
+    take_down(name)
+    lab = Lab.up(name, merge_topologies(texts), images=images.archives)
+    try:
+        options = ["--namespace", DEFAULT_NAMESPACE, "--create-namespace", "--wait", f"--timeout={INSTALL_SECONDS}s"]
+        lab.helm("install", RELEASE, CHART, *options, *images.chart_values(), timeout=INSTALL_SECONDS + 30)
+        yield ChartDeployment(lab=lab)
+    finally:
+        lab.down()
