@@ -22,6 +22,7 @@ from agent_world import (
 
 from lvs_agent.addresses import ANNOUNCE_AFTER
 from lvs_agent.decide.health_verdict import Verdict
+from lvs_agent.decide.kernel_state import AddressFamily
 from lvs_api.network_types import Scheduler
 from lvs_core.plan import Holding, PlannedMember
 
@@ -181,3 +182,21 @@ async def test_a_failing_round_keeps_the_last_report_and_names_the_failure(world
     assert world.weights() == {"100": 1, "101": 1}
     (report,) = world.status.director_groups or ()
     assert report.view_digest == "newer"
+
+
+async def test_a_vip_does_not_wander_while_its_network_is_set_up_anew(world: World) -> None:
+    world.links.add_device("eth1")
+    world.links.default_devices[AddressFamily.IPV4] = "eth1"
+    plan = director(service(member(100)), interface=None)
+    await world.do(plan)
+    assert world.bound() == {f"{VIP}@eth0"}
+    subnet = next(one for one in world.links.addresses if one.prefix_length == 24)
+    world.links.addresses.remove(subnet)
+    await world.later(1)
+    assert world.bound() == {f"{VIP}@eth0"}
+    world.links.addresses.add(replace(subnet, device="eth1"))
+    await world.later(1)
+    assert world.bound() == {f"{VIP}@eth1"}, "the subnet has moved for good"
+    world.links.addresses.add(replace(subnet, device="eth0"))
+    await world.later(1)
+    assert world.bound() == {f"{VIP}@eth1"}

@@ -53,7 +53,8 @@ def desire_addresses(plan: NodePlan, links: KernelLinks, owned: AbstractSet[Addr
             if director.holding is Holding.KEEP or address not in live:
                 kept |= mine
             elif director.holding is Holding.HOLD:
-                device = choose_vip_device(address, links, director.interface)
+                carrier = min((binding.device for binding in mine), default=None)
+                device = choose_vip_device(address, links, director.interface, carrier)
                 if device is None:
                     kept |= mine
                     homeless[address] = _no_device(address, director)
