@@ -11,6 +11,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ from lvs_lab.waiting import wait_for
 ADMIN_TOKEN: Final = "admin-of-a-test"  # noqa: S105 -- of a server that lives as long as a test
 START_SECONDS: Final = 60
 END_SECONDS: Final = 20
+KEPT_SECONDS: Final = 30.0
+"""A connection that was idle for longer is not used again: the API server closes it after 90 s."""
 APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
 
@@ -72,6 +75,7 @@ class ApiServer:
     extra_flags: tuple[str, ...] = ()
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _connection: HTTPSConnection | None = None
+    _last_request: float = 0.0
 
     @property
     def url(self) -> str:
@@ -111,6 +115,9 @@ class ApiServer:
         """One request with a JSON answer, over one kept connection."""
         headers = {"Authorization": f"Bearer {token}", "Content-Type": content_type}
         payload = None if body is None else json.dumps(body)
+        if time.monotonic() - self._last_request > KEPT_SECONDS:
+            self._forget_connection()
+        self._last_request = time.monotonic()
         connection = self._connection
         if connection is None:
             context = ssl.create_default_context(cafile=str(self.ca_file))
