@@ -32,6 +32,8 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 PAGE_SIZE: Final = 500
 CONNECT_TIMEOUT: Final = 5.0
+NO_ANSWER: Final = (httpx2.RequestError, OSError, ConfigError)
+"""Also an answer that can not be unpacked, and a token file that can not be read at this moment."""
 _UNAVAILABLE: Final = 429
 _SERVER_ERRORS: Final = 500
 _MAX_MESSAGE: Final = 500
@@ -89,7 +91,7 @@ class ApiClient:
             response = await self._http.request(
                 method, path, params=dict(parameters or {}), content=content, headers=headers
             )
-        except httpx2.TransportError as error:
+        except NO_ANSWER as error:
             raise ApiUnavailableError(said, f"no answer ({type(error).__name__}: {error})") from error
         return _read(said, response)
 
@@ -138,7 +140,7 @@ class BlockingApiClient:
         said = f"{method} {path}"
         try:
             response = self._http.request(method, path, json=body)
-        except httpx2.TransportError as error:
+        except NO_ANSWER as error:
             raise ApiUnavailableError(said, f"no answer ({type(error).__name__}: {error})") from error
         return _read(said, response)
 
