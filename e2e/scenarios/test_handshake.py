@@ -58,8 +58,8 @@ def test_director_can_not_be_its_own_real_server(web: Deployment) -> None:
     active = active_director(web)
     wanted = quick_shape(weights={"server-1": 1}, vip="192.168.10.108")
     web.wait_shape(active, quick_shape() | wanted)
-    condition = web.wait_condition("mixed", "ResolvedRefs", "False", "DirectorIsRealServer")
-    assert "director-2" in condition["message"]
+    condition = web.wait_condition("mixed", "Ready", "True", "DirectorIsRealServer")
+    assert "rs2" in condition["message"]
     assert "192.168.10.108/32" not in web.addresses("director-2", "lo")
 
 

@@ -12,8 +12,10 @@ from typing import Any, Final
 from lvs_api.api_group import DEFAULT_NAMESPACE, GROUP
 from lvs_api.kinds import ALL_KINDS
 from lvs_lab.artifacts import CHECKOUT
+from lvs_lab.guest import Guest
 from lvs_lab.lab import Lab, for_all, standard_topology
 from lvs_lab.lab_machine import GuestMachine
+from lvs_lab.node_objects import tell_status
 from lvs_lab.topology import merge_topologies
 from lvs_lab.waiting import wait_for
 from support.operator_process import OperatorProcess, running_operator
@@ -197,8 +199,15 @@ class Deployment:
             guest = self.lab.guest(name)
             if not guest.running:
                 guest.power_on()
+            self._tell_boot(guest)
             if not self.lab.agent(name).running:
                 self.start_agent(name)
+
+    def _tell_boot(self, guest: GuestMachine) -> None:
+        """Write the boot id of a node that booted while the API server was away, as its kubelet would by now."""
+        known = self.get("node", guest.name)["status"]["nodeInfo"]["bootID"]
+        if known != guest.out("cat", "/proc/sys/kernel/random/boot_id").strip():
+            tell_status(self.lab.control_plane, Guest(self.lab.places, self.lab.topology, guest.machine))
 
     def describe(self) -> str:
         """What somebody who looks for a fault wants to see first."""

@@ -16,9 +16,9 @@ VIP: Final = "192.168.10.100"
 KEY: Final = f"TCP {VIP}:80"
 SERVERS: Final = {"server-1": "192.168.10.21", "server-2": "192.168.10.22", "server-3": "192.168.10.23"}
 MANIFEST: Final = EXAMPLES / "quick-start" / "web.yaml"
-HEALTH_BOUND: Final = 3 * 1 + 1 + 1
-"""Seconds: fall x interval, the last check's time-out, and one for the table and the looking."""
-RETURN_BOUND: Final = 2 * 1 + 1 + 1
+HEALTH_BOUND: Final = 3 * 1 + 1 + 2
+"""Seconds: fall x interval, the last check's time-out, and two for a busy machine and the looking."""
+RETURN_BOUND: Final = 2 * 1 + 1 + 2
 """Seconds: rise x interval, and the same."""
 
 
