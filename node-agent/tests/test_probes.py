@@ -9,6 +9,7 @@ from waiting_for import until
 
 from lvs_agent.decide.health_verdict import Check, HttpRequest, Verdict
 from lvs_agent.probes.http import MAX_HEAD
+from lvs_agent.probes.interface import Outcome
 from lvs_agent.probes.messages import (
     MAX_LINE,
     StartCheck,
@@ -142,3 +143,18 @@ def test_lines_stay_bounded_with_the_longest_checks() -> None:
     longest = HttpRequest(path="/" + "\U0001f310" * 1023, host="h" * 253, expected_statuses=tuple(range(100, 116)))
     starts = [StartCheck(number=n, check=a_check(65535, http=longest), verdict=Verdict.UNKNOWN) for n in range(64)]
     assert max(len(line) for line in encode_start(starts)) < MAX_LINE
+
+
+class Flawed:
+    """A probe with a mistake in it."""
+
+    async def check(self) -> Outcome:
+        raise ZeroDivisionError
+
+
+async def test_a_check_that_ends_by_itself_is_told() -> None:
+    runner = Runner(lambda _: None, probe_for=lambda _: Flawed())
+    runner.start(StartCheck(number=1, check=a_check(1), verdict=Verdict.UP))
+    async with asyncio.timeout(5):
+        with pytest.raises(ZeroDivisionError):
+            await runner.broken

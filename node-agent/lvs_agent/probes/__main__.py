@@ -44,11 +44,13 @@ async def serve() -> None:
     runner = Runner(outbox.put)
     sending = asyncio.create_task(outbox.run())
     receiving = asyncio.create_task(_receive(reader, runner))
-    _, pending = await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
+    await asyncio.wait({sending, receiving, runner.broken}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (sending, receiving):
         task.cancel()
     await runner.stop_all()
     await asyncio.gather(sending, receiving, return_exceptions=True)
+    if runner.broken.done():
+        runner.broken.result()  # said on standard error; the agent starts another process
 
 
 async def _receive(reader: asyncio.StreamReader, runner: Runner) -> None:

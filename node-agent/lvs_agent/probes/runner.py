@@ -32,6 +32,8 @@ class Runner:
         self._probe_for = probe_for
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._next_start = 0.0
+        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done, with the error, when a check ended by itself: its verdict would stay for ever."""
 
     def start(self, order: StartCheck) -> None:
         """Run a check until it is stopped."""
@@ -39,7 +41,13 @@ class Runner:
         now = asyncio.get_running_loop().time()
         self._next_start = max(now, self._next_start + START_SPACING_SECONDS)
         wait = (self._next_start - now) % order.check.interval_seconds
-        self._tasks[order.number] = asyncio.create_task(self._repeat(order, now + wait))
+        task = self._tasks[order.number] = asyncio.create_task(self._repeat(order, now + wait))
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self.broken.done():
+            self.broken.set_exception(error)
 
     def stop(self, number: int) -> None:
         """Forget a check; one that is not known was stopped before."""
