@@ -5,6 +5,13 @@ from collections.abc import Iterator
 import pytest
 
 from support.deployment import Deployment
+from support.lab_fixtures import take_down_orphans
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_orphans() -> None:
+    """Labs of test sessions that were killed take memory and processor time from this one."""
+    take_down_orphans()
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -14,6 +14,7 @@ from lvs_lab.lab_machine import GuestMachine, LabMachine
 from lvs_lab.python_packages import agent_environment
 from lvs_lab.waiting import wait_for
 from support import kernel_probe
+from support.lab_fixtures import session_name
 
 pytestmark = pytest.mark.lab
 
@@ -43,7 +44,7 @@ def probe(machine: GuestMachine, *arguments: str) -> Any:  # noqa: ANN401 (whate
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """A director, a real server and a client, without agents: the seams are used by hand."""
-    made = Lab.up("kernel-seams", TOPOLOGY)
+    made = Lab.up(session_name("kernel-seams"), TOPOLOGY)
     yield made
     made.down()
 

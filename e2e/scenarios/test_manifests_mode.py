@@ -11,6 +11,7 @@ import yaml
 from lvs_lab.lab import Lab, for_all, standard_topology
 from lvs_lab.waiting import wait_for
 from support.deployment import EXAMPLES
+from support.lab_fixtures import session_name
 from support.neighbours import claimants, mac_of
 from support.tables import Shape, parse_table, shape
 from support.traffic import answers, count_replies, steady_requests
@@ -64,7 +65,7 @@ def node_manifests(lab: Lab) -> str:
 @pytest.fixture(scope="module")
 def machines() -> Iterator[Machines]:
     text = yaml.safe_load(standard_topology("s14a")) | {"controlPlane": {"enabled": False}}
-    lab = Lab.up("files", yaml.safe_dump(text))
+    lab = Lab.up(session_name("files"), yaml.safe_dump(text))
     try:
         example = EXAMPLES / "s14a-dr"
         files = {path.name: path.read_text() for path in example.glob("*.yaml")} | {"nodes.yaml": node_manifests(lab)}

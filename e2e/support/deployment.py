@@ -1,7 +1,6 @@
 """lvs-operator in a lab of plain guests: chart installed, operator and agents as processes, looked at from outside."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,6 +17,7 @@ from lvs_lab.lab_machine import GuestMachine
 from lvs_lab.node_objects import tell_status
 from lvs_lab.topology import merge_topologies
 from lvs_lab.waiting import wait_for
+from support.lab_fixtures import KEEP_LABS, session_name
 from support.operator_process import OperatorProcess, running_operator
 from support.tables import Counters, Shape, Table, parse_counters, parse_table, shape
 
@@ -245,8 +245,8 @@ def _node_state(guest: GuestMachine) -> str:
 
 @contextmanager
 def deployed(name: str, topologies: Sequence[str], directory: Path) -> Iterator[Deployment]:
-    """A lab of these standard topologies with everything running in it; KEEP_LABS=1 leaves it up for a look."""
-    lab = Lab.up(name, merge_topologies([standard_topology(one) for one in topologies]))
+    """A lab of these standard topologies with everything running in it."""
+    lab = Lab.up(session_name(name), merge_topologies([standard_topology(one) for one in topologies]))
     try:
         install_chart(lab)
         kubeconfig = operator_kubeconfig(lab, directory)
@@ -261,7 +261,7 @@ def deployed(name: str, topologies: Sequence[str], directory: Path) -> Iterator[
             for_all(deployment.plain_nodes, deployment.start_agent)
             yield deployment
     finally:
-        if not os.environ.get("KEEP_LABS"):
+        if not KEEP_LABS:
             lab.down()
 
 

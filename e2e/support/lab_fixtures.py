@@ -10,8 +10,14 @@ import pytest
 from lvs_lab.lab import Lab, lab_names, standard_topology, take_down
 
 _PREFIX: Final = "pytest-"
-_KEEP: Final = "LVS_LAB_KEEP"
+KEEP_LABS: Final = bool(os.environ.get("LVS_LAB_KEEP"))
+"""Labs are left up for a look."""
 LabOf = Callable[[str], Lab]
+
+
+def session_name(label: str) -> str:
+    """A lab's name that no other test session on this machine has."""
+    return f"{_PREFIX}{os.getpid()}-{label}"
 
 
 class LabPool:
@@ -30,12 +36,12 @@ class LabPool:
     def fresh(self, topology_text: str) -> Lab:
         """A lab that no other test gets."""
         self._count += 1
-        return Lab.up(f"{_PREFIX}{os.getpid()}-{self._count}", topology_text)
+        return Lab.up(session_name(str(self._count)), topology_text)
 
     def end(self) -> None:
         """Take all labs of this session down."""
         for name in lab_names():
-            if name.startswith(f"{_PREFIX}{os.getpid()}-"):
+            if name.startswith(session_name("")):
                 take_down(name)
 
 
@@ -50,12 +56,11 @@ def take_down_orphans() -> None:
 @pytest.fixture(scope="session")
 def lab_pool() -> Iterator[LabPool]:
     """All labs of the session; `LVS_LAB_KEEP=1` leaves them up for a look."""
-    take_down_orphans()
     pool = LabPool()
     try:
         yield pool
     finally:
-        if not os.environ.get(_KEEP):
+        if not KEEP_LABS:
             pool.end()
 
 
