@@ -71,6 +71,8 @@ class AddressOutcome:
     """Ours, and bound."""
     sysctls: KernelSysctls = field(default_factory=dict)
     """Values from before our first write."""
+    takes_traffic: bool = True
+    """The sysctls are as a real server needs them: silent, and open to what its tunnels unwrap."""
     ready: bool = True
     """The sysctls are as the roles need them."""
     sysctl_fault: Fault | None = None
@@ -150,6 +152,7 @@ class AddressKeeper:
             desired=desired,
             owned=ownership.owned,
             sysctls=keeping.remembered,
+            takes_traffic=keeping.verdict.takes_traffic,
             ready=keeping.verdict.is_met and keeping.fault is None,
             sysctl_fault=keeping.fault,
             faults={**_conflicts(ownership), **faults},

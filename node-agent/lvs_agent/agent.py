@@ -230,7 +230,7 @@ class Agent:
             addresses=addresses.desired,
             bound=addresses.owned,
             address_faults=addresses.faults,
-            silenced=addresses.ready,
+            takes_traffic=addresses.takes_traffic,
             node_fault=table.unavailable or addresses.sysctl_fault,
             now=timestamp(datetime.now(UTC)),
         )

@@ -1,5 +1,6 @@
 """Rounds of a real server on the fake kernel: silent, then bound; let go, then as before."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,19 @@ from agent_world import (
     VIP,
     World,
     check_target,
+    director,
     member,
     real_server,
     record_order,
+    service,
 )
 
+from lvs_agent.decide.kernel_state import conf_key
 from lvs_api.lvs_node import BindDevice, NodeAddressState
+from lvs_api.network_types import ForwardingMethod
 from lvs_core.plan import PlannedMember
+
+OTHER_VIP = "192.168.4.16"
 
 
 @pytest.fixture
@@ -77,6 +84,15 @@ async def test_without_silence_nothing_is_bound(world: World) -> None:
     assert world.bound() == set()
     (address,) = world.status.addresses or ()
     assert address.state is NodeAddressState.FAILED
+
+
+async def test_what_another_role_lacks_does_not_make_a_real_server_unprepared(world: World) -> None:
+    """A sysctl of Masquerade that can not be set is no reason to take weight from a silent DirectRouting member."""
+    del world.sysctls.values[conf_key("ipv4", "eth0", "forwarding")]
+    both = replace(director(service(member(100, method=ForwardingMethod.MASQUERADE))), bind=real_server(OTHER_VIP).bind)
+    await world.do(both, rounds=2)
+    (address,) = world.status.addresses or ()
+    assert (address.address, address.state) == (OTHER_VIP, NodeAddressState.BOUND)
 
 
 async def test_a_tunnel_real_server_binds_on_its_tunnel_device(world: World) -> None:

@@ -98,7 +98,7 @@ def test_a_role_changes_exactly_this_and_gives_it_back(
     agent.round(SysctlRole())
     assert snapshot(node) == before
     assert agent.remembered == {}
-    assert agent.round(SysctlRole()) == SysctlVerdict(is_silent=True)
+    assert agent.round(SysctlRole()) == SysctlVerdict(is_silent=True, takes_traffic=True)
 
 
 def test_ipv6_forwarding_is_given_back_as_it_was(node: NetworkNamespace) -> None:

@@ -47,8 +47,8 @@ class NodeFacts:
     bound: frozenset[AddressBinding] = frozenset()
     """Ours, and bound."""
     address_faults: Mapping[AddressBinding, Fault] = field(default_factory=dict)
-    silenced: bool = True
-    """The sysctls are as the roles need them."""
+    takes_traffic: bool = True
+    """The sysctls are as a real server needs them."""
     node_fault: Fault | None = None
     """What the node as a whole suffers from."""
     now: str = ""
@@ -221,7 +221,7 @@ def _node_addresses(facts: NodeFacts) -> Iterator[NodeAddressStatus]:
             state, message = NodeAddressState.FAILED, "it could not be unbound"
         elif binding not in silent:
             state, message = NodeAddressState.FAILED, fault.message if fault else "not bound yet"
-        elif not facts.silenced:
+        elif not facts.takes_traffic:
             state, message = NodeAddressState.FAILED, "bound, but the sysctls that keep it silent are not as needed"
         yield NodeAddressStatus(
             address=str(binding.address),

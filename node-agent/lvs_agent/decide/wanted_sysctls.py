@@ -48,7 +48,8 @@ class SysctlVerdict:
 
     `remember` is what the ledger has to hold before the first write (old values by key). `missing` keys do not exist
     (yet: those of a tunnel device come with it). `is_silent` tells that the node already answers no ARP for VIPs on lo
-    and tunnel devices; when it is false, the writes make it so if they succeed.
+    and tunnel devices; when it is false, the writes make it so if they succeed. `takes_traffic` tells that it is silent
+    and lets through what its tunnel devices unwrap: all that a real server needs, whatever else the node's roles lack.
     """
 
     writes: tuple[WriteSysctl, ...] = ()
@@ -56,6 +57,7 @@ class SysctlVerdict:
     remember: KernelSysctls = field(default_factory=dict)
     missing: tuple[SysctlKey, ...] = ()
     is_silent: bool = False
+    takes_traffic: bool = False
 
     @property
     def is_met(self) -> bool:
@@ -90,14 +92,14 @@ def judge_sysctls(
         gone = [key for key in gone if not _is_ipv6_forwarding(key)]
     kept = {key: value for key, value in remembered.items() if key not in gone}
     missing = tuple(key for key in rules if key not in found and key not in _COME_WITH_IPVS)
+    unmet = {key.path[-1] for key, rule in rules.items() if found.get(key) not in rule.accepted}
     return SysctlVerdict(
         writes=writes,
         restores=_restores(gone, found, remembered),
         remember=_first_values(writes, links, found) | kept,
         missing=missing,
-        is_silent=all(
-            key in found and found[key] in rule.accepted for key, rule in rules.items() if key.path[-1] in _ARP_NAMES
-        ),
+        is_silent=unmet.isdisjoint(_ARP_NAMES),
+        takes_traffic=unmet.isdisjoint({*_ARP_NAMES, "rp_filter"}),
     )
 
 
