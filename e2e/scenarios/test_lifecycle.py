@@ -116,19 +116,24 @@ def test_weights_are_edited_in_place(web: Deployment, held: HeldConnection) -> N
     assert held.ask() == server
 
 
-@pytest.mark.usefixtures("stream")
 def test_method_is_edited_without_a_lost_connection(web: Deployment, held: HeldConnection) -> None:
-    """Connections keep the method that they began with, so the VIP stays where they need it."""
+    """Connections keep the method that they began with, so the VIP stays where they need it until they have ended."""
     server = held.ask()
-    web.patch("lvsvs", "web", {"forwarding": {"method": "Tunnel"}})
-    for director in DIRECTORS:
-        web.wait_shape(director, quick_shape(method="Tunnel"))
-    web.wait_ready("web")
-    assert held.ask() == server
-    assert f"{VIP}/32" in web.addresses(server, "lo")
-    assert f"{VIP}/32" in web.addresses(server, "tunl0")
+    with steady_requests(web.client_namespace("client"), VIP) as record:
+        web.patch("lvsvs", "web", {"forwarding": {"method": "Tunnel"}})
+        for director in DIRECTORS:
+            web.wait_shape(director, quick_shape(method="Tunnel"))
+        web.wait_ready("web")
+        assert held.ask() == server
+        assert f"{VIP}/32" in web.addresses(server, "lo")
+        assert f"{VIP}/32" in web.addresses(server, "tunl0")
+        made = record.requests
+        wait_for(lambda: record.requests > made + 30, 20, "thirty requests by the new method")
+        assert held.ask() == server
+    assert record.failures == []
     held.close()
     wait_for(lambda: f"{VIP}/32" not in web.addresses(server, "lo"), GONE_SECONDS, "the VIP to leave lo")
+    assert set(replies(web)) == set(SERVERS)
 
 
 def test_leaving_real_server_keeps_its_connections(web: Deployment, held: HeldConnection) -> None:
