@@ -260,7 +260,7 @@ def _shortfall(members: Sequence[Member], counts: RealServerCounts, active: Word
     unprepared = [one.name for one in members if not one.prepared and one.refused is None]
     why = f"; waiting for the nodes of {_some(unprepared)}" if unprepared else ""
     if refused:
-        why += f"; {_some(refused)} cannot be real servers by DirectRouting or Tunnel, being directors"
+        why += f"; directors cannot be real servers of their own group by DirectRouting or Tunnel: {_some(refused)}"
         return Reason.DIRECTOR_IS_REAL_SERVER, why
     exception = active.exception if active is not None else None
     if exception is not None and counts.ready < counts.total:
