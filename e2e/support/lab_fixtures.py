@@ -9,7 +9,8 @@ import pytest
 
 from lvs_lab.lab import Lab, lab_names, standard_topology, take_down
 
-_PREFIX: Final = "pytest-"
+_PREFIX: Final = "t"
+_LONGEST_NAME: Final = 20
 KEEP_LABS: Final = bool(os.environ.get("LVS_LAB_KEEP"))
 """Labs are left up for a look."""
 LabOf = Callable[[str], Lab]
@@ -17,7 +18,7 @@ LabOf = Callable[[str], Lab]
 
 def session_name(label: str) -> str:
     """A lab's name that no other test session on this machine has."""
-    return f"{_PREFIX}{os.getpid()}-{label}"
+    return f"{_PREFIX}{os.getpid()}-{label}"[:_LONGEST_NAME].rstrip("-")
 
 
 class LabPool:
@@ -41,7 +42,7 @@ class LabPool:
     def end(self) -> None:
         """Take all labs of this session down."""
         for name in lab_names():
-            if name.startswith(session_name("")):
+            if name.startswith(f"{_PREFIX}{os.getpid()}-"):
                 take_down(name)
 
 
