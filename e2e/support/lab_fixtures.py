@@ -9,7 +9,7 @@ import pytest
 
 from lvs_lab.lab import Lab, lab_names, standard_topology, take_down
 
-_PREFIX: Final = "t"
+_PREFIX: Final = "py"
 _LONGEST_NAME: Final = 20
 KEEP_LABS: Final = bool(os.environ.get("LVS_LAB_KEEP"))
 """Labs are left up for a look."""
