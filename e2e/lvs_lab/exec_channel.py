@@ -120,8 +120,8 @@ class Connection:
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError
-            self._socket.settimeout(left)
             try:
+                self._socket.settimeout(left)  # refused, too, where another thread has closed the channel
                 part = self._socket.recv(min(length - len(parts), 1 << 20))
             except TimeoutError:
                 raise
