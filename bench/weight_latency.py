@@ -46,7 +46,7 @@ while True:
     if weight != last:
         print(weight, flush=True)
         last = weight
-    time.sleep(0.002)
+    time.sleep(0.002)  # the resolution of the measurement; nothing tells of a changed entry
 """
 
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from types import MappingProxyType
 
-from lvs_api.network_types import TunnelType
+from lvs_api.network_types import Family, TunnelType
 from lvs_api.real_server_pool import HealthCheck
 from lvs_api.service_slice import AcceptedPool, AcceptedService
 from lvs_api.virtual_service import Persistence, ServicePort
@@ -26,6 +26,7 @@ from lvs_core.plan import (
     PlannedService,
     TcpTarget,
     VirtualServerKey,
+    family_of_ip,
 )
 
 
@@ -143,7 +144,8 @@ def _order(key: VirtualServerKey) -> tuple[int, int, int, str]:
 def _persistence(persistence: Persistence | None, address: IpAddress) -> PlannedPersistence | None:
     if persistence is None:
         return None
-    prefix = persistence.ipv4_prefix_length if address.version == 4 else persistence.ipv6_prefix_length  # noqa: PLR2004
+    ipv4 = family_of_ip(address) is Family.IPV4
+    prefix = persistence.ipv4_prefix_length if ipv4 else persistence.ipv6_prefix_length
     return PlannedPersistence(timeout_seconds=persistence.timeout_seconds, prefix_length=prefix)
 
 

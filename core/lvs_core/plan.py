@@ -16,6 +16,11 @@ from lvs_core.cluster_view import ObjectKey
 IpAddress = IPv4Address | IPv6Address
 
 
+def family_of_ip(address: IpAddress) -> Family:
+    """The family of a parsed address."""
+    return Family.IPV6 if isinstance(address, IPv6Address) else Family.IPV4
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VirtualServerKey:
     """What clients connect to. Port 0 is every port that has no virtual service of its own."""
@@ -25,7 +30,7 @@ class VirtualServerKey:
     protocol: Protocol
 
     def __str__(self) -> str:
-        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)  # noqa: PLR2004
+        host = f"[{self.address}]" if family_of_ip(self.address) is Family.IPV6 else str(self.address)
         return f"{self.protocol} {host}:{self.port}"
 
 
@@ -166,7 +171,7 @@ class DirectorPlan:
     def methods(self) -> frozenset[tuple[Family, ForwardingMethod]]:
         """How this director forwards, by the family of the VIP: tells which sysctls it needs."""
         return frozenset(
-            (Family.IPV4 if planned.key.address.version == 4 else Family.IPV6, member.method)  # noqa: PLR2004
+            (family_of_ip(planned.key.address), member.method)
             for planned in self.services
             for member in planned.members
         )
@@ -205,7 +210,4 @@ class NodePlan:
 
     def bound_families(self) -> frozenset[tuple[Family, BindDevice]]:
         """Which families are bound on which devices: tells which silencing this node needs."""
-        return frozenset(
-            (Family.IPV4 if bound.address.version == 4 else Family.IPV6, bound.device)  # noqa: PLR2004
-            for bound in self.bind
-        )
+        return frozenset((family_of_ip(bound.address), bound.device) for bound in self.bind)

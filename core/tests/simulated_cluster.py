@@ -104,6 +104,7 @@ class SimulatedCluster:
 
     def put(self, one: VirtualService | Pool | DirectorGroup) -> None:
         """Create an object, or edit its spec."""
+        # Three shelves of different types, taken as one: the key's type follows from the shelf, which mypy cannot see.
         shelf: dict[object, object]
         if isinstance(one, DirectorGroup):
             shelf, key = self.groups, one.meta.name  # type: ignore[assignment]
