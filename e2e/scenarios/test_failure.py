@@ -111,7 +111,8 @@ def test_without_api_server_traffic_and_checks_go_on(web: Deployment) -> None:
         web.wait_shape(active, quick_shape(), deadline=5)
         plane.start("kube-apiserver")
         plane.wait_until_ready()
-    assert all("Refused" in failure or "reset" in failure.lower() for failure in record.failures), record.failures
+    # The stopped server and the cleared table cut or refuse what they get; nothing may go unanswered.
+    assert [failure for failure in record.failures if not cut_or_refused(failure)] == []
     web.patch("lvspool", "web", {"weight": 3})
     for director in DIRECTORS:
         web.wait_shape(director, quick_shape(weights=dict.fromkeys(SERVERS, 3)))

@@ -111,6 +111,11 @@ class StreamRecord:
         return self.replies.total() + len(self.failures)
 
 
+def cut_or_refused(failure: str) -> bool:
+    """Whether a request failed because somebody said so at once: refused, reset, or closed before the answer."""
+    return any(cause in failure for cause in ("ConnectionRefused", "ConnectionReset", "BrokenPipe", "EOFError"))
+
+
 @contextmanager
 def steady_requests(
     client_namespace: str, address: str, port: int = 80, *, interval_seconds: float = 0.02
