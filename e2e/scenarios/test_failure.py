@@ -22,7 +22,7 @@ from support.quick_start import (
     replies,
     restore,
 )
-from support.traffic import HeldConnection, answers, steady_requests
+from support.traffic import HeldConnection, answers, cut_or_refused, steady_requests
 
 pytestmark = pytest.mark.lab
 DIRECTORS = ("director-1", "director-2")
