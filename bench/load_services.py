@@ -208,7 +208,7 @@ def checked(name: str, way: Callable[[Clock], Mapping[str, float]]) -> Mapping[s
 def measure_in_lab(rounds: int) -> str:
     """The same in a guest of a lab of its own; what it printed."""
     from lvs_lab.lab import Lab  # noqa: PLC0415 (the guest has no lab)
-    from lvs_lab.python_packages import agent_environment  # noqa: PLC0415
+    from lvs_lab.python_packages import agent_environment  # noqa: PLC0415 (likewise)
 
     lab = Lab.up("bench-load", TOPOLOGY)
     try:

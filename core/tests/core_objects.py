@@ -12,7 +12,7 @@ WEB = ObjectKey("default", "web")
 DIRECTOR_LABELS = {"lvs-director": "true"}
 
 
-def node(name: str, address: str, *, labels: dict[str, str] | None = None, **fields: Any) -> ClusterNode:  # noqa: ANN401
+def node(name: str, address: str, *, labels: dict[str, str] | None = None, **fields: Any) -> ClusterNode:
     return ClusterNode(name=name, uid=f"node-{name}", labels=labels or {}, internal_addresses=(address,), **fields)
 
 

@@ -7,6 +7,7 @@ kernel stays until it acts on a later one, and what it reported last may be olde
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import Any
 
 from lvs_api.lvs_node import (
     DirectorReport,
@@ -105,15 +106,16 @@ class SimulatedCluster:
     def put(self, one: VirtualService | Pool | DirectorGroup) -> None:
         """Create an object, or edit its spec."""
         # Three shelves of different types, taken as one: the key's type follows from the shelf, which mypy cannot see.
-        shelf: dict[object, object]
+        shelf: dict[Any, Any] = self.pools
+        key: str | ObjectKey = key_of(one.meta)
         if isinstance(one, DirectorGroup):
-            shelf, key = self.groups, one.meta.name  # type: ignore[assignment]
-        else:
-            shelf, key = self.services if isinstance(one, VirtualService) else self.pools, key_of(one.meta)  # type: ignore[assignment]
+            shelf, key = self.groups, one.meta.name
+        elif isinstance(one, VirtualService):
+            shelf = self.services
         old = shelf.get(key)
         if old is not None:
-            meta = replace(old.meta, generation=old.meta.generation + 1)  # type: ignore[attr-defined]
-            one = replace(one, meta=meta, status=old.status)  # type: ignore[attr-defined]
+            meta = replace(old.meta, generation=old.meta.generation + 1)
+            one = replace(one, meta=meta, status=old.status)
         shelf[key] = one
 
     def delete_service(self, key: ObjectKey, *, collect: bool = True) -> None:

@@ -195,7 +195,7 @@ def test_a_deleted_group_freezes_its_directors_until_the_last_slice_is_gone() ->
     assert cluster.lvs_nodes == {}
 
 
-def raw_of(kind: Kind[Any, Any], one: Any, spec: Any, status: Any) -> dict[str, Any]:  # noqa: ANN401
+def raw_of(kind: Kind[Any, Any], one: Any, spec: Any, status: Any) -> dict[str, Any]:
     made = testing.raw_object(kind, one.meta.name, spec, namespace=one.meta.namespace or "")
     made["metadata"] |= {
         "uid": one.meta.uid,

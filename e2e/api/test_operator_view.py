@@ -211,7 +211,7 @@ async def test_one_refused_write_holds_up_no_other(api_server: ApiServer, client
 
 
 async def test_missing_rights_are_told_from_an_absent_server(api_server: ApiServer, tmp_path: Path) -> None:
-    kubeconfig = api_server.write_kubeconfig(tmp_path / "nobody", token="nobody")  # noqa: S106
+    kubeconfig = api_server.write_kubeconfig(tmp_path / "nobody", token="nobody")  # noqa: S106 (no token of anybody)
     async with ApiClient(read_kubeconfig(kubeconfig)) as nobody:
         with pytest.raises(ApiForbiddenError):
             await nobody.get(POOLS.collection())

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lvs_lab.errors import LabError
@@ -108,13 +109,17 @@ def kill_all_in(namespaces: Sequence[str]) -> int:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     for name in namespaces:
-        wait_for(lambda name=name: not pids_in(name), _GONE_SECONDS, f"the processes in {name} to end", interval=0.01)  # type: ignore[misc]
+        wait_for(partial(_is_empty, name), _GONE_SECONDS, f"the processes in {name} to end", interval=0.01)
     return len(found)
 
 
 def pids_in(namespace: str) -> list[int]:
     """The processes in a network namespace."""
     return [int(pid) for pid in run(["ip", "netns", "pids", namespace], check=False).stdout.split()]
+
+
+def _is_empty(namespace: str) -> bool:
+    return not pids_in(namespace)
 
 
 def _end_session(session: int, number: signal.Signals) -> None:

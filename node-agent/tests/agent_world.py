@@ -66,7 +66,7 @@ def check_target(number: int) -> CheckTarget:
     )
 
 
-def member(number: int, **changes: Any) -> PlannedMember:  # noqa: ANN401
+def member(number: int, **changes: Any) -> PlannedMember:
     """A real server 192.168.4.NUMBER, unchecked, of weight 1 and by DirectRouting."""
     made = PlannedMember(
         name=f"rs{number}",
@@ -88,7 +88,7 @@ def member(number: int, **changes: Any) -> PlannedMember:  # noqa: ANN401
     return replace(made, **changes)
 
 
-def service(*members: PlannedMember, **changes: Any) -> PlannedService:  # noqa: ANN401
+def service(*members: PlannedMember, **changes: Any) -> PlannedService:
     """VIP:80/TCP of default/web."""
     made = PlannedService(
         key=VirtualServerKey(address=ip_address(VIP), port=80, protocol=Protocol.TCP),
@@ -107,7 +107,7 @@ def service(*members: PlannedMember, **changes: Any) -> PlannedService:  # noqa:
     return replace(made, **changes)
 
 
-def director(*services: PlannedService, holding: Holding = Holding.HOLD, **changes: Any) -> NodePlan:  # noqa: ANN401
+def director(*services: PlannedService, holding: Holding = Holding.HOLD, **changes: Any) -> NodePlan:
     """A plan with one director group."""
     group = DirectorPlan(
         group=GROUP,

@@ -20,7 +20,7 @@ def a_source(state: Path) -> ApiSource:
     return ApiSource(api, node_name="node1", store=ViewStore(state / "view"), metrics=AgentMetrics(), wake=lambda: None)
 
 
-def a_view(**changes: Any) -> StoredView:  # noqa: ANN401
+def a_view(**changes: Any) -> StoredView:
     values = {
         "cluster_id": "c",
         "node_name": "node1",
@@ -47,7 +47,7 @@ async def test_the_last_view_is_a_plan_at_once(tmp_path: Path) -> None:
         lambda path: ViewStore(path).write(a_view(node_name="other")),
     ],
 )
-async def test_without_a_good_view_there_is_no_plan(tmp_path: Path, damaged: Any) -> None:  # noqa: ANN401
+async def test_without_a_good_view_there_is_no_plan(tmp_path: Path, damaged: Any) -> None:
     ViewStore(tmp_path / "view").write(a_view())
     damaged(tmp_path / "view")
     source = a_source(tmp_path)

@@ -34,7 +34,7 @@ async def test_the_route_is_there_before_the_method_changes(tmp_path: Path) -> N
     assert not world.host_routes.routes
     apply = world.ipvs.apply
 
-    def with_route(changes: Any) -> Any:  # noqa: ANN401 (the fake's own types)
+    def with_route(changes: Any) -> Any:
         assert world.host_routes.routes == {ROUTE}
         return apply(changes)
 

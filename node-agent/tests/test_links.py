@@ -205,13 +205,13 @@ def test_without_a_default_route_a_strange_address_has_no_device(namespace: Netw
 class NoIpv6:
     """What rtnetlink says on a node that was started with ipv6.disable=1."""
 
-    def __init__(self, real: Any) -> None:  # noqa: ANN401 (pyroute2 is untyped)
+    def __init__(self, real: Any) -> None:
         self._real = real
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
-    async def route(self, command: str, **request: Any) -> Any:  # noqa: ANN401
+    async def route(self, command: str, **request: Any) -> Any:
         if ":" in request["dst"]:
             raise NetlinkError(errno.EOPNOTSUPP)
         return await self._real.route(command, **request)

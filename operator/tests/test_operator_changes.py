@@ -78,7 +78,7 @@ def service(status: LvsVirtualServiceStatus | None = None) -> VirtualService:
     return replace(service_from_raw(virtual_service("web")), status=status)
 
 
-def decision(**parts: Any) -> Decision:  # noqa: ANN401 -- whatever a Decision has
+def decision(**parts: Any) -> Decision:
     nothing: dict[str, Any] = {
         "slices": {},
         "delete_slices": (),
