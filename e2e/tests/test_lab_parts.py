@@ -124,6 +124,26 @@ def test_waiting_tells_what_was_seen_last() -> None:
         wait_for(lambda: 1 // 0, 10, "a fault")
 
 
+def test_waiting_forgives_what_is_not_yet_and_nothing_that_must_always_hold() -> None:
+    looks = iter(range(1, 4))
+    held: list[str] = []
+
+    def third_look() -> int:
+        look = next(looks)
+        assert look == 3
+        return look
+
+    assert wait_for(third_look, 10, "the third look", interval=0.001, always=lambda: held.append("held")) == 3
+    assert held == ["held"] * 3
+
+    def broken() -> None:
+        raise AssertionError("it went away")
+
+    for condition in (lambda: False, lambda: True):
+        with pytest.raises(AssertionError, match="it went away"):
+            wait_for(condition, 10, "something else", always=broken)
+
+
 def alive(pid: int) -> bool:
     """Whether a process runs; one that has ended and waits to be reaped does not."""
     stat = Path(f"/proc/{pid}/stat")
