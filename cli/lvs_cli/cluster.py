@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar, cast
 
 import httpx2
+import yaml
 from lightkube.config.client_adapter import Client, ConnectionParams
 from lightkube.config.kubeconfig import KubeConfig
 from lightkube.core.exceptions import ConfigError
@@ -22,18 +23,24 @@ StatusT = TypeVar("StatusT", bound=ApiModel)
 
 PAGE_SIZE: Final = 500
 TIMEOUT_SECONDS: Final = 15.0
+_NO_KUBECONFIG: Final = (ConfigError, OSError, yaml.YAMLError, LookupError, AttributeError, TypeError, ValueError)
+"""What reading a file ends in that is no kubeconfig: lightkube takes the shape of one for granted."""
 
 
 class Cluster:
     """The API server that the kubeconfig names. Every failure is a CliError."""
 
     def __init__(self, *, context: str | None = None) -> None:
-        with _said_plainly():
+        try:
             single = KubeConfig.from_env().get(context_name=context)
-        if single is None:
-            raise CliError("the kubeconfig cannot be used: it names no context")
-        self.namespace = str(single.namespace)
-        self._http = Client(single, ConnectionParams(timeout=httpx2.Timeout(TIMEOUT_SECONDS), trust_env=True))
+            if single is None:
+                raise CliError("the kubeconfig cannot be used: it names no context")
+            self.namespace = str(single.namespace)
+            self._http = Client(single, ConnectionParams(timeout=httpx2.Timeout(TIMEOUT_SECONDS), trust_env=True))
+        except _NO_KUBECONFIG as error:
+            said = str(error) if isinstance(error, ConfigError | OSError) else f"{type(error).__name__}: {error}"
+            line = " ".join(said.split())
+            raise CliError(f"the kubeconfig cannot be used ({line}); `kubectl config view` shows it") from error
 
     def list(self, kind: Kind[SpecT, StatusT], *, namespace: str | None = None) -> list[ApiObject[SpecT, StatusT]]:
         """Every object of a kind, sorted by name; of one namespace, or of all when None."""
@@ -56,7 +63,11 @@ class Cluster:
             raise CliError(f"the API server does not know {GROUP}/{VERSION}: is lvs-operator installed?")
         if not response.is_success:
             raise CliError(f"the API server refused ({response.status_code}): {response.text[:300]}")
-        return cast("dict[str, Any]", response.json())
+        try:
+            body = response.json()
+        except ValueError as error:
+            raise CliError(f"what answers at {response.url.host} is no Kubernetes API server: {error}") from error
+        return cast("dict[str, Any]", body)
 
 
 @contextmanager
@@ -64,7 +75,7 @@ def _said_plainly() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        raise CliError(f"the kubeconfig cannot be used: {error}") from error
+        raise CliError(f"the kubeconfig's user cannot log in: {error}") from error
     except httpx2.TransportError as error:
         raise CliError(f"the API server does not answer: {error}") from error
     except InvalidObject as error:

@@ -1,6 +1,6 @@
 """`kubectl lvs status`: every service, who serves it, and why not."""
 
-from lvs_api.conditions import Condition, ConditionStatus, ConditionType
+from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason
 from lvs_api.kinds import VIRTUAL_SERVICE
 from lvs_api.objects import ApiObject
 from lvs_api.virtual_service import DirectorState, LvsVirtualServiceSpec, LvsVirtualServiceStatus
@@ -33,18 +33,18 @@ def row(service: Service) -> tuple[str, ...]:
         ",".join(active) or "-",
         ready.status.value if ready else ConditionStatus.UNKNOWN.value,
         f"{counts.ready}/{counts.total}" if counts else "-",
-        _why(status),
+        _why(service, status),
     )
 
 
-def _why(status: LvsVirtualServiceStatus) -> str:
-    """The first condition, in the order in which one depends on the other, that is not True."""
-    order = (ConditionType.ACCEPTED, ConditionType.RESOLVED_REFS, ConditionType.PROGRAMMED, ConditionType.READY)
-    for kind in order:
-        found = _condition(status, kind)
-        if found is not None and found.status is not ConditionStatus.TRUE:
-            return f"{found.reason}: {found.message}" if found.message else found.reason
-    return "" if _condition(status, ConditionType.READY) else "not seen by the operator yet"
+def _why(service: Service, status: LvsVirtualServiceStatus) -> str:
+    """What the operator says of readiness, which names the cause, where there is more to say than Ready."""
+    ready = _condition(status, ConditionType.READY)
+    if ready is None or status.observed_generation is None:
+        return "not seen by the operator yet"
+    late = status.observed_generation < service.metadata.generation
+    said = "" if ready.reason == Reason.READY else f"{ready.reason}: {ready.message}" if ready.message else ready.reason
+    return "; ".join(filter(None, (said, "the last edit is not seen by the operator yet" if late else "")))
 
 
 def _condition(status: LvsVirtualServiceStatus, kind: ConditionType) -> Condition | None:

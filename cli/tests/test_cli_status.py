@@ -12,13 +12,13 @@ from lvs_cli.output import table
 from lvs_cli.status import Service, row
 
 
-def service(**status: object) -> Service:
+def service(generation: int = 1, **status: object) -> Service:
     return parse_object(
         VIRTUAL_SERVICE,
         {
             "apiVersion": "lvs-operator.io/v1alpha1",
             "kind": "LvsVirtualService",
-            "metadata": {"name": "web", "namespace": "shop"},
+            "metadata": {"name": "web", "namespace": "shop", "generation": generation},
             "spec": {
                 "addresses": ["192.168.4.15"],
                 "ports": [{"name": "http", "port": 80}],
@@ -43,28 +43,68 @@ def test_a_service_that_is_served() -> None:
     served = service(
         directors=[{"node": "d1", "state": "Active"}, {"node": "d2", "state": "Standby"}],
         realServers={"total": 3, "ready": 2, "draining": 0},
+        observedGeneration=1,
         conditions=[condition("Ready", "True", "Ready")],
     )
     assert row(served)[4:] == ("d1", "True", "2/3", "")
 
 
-def test_the_first_cause_is_named() -> None:
-    refused = service(
+def test_a_service_that_waits_for_its_pool_says_so() -> None:
+    """The operator's own word on readiness, for it knows which condition is the cause."""
+    waiting = service(
+        observedGeneration=1,
         conditions=[
-            condition("Ready", "False", "PoolNotFound", "later"),
+            condition("Accepted", "Unknown", "Pending", "Cannot be judged until its references are found"),
             condition("ResolvedRefs", "False", "PoolNotFound", "LvsRealServerPool shop/web does not exist"),
-        ]
+            condition("Programmed", "False", "NotProgrammed", "Nothing has been accepted yet"),
+            condition("Ready", "False", "PoolNotFound", "Not ResolvedRefs: LvsRealServerPool shop/web does not exist"),
+        ],
     )
-    assert row(refused)[-1] == "PoolNotFound: LvsRealServerPool shop/web does not exist"
+    assert row(waiting)[5] == "False"
+    assert row(waiting)[-1] == "PoolNotFound: Not ResolvedRefs: LvsRealServerPool shop/web does not exist"
+
+
+def test_a_service_that_is_ready_with_a_reservation_names_it() -> None:
+    ready = condition("Ready", "True", "MembersNotReady", "1 of 2 real servers take connections")
+    assert row(service(observedGeneration=1, conditions=[ready]))[-1] == (
+        "MembersNotReady: 1 of 2 real servers take connections"
+    )
+
+
+def test_an_edit_that_the_operator_has_not_seen_is_told() -> None:
+    edited = service(generation=2, observedGeneration=1, conditions=[condition("Ready", "True", "Ready")])
+    assert row(edited)[-1] == "the last edit is not seen by the operator yet"
 
 
 def test_columns_are_aligned() -> None:
     assert table(("A", "B"), [("long", "x"), ("s", "")]) == "A      B\nlong   x\ns"
 
 
-def test_a_missing_kubeconfig_is_said_without_a_traceback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+CLUSTER = "clusters: [{name: a, cluster: {server: 'https://127.0.0.1:1'%s}}]\ncurrent-context: a\n"
+CONTEXT = "contexts: [{name: a, context: {cluster: a, user: u}}]\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "no mapping",
+        "{ not: [yaml",
+        CLUSTER % "",
+        CLUSTER % "" + CONTEXT,
+        CLUSTER % ", certificate-authority: /nowhere/ca.crt" + CONTEXT + "users: [{name: u, user: {token: x}}]",
+    ],
+    ids=["absent", "empty", "text", "not-yaml", "no-context", "no-user", "no-authority"],
+)
+def test_a_kubeconfig_that_cannot_be_used_is_said_without_a_traceback(
+    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
+    file = tmp_path / "config"
+    if text is not None:
+        file.write_text(text)
+    monkeypatch.setenv("KUBECONFIG", str(file))
     assert main(["status"]) == 1
-    assert capsys.readouterr().err.startswith("error: the kubeconfig cannot be used")
+    said = capsys.readouterr().err
+    assert said.startswith("error: the kubeconfig cannot be used (")
+    assert said.count("\n") == 1

@@ -232,10 +232,10 @@ def _ready(
 ) -> Statement:
     kind = ConditionType.READY
     generation = needed[-1].generation
-    for one in needed:
-        if one.status is not ConditionStatus.TRUE:
-            value = None if one.status is ConditionStatus.UNKNOWN else False
-            return _statement(kind, value, one.reason, f"Not {one.type}: {one.message}", one.generation)
+    cause = _cause(needed)
+    if cause is not None:
+        value = None if cause.status is ConditionStatus.UNKNOWN else False
+        return _statement(kind, value, cause.reason, f"Not {cause.type}: {cause.message}", cause.generation)
     if not counts.total:
         message = "There are no real servers; add some to the pool"
         return _statement(kind, False, Reason.NO_MEMBERS, message, generation)
@@ -252,6 +252,18 @@ def _ready(
         message += f"; nobody verifies the VIP on {_some(plain)}, for no Node has their address"
         return _statement(kind, True, Reason.UNVERIFIED, message, generation)
     return _statement(kind, True, Reason.READY, message, generation)
+
+
+def _cause(needed: Sequence[Statement]) -> Statement | None:
+    """What keeps a service from being ready: a fault of its objects, if there is one, else the first that is not True.
+
+    A missing pool leaves open whether the service can be accepted; it is the pool that the user has to look for.
+    """
+    faults = (ConditionType.ACCEPTED, ConditionType.RESOLVED_REFS)
+    for one in needed:
+        if one.type in faults and one.status is ConditionStatus.FALSE:
+            return one
+    return next((one for one in needed if one.status is not ConditionStatus.TRUE), None)
 
 
 def _shortfall(members: Sequence[Member], counts: RealServerCounts, active: Word | None) -> tuple[Reason, str]:

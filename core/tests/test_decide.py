@@ -82,7 +82,9 @@ def test_what_is_wrong_is_named_and_freezes(
     said = condition(cluster, ConditionType(kind))
     assert (said.status, said.reason) == ("False", reason)
     assert message in said.message
-    assert condition(cluster, ConditionType.READY).status != "True"
+    ready = condition(cluster, ConditionType.READY)
+    assert (ready.status, ready.reason) == ("False", reason)
+    assert message in ready.message
     assert {key: one.content for key, one in cluster.slices.items()} == {k: one.content for k, one in before.items()}
     if running and kind == "Accepted":
         assert "goes on unchanged" in said.message

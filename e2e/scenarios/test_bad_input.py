@@ -129,7 +129,8 @@ def test_condition_names_field_and_reason(tidy: Scene, case: Judged) -> None:
     message = tidy.wait_said(BAD, case.type, case.status, case.reason)
     for part in case.saying:
         assert part in message
-    assert tidy.said(BAD, "Ready")["status"] != "True"
+    ready = tidy.said(BAD, "Ready")
+    assert (ready["status"], ready["reason"]) == (case.status, case.reason)
 
 
 def test_served_family_is_served_beside_the_missing_one(tidy: Scene) -> None:
