@@ -80,12 +80,17 @@ class ControlPlane:
     def wait_until_ready(self) -> None:
         """Wait until the API server says it is ready."""
 
-        def ready() -> bool:
-            if self.program("kube-apiserver").pid is None:
-                raise NotUpError(f"kube-apiserver ended; its log: {self._places.log('kube-apiserver')}")
-            return self.kubectl(["get", "--raw", "/readyz"], timeout=5).stdout == "ok"
+        def must_run() -> None:
+            for name in _DAEMONS[:2]:
+                if self.program(name).pid is None:
+                    raise NotUpError(f"{name} ended; its log: {self._places.log(name)}")
 
-        wait_for(ready, _READY_SECONDS, "the API server to be ready")
+        wait_for(
+            lambda: self.kubectl(["get", "--raw", "/readyz"], timeout=5).stdout == "ok",
+            _READY_SECONDS,
+            "the API server to be ready",
+            always=must_run,
+        )
 
     def wait_until_settled(self) -> None:
         """Wait until the controllers have made the default ServiceAccount, without which no pod is accepted."""

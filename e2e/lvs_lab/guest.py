@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lvs_lab import processes
-from lvs_lab.errors import DeadlineError
+from lvs_lab.errors import NotUpError
 from lvs_lab.exec_channel import ExecChannel
 from lvs_lab.guest_setup import Mount, setup_script
 from lvs_lab.kernel_build import GuestKernel
@@ -93,12 +93,17 @@ class Guest:
     def wait_until_up(self) -> None:
         """Wait until the exec channel answers."""
 
-        def answers() -> bool:
+        def must_run() -> None:
             if not self.running:
-                raise DeadlineError(f"{self.machine.name} ended while it booted; its console: {self.console}")
-            return self.channel.run(["true"], timeout=5).ok
+                raise NotUpError(f"{self.machine.name} ended while it booted; its console: {self.console}")
 
-        wait_for(answers, _BOOT_SECONDS, f"{self.machine.name} to answer (console: {self.console})", interval=0.02)
+        wait_for(
+            lambda: self.channel.run(["true"], timeout=5).ok,
+            _BOOT_SECONDS,
+            f"{self.machine.name} to answer (console: {self.console})",
+            interval=0.02,
+            always=must_run,
+        )
 
     def cut_power(self) -> None:
         """End it in an instant, as a pulled plug does."""

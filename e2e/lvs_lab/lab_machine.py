@@ -54,7 +54,7 @@ class Capture:
         for thread in self._threads:
             thread.start()
         try:
-            wait_for(self._listens, 10, f"tcpdump to listen on {what}", interval=0.01)
+            wait_for(self._listens, 10, f"tcpdump to listen on {what}", interval=0.01, always=self._must_run)
         except LabError:
             self.close()
             raise
@@ -88,12 +88,16 @@ class Capture:
                 self._failure = error
 
     def _listens(self) -> bool:
-        said = self._text[Stream.STDERR].decode(errors="replace")
+        return "listening on" in self._said()
+
+    def _must_run(self) -> None:
         if self._failure is not None:
             raise self._failure
         if not any(thread.is_alive() for thread in self._threads):
-            raise HostError(f"tcpdump ended: {said.strip()}")
-        return "listening on" in said
+            raise HostError(f"tcpdump ended: {self._said().strip()}")
+
+    def _said(self) -> str:
+        return self._text[Stream.STDERR].decode(errors="replace")
 
 
 class LabMachine:

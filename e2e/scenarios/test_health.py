@@ -118,11 +118,15 @@ def test_dead_probe_process_changes_no_weight(web: Deployment) -> None:
         before = guest.out("pgrep", "--full", "lvs_agent.probes").split()
         guest.out("kill", "-KILL", *before)
 
-        def restarted() -> bool:
+        def never_changed() -> None:
             assert web.shape(active) == quick_shape()
-            return web.agent_metric(active, "lvs_agent_probe_restarts") > restarts
 
-        wait_for(restarted, 20, "the probes to be started again")
+        wait_for(
+            lambda: web.agent_metric(active, "lvs_agent_probe_restarts") > restarts,
+            20,
+            "the probes to be started again",
+            always=never_changed,
+        )
     assert record.failures == []
     # What was started again checks as before.
     web.lab.machine("server-3").server(port=80).stop()
@@ -136,12 +140,14 @@ def test_check_that_was_edited_begins_from_the_present_weight(web: Deployment) -
         pool = web.get("lvspool", "web")["metadata"]["generation"]
 
         def in_force() -> bool:
-            for director in DIRECTORS:
-                assert web.shape(director) == quick_shape()
             slices = [web.get("lvsslice", name)["spec"] for name in web.names("lvsslice")]
             return any(one.get("pool", {}).get("generation") == pool for one in slices)
 
-        wait_for(in_force, 10, "the slices to carry the new check")
+        def never_changed() -> None:
+            for director in DIRECTORS:
+                assert web.shape(director) == quick_shape()
+
+        wait_for(in_force, 10, "the slices to carry the new check", always=never_changed)
         web.wait_ready("web")
         assert web.shape(active_director(web)) == quick_shape()
     assert record.failures == []

@@ -52,8 +52,9 @@ class OperatorProcess:
 
     @property
     def ready(self) -> bool:
-        """Whether it has seen every kind completely."""
-        assert self.alive, f"the operator ended with {self.process.returncode}: {self.log[-3000:]}"
+        """Whether it has seen every kind completely; one that has ended never will, and is told at once."""
+        if not self.alive:
+            raise RuntimeError(f"the operator ended with {self.process.returncode}: {self.log[-3000:]}")
         return self.endpoint("/readyz")[0] == 200
 
     @property
