@@ -68,7 +68,7 @@ class HeldConnection:
     def ask(self) -> str:
         """Who answers on this connection. Raises OSError or EOFError when it is broken."""
         self._socket.sendall(_REQUEST)
-        return _read_answer(self._stream)
+        return read_answer(self._stream)
 
     def close(self) -> None:
         """End it as a client does."""
@@ -82,19 +82,31 @@ class HeldConnection:
         self.close()
 
 
-def _read_answer(stream: BinaryIO) -> str:
-    """Read one HTTP answer with a Content-Length."""
-    status = stream.readline()
-    if not status:
-        raise EOFError("the connection was closed before an answer")
-    length = 0
-    while (line := stream.readline()) not in (b"\r\n", b""):
+def read_answer(stream: BinaryIO) -> str:
+    """The body of one HTTP answer with a Content-Length.
+
+    Raises EOFError where the answer ends before its end, AssertionError where it is no answer of status 200.
+    """
+    status = _line(stream)
+    length: int | None = None
+    while line := _line(stream):
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length":
             length = int(value)
-    if b" 200 " not in status:
-        raise AssertionError(f"answered {status!r}")
-    return stream.read(length).decode().strip()
+    if b" 200 " not in status or length is None:
+        raise AssertionError(f"answered {status!r}, Content-Length {length}")
+    body = stream.read(length)
+    if len(body) < length:
+        raise EOFError(f"the connection was closed after {len(body)} of {length} bytes of the answer's body")
+    return body.decode().strip()
+
+
+def _line(stream: BinaryIO) -> bytes:
+    """A line of an answer's head without its end."""
+    line = stream.readline()
+    if not line.endswith(b"\r\n"):
+        raise EOFError(f"the connection was closed in the head of an answer, after {line!r}")
+    return line.removesuffix(b"\r\n")
 
 
 @dataclass(kw_only=True)
@@ -112,7 +124,7 @@ class StreamRecord:
 
 
 def cut_or_refused(failure: str) -> bool:
-    """Whether a request failed because somebody said so at once: refused, reset, or closed before the answer."""
+    """Whether a request failed because somebody said so at once: refused, reset, or closed before the answer's end."""
     return any(cause in failure for cause in ("ConnectionRefused", "ConnectionReset", "BrokenPipe", "EOFError"))
 
 
