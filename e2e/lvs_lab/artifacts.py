@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lvs_lab.errors import LabError
 from lvs_lab.progress import step
 
 PACKAGE = Path(__file__).parent
@@ -41,12 +42,18 @@ def digest(*parts: str | bytes | Path) -> str:
 
 
 @contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Hold a lock among all labs and builds of this cache; it ends with the process, however that ends."""
+def locked(name: str, *, busy: str | None = None) -> Iterator[None]:
+    """Hold a lock among all labs and builds of this cache; it ends with the process, however that ends.
+
+    With `busy`, one that another process holds is a LabError that says so; else it is waited for.
+    """
     path = cache_root() / "locks" / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        except BlockingIOError as error:
+            raise LabError(busy) from error
         yield
 
 
@@ -82,6 +89,9 @@ def forget_unused(older_than_days: float) -> list[Path]:
     """Remove artifacts that nobody asked for in so many days, and what interrupted builds left; return what went."""
     limit = time.time() - older_than_days * 86400
     gone = []
+    for lock in (cache_root() / "locks").glob("*.lock"):
+        if lock.stat().st_mtime < limit:  # its time is that of the last who asked for it
+            lock.unlink()
     for entry in cache_root().glob("*/*"):
         if re.fullmatch(r"[0-9a-f]{16}|\.[0-9a-f]{16}\.partial", entry.name) and entry.stat().st_mtime < limit:
             remove_tree(entry)

@@ -6,7 +6,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from lvs_lab.artifacts import cache_root
+from lvs_lab.artifacts import cache_root, locked
 from lvs_lab.demo.aftermath import gather
 from lvs_lab.demo.cluster import CLIENT, VIP
 from lvs_lab.demo.narrator import Narrator
@@ -41,6 +41,15 @@ def main() -> int:
     narrator = Narrator(CHAPTERS)
     print(INTRODUCTION.strip("\n"), flush=True)
     _tell_what_is_built_first()
+    try:
+        with locked("demo-runs", busy="another `make demo` runs on this machine; wait for its end"):
+            return _run(narrator, keep=keep)
+    except LabError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+
+
+def _run(narrator: Narrator, *, keep: bool) -> int:
     if NAME in lab_names():
         print(f"A lab of an earlier run is taken down first ({_LAB}).", flush=True)
         take_down(NAME)
@@ -53,6 +62,9 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return _end(130, keep=False)
+    except Exception:  # a fault of the demo itself: it is told with its traceback, after the lab was taken down
+        _end(1, keep=keep)
+        raise
     print(f"\nThat was it, in {narrator.seconds:.0f} s.", flush=True)
     return _end(0, keep=keep)
 

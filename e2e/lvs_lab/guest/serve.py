@@ -17,6 +17,8 @@ import sys
 from pathlib import Path
 
 HEAD_LIMIT = 65536
+BACKLOG = 4096
+"""Connections that wait to be accepted; what comes beyond is dropped, and its client tries again a second later."""
 
 
 def listening_socket(address: str, port: int, *, udp: bool) -> socket.socket:
@@ -30,7 +32,7 @@ def listening_socket(address: str, port: int, *, udp: bool) -> socket.socket:
         made.setsockopt(socket.IPPROTO_IP, 15, 1)  # IP_FREEBIND
     made.bind(("::" if address == "*" else address, port))
     if not udp:
-        made.listen(1024)
+        made.listen(BACKLOG)
     made.setblocking(False)
     return made
 
@@ -111,7 +113,8 @@ async def serve_for_ever(made: socket.socket, name: str, *, udp: bool) -> None:
         await loop.create_datagram_endpoint(lambda: Datagrams(name), sock=made)
         await loop.create_future()
     else:
-        server = await asyncio.start_server(Http(name).serve, sock=made, limit=HEAD_LIMIT)
+        # asyncio listens once more, by default with a shorter queue.
+        server = await asyncio.start_server(Http(name).serve, sock=made, limit=HEAD_LIMIT, backlog=BACKLOG)
         await server.serve_forever()
 
 
