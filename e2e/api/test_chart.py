@@ -119,6 +119,16 @@ def test_the_programs_understand_the_arguments_they_are_given(tmp_path: Path) ->
     assert str(parsed.state_dir) == agent["volumeMounts"][0]["mountPath"]
 
 
+def test_nothing_is_restarted_for_being_slow(tmp_path: Path) -> None:
+    objects = render(tmp_path)
+    agent = read_template(agent_daemonset(objects, tmp_path), NAMESPACE)["spec"]["template"]["spec"]["containers"][0]
+    operator = only(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    for container in (agent, operator):
+        probe = container["livenessProbe"]
+        assert probe["periodSeconds"] * probe["failureThreshold"] >= 120
+        assert probe["timeoutSeconds"] >= 15
+
+
 def test_agents_run_where_the_operator_wants_them_and_nothing_else_is_privileged(tmp_path: Path) -> None:
     objects = render(tmp_path)
     pod = read_template(agent_daemonset(objects, tmp_path), NAMESPACE)["spec"]["template"]["spec"]

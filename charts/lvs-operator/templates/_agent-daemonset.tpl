@@ -52,15 +52,16 @@ spec:
             periodSeconds: 1
             timeoutSeconds: 2
             failureThreshold: 120
+          # Patient: a Node that is short of processor time gets more of it by no restart.
           livenessProbe:
             httpGet: {host: 127.0.0.1, path: /healthz, port: {{ .Values.nodeAgent.healthPort }}}
-            periodSeconds: 10
-            timeoutSeconds: 5
+            periodSeconds: 20
+            timeoutSeconds: 15
             failureThreshold: 6
           readinessProbe:
             httpGet: {host: 127.0.0.1, path: /readyz, port: {{ .Values.nodeAgent.healthPort }}}
             periodSeconds: 2
-            timeoutSeconds: 2
+            timeoutSeconds: 5
           resources: {{- toYaml .Values.nodeAgent.resources | nindent 12 }}
           securityContext:
             # IPVS, addresses and sysctls of the Node itself; devices appear later, and drift is repaired.
