@@ -27,12 +27,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.words = [*getattr(options, "words", []), *theirs]
     verb: _Verb = options.verb
     try:
+        _require_root()
         return verb(options)
     except LabError as error:
         print(f"lvs-lab: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise LabError("a lab is made of namespaces, mounts and processes of root: run it as root")
 
 
 def split_words(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -146,13 +152,20 @@ def _up(options: argparse.Namespace) -> int:
 
     start = time.monotonic()
     texts = [
-        Path(name).read_text() if Path(name).is_file() else standard_topology(name)
+        _read_topology(Path(name)) if Path(name).is_file() else standard_topology(name)
         for name in options.topology or ["plain"]
     ]
     lab = Lab.up(options.name, merge_topologies(texts), images=options.image)
     names = ", ".join(machine.name for machine in lab.topology.machines)
     print(f"lab {lab.name!r} is up after {time.monotonic() - start:.1f} s: {names}")
     return 0
+
+
+def _read_topology(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabError(f"--topology {file}: can not be read: {error}") from error
 
 
 def _down(options: argparse.Namespace) -> int:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lvs_lab import processes
-from lvs_lab.artifacts import remove_tree
 from lvs_lab.certificates import Authority
 from lvs_lab.errors import CommandError, NotUpError
 from lvs_lab.host_commands import Completed, run
@@ -42,15 +41,20 @@ class ControlPlane:
         """Credentials that may do everything, for use in the namespace of the control plane."""
         return self.authority.directory / "admin.kubeconfig"
 
-    def create(self) -> None:
-        """Make certificates and kubeconfig files, and start everything."""
-        self._create_credentials()
-        remove_tree(self._etcd_data)
-        for name in _DAEMONS[:2]:
-            self.start(name)
-        self.wait_until_ready()
-        for name in _DAEMONS[2:]:
-            self.start(name)
+    def start_missing(self) -> None:
+        """Start what does not run, with the state that it had; the first time, make the credentials.
+
+        The data and credentials of a control plane that was once started are never made anew.
+        """
+        whole = self.authority.directory / "whole"
+        if not whole.exists():
+            self._create_credentials()
+            whole.touch()
+        for name in _DAEMONS:
+            if self.program(name).pid is None:
+                self.start(name)
+            if name == "kube-apiserver":
+                self.wait_until_ready()
 
     def program(self, name: str) -> processes.Program:
         """One of its daemons, to be paused or ended by a test."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lvs_lab import processes
-from lvs_lab.errors import NotUpError
+from lvs_lab.errors import LabError, NotUpError
 from lvs_lab.exec_channel import ExecChannel
-from lvs_lab.guest_setup import Mount, setup_script
+from lvs_lab.guest_setup import SETUP_ERRORS, Mount, setup_script
 from lvs_lab.kernel_build import GuestKernel
 from lvs_lab.network import on_control_network
 from lvs_lab.places import EXEC_PORT, Places, exec_address, guest_cards, hardware_address, port
@@ -48,6 +48,19 @@ class Guest:
     def paused(self) -> bool:
         """Whether it is stopped where it is."""
         return self._program.stopped
+
+    @property
+    def finished(self) -> bool:
+        """Whether what runs was brought all the way to where `up` has a machine."""
+        return self.running and self._boot_note.exists() and self._boot_note.read_text() == self._program.note
+
+    def note_finished(self) -> None:
+        """Note that this boot was brought to its end; one that was cut short is made again by the next `up`."""
+        self._boot_note.write_text(self._program.note)
+
+    @property
+    def _boot_note(self) -> Path:
+        return self._places.node(self.machine.name) / "finished"
 
     @property
     def console(self) -> Path:
@@ -91,7 +104,7 @@ class Guest:
         )
 
     def wait_until_up(self) -> None:
-        """Wait until the exec channel answers."""
+        """Wait until the exec channel answers. Raises LabError when a part of the topology could not be set up."""
 
         def must_run() -> None:
             if not self.running:
@@ -104,6 +117,9 @@ class Guest:
             interval=0.02,
             always=must_run,
         )
+        said = self.channel.run(["cat", SETUP_ERRORS], check=True).stdout.strip()
+        if said:
+            raise LabError(f"{self.machine.name} is not as its topology says: {said}")
 
     def cut_power(self) -> None:
         """End it in an instant, as a pulled plug does."""

@@ -9,6 +9,8 @@ from lvs_lab.places import EXEC_PORT, Card, exec_address, hardware_address
 from lvs_lab.topology import Machine, Topology
 
 STATE_DIRECTORY = "/var/lib/lvs-agent"
+SETUP_ERRORS = "/run/lab-setup-errors"
+"""In the guest: what the commands of its set-up complained of."""
 LAB_NAMESPACE = "lab"  # in the guest: the exec channel's card, and the far ends of cards with a wire
 
 
@@ -45,6 +47,7 @@ def setup_script(topology: Topology, machine: Machine, cards: Sequence[Card], mo
             links.append(f"link set vec{number} name {card.device}")
             links += address_lines(card.interface)
     lines = [
+        f"exec 2> {SETUP_ERRORS}",
         f"hostname {machine.name}",
         f"echo {machine.name} > /etc/hostname",
         "echo '127.0.0.1 localhost' > /etc/hosts",
@@ -59,6 +62,7 @@ def setup_script(topology: Topology, machine: Machine, cards: Sequence[Card], mo
         *_batch("ip -batch -", list(route_lines(machine))),
         *(f"sysctl --quiet --write '{key}={value}'" for key, value in sysctl_values(machine).items()),
         *(f"modprobe {module}" for module in machine.modules),
+        "exec 2>&1",
         f"/lab/guest-exec {exec_address(machine)}:{EXEC_PORT} /run/netns/{LAB_NAMESPACE} &",
     ]
     return "".join(f"{line}\n" for line in lines)

@@ -1,11 +1,10 @@
 """A lab as one object: brought up, taken down, and everything in it. The command line and pytest use the same."""
 
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +20,7 @@ from lvs_lab.kernel_build import guest_kernel
 from lvs_lab.kube_tools import helm_program, kube_programs
 from lvs_lab.kubelet_node import KubeletNode
 from lvs_lab.lab_machine import GuestMachine, LabMachine, NamespaceMachine
-from lvs_lab.places import Places
+from lvs_lab.places import MEMORY_ROOT, Places
 from lvs_lab.plain_agent import PlainAgent
 from lvs_lab.python_packages import agent_mounts
 from lvs_lab.root_fs import guest_root
@@ -55,9 +54,13 @@ class Lab:
 
     @classmethod
     def up(cls, name: str, topology_text: str, *, images: Sequence[Path] = ()) -> "Lab":
-        """Bring a lab up and return when all of it answers; called again, it starts what is missing of the same lab."""
+        """Bring a lab up and return when all of it answers; called again, it starts what is missing of the same lab.
+
+        What an `up` that was killed left half made is made again. Nothing of a lab whose programs run is ever removed.
+        """
         topology = parse_topology(topology_text)
         places = Places(name)
+        _check_images(topology, images)
         host_packages.prepare()
         kernel = guest_kernel()
         image = GuestImage(kernel=kernel, root=guest_root(kernel))
@@ -65,10 +68,16 @@ class Lab:
         if any(not node.kubelet for node in topology.nodes):
             agent_mounts()
         with locked(f"lab-{name}"):
-            if not network.namespaces(places):
-                _remove_rest(places)
+            if not _network_is_whole(places):
+                if processes.marked(places.notes):
+                    raise LabError(
+                        f"lab {name!r} is damaged: its programs run, and its directory or a namespace of it is gone; "
+                        f"take it down first: lvs-lab down --name {name}"
+                    )
+                _remove_all(places)
                 record.write(places, topology_text, record.Artifacts(image=image, kube=kube))
                 network.build(places, topology)
+                record.note_built(places)
             elif record.read_topology(places) != topology:
                 raise LabError(
                     f"lab {name!r} is up with another topology; take it down first: lvs-lab down --name {name}"
@@ -98,9 +107,7 @@ class Lab:
         machine = self.topology.machine(name)
         if machine.kind is not Kind.GUEST:
             raise LabError(f"{name} is a namespace, not a guest: it has no power, kernel or agent of its own")
-        return GuestMachine(
-            self.places, self.topology, Guest(self.places, self.topology, machine), lambda: self._boot(machine)
-        )
+        return GuestMachine(self.places, self.topology, self._guest(machine), lambda: self._boot(machine))
 
     node = guest
 
@@ -145,10 +152,13 @@ class Lab:
 
     def load_image(self, tar: Path) -> None:
         """Import a docker archive on all kubelet nodes that run."""
+        nodes = self._kubelet_nodes()
+        if not nodes:
+            raise LabError(f"lab {self.name!r} has no node with a kubelet that could take an image")
         archives = [*self._archives(), tar.resolve()]
-        self._note_archives(archives)
         image_store(self._artifacts.image.root, archives)  # for nodes that are switched on again
-        for_all([node for node in self._kubelet_nodes() if node.guest.running], lambda node: node.import_image(tar))
+        self._note_archives(archives)
+        for_all([node for node in nodes if node.guest.running], lambda node: node.import_image(tar))
 
     def start_program(
         self, name: str, argv: Sequence[str], *, netns: str | None = None, cwd: Path = CHECKOUT
@@ -185,36 +195,42 @@ class Lab:
         take_down(self.name)
 
     def _start_all(self, images: Sequence[Path]) -> None:
-        guests = [self.guest(machine.name) for machine in self.topology.machines if machine.kind is Kind.GUEST]
-        missing = [guest.machine for guest in guests if not guest.running]
-        for machine in missing:
-            self._start_guest(machine)
+        guests = [self._guest(machine) for machine in self.topology.machines if machine.kind is Kind.GUEST]
+        missing = [guest for guest in guests if not guest.finished]
+        for guest in missing:
+            guest.cut_power()  # a boot that was cut short
+            self._start_guest(guest.machine)
         if self.topology.control_plane:
             self._start_control_plane()
-        for_all(missing, lambda machine: Guest(self.places, self.topology, machine).wait_until_up())
+        for_all(missing, Guest.wait_until_up)
         if self.topology.control_plane:
-            plain = [machine for machine in missing if machine.in_cluster and not machine.kubelet]
-            for_all(
-                plain,
-                lambda machine: node_objects.tell_status(
-                    self.control_plane, Guest(self.places, self.topology, machine)
-                ),
-            )
-            kubelets = [node for node in self._kubelet_nodes() if node.machine in missing]
-            if kubelets:
-                self._note_archives([*self._archives(), *(image.resolve() for image in images)])
-                store = image_store(self._artifacts.image.root, self._archives())
-                for_all(kubelets, lambda node: node.start(store))
-            for_all(kubelets, KubeletNode.wait_until_ready)
-            if kubelets:
-                self.control_plane.wait_until_settled()
+            plain = [guest for guest in missing if guest.machine.in_cluster and not guest.machine.kubelet]
+            for_all(plain, lambda guest: node_objects.tell_status(self.control_plane, guest))
+            names = {guest.machine.name for guest in missing}
+            self._start_kubelets([node for node in self._kubelet_nodes() if node.machine.name in names], images)
+        for guest in missing:
+            guest.note_finished()
+
+    def _start_kubelets(self, nodes: Sequence[KubeletNode], images: Sequence[Path]) -> None:
+        """Start the programs of kubelet nodes that have booted; those that run already get the images that are new."""
+        new = [image.resolve() for image in images if image.resolve() not in self._archives()]
+        archives = [*self._archives(), *new]
+        if nodes or new:
+            store = image_store(self._artifacts.image.root, archives)
+            self._note_archives(archives)
+        running = [node for node in self._kubelet_nodes() if node.guest.finished]
+        for archive in new:
+            for_all(running, partial(KubeletNode.import_image, archive=archive))
+        if nodes:
+            for_all(nodes, lambda node: node.start(store))
+            for_all(nodes, KubeletNode.wait_until_ready)
+            self.control_plane.wait_until_settled()
 
     def _start_control_plane(self) -> None:
         plane = self.control_plane
-        if plane.program("kube-apiserver").pid is None:
-            plane.create()
-            plain = [node for node in self.topology.nodes if node.in_cluster and not node.kubelet]
-            node_objects.register(plane, plain)
+        plane.start_missing()
+        plain = [node for node in self.topology.nodes if node.in_cluster and not node.kubelet]
+        node_objects.register(plane, plain)
         self.start_supervisor()
         port_file = self.places.run / RELAY_PORT_FILE
         wait_for(port_file.exists, 20, f"the supervisor to listen (log: {self.places.log(SUPERVISOR)})")
@@ -224,7 +240,7 @@ class Lab:
 
     def _boot(self, machine: Machine) -> None:
         """Switch one guest on and bring it to where `up` had it."""
-        guest = Guest(self.places, self.topology, machine)
+        guest = self._guest(machine)
         if guest.running:
             raise LabError(f"{machine.name} is on already")
         faults.forget(self.places, machine.name)
@@ -239,6 +255,10 @@ class Lab:
             and self.control_plane.kubectl(["get", "--raw", "/readyz"], check=False, timeout=5).ok
         ):
             node_objects.tell_status(self.control_plane, guest)
+        guest.note_finished()
+
+    def _guest(self, machine: Machine) -> Guest:
+        return Guest(self.places, self.topology, machine)
 
     def _start_guest(self, machine: Machine) -> None:
         state = self.places.state(machine.name)
@@ -248,7 +268,7 @@ class Lab:
             mounts.append(Mount(source=self._artifacts.kube, target="/opt/kube"))
         elif not machine.kubelet:
             mounts += agent_mounts()
-        Guest(self.places, self.topology, machine).start(self._artifacts.image, mounts)
+        self._guest(machine).start(self._artifacts.image, mounts)
 
     def _kubelet_nodes(self) -> list[KubeletNode]:
         nodes = [node for node in self.topology.nodes if node.kubelet]
@@ -274,33 +294,41 @@ def take_down(name: str) -> bool:
     """Remove all of a lab, also of one that was killed or whose directory is gone; tell if there was any."""
     places = Places(name)
     with locked(f"lab-{name}"):
-        there = bool(network.namespaces(places)) or places.run.exists() or places.memory.exists()
-        for pid in _supervisors(name):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        processes.kill_all_in(network.namespaces(places))
-        network.remove(places)
-        _remove_rest(places)
+        there = (
+            bool(network.namespaces(places) or processes.marked(places.notes))
+            or places.run.exists()
+            or places.memory.exists()
+        )
+        _remove_all(places)
     return there
 
 
-def _remove_rest(places: Places) -> None:
+def _remove_all(places: Places) -> None:
+    processes.kill_marked(places.notes)
+    processes.kill_all_in(network.namespaces(places))
+    network.remove(places)
     remove_tree(places.memory)
     remove_tree(places.run)
 
 
-def _supervisors(name: str) -> Iterator[int]:
-    """Supervisors of a lab, by their command line: their note may be gone."""
-    wanted = ["-m", "lvs_lab.supervisor", name]
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                words = (entry / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
-                if words[-3:] == wanted:
-                    yield int(entry.name)
+def _network_is_whole(places: Places) -> bool:
+    """Whether all namespaces of a lab were made and are there."""
+    if not record.is_built(places):
+        return False
+    return set(network.wanted_namespaces(places, record.read_topology(places))) <= set(network.namespaces(places))
+
+
+def _check_images(topology: Topology, images: Sequence[Path]) -> None:
+    """Before anything is started: images that can not be imported are a mistake of the user."""
+    for image in images:
+        if not image.is_file():
+            raise LabError(f"--image {image}: there is no such file")
+    if images and not any(node.kubelet for node in topology.nodes):
+        raise LabError("--image: the topology has no node with a kubelet that could take an image")
 
 
 def lab_names() -> list[str]:
     """All labs of which something is there."""
     left = {path.name.split(".")[1] for path in NETNS_DIRECTORY.glob("lvs.*.*")} if NETNS_DIRECTORY.is_dir() else set()
+    left |= {path.name.partition(".")[2] for path in MEMORY_ROOT.glob("lvs-lab.*")}
     return sorted(left | set(record.labs()))

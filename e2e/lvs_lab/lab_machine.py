@@ -4,7 +4,8 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import IO, Self
 
 from lvs_lab.artifacts import PACKAGE
@@ -14,6 +15,7 @@ from lvs_lab.faults import apply_fault, parse_fault
 from lvs_lab.guest import Guest
 from lvs_lab.host_commands import in_namespace, run
 from lvs_lab.places import Places
+from lvs_lab.processes import mark
 from lvs_lab.topology import Kind, Machine, Topology
 from lvs_lab.waiting import wait_for
 
@@ -27,6 +29,8 @@ class Server:
 
     def stop(self) -> None:
         """End it; connections to it are refused from now on."""
+        if not self._machine.exec(["test", "-e", self.pid_file]).ok:
+            raise LabError(f"{self._machine.name}: no such server runs that was started by `serve` ({self.pid_file})")
         stop = 'pid=$(cat "$0") && kill "$pid" && while kill -0 "$pid" 2>/dev/null; do sleep 0.01; done; rm -f "$0"'
         self._machine.exec(["sh", "-c", stop, self.pid_file], check=True)
 
@@ -194,6 +198,11 @@ class GuestMachine(LabMachine):
         return self._guest.running
 
     @property
+    def finished(self) -> bool:
+        """Whether its present boot was brought to its end."""
+        return self._guest.finished
+
+    @property
     def paused(self) -> bool:
         """Whether it is stopped where it is."""
         return self._guest.paused
@@ -207,11 +216,25 @@ class GuestMachine(LabMachine):
         check: bool = False,
         timeout: float = 60,
     ) -> ExecResult:
-        return self._guest.channel.run(argv, stdin=stdin, env=env, check=check, timeout=timeout)
+        with self._power_explained():
+            return self._guest.channel.run(argv, stdin=stdin, env=env, check=check, timeout=timeout)
 
     def open(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, stdin: bool = False) -> Connection:
         """Start a command and leave what it writes, and its end, to the caller; closing the connection kills it."""
-        return self._guest.channel.open(argv, env=env, stdin=stdin)
+        with self._power_explained():
+            return self._guest.channel.open(argv, env=env, stdin=stdin)
+
+    @contextmanager
+    def _power_explained(self) -> Iterator[None]:
+        """A guest that does not answer for a reason that the lab knows: say so, and what to do."""
+        try:
+            yield
+        except ExecError as error:
+            if not self.running:
+                raise ExecError(f"{self.name} has no power; `lvs-lab power-on {self.name}` boots it") from error
+            if self.paused:
+                raise ExecError(f"{self.name} is paused; `lvs-lab resume {self.name}` lets it go on") from error
+            raise
 
     def capture(self, *expression: str, device: str = "eth0") -> Capture:
         connection = self.open([*_TCPDUMP, device, *expression])
@@ -249,7 +272,7 @@ class NamespaceMachine(LabMachine):
 
     @property
     def _pid_directory(self) -> str:
-        return str(self._places.pid("x").parent)
+        return str(self._places.notes)
 
     def exec(
         self,
@@ -260,7 +283,7 @@ class NamespaceMachine(LabMachine):
         check: bool = False,
         timeout: float = 60,
     ) -> ExecResult:
-        environment = None if env is None else {**os.environ, **env}
+        environment = {**os.environ, **(env or {}), **mark(self._places.notes)}
         done = run(
             argv, netns=self._places.namespace(self.machine), stdin=stdin, check=check, timeout=timeout, env=environment
         )

@@ -3,6 +3,7 @@
 Nothing outside those namespaces is touched.
 """
 
+import os
 from collections.abc import Iterator
 
 from lvs_lab.host_commands import NETNS_DIRECTORY, run
@@ -17,6 +18,7 @@ from lvs_lab.places import (
     port,
     segment_bridge,
 )
+from lvs_lab.processes import mark
 from lvs_lab.topology import Kind, Machine, Part, Topology
 
 API_DEVICE = "ctl0"
@@ -24,19 +26,14 @@ API_DEVICE = "ctl0"
 
 def build(places: Places, topology: Topology) -> None:
     """Make all namespaces, bridges, taps and pairs."""
-    namespaces = [
-        places.switches,
-        places.api,
-        *(places.namespace(m) for m in topology.machines if m.kind is Kind.NAMESPACE),
-    ]
-    run(["ip", "-batch", "-"], stdin="".join(f"netns add {name}\n" for name in namespaces))
+    _batch(places, None, [f"netns add {name}" for name in wanted_namespaces(places, topology)])
     _quiet_switches(places)
-    _batch(places.switches, list(_switch_lines(places, topology)))
+    _batch(places, places.switches, list(_switch_lines(places, topology)))
     api = [
         f"addr add {topology.api_address}/{topology.control_network.prefixlen} dev {API_DEVICE}",
         f"link set {API_DEVICE} up",
     ]
-    _batch(places.api, ["link set lo up", *api, *_api_routes(topology)])
+    _batch(places, places.api, ["link set lo up", *api, *_api_routes(topology)])
     for machine in topology.machines:
         if machine.kind is Kind.NAMESPACE:
             _set_up_namespace(places, machine)
@@ -98,11 +95,20 @@ def _set_up_namespace(places: Places, machine: Machine) -> None:
     if sysctls:
         words = [f"{key}={value}" for key, value in sysctls.items()]
         run(["sysctl", "--quiet", "--write", *words], netns=places.namespace(machine))
-    _batch(places.namespace(machine), [*lines, *route_lines(machine)])
+    _batch(places, places.namespace(machine), [*lines, *route_lines(machine)])
 
 
-def _batch(namespace: str, lines: list[str]) -> None:
-    run(["ip", "-n", namespace, "-batch", "-"], stdin="".join(f"{line}\n" for line in lines))
+def _batch(places: Places, namespace: str | None, lines: list[str]) -> None:
+    where = [] if namespace is None else ["-n", namespace]
+    # With the lab's mark: when `up` is killed meanwhile, `down` ends this, too, before it looks what is there.
+    environment = {**os.environ, **mark(places.notes)}
+    run(["ip", *where, "-batch", "-"], stdin="".join(f"{line}\n" for line in lines), env=environment)
+
+
+def wanted_namespaces(places: Places, topology: Topology) -> list[str]:
+    """The namespaces that a lab consists of."""
+    machines = [places.namespace(machine) for machine in topology.machines if machine.kind is Kind.NAMESPACE]
+    return [places.switches, places.api, *machines]
 
 
 def namespaces(places: Places) -> list[str]:

@@ -4,6 +4,7 @@ import datetime as dt
 import json
 
 from lvs_lab.control_plane import ControlPlane
+from lvs_lab.errors import CommandError
 from lvs_lab.guest import Guest
 from lvs_lab.topology import Machine, label_map
 
@@ -59,13 +60,17 @@ def lease_object(machine: Machine) -> dict[str, object]:
 
 
 def register(control_plane: ControlPlane, machines: list[Machine]) -> None:
-    """Make the Node objects and Leases of plain guests, all in one call."""
+    """Make the Node objects and Leases of plain guests, all in one call; those that are there stay as they are."""
     items = [made for machine in machines for made in (node_object(machine), lease_object(machine))]
     if items:
-        control_plane.kubectl(
+        made = control_plane.kubectl(
             ["create", "--validate=false", "--filename=-"],
             stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}),
+            check=False,
         )
+        refused = [line for line in made.stderr.splitlines() if "(AlreadyExists)" not in line]
+        if refused:
+            raise CommandError("\n".join(refused), returncode=made.returncode, stderr=made.stderr)
 
 
 def tell_status(control_plane: ControlPlane, guest: Guest) -> None:

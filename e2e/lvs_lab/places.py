@@ -68,9 +68,14 @@ class Places:
         """The log of one program of this machine."""
         return self.run / "logs" / f"{program}.log"
 
+    @property
+    def notes(self) -> Path:
+        """The directory of the notes of process ids; also the mark by which the lab's processes are found."""
+        return self.run / "pids"
+
     def pid(self, program: str) -> Path:
         """Where the process id of one program is noted."""
-        return self.run / "pids" / program
+        return self.notes / program
 
 
 def exec_address(machine: Machine) -> str:

@@ -13,6 +13,8 @@ from lvs_lab.errors import LabError
 from lvs_lab.host_commands import in_namespace, run
 from lvs_lab.waiting import wait_for
 
+_MARK = "LVS_LAB_NOTES"
+"""Says in the environment of a lab's programs whose they are: the directory of its notes of process ids."""
 _GONE_SECONDS = 10
 
 
@@ -42,6 +44,11 @@ class Program:
             if entry is not None and entry.start == start and entry.state not in "ZX":
                 return entry.pid
         return None
+
+    @property
+    def note(self) -> str:
+        """What names this run of the program: the text of its file."""
+        return self.pid_file.read_text()
 
     @property
     def stopped(self) -> bool:
@@ -84,7 +91,10 @@ def start(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Program:
-    """Start a program in a session of its own with its output in a log; it outlives the process that starts it."""
+    """Start a program in a session of its own with its output in a log; it outlives the process that starts it.
+
+    It and its children carry the lab's mark, so that `kill_marked` finds them when notes and namespaces are gone.
+    """
     program = Program(pid_file)
     if program.pid is not None:
         raise LabError(f"{pid_file.name} runs already (process {program.pid})")
@@ -97,7 +107,8 @@ def start(
     become = " ".join(shlex.quote(word) for word in in_namespace(netns, argv))
     script = f"{note}; exec {become} >> {shlex.quote(str(log))} 2>&1 < /dev/null"
     place = f"cd {shlex.quote(str(cwd))} && " if cwd else ""
-    run(["setsid", "--fork", "sh", "-c", f"{place}{script}"], env=None if env is None else {**os.environ, **env})
+    environment = {**(env or {}), **mark(pid_file.parent)}
+    run(["setsid", "--fork", "sh", "-c", f"{place}{script}"], env={**os.environ, **environment})
     wait_for(pid_file.exists, 30, f"{pid_file.name} to start", interval=0.002)
     return program
 
@@ -111,6 +122,36 @@ def kill_all_in(namespaces: Sequence[str]) -> int:
     for name in namespaces:
         wait_for(partial(_is_empty, name), _GONE_SECONDS, f"the processes in {name} to end", interval=0.01)
     return len(found)
+
+
+def mark(notes: Path) -> dict[str, str]:
+    """The environment variable that makes a process the lab's."""
+    return {_MARK: str(notes)}
+
+
+def marked(notes: Path) -> list[int]:
+    """The living processes that carry the mark of a lab, by the directory of its notes."""
+    (wanted,) = (f"{key}={value}".encode() for key, value in mark(notes).items())
+    found = []
+    for entry in _entries():
+        with suppress(OSError):  # it has just ended, or may not be looked at and so is none of ours
+            if entry.state not in "ZX" and wanted in Path(f"/proc/{entry.pid}/environ").read_bytes().split(b"\0"):
+                found.append(entry.pid)
+    return found
+
+
+def kill_marked(notes: Path) -> None:
+    """SIGKILL for all that carries the mark of a lab, and for the sessions that its programs lead."""
+
+    def none_left() -> bool:
+        living = marked(notes)
+        for pid in living:
+            _signal_session(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not living
+
+    wait_for(none_left, _GONE_SECONDS, f"the programs of {notes} to end", interval=0.01)
 
 
 def pids_in(namespace: str) -> list[int]:

@@ -12,6 +12,7 @@ from lvs_lab.topology import Topology, parse_topology
 
 _TOPOLOGY = "topology.yaml"
 _ARTIFACTS = "artifacts.json"
+_BUILT = "network-built"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +52,16 @@ def read_artifacts(places: Places) -> Artifacts:
     return Artifacts(
         image=GuestImage(kernel=kernel, root=Path(noted["root"])), kube=None if kube is None else Path(kube)
     )
+
+
+def note_built(places: Places) -> None:
+    """Note that all of the network was made; from then on programs are started."""
+    (places.run / _BUILT).touch()
+
+
+def is_built(places: Places) -> bool:
+    """Whether all of the network was made once."""
+    return (places.run / _BUILT).exists()
 
 
 def labs() -> list[str]:

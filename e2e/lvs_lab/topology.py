@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,6 +21,8 @@ _DEVICE = re.compile(r"[a-z][a-z0-9.]{0,9}")
 _RESERVED = frozenset({"net", "api"})  # network namespaces of the lab itself
 _RESERVED_DEVICES = frozenset({"lo", "ctl0", "tunl0", "exec0"})
 _MAX_MACHINES = 200
+_FIRST_ADDRESS = 10
+"""On the management network: what is added to a machine's number."""
 
 
 class Part(StrEnum):
@@ -117,7 +120,9 @@ class Topology:
 
     def control_address(self, machine: Machine) -> ipaddress.IPv4Interface:
         """A machine's address on the management network."""
-        return ipaddress.IPv4Interface(f"{self.control_network[machine.index + 10]}/{self.control_network.prefixlen}")
+        return ipaddress.IPv4Interface(
+            f"{self.control_network[machine.index + _FIRST_ADDRESS]}/{self.control_network.prefixlen}"
+        )
 
     def machine(self, name: str) -> Machine:
         """The machine of a name."""
@@ -162,6 +167,7 @@ def _parse_machine(name: str, part: Part, fields: Fields, segments: tuple[str, .
     if part is Part.NODE and kind is not Kind.GUEST:
         raise TopologyError(f"{fields.where}.kind: a node needs a kernel of its own: guest")
     carrier = kind is Kind.GUEST and fields.boolean("carrier", default=True)
+    interfaces = tuple(_parse_interfaces(fields, segments, carrier=carrier))
     machine = Machine(
         name=name,
         part=part,
@@ -176,9 +182,9 @@ def _parse_machine(name: str, part: Part, fields: Fields, segments: tuple[str, .
         memory_mib=fields.integer("memoryMiB", default=1024 if kubelet else 512, least=128)
         if kind is Kind.GUEST
         else 0,
-        interfaces=tuple(_parse_interfaces(fields, segments, carrier=carrier)),
-        gateways=tuple(_parse_gateway(text, fields.where) for text in fields.text_list("gateways", default=())),
-        routes=tuple(_parse_routes(fields)),
+        interfaces=interfaces,
+        gateways=tuple(_parse_gateways(fields, interfaces)),
+        routes=tuple(_parse_routes(fields, interfaces)),
         labels=fields.text_pairs("labels"),
         sysctls=fields.text_pairs("sysctls"),
         modules=tuple(fields.text_list("modules", default=())),
@@ -212,23 +218,42 @@ def _parse_interfaces(fields: Fields, segments: tuple[str, ...], *, carrier: boo
         raise TopologyError(f"{fields.where}.interfaces: a machine needs at least one card")
 
 
-def _parse_gateway(text: str, where: str) -> Address:
+def _parse_gateways(fields: Fields, interfaces: Sequence[Interface]) -> Iterator[Address]:
+    where = f"{fields.where}.gateways"
+    versions: set[int] = set()
+    for text in fields.text_list("gateways", default=()):
+        gateway = _next_hop(text, where, interfaces)
+        if gateway.version in versions:
+            raise TopologyError(f"{where}: one of each family, not two of IPv{gateway.version}")
+        versions.add(gateway.version)
+        yield gateway
+
+
+def _next_hop(text: str, where: str, interfaces: Sequence[Interface]) -> Address:
     try:
-        return ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError as error:
-        raise TopologyError(f"{where}.gateways: {error}") from error
+        raise TopologyError(f"{where}: {error}") from error
+    networks = [own.network for interface in interfaces for own in interface.addresses]
+    if not any(address in network for network in networks):
+        raise TopologyError(f"{where}: {address} is in no network of the machine's cards")
+    return address
 
 
-def _parse_routes(fields: Fields) -> Iterator[Route]:
+def _parse_routes(fields: Fields, interfaces: Sequence[Interface]) -> Iterator[Route]:
     for number, item in enumerate(fields.items("routes")):
         where = f"{fields.where}.routes[{number}]"
         inner = Fields(item, where)
         to, via = inner.text("to"), inner.text("via")
         inner.refuse_rest()
         try:
-            yield Route(to=ipaddress.ip_network(to), via=ipaddress.ip_address(via))
+            network = ipaddress.ip_network(to)
         except ValueError as error:
-            raise TopologyError(f"{where}: {error}") from error
+            raise TopologyError(f"{where}.to: {error}") from error
+        next_hop = _next_hop(via, f"{where}.via", interfaces)
+        if next_hop.version != network.version:
+            raise TopologyError(f"{where}: {network} and {next_hop} are of different families")
+        yield Route(to=network, via=next_hop)
 
 
 def _require_name(name: str, where: str) -> None:
@@ -241,8 +266,19 @@ def _check_whole(topology: Topology, where: str) -> None:
         raise TopologyError(f"{where}.nodes: a lab needs at least one node")
     if len(topology.machines) > _MAX_MACHINES:
         raise TopologyError(f"{where}: more than {_MAX_MACHINES} machines")
+    if topology.control_network.num_addresses < len(topology.machines) + _FIRST_ADDRESS + 2:
+        raise TopologyError(
+            f"{where}.controlPlane.network: {topology.control_network} has too few addresses; a /24 has enough"
+        )
+    repeated = [name for name, count in Counter(topology.segments).items() if count > 1]
+    if repeated:
+        raise TopologyError(f"{where}.segments: {', '.join(repeated)} is there twice")
     if any(node.kubelet for node in topology.nodes) and not topology.control_plane:
         raise TopologyError(f"{where}.controlPlane.enabled: kubelets need a control plane")
+    _check_addresses(topology, where)
+
+
+def _check_addresses(topology: Topology, where: str) -> None:
     names: set[str] = set()
     holders: dict[tuple[str, Address], str] = {}
     for machine in topology.machines:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lvs_lab import processes
-from lvs_lab.artifacts import artifact, digest, forget_unused
+from lvs_lab.artifacts import artifact, digest, forget_unused, locked
 from lvs_lab.debian_archive import parse_deb822, parse_one_line
 from lvs_lab.errors import BuildError, DeadlineError, LabError
 from lvs_lab.faults import Fault, parse_fault
@@ -164,6 +164,28 @@ def test_a_program_is_found_again_and_ended_with_its_children(tmp_path: Path) ->
     program.kill()
     assert program.pid is None
     assert not alive(child)
+
+
+def test_a_program_whose_note_is_gone_is_found_by_its_mark(tmp_path: Path) -> None:
+    ours, other = tmp_path / "ours" / "pids", tmp_path / "other" / "pids"
+    log = tmp_path / "log"
+    program = processes.start(ours / "sleeper", ["sh", "-c", "sleep 1000 & echo $!; wait"], log=log)
+    neighbour = processes.start(other / "sleeper", ["sleep", "1000"], log=log)
+    wait_for(lambda: log.read_text().strip(), 5, "the child's id")
+    assert {program.pid, int(log.read_text())} == set(processes.marked(ours))
+    (ours / "sleeper").unlink()
+    processes.kill_marked(ours)
+    assert processes.marked(ours) == []
+    assert neighbour.pid is not None
+    neighbour.kill()
+
+
+def test_a_lock_that_another_holds_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LVS_LAB_CACHE", str(tmp_path))
+    with locked("thing"), pytest.raises(LabError, match="somebody has it"), locked("thing", busy="somebody has it"):
+        pass
+    with locked("thing", busy="somebody has it"):
+        pass
 
 
 def test_a_note_of_an_older_process_with_the_same_id_is_not_believed(tmp_path: Path) -> None:
