@@ -1,6 +1,7 @@
 """What a failed scenario says of itself: the state of the lab at the moment of the failure."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,22 @@ from support.lab_fixtures import take_down_orphans
 def no_orphans() -> None:
     """Labs of test sessions that were killed take memory and processor time from this one."""
     take_down_orphans()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a module that share a parametrized lab stand together, so that each lab comes up once."""
+
+    def lab(item: pytest.Item) -> tuple[Path, object]:
+        callspec = getattr(item, "callspec", None)
+        return item.path, None if callspec is None else callspec.params.get("lab")
+
+    modules: dict[Path, int] = {}
+    labs: dict[tuple[Path, object], int] = {}
+    for index, item in enumerate(items):
+        modules.setdefault(item.path, index)
+        labs.setdefault(lab(item), index)
+    items.sort(key=lambda item: (modules[item.path], labs[lab(item)]))
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -8,12 +8,13 @@ import pytest
 from lvs_lab.waiting import wait_for
 from support.deployment import GONE_SECONDS, Deployment, deployed
 from support.example_cases import CASES, LABS, REQUESTS, Case
-from support.neighbours import claimants, claimants6, mac_of
+from support.neighbours import claimants, claimants6, mac_of, wait_for_neighbour
 from support.traffic import answers, count_replies
 
 pytestmark = pytest.mark.lab
 
 BY_LAB = [(lab, case) for lab, topologies in LABS.items() for case in CASES if case.machines in topologies]
+TUNNELS = [(lab, case) for lab, case in BY_LAB if case.device == "tunl0"]
 in_its_lab = pytest.mark.parametrize(
     ("lab", "case"),
     BY_LAB,
@@ -158,6 +159,71 @@ def test_deletion_leaves_nothing(lab: Lab, case: Case) -> None:
     wait_for(nothing_left, GONE_SECONDS, f"nothing of {case.example} to be left")
     assert not (claimants6(client, case.vip) if case.ipv6 else claimants(client, case.vip))
     wait_for(lambda: not labelled(deployment, nodes), GONE_SECONDS, "the nodes' labels to be gone")
+
+
+@pytest.mark.parametrize("lab", ["two"], indirect=True, scope="module")
+def test_client_sticks_until_its_time_is_over_and_then_moves(lab: Lab) -> None:
+    """S14d: 20 s after the client's last connection the kernel's template of it is gone."""
+    deployment, _ = lab
+    case = example("s14d-dr-persistent")
+    apply(deployment, case)
+    deployment.wait_shape(case.director, case.shape)
+    client, director = deployment.lab.machine(case.client), deployment.lab.guest(case.director)
+    wait_for(lambda: answers(client, case.vip), 10, f"{case.vip} to answer")
+    (first,) = count_replies(client, case.vip, 20)
+    (template,) = templates(director.out("ipvsadm", "-Lnc"))
+    # pro, expire, state, source, virtual, destination
+    assert template.split()[0] == "TCP"
+    assert template.split()[4:] == [f"{case.vip}:80", f"{deployment.lab.machine(first).ip}:80"]
+    wait_for(lambda: not templates(director.out("ipvsadm", "-Lnc")), 60, "the template to expire", interval=0.25)
+    (second,) = count_replies(client, case.vip, 20)
+    assert {first, second} == set(case.real_servers)
+
+
+def templates(connections: str) -> list[str]:
+    """The persistence templates among the lines of `ipvsadm -Lnc`: they have no client port and no state."""
+    return [line for line in connections.splitlines() if " NONE " in line]
+
+
+@pytest.mark.parametrize("lab", ["one"], indirect=True, scope="module")
+def test_gateway_is_told_where_the_address_is(lab: Lab) -> None:
+    """S14e: the gateway, which remembers an earlier director and asks nobody, believes the present one."""
+    deployment, _ = lab
+    case = example("s14e-dr-classic-scripts")
+    gateway, director = deployment.lab.machine("s14e-gateway"), deployment.lab.guest(case.director)
+    deployment.delete(case.directory)
+    vip = f"{case.vip}/32"
+    wait_for(lambda: vip not in deployment.addresses(case.director, "eth0"), GONE_SECONDS, "the VIP to leave")
+    earlier = "02:4c:56:ff:ff:ff"
+    gateway.out("ip", "neighbour", "replace", case.vip, "lladdr", earlier, "dev", "eth0", "nud", "reachable")
+    with gateway.capture("arp", "and", "src", "host", str(gateway.ip)) as asked:
+        apply(deployment, case)
+        wait_for_neighbour(gateway, case.vip, mac_of(director), deadline=10)
+        assert [line for line in asked.lines() if f"who-has {case.vip} " in line] == []
+    assert answers(gateway, case.vip)
+
+
+@pytest.mark.parametrize(
+    ("lab", "case"), TUNNELS, indirect=["lab"], scope="module", ids=[case.example for _, case in TUNNELS]
+)
+def test_large_requests_and_replies_pass_a_tunnel(lab: Lab, case: Case) -> None:
+    """S15: a wrapped request of full size is longer than the link's MTU; the client is told and sends smaller ones."""
+    deployment, _ = lab
+    apply(deployment, case)
+    client = deployment.lab.machine(case.client)
+    wait_for(lambda: answers(client, case.vip), 10, f"{case.vip} to answer")
+    size = 1_000_000
+    sent = ["curl", "--silent", "--fail", "--max-time", "20", "--data-binary", "@-", "--dump-header", "-"]
+    for _ in case.real_servers:
+        told = client.exec([*sent, f"http://{case.vip}/"], stdin="x" * size, check=True, timeout=30).stdout
+        assert f"X-Received: {size}" in told.splitlines()
+        got = client.out("curl", "--silent", "--fail", "--max-time", "20", f"http://{case.vip}/bytes/{size}")
+        assert len(got) == size
+
+
+def example(name: str) -> Case:
+    (found,) = [case for case in CASES if case.example == name]
+    return found
 
 
 def labelled(deployment: Deployment, nodes: list[str]) -> list[str]:

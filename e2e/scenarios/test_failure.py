@@ -7,7 +7,7 @@ import pytest
 from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_lab.waiting import wait_for
 from support.deployment import AGENT_ACCOUNT, GONE_SECONDS, Deployment, agent_options
-from support.neighbours import claimants, mac_of
+from support.neighbours import claimants, mac_of, wait_for_neighbour
 from support.operator_process import running_operator
 from support.quick_start import (
     HEALTH_BOUND,
@@ -173,6 +173,9 @@ def test_active_director_does_not_change_by_itself(web: Deployment) -> None:
     """Without fail-over an address moves only when its holder has let go or is known to be off."""
     active = active_director(web)
     standby = next(name for name in DIRECTORS if name != active)
+    gateway = web.lab.machine("gateway")
+    assert answers(gateway, VIP)
+    wait_for_neighbour(gateway, VIP, mac_of(web.lab.guest(active)), deadline=5)
     web.lab.guest(active).power_off()
 
     def never_moved() -> None:
@@ -181,6 +184,8 @@ def test_active_director_does_not_change_by_itself(web: Deployment) -> None:
     wait_for(lambda: not node_ready(web, active), 60, f"{active} to be NotReady", interval=0.5, always=never_moved)
     web.lab.kubectl("taint", "node", active, "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute")
     wait_for(lambda: active_director(web) == standby, 20, f"{standby} to be active")
+    # The gateway asks nobody meanwhile: it is told.
+    wait_for_neighbour(gateway, VIP, mac_of(web.lab.guest(standby)), deadline=20)
     wait_for(lambda: answers(client(web), VIP), 20, f"{VIP} to answer from {standby}")
     web.lab.guest(active).power_on()
     web.start_agent(active)

@@ -14,7 +14,7 @@ from lvs_lab.lab_machine import GuestMachine, LabMachine
 from lvs_lab.python_packages import agent_environment
 from lvs_lab.waiting import wait_for
 from support import kernel_probe
-from support.lab_fixtures import session_name
+from support.lab_fixtures import session_lab
 
 pytestmark = pytest.mark.lab
 
@@ -44,9 +44,8 @@ def probe(machine: GuestMachine, *arguments: str) -> Any:  # noqa: ANN401 (whate
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """A director, a real server and a client, without agents: the seams are used by hand."""
-    made = Lab.up(session_name("kernel-seams"), TOPOLOGY)
-    yield made
-    made.down()
+    with session_lab("kernel-seams", TOPOLOGY) as made:
+        yield made
 
 
 @pytest.fixture

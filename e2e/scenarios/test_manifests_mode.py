@@ -11,7 +11,7 @@ import yaml
 from lvs_lab.lab import Lab, for_all, standard_topology
 from lvs_lab.waiting import wait_for
 from support.deployment import EXAMPLES
-from support.lab_fixtures import session_name
+from support.lab_fixtures import session_lab
 from support.neighbours import claimants, mac_of
 from support.tables import Shape, parse_table, shape
 from support.traffic import answers, count_replies, steady_requests
@@ -65,8 +65,7 @@ def node_manifests(lab: Lab) -> str:
 @pytest.fixture(scope="module")
 def machines() -> Iterator[Machines]:
     text = yaml.safe_load(standard_topology("s14a")) | {"controlPlane": {"enabled": False}}
-    lab = Lab.up(session_name("files"), yaml.safe_dump(text))
-    try:
+    with session_lab("files", yaml.safe_dump(text)) as lab:
         example = EXAMPLES / "s14a-dr"
         files = {path.name: path.read_text() for path in example.glob("*.yaml")} | {"nodes.yaml": node_manifests(lab)}
         for name in SERVERS:
@@ -74,8 +73,6 @@ def machines() -> Iterator[Machines]:
         lab.guest(DIRECTOR).out("ipvsadm", "--set", "900", "2", "300")
         for_all((DIRECTOR, *SERVERS), lambda name: lab.agent(name).start(manifests=files))
         yield Machines(lab=lab, files=files)
-    finally:
-        lab.down()
 
 
 @pytest.fixture

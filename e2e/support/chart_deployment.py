@@ -9,10 +9,10 @@ from typing import Any, Final
 from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_lab.artifacts import CHECKOUT
 from lvs_lab.image_build import build_images
-from lvs_lab.lab import Lab, standard_topology
+from lvs_lab.lab import standard_topology
 from lvs_lab.topology import merge_topologies
 from support.deployment import RELEASE, Deployment
-from support.lab_fixtures import session_name
+from support.lab_fixtures import session_lab
 
 AGENTS: Final = f"{RELEASE}-agent"
 CHART: Final = str(CHECKOUT / "charts" / "lvs-operator")
@@ -66,10 +66,7 @@ def installed(name: str, topologies: Sequence[str]) -> Iterator[ChartDeployment]
     """A lab of these topologies, each the text or the name of a standard one, with the chart installed by helm."""
     images = build_images()
     texts = [one if "\n" in one else standard_topology(one) for one in topologies]
-    lab = Lab.up(session_name(name), merge_topologies(texts), images=images.archives)
-    try:
+    with session_lab(name, merge_topologies(texts), images=images.archives) as lab:
         options = ["--namespace", DEFAULT_NAMESPACE, "--create-namespace", "--wait", f"--timeout={INSTALL_SECONDS}s"]
         lab.helm("install", RELEASE, CHART, *options, *images.chart_values(), timeout=INSTALL_SECONDS + 30)
         yield ChartDeployment(lab=lab)
-    finally:
-        lab.down()

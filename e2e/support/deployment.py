@@ -17,7 +17,7 @@ from lvs_lab.lab_machine import GuestMachine
 from lvs_lab.node_objects import tell_status
 from lvs_lab.topology import merge_topologies
 from lvs_lab.waiting import wait_for
-from support.lab_fixtures import KEEP_LABS, session_name
+from support.lab_fixtures import session_lab
 from support.operator_process import OperatorProcess, running_operator
 from support.tables import Counters, Shape, Table, parse_counters, parse_table, shape
 
@@ -246,8 +246,7 @@ def _node_state(guest: GuestMachine) -> str:
 @contextmanager
 def deployed(name: str, topologies: Sequence[str], directory: Path) -> Iterator[Deployment]:
     """A lab of these standard topologies with everything running in it."""
-    lab = Lab.up(session_name(name), merge_topologies([standard_topology(one) for one in topologies]))
-    try:
+    with session_lab(name, merge_topologies([standard_topology(one) for one in topologies])) as lab:
         install_chart(lab)
         kubeconfig = operator_kubeconfig(lab, directory)
         with ExitStack() as stack:
@@ -260,9 +259,6 @@ def deployed(name: str, topologies: Sequence[str], directory: Path) -> Iterator[
             )
             for_all(deployment.plain_nodes, deployment.start_agent)
             yield deployment
-    finally:
-        if not KEEP_LABS:
-            lab.down()
 
 
 def install_chart(lab: Lab, *values: str) -> None:

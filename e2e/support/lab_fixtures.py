@@ -1,12 +1,14 @@
 """Labs for tests: one lab serves many tests, is mended after each, and goes down with the session."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from lvs_lab.errors import LabError
 from lvs_lab.lab import Lab, lab_names, standard_topology, take_down
 
 _PREFIX: Final = "py"
@@ -19,6 +21,17 @@ LabOf = Callable[[str], Lab]
 def session_name(label: str) -> str:
     """A lab's name that no other test session on this machine has."""
     return f"{_PREFIX}{os.getpid()}-{label}"[:_LONGEST_NAME].rstrip("-")
+
+
+@contextmanager
+def session_lab(label: str, topology_text: str, *, images: Sequence[Path] = ()) -> Iterator[Lab]:
+    """A lab of this test session for as long as the context lasts; one that does not come up leaves nothing either."""
+    name = session_name(label)
+    try:
+        yield Lab.up(name, topology_text, images=images)
+    finally:
+        if not KEEP_LABS:
+            take_down(name)
 
 
 class LabPool:
@@ -37,7 +50,12 @@ class LabPool:
     def fresh(self, topology_text: str) -> Lab:
         """A lab that no other test gets."""
         self._count += 1
-        return Lab.up(session_name(str(self._count)), topology_text)
+        name = session_name(str(self._count))
+        try:
+            return Lab.up(name, topology_text)
+        except LabError:
+            take_down(name)
+            raise
 
     def end(self) -> None:
         """Take all labs of this session down."""

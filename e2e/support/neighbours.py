@@ -5,6 +5,8 @@ import re
 from lvs_lab.lab_machine import LabMachine
 from lvs_lab.waiting import wait_for
 
+ASKED = (0, 1)
+"""Exit codes of arping and ping after asking: answered, and not answered."""
 _MAC = re.compile(r"\[((?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2})\]")
 
 
@@ -12,6 +14,7 @@ def claimants(client: LabMachine, address: str, *, device: str = "eth0") -> set[
     """The MAC addresses of all that answer for an IPv4 address on the client's link, asked three times."""
     # -b: keep asking by broadcast, so that everybody hears each question; -w bounds it where nobody answers.
     done = client.exec(["arping", "-b", "-c", "3", "-w", "4", "-I", device, address])
+    assert done.returncode in ASKED, f"arping did not ask: {done.stderr}"
     return {found.lower() for found in _MAC.findall(done.stdout)}
 
 
@@ -19,7 +22,8 @@ def claimants6(client: LabMachine, address: str, *, device: str = "eth0") -> set
     """The same for IPv6: who sends a neighbour advertisement for the address after a solicitation."""
     with client.capture("icmp6", "and", "ip6[40]", "==", "136", device=device) as capture:
         client.exec(["ip", "-6", "neigh", "flush", "to", address, "dev", device])
-        client.exec(["ping", "-6", "-c", "2", "-i", "0.3", "-W", "1", address])
+        asked = client.exec(["ping", "-6", "-c", "2", "-i", "0.3", "-W", "1", address])
+        assert asked.returncode in ASKED, f"ping did not ask: {asked.stderr}"
         return {line.split()[1] for line in capture.lines() if f"tgt is {address}" in line}
 
 
