@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Self
 
 from lvs_lab.artifacts import PACKAGE
@@ -216,25 +215,20 @@ class GuestMachine(LabMachine):
         check: bool = False,
         timeout: float = 60,
     ) -> ExecResult:
-        with self._power_explained():
-            return self._guest.channel.run(argv, stdin=stdin, env=env, check=check, timeout=timeout)
+        self._require_power()
+        return self._guest.channel.run(argv, stdin=stdin, env=env, check=check, timeout=timeout)
 
     def open(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, stdin: bool = False) -> Connection:
         """Start a command and leave what it writes, and its end, to the caller; closing the connection kills it."""
-        with self._power_explained():
-            return self._guest.channel.open(argv, env=env, stdin=stdin)
+        self._require_power()
+        return self._guest.channel.open(argv, env=env, stdin=stdin)
 
-    @contextmanager
-    def _power_explained(self) -> Iterator[None]:
-        """A guest that does not answer for a reason that the lab knows: say so, and what to do."""
-        try:
-            yield
-        except ExecError as error:
-            if not self.running:
-                raise ExecError(f"{self.name} has no power; `lvs-lab power-on {self.name}` boots it") from error
-            if self.paused:
-                raise ExecError(f"{self.name} is paused; `lvs-lab resume {self.name}` lets it go on") from error
-            raise
+    def _require_power(self) -> None:
+        """A guest that can not answer: say so, and what to do."""
+        if not self.running:
+            raise ExecError(f"{self.name} has no power; `lvs-lab power-on {self.name}` boots it")
+        if self.paused:
+            raise ExecError(f"{self.name} is paused; `lvs-lab resume {self.name}` lets it go on")
 
     def capture(self, *expression: str, device: str = "eth0") -> Capture:
         connection = self.open([*_TCPDUMP, device, *expression])

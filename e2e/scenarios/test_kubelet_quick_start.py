@@ -121,6 +121,44 @@ def test_node_that_stops_being_a_real_server_loses_its_agent(web: ChartDeploymen
         web.wait_shape(director, quick_shape())
 
 
+PODS = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: sleepers, namespace: default}
+spec:
+  selector: {matchLabels: {app: sleepers}}
+  template:
+    metadata: {labels: {app: sleepers}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers: [{name: sleeper, image: "localhost/lvs-lab-pause:1", imagePullPolicy: Never}]
+"""
+
+
+def test_node_without_power_comes_back_with_its_pods_and_its_weight(web: ChartDeployment) -> None:
+    active, entry = active_director(web), f"{SERVERS['server-1']}:80"
+    kubectl, victim = web.lab.kubectl, web.lab.guest("server-1")
+    rollout = ["rollout", "status", "daemonset/sleepers", "--timeout=120s"]
+    kubectl("apply", "--filename=-", stdin=PODS)
+    kubectl(*rollout, timeout=130)
+    select = ["get", "pods", "--selector=app=sleepers", f"--field-selector=spec.nodeName={victim.name}"]
+    pod_address = kubectl(*select, "--output=jsonpath={.items[0].status.podIP}").stdout
+    ping = ["ping", "-c", "1", "-i", "0.2", "-w", "4", pod_address]
+    assert web.lab.guest(active).exec(ping).ok
+    victim.power_off()
+    web.wait_weight(active, KEY, entry, 0, deadline=HEALTH_BOUND)
+    assert not web.lab.guest(active).exec(ping).ok
+    victim.power_on()
+    victim.serve(port=80)
+    web.wait_weight(active, KEY, entry, 1, deadline=POD_SECONDS)
+    assert f"{VIP}/32" in web.addresses(victim.name, "lo")
+    restarts = "--output=jsonpath={.items[0].status.containerStatuses[0].restartCount}"
+    wait_for(lambda: kubectl(*select, restarts).stdout == "1", POD_SECONDS, "the pod to be started again", interval=0.5)
+    kubectl(*rollout, timeout=130)
+    wait_agents(web, *DIRECTORS, *SERVERS)
+    kubectl("delete", "daemonset", "sleepers", "--wait=true")
+
+
 def test_kube_proxy_works_beside(web: ChartDeployment) -> None:
     director = web.lab.guest(active_director(web))
     assert "KUBE-SERVICES" in director.out("iptables-save", "-t", "nat")

@@ -58,7 +58,6 @@ PHASES = {
     "credentials": "credentials/ca.crt",
     "etcd": "pids/etcd",
     "api": "pids/kube-apiserver",
-    "scheduler": "pids/kube-scheduler",
     "supervisor": "pids/supervisor",
 }
 """The steps of `up`, by what the lab's directory has when each begins."""
@@ -97,7 +96,7 @@ def test_down_leaves_nothing_of_a_lab_that_was_killed(killed: tuple[str, Path], 
     assert lvs_lab("down", "--name", name).stdout == f"lab '{name}' was not up\n"
 
 
-@pytest.mark.parametrize("phase", ["noted", "guest", "credentials", "api"])
+@pytest.mark.parametrize("phase", ["noted", "guest", "api"])
 def test_up_goes_on_where_it_was_killed(killed: tuple[str, Path], phase: str) -> None:
     name, topology = killed
     killed_at(name, topology, phase)

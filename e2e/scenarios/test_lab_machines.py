@@ -157,41 +157,6 @@ def test_a_paused_api_server_is_silent_and_a_stopped_one_refuses(plain_lab: Lab)
     assert len(plain_lab.kubectl("get", "nodes", "--output=name").stdout.split()) == 5
 
 
-PODS = """
-apiVersion: apps/v1
-kind: DaemonSet
-metadata: {name: sleepers, namespace: default}
-spec:
-  selector: {matchLabels: {app: sleepers}}
-  template:
-    metadata: {labels: {app: sleepers}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      containers: [{name: sleeper, image: "localhost/lvs-lab-pause:1", imagePullPolicy: Never}]
-"""
-
-
-@pytest.mark.kubelet
-def test_kubelet_nodes_run_pods_and_do_so_again_after_a_power_cut(kubelet_lab: Lab) -> None:
-    rollout = ["rollout", "status", "daemonset/sleepers", "--timeout=120s"]
-    kubelet_lab.kubectl("apply", "--filename=-", stdin=PODS)
-    try:
-        kubelet_lab.kubectl(*rollout, timeout=130)
-        select = ["get", "pods", "--field-selector=spec.nodeName=server-1"]
-        address = kubelet_lab.kubectl(*select, "--output=jsonpath={.items[0].status.podIP}").stdout
-        restarts = "--output=jsonpath={.items[0].status.containerStatuses[0].restartCount}"
-        ping = ["ping", "-c", "1", "-i", "0.2", "-w", "4", address]
-        assert kubelet_lab.guest("director-1").exec(ping).ok
-        kubelet_lab.guest("server-1").power_off()
-        assert not kubelet_lab.guest("director-1").exec(ping).ok
-        kubelet_lab.guest("server-1").power_on()
-        started = "the pod to be started again"
-        wait_for(lambda: kubelet_lab.kubectl(*select, restarts).stdout == "1", 90, started, interval=0.5)
-        kubelet_lab.kubectl(*rollout, timeout=130)
-    finally:
-        kubelet_lab.kubectl("delete", "daemonset", "sleepers", "--wait=true")
-
-
 def test_mistakes_are_told_in_one_line(plain_lab: Lab) -> None:
     name = plain_lab.name
     for words, told in (

@@ -196,18 +196,21 @@ class Deployment:
             plane.start("kube-apiserver")
             plane.wait_until_ready()
         for name in self.plain_nodes:
-            guest = self.lab.guest(name)
-            if not guest.running:
-                guest.power_on()
-            self._tell_boot(guest)
+            if not self.lab.guest(name).running:
+                self.lab.guest(name).power_on()
+        self._tell_boots()
+        for name in self.plain_nodes:
             if not self.lab.agent(name).running:
                 self.start_agent(name)
 
-    def _tell_boot(self, guest: GuestMachine) -> None:
-        """Write the boot id of a node that booted while the API server was away, as its kubelet would by now."""
-        known = self.get("node", guest.name)["status"]["nodeInfo"]["bootID"]
-        if known != guest.out("cat", "/proc/sys/kernel/random/boot_id").strip():
-            tell_status(self.lab.control_plane, Guest(self.lab.places, self.lab.topology, guest.machine))
+    def _tell_boots(self) -> None:
+        """Write the boot ids of nodes that booted while the API server was away, as their kubelets would by now."""
+        listed = json.loads(self.lab.kubectl("get", "nodes", "--output=json").stdout)["items"]
+        known = {node["metadata"]["name"]: node["status"]["nodeInfo"]["bootID"] for node in listed}
+        for name in self.plain_nodes:
+            guest = self.lab.guest(name)
+            if known[name] != guest.out("cat", "/proc/sys/kernel/random/boot_id").strip():
+                tell_status(self.lab.control_plane, Guest(self.lab.places, self.lab.topology, guest.machine))
 
     def describe(self) -> str:
         """What somebody who looks for a fault wants to see first."""

@@ -116,9 +116,3 @@ def own_lab(lab_pool: LabPool) -> Iterator[LabOf]:
 def plain_lab(lab_of: LabOf) -> Lab:
     """Five plain nodes and a client."""
     return lab_of("plain")
-
-
-@pytest.fixture
-def kubelet_lab(lab_of: LabOf) -> Lab:
-    """Five kubelet nodes and a client."""
-    return lab_of("kubelet")

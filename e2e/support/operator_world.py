@@ -13,7 +13,8 @@ from support.api_server import MERGE, ApiServer, running_api_server
 from support.fake_agents import FakeAgents
 from support.operator_process import NAMESPACE
 
-DEADLINE: Final = 30.0
+DEADLINE: Final = 60.0
+INTERVAL: Final = 0.1
 DIRECTORS: Final = {"d1": "192.168.4.1", "d2": "192.168.4.2"}
 SERVERS: Final = {"s1": "192.168.4.100", "s2": "192.168.4.200"}
 GENERATED: Final = (SERVICE_SLICE, NODE)
@@ -56,11 +57,12 @@ class World:
             assert found == (status, reason or found[1]), self.status(raw).get("conditions")
             return True
 
-        wait_for(says, DEADLINE, f"{raw['metadata']['name']} to say {condition}={status} {reason or ''}")
+        what = f"{raw['metadata']['name']} to say {condition}={status} {reason or ''}"
+        wait_for(says, DEADLINE, what, interval=INTERVAL)
 
     def wait_until(self, condition: Callable[[], object], what: str) -> None:
         """Wait for anything."""
-        wait_for(condition, DEADLINE, what)
+        wait_for(condition, DEADLINE, what, interval=INTERVAL)
 
     def create_web(self, name: str = "web", vip: str = "192.168.4.15") -> tuple[Json, Json]:
         """A service and its pool of the two server nodes, by address."""
