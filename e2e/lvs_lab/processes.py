@@ -27,6 +27,12 @@ class Entry:
     session: int
     start: str
     """Start time in ticks since boot: with the id it names a process for ever."""
+    threads: int
+
+    @property
+    def lives(self) -> bool:
+        """Whether any of it runs: while other threads end, the first is a zombie, and sockets are still open."""
+        return self.state not in "ZX" or self.threads > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ class Program:
         with suppress(FileNotFoundError):
             pid, start = self.pid_file.read_text().split()
             entry = _entry(int(pid))
-            if entry is not None and entry.start == start and entry.state not in "ZX":
+            if entry is not None and entry.start == start and entry.lives:
                 return entry.pid
         return None
 
@@ -135,7 +141,7 @@ def marked(notes: Path) -> list[int]:
     found = []
     for entry in _entries():
         with suppress(OSError):  # it has just ended, or may not be looked at and so is none of ours
-            if entry.state not in "ZX" and wanted in Path(f"/proc/{entry.pid}/environ").read_bytes().split(b"\0"):
+            if entry.lives and wanted in Path(f"/proc/{entry.pid}/environ").read_bytes().split(b"\0"):
                 found.append(entry.pid)
     return found
 
@@ -172,7 +178,7 @@ def _end_session(session: int, number: signal.Signals) -> None:
 
 def _signal_session(session: int, number: signal.Signals) -> int:
     """Signal all living members of a session; return how many there were."""
-    members = [entry.pid for entry in _entries() if entry.session == session and entry.state not in "ZX"]
+    members = [entry.pid for entry in _entries() if entry.session == session and entry.lives]
     for pid in members:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
@@ -193,4 +199,4 @@ def _entry(pid: int) -> Entry | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = line.rpartition(")")[2].split()
-    return Entry(pid=pid, state=fields[0], session=int(fields[3]), start=fields[19])
+    return Entry(pid=pid, state=fields[0], session=int(fields[3]), start=fields[19], threads=int(fields[17]))
