@@ -61,13 +61,13 @@ def group_from_raw(raw: Raw) -> DirectorGroup:
 
 def lvs_node_from_raw(raw: Raw) -> LvsNode:
     """A LvsNode. Raises InvalidObject."""
-    read = parse_object(NODE, raw)
+    read = parse_object(NODE, raw, generated=True)
     return LvsNode(meta=read.metadata, spec=read.spec, status=read.status)
 
 
 def slice_from_raw(raw: Raw) -> Slice:
     """A LvsServiceSlice. Raises InvalidObject."""
-    read = parse_object(SERVICE_SLICE, raw)
+    read = parse_object(SERVICE_SLICE, raw, generated=True)
     return Slice(meta=read.metadata, content=slice_content(read.spec))
 
 

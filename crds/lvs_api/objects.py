@@ -67,11 +67,14 @@ class ApiObject(Generic[SpecT, StatusT]):
     """None where nobody has written one yet."""
 
 
-def parse_object(kind: Kind[SpecT, StatusT], raw: Mapping[str, Any]) -> ApiObject[SpecT, StatusT]:
+def parse_object(
+    kind: Kind[SpecT, StatusT], raw: Mapping[str, Any], *, generated: bool = False
+) -> ApiObject[SpecT, StatusT]:
     """Read an object; rules over several fields are not checked here, see `find_violations`.
 
-    The spec is read strictly. In the status, fields that this version does not know are left out, so that a newer
-    agent can report to an older operator.
+    The spec is read strictly; that of a `generated` object, which a newer operator may have written, without the
+    fields that this version does not know. In the status such fields are left out, too, and so are items of
+    lists that hold a word it does not know, so that a newer agent can report to an older operator.
 
     Raises InvalidObject, which names every field at fault.
     """
@@ -83,10 +86,10 @@ def parse_object(kind: Kind[SpecT, StatusT], raw: Mapping[str, Any]) -> ApiObjec
     if metadata is not None and len(metadata.name) > kind.max_name_length:
         message = f"Too long: may not be more than {kind.max_name_length} characters"
         violations.append(Violation(field="metadata.name", message=message))
-    spec = _collect(lambda: _parse_part(kind.spec, raw, "spec"), violations)
+    spec = _collect(lambda: _parse_part(kind.spec, raw, "spec", ignore_unknown=generated), violations)
     status = None
     if raw.get("status") is not None:
-        status = _collect(lambda: _parse_part(kind.status, raw, "status"), violations)
+        status = _collect(lambda: _parse_part(kind.status, raw, "status", ignore_unknown=True), violations)
     if violations or metadata is None or spec is None:
         raise InvalidObject(kind=kind.name, name=_said_name(raw), violations=violations)
     return ApiObject(kind=kind, metadata=metadata, spec=spec, status=status)
@@ -156,7 +159,7 @@ class _RawMetadata(BaseModel):
     owner_references: list[_RawOwner] | None = None
 
 
-def _parse_part(model: type[_ModelT], raw: Mapping[str, Any], part: str) -> _ModelT:
+def _parse_part(model: type[_ModelT], raw: Mapping[str, Any], part: str, *, ignore_unknown: bool) -> _ModelT:
     """Spec or status: by JSON, for only there are enums and numbers read as strictly as the API server reads them."""
     kind, name = str(raw.get("kind")), _said_name(raw)
     if raw.get(part) is None:
@@ -168,10 +171,30 @@ def _parse_part(model: type[_ModelT], raw: Mapping[str, Any], part: str) -> _Mod
         raise InvalidObject(kind=kind, name=name, violations=[violation]) from error
     try:
         return model.model_validate_json(
-            text, strict=True, by_alias=True, by_name=False, extra="ignore" if part == "status" else "forbid"
+            text, strict=True, by_alias=True, by_name=False, extra="ignore" if ignore_unknown else "forbid"
         )
     except ValidationError as error:
-        raise InvalidObject(kind=kind, name=name, violations=schema_violations(error, part)) from error
+        known = _known_items(raw[part], error) if part == "status" else None
+        if known is None:
+            raise InvalidObject(kind=kind, name=name, violations=schema_violations(error, part)) from error
+    return _parse_part(model, {**raw, part: known}, part, ignore_unknown=ignore_unknown)
+
+
+def _known_items(status: Mapping[str, Any], error: ValidationError) -> Mapping[str, Any] | None:
+    """The status without the items of its lists that hold a word of a newer version; None where more is at fault."""
+    newer: set[tuple[str, int]] = set()
+    for fault in error.errors(include_url=False, include_input=False):
+        match fault["type"], fault["loc"]:
+            case "enum", (str(name), int(position), *_) if isinstance(status.get(name), list):
+                newer.add((name, position))
+            case _:
+                return None
+    return {
+        name: [item for position, item in enumerate(value) if (name, position) not in newer]
+        if isinstance(value, list)
+        else value
+        for name, value in status.items()
+    }
 
 
 def _without_nulls(value: object) -> object:

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from lvs_api.kinds import NODE, REAL_SERVER_POOL, VIRTUAL_SERVICE
+from lvs_api.kinds import NODE, REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE
 from lvs_api.network_types import Protocol, Scheduler
 from lvs_api.objects import ObjectMeta, OwnerReference, find_violations, parse_metadata, parse_object, to_raw
 from lvs_api.real_server_pool import RealServerState
-from lvs_api.testing import lvs_node, real_server, real_server_pool, virtual_service
+from lvs_api.testing import lvs_node, real_server, real_server_pool, service_slice, virtual_service
 from lvs_api.violations import InvalidObject, field_path
 from support.api_cases import ApiCase, all_cases, changed, python_says
 
@@ -106,6 +106,27 @@ def test_a_newer_agents_report_is_read() -> None:
     status = parse_object(NODE, raw).status
     assert status is not None
     assert status.boot_id == "b"
+
+
+def test_a_word_of_a_newer_agent_costs_its_item_only() -> None:
+    newer = {"address": "192.168.4.15", "device": "lo", "state": "FromTheFuture"}
+    known = {"address": "192.168.4.16", "device": "lo", "state": "Bound"}
+    raw = lvs_node() | {"status": {"bootId": "b", "addresses": [newer, known]}}
+    status = parse_object(NODE, raw).status
+    assert status is not None
+    assert [one.address for one in status.addresses or ()] == ["192.168.4.16"]
+    raw["status"]["addresses"][1]["state"] = 5
+    raw["status"]["observedGeneration"] = "1"
+    with pytest.raises(InvalidObject) as refused:
+        parse_object(NODE, raw)
+    assert "status.observedGeneration" in [violation.field for violation in refused.value.violations]
+
+
+def test_only_generated_objects_may_have_fields_of_a_newer_operator() -> None:
+    raw = changed(service_slice(), ("spec", "fromTheFuture"), {"a": 1})
+    assert parse_object(SERVICE_SLICE, raw, generated=True) == parse_object(SERVICE_SLICE, service_slice())
+    with pytest.raises(InvalidObject, match=r"spec\.fromTheFuture"):
+        parse_object(SERVICE_SLICE, raw)
 
 
 def test_namespaces() -> None:

@@ -60,13 +60,13 @@ async def test_an_object_that_can_not_be_read_leaves_the_plan(tmp_path: Path) ->
     good = a_view()
     assert source._take(good.node, good.groups, good.slices)
     plan = source.plan
-    newer = service_slice(somethingNew=True)
+    newer = service_slice(directorGroup=5)
     newer["metadata"]["generation"] = 2
     assert not source._take(good.node, good.groups, [newer])
     assert source.plan is plan
-    assert not source._take(lvs_node("node1", somethingNew=True), good.groups, good.slices)
+    assert not source._take(lvs_node("node1", addresses=5), good.groups, good.slices)
     assert source.plan is plan
-    source._node._objects["uid"] = lvs_node("node1", somethingNew=True)
+    source._node._objects["uid"] = lvs_node("node1", addresses=5)
     source._node.complete = True
     assert source.reported_conditions() == ()
 
