@@ -139,20 +139,26 @@ def _judged(member: WantedMember, directors: Sequence[str]) -> WantedMember:
     return member
 
 
-def wanted_as_they_are(members: Sequence[Member]) -> tuple[WantedMember, ...]:
-    """The members of a service whose objects cannot be followed: those that it has, except the leaving."""
+def wanted_as_they_are(members: Sequence[Member], directors: Sequence[str]) -> tuple[WantedMember, ...]:
+    """The members of a service whose objects cannot be followed: those that it has, except the leaving.
+
+    One whose Node has become a director is refused all the same.
+    """
     return tuple(
-        WantedMember(
-            name=member.name,
-            address=member.address,
-            port=member.port,
-            weight=member.weight,
-            forwarding=member.forwarding,
-            upper_threshold=member.upper_threshold,
-            lower_threshold=member.lower_threshold,
-            node=member.node,
-            state=RealServerState.ACTIVE,
-            refused=member.refused,
+        _judged(
+            WantedMember(
+                name=member.name,
+                address=member.address,
+                port=member.port,
+                weight=member.weight,
+                forwarding=member.forwarding,
+                upper_threshold=member.upper_threshold,
+                lower_threshold=member.lower_threshold,
+                node=member.node,
+                state=RealServerState.ACTIVE,
+                refused=member.refused,
+            ),
+            directors,
         )
         for member in sorted(members, key=lambda member: member.name)
         if member.draining_seconds is None

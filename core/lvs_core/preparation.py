@@ -18,7 +18,8 @@ class NodeState(NamedTuple):
     carried: frozenset[Need]
     """What its spec names and its report calls bound and silent."""
     is_current: bool
-    """The report speaks of the spec as it is now. An older one may call bound what was given up and asked for again."""
+    """The report speaks of the spec as it is now, and its Node is Ready. An older one may call bound what was given up
+    and asked for again; one of a Node that is not Ready, where that is no news, is only believed as before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,4 +59,5 @@ class Preparation:
             for address in node.status.addresses or ()
             if address.state is NodeAddressState.BOUND
         }
-        return NodeState(boot, frozenset(asked & bound), node.status.observed_generation == node.meta.generation)
+        is_current = self.view.nodes[name].ready and node.status.observed_generation == node.meta.generation
+        return NodeState(boot, frozenset(asked & bound), is_current)

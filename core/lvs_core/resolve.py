@@ -63,7 +63,8 @@ class Resolver:
             if first is None or first.content.service is None or first.content.pool is None:
                 return ResolvedService(slices={one.key: one.content for one in existing}, needs=frozenset())
             settings = _frozen(first, first.content.service, first.content.pool)
-            wanted = wanted_as_they_are(members)
+            directors = self.directors.get(settings.group)
+            wanted = wanted_as_they_are(members, directors.selected if directors is not None else ())
         return self._place(settings, existing, wanted)
 
     def _place(self, settings: Settings, existing: Sequence[Slice], wanted: Sequence[WantedMember]) -> ResolvedService:
@@ -101,6 +102,8 @@ class Resolver:
             return self._leave(settings, member, 0 if disabled else settings.pool.drain.timeout_seconds)
         if wanted.refused is not None:
             return _member(wanted, forwarding_from=None, prepared=False, boot_id=None)
+        if member is not None and member.address == wanted.address and member.node is None and wanted.node is not None:
+            return self._become_node(settings, member, wanted)
         if member is None or (member.address, member.node) != (wanted.address, wanted.node):
             return self._join(settings, wanted)
         return self._keep(settings, member, wanted)
@@ -118,6 +121,11 @@ class Resolver:
             return member
         boot = self._boot(settings, member, None)
         return member._replace(prepared=boot is not None, boot_id=boot)
+
+    def _become_node(self, settings: Settings, member: Member, wanted: WantedMember) -> Member:
+        """A plain machine that joined the cluster goes on as one until its agent has reported what it carries."""
+        joined = self._join(settings, wanted)
+        return joined if joined.prepared else self._keep(settings, member, wanted._replace(node=None))
 
     def _keep(self, settings: Settings, member: Member, wanted: WantedMember) -> Member:
         """Edits take effect in place, the method when the node is ready for it."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from core_conditions import brief, condition
-from core_objects import WEB, group, node, pool, real_servers, service, small_cluster
+from core_objects import DIRECTOR_LABELS, WEB, group, node, pool, real_servers, service, small_cluster
 from simulated_cluster import NOW, SimulatedCluster
 
 from lvs_api import testing
@@ -229,6 +229,19 @@ def test_a_director_is_no_real_server_of_its_own_group() -> None:
     cluster.put(service(cluster, forwarding={"method": "Masquerade"}))
     cluster.settle()
     assert brief(cluster)["Ready"] == "True Ready"
+
+
+def test_a_director_is_no_real_server_of_a_frozen_service_either() -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.pools.clear()
+    cluster.settle()
+    cluster.nodes["n1"] = replace(cluster.nodes["n1"], labels=DIRECTOR_LABELS)
+    cluster.settle()
+    (one,) = cluster.slices.values()
+    refused = {member.name: member.refused for member in one.content.members}
+    assert refused == {"rs1": "DirectorIsRealServer", "rs2": None}
+    assert cluster.lvs_nodes["n1"].spec.addresses is None
 
 
 def test_families() -> None:

@@ -75,6 +75,33 @@ def test_nobody_loses_weight_when_most_nodes_are_not_ready() -> None:
     assert {name for name, member in members(cluster).items() if not member.prepared} == {"rs1"}
 
 
+def test_what_is_no_news_gives_nobody_weight_either() -> None:
+    cluster = small_cluster(directors=2)
+    cluster.settle()
+    for name in ("n1", "n2", "d2"):
+        cluster.nodes[name] = replace(cluster.nodes[name], ready=False)
+        cluster.round()
+    assert not any(member.prepared for member in members(cluster).values())
+
+
+def test_a_plain_machine_that_joins_the_cluster_keeps_its_weight_until_its_agent_has_reported() -> None:
+    cluster = small_cluster()
+    joining = cluster.nodes.pop("n1")
+    cluster.settle()
+    assert (members(cluster)["rs1"].node, members(cluster)["rs1"].prepared) == (None, True)
+    cluster.add_node(joining)
+    cluster.round()
+    cluster.round()
+    assert asked(cluster, "n1") == ["192.168.4.15 lo"]
+    assert (members(cluster)["rs1"].node, members(cluster)["rs1"].prepared) == (None, True)
+    live(cluster, "n1")
+    cluster.round()
+    assert (members(cluster)["rs1"].node, members(cluster)["rs1"].boot_id) == ("n1", "n1-boot-1")
+    cluster.nodes["n1"] = replace(cluster.nodes["n1"], ready=False)
+    cluster.round()
+    assert not members(cluster)["rs1"].prepared
+
+
 def test_prepared_is_withdrawn_when_the_node_is_not_ready_or_started_again() -> None:
     cluster = small_cluster()
     cluster.settle()
