@@ -15,7 +15,7 @@ from lvs_core.cluster_view import ClusterNode, ClusterView, ObjectKey, SliceCont
 from lvs_core.decision import Decision
 from lvs_core.view_objects import slice_to_raw
 from lvs_operator.watched_kinds import DIRECTOR_GROUPS, LVS_NODES, NODES, POOLS, SLICES, VIRTUAL_SERVICES, Meta
-from lvs_operator.writer import Create, Delete, ReplacePart, SetLabel, Write
+from lvs_operator.writer import Create, Delete, MendMetadata, ReplacePart, SetLabel, Write
 
 MANAGER: Final = "lvs-operator"
 
@@ -58,11 +58,19 @@ def _slice_growth(view: ClusterView, decision: Decision) -> Iterator[Write]:
         existing = view.slices.get(key)
         if existing is None:
             yield Create(kind=SLICES, namespace=key.namespace, body=_slice_body(key, content))
+        elif not _is_known_by(existing.meta, content):
+            yield MendMetadata(kind=SLICES, meta=meta_of(existing.meta), value=_slice_metadata(content))
         elif existing.content != content:
             yield ReplacePart(kind=SLICES, meta=meta_of(existing.meta), part="spec", value=slice_to_raw(content))
 
 
-def _slice_body(key: ObjectKey, content: SliceContent) -> dict[str, Any]:
+def _is_known_by(meta: ObjectMeta, content: SliceContent) -> bool:
+    """Whether a slice has the label by which its directors find it, and the owner with which it goes."""
+    labelled = meta.labels.get(LABEL_DIRECTOR_GROUP) == content.director_group
+    return labelled and any(owner.uid == content.service_uid for owner in meta.owner_references)
+
+
+def _slice_metadata(content: SliceContent) -> dict[str, Any]:
     owner = {
         "apiVersion": API_VERSION,
         "kind": VIRTUAL_SERVICE.name,
@@ -71,14 +79,16 @@ def _slice_body(key: ObjectKey, content: SliceContent) -> dict[str, Any]:
         "controller": True,
     }
     return {
+        "labels": {LABEL_DIRECTOR_GROUP: content.director_group, LABEL_MANAGED_BY: MANAGER},
+        "ownerReferences": [owner],
+    }
+
+
+def _slice_body(key: ObjectKey, content: SliceContent) -> dict[str, Any]:
+    return {
         "apiVersion": API_VERSION,
         "kind": SERVICE_SLICE.name,
-        "metadata": {
-            "name": key.name,
-            "namespace": key.namespace,
-            "labels": {LABEL_DIRECTOR_GROUP: content.director_group, LABEL_MANAGED_BY: MANAGER},
-            "ownerReferences": [owner],
-        },
+        "metadata": {"name": key.name, "namespace": key.namespace, **_slice_metadata(content)},
         "spec": slice_to_raw(content),
     }
 
@@ -155,5 +165,12 @@ def _says(status: LvsVirtualServiceStatus | None, reason: Reason) -> bool:
 
 
 def only_counts_differ(old: LvsVirtualServiceStatus | None, new: LvsVirtualServiceStatus) -> bool:
-    """Whether a status says nothing new but numbers of real servers."""
-    return old is not None and old != new and old.model_copy(update={"real_servers": new.real_servers}) == new
+    """Whether a status says nothing new but numbers of real servers, and what conditions say in words about them."""
+    if old is None or old == new or _verdicts(old) != _verdicts(new):
+        return False
+    alike = {"real_servers": new.real_servers, "conditions": new.conditions}
+    return old.model_copy(update=alike) == new
+
+
+def _verdicts(status: LvsVirtualServiceStatus) -> list[tuple[str, str, int | None]]:
+    return [(one.type, one.status, one.observed_generation) for one in status.conditions or ()]

@@ -93,6 +93,21 @@ class SetLabel:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MendMetadata:
+    """Put back what an object of ours says of itself: its labels, its owner."""
+
+    kind: WatchedKind
+    meta: Meta
+    value: Mapping[str, Any]
+    """The fields of `metadata` to set; labels that are not named stay."""
+
+    @property
+    def key(self) -> WriteKey:
+        """What is written."""
+        return WriteKey(self.kind.name, self.meta.namespace or "", self.meta.name, "metadata")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Delete:
     """Delete an object."""
 
@@ -105,7 +120,7 @@ class Delete:
         return WriteKey(self.kind.name, self.meta.namespace or "", self.meta.name, "delete")
 
 
-Write = Create | ReplacePart | SetLabel | Delete
+Write = Create | ReplacePart | SetLabel | MendMetadata | Delete
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -226,19 +241,21 @@ class Writer:
                 return await self._client.patch(path, patch, content_type=JSON_PATCH)
             case SetLabel():
                 logger.info("label %s %s: %s=%s", write.kind.name, write.meta, write.label, write.value)
-                path = write.kind.path(write.meta.namespace, write.meta.name)
-                metadata = {
-                    "uid": write.meta.uid,
-                    "resourceVersion": str(write.meta.version),
-                    "labels": {write.label: write.value},
-                }
-                return await self._client.patch(path, {"metadata": metadata}, content_type=MERGE_PATCH)
+                return await self._patch_metadata(write, {"labels": {write.label: write.value}})
+            case MendMetadata():
+                logger.warning("mend labels and owner of %s %s", write.kind.name, write.meta)
+                return await self._patch_metadata(write, write.value)
             case Delete():
                 logger.info("delete %s %s", write.kind.name, write.meta)
                 path = write.kind.path(write.meta.namespace, write.meta.name)
                 await self._client.delete(path, uid=write.meta.uid, resource_version=str(write.meta.version))
                 self._cache.forget(write.kind, write.meta.uid)
                 return None
+
+    async def _patch_metadata(self, write: SetLabel | MendMetadata, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        path = write.kind.path(write.meta.namespace, write.meta.name)
+        metadata = {"uid": write.meta.uid, "resourceVersion": str(write.meta.version), **value}
+        return await self._client.patch(path, {"metadata": metadata}, content_type=MERGE_PATCH)
 
     async def _failed(self, write: Write, error: ApiError) -> None:
         """Classify: another state than we thought, wrong for this server, forbidden, or no answer."""
@@ -314,7 +331,7 @@ def _content(write: Write) -> str:
     match write:
         case Create():
             return json.dumps(write.body["spec"], sort_keys=True)
-        case ReplacePart():
+        case ReplacePart() | MendMetadata():
             return json.dumps(write.value, sort_keys=True)
         case SetLabel():
             return f"{write.value}"

@@ -8,7 +8,7 @@ import pytest
 from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason
 from lvs_api.lvs_node import BindDevice, LvsNodeSpec, NodeAddress
 from lvs_api.network_types import ForwardingMethod
-from lvs_api.objects import ObjectMeta
+from lvs_api.objects import ObjectMeta, OwnerReference
 from lvs_api.testing import virtual_service
 from lvs_api.virtual_service import LvsVirtualServiceStatus, RealServerCounts
 from lvs_core.cluster_view import (
@@ -28,7 +28,7 @@ from lvs_core.memory import Memory
 from lvs_core.view_objects import service_from_raw
 from lvs_operator.changes import Changes, find_changes, only_counts_differ
 from lvs_operator.crd_outdated import mark_outdated
-from lvs_operator.writer import Create, Delete, ReplacePart, SetLabel, WriteKey, missing_fields
+from lvs_operator.writer import Create, Delete, MendMetadata, ReplacePart, SetLabel, WriteKey, missing_fields
 
 WEB = ObjectKey("default", "web")
 SLICE = ObjectKey("default", "web-0")
@@ -60,7 +60,10 @@ def content(weight: int = 1) -> SliceContent:
 
 
 def a_slice(weight: int = 1) -> Slice:
-    return Slice(meta=meta("web-0", "default"), content=content(weight))
+    owner = OwnerReference(api_version="lvs-operator.io/v1alpha1", kind="LvsVirtualService", name="web", uid="uid-web")
+    labels = {"lvs-operator.io/director-group": "default"}
+    known = replace(meta("web-0", "default"), labels=labels, owner_references=(owner,))
+    return Slice(meta=known, content=content(weight))
 
 
 def node_spec(*addresses: str, groups: tuple[str, ...] = ()) -> LvsNodeSpec:
@@ -137,6 +140,16 @@ def test_a_slice_is_made_changed_and_deleted() -> None:
     assert (deleted.meta.uid, deleted.meta.version) == ("uid-web-0", 7)
 
 
+@pytest.mark.parametrize("lost", [{"labels": {}}, {"owner_references": ()}])
+def test_a_slice_gets_its_label_and_owner_back(lost: dict[str, Any]) -> None:
+    whole = a_slice()
+    view = make_view(slices=[replace(whole, meta=replace(whole.meta, **lost))])
+    (mended,) = changes(view, decision(slices={SLICE: content()})).growth
+    assert isinstance(mended, MendMetadata)
+    assert mended.value["labels"]["lvs-operator.io/director-group"] == "default"
+    assert [owner["uid"] for owner in mended.value["ownerReferences"]] == ["uid-web"]
+
+
 def test_a_slice_that_is_not_mentioned_stays() -> None:
     assert changes(make_view(slices=[a_slice()]), decision()).losses == ()
 
@@ -181,6 +194,11 @@ def test_counts_alone_can_be_told() -> None:
     more = counts.model_copy(update={"conditions": [condition(Reason.CONFLICT)]})
     assert only_counts_differ(old, counts)
     assert not only_counts_differ(old, more)
+    told = more.conditions or []
+    reworded = [one.model_copy(update={"message": "1 of 2", "reason": Reason.MEMBERS_NOT_READY}) for one in told]
+    assert only_counts_differ(more, more.model_copy(update={"conditions": reworded}))
+    turned = [one.model_copy(update={"status": ConditionStatus.TRUE}) for one in told]
+    assert not only_counts_differ(more, more.model_copy(update={"conditions": turned}))
     assert not only_counts_differ(old, old)
     assert not only_counts_differ(None, counts)
 
