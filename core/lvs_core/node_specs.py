@@ -73,7 +73,7 @@ def _is_done(node: LvsNode | None, views: GroupMemory, name: str, last: LastNeed
     position = views.position_of(name)
     if position is None or position <= last.position or node is None or node.status is None:
         return False
-    return not node.status.truncated and not _has_leftovers(node.status, last)
+    return node.status.rest_is_programmed and not _has_leftovers(node.status, last)
 
 
 def _has_leftovers(status: LvsNodeStatus, last: LastNeed) -> bool:

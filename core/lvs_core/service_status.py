@@ -27,6 +27,8 @@ class Word(NamedTuple):
     exception: ServiceException | None
     is_news: bool
     """It has acted on the present settings; else the state is what it was."""
+    has_counts: bool = True
+    """Its report had room to say how many real servers are ready."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,11 +85,13 @@ class ServiceStatuses:
             (one for one in node.status.exceptions or () if (one.namespace, one.name) == (key.namespace, key.name)),
             None,
         )
-        if exception is None and node.status.truncated:
+        is_unnamed = exception is None and node.status.truncated
+        if is_unnamed and not node.status.rest_is_programmed:
             message = "Its report has no room for this service"
             return Word(DirectorState.UNKNOWN, message, None, is_news=True)
         is_active = name == self.directors[first.director_group].active
-        return _news(exception, holds=report.holds_addresses, is_active=is_active)
+        word = _news(exception, holds=report.holds_addresses, is_active=is_active)
+        return word._replace(has_counts=not is_unnamed)
 
     def _why_unheard(self, name: str) -> str:
         node = self.view.nodes.get(name)
@@ -215,7 +219,7 @@ def _counts(members: Sequence[Member], word: Word | None, before: RealServerCoun
     staying = [member for member in members if member.draining_seconds is None]
     eligible = sum(1 for one in staying if one.prepared and one.refused is None and one.weight > 0)
     ready = 0
-    if word is not None and word.is_news and word.state is not DirectorState.FAILED:
+    if word is not None and word.is_news and word.has_counts and word.state is not DirectorState.FAILED:
         said = word.exception.ready if word.exception is not None else None
         ready = eligible if said is None else min(said, eligible)
     elif before is not None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from core_conditions import brief, condition
 from core_objects import WEB, director, pool, real_servers, service, small_cluster
 from simulated_cluster import NOW, SimulatedCluster
@@ -19,12 +20,12 @@ from lvs_core.memory import Memory
 from lvs_core.view_objects import lvs_node_from_raw, service_from_raw, slice_from_raw, slice_to_raw
 
 
-def except_(cluster: SimulatedCluster, name: str, **fields: object) -> None:
+def except_(cluster: SimulatedCluster, director_name: str, /, **fields: object) -> None:
     """Let an agent's report name the service."""
-    one = cluster.lvs_nodes[name]
+    one = cluster.lvs_nodes[director_name]
     assert one.status is not None
     said = ServiceException.model_validate({"namespace": "default", "name": "web", "message": "why", **fields})
-    cluster.lvs_nodes[name] = replace(one, status=one.status.model_copy(update={"exceptions": [said]}))
+    cluster.lvs_nodes[director_name] = replace(one, status=one.status.model_copy(update={"exceptions": [said]}))
 
 
 def test_a_good_service_becomes_ready() -> None:
@@ -70,6 +71,26 @@ def test_a_pool_of_the_other_family_is_named_though_no_member_is_left() -> None:
     assert (resolved.status, resolved.reason) == ("False", "FamilyMismatch")
     assert "spec.addresses[0]: 2001:db8::15" in resolved.message
     assert condition(cluster, ConditionType.READY).status == "False"
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        ({"programmed": True}, "True"),
+        ({"programmed": True, "draining": 0, "ready": 1}, "True"),
+        ({"programmed": True, "draining": 1}, "Unknown"),
+        ({"programmed": False}, "Unknown"),
+    ],
+)
+def test_a_report_without_room_speaks_of_the_rest_by_its_last_exception(last: dict[str, Any], said: str) -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    except_(cluster, "d1", name="other", reason="MembersNotReady", **last)
+    one = cluster.lvs_nodes["d1"]
+    assert one.status is not None
+    cluster.lvs_nodes["d1"] = replace(one, status=one.status.model_copy(update={"truncated": True}))
+    cluster.round()
+    assert condition(cluster, ConditionType.PROGRAMMED).status == said
 
 
 def test_exceptions_of_directors() -> None:

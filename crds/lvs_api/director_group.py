@@ -1,13 +1,16 @@
 """LvsDirectorGroup: the nodes that are directors together."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
-from lvs_api.base import ApiModel
+from lvs_api.base import ApiModel, Rule
 from lvs_api.conditions import Condition
 from lvs_api.network_types import Count, Generation, InterfaceName, LabelSelector, ObjectName
+
+_NEVER_FOR_DIRECTORS: Final = ("lo", "tunl0", "ip6tnl0")
+"""Devices of real servers: what is bound there is kept silent."""
 
 
 class Failover(StrEnum):
@@ -25,6 +28,16 @@ class DirectorNodes(ApiModel):
 
 class LvsDirectorGroupSpec(ApiModel):
     """Which Nodes are directors, and how addresses move between them."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=f"!has(self.interface) || !(self.interface in {list(_NEVER_FOR_DIRECTORS)})",
+            check=lambda self: self.interface not in _NEVER_FOR_DIRECTORS,
+            message="lo, tunl0 and ip6tnl0 are where real servers carry a VIP silently; a director needs a device on "
+            "the clients' link",
+            field="interface",
+        ),
+    )
 
     nodes: DirectorNodes
     """The directors."""

@@ -160,10 +160,18 @@ class LvsNodeStatus(ApiModel):
         ]
         | None
     ) = None
-    """Services with something to say; every other service is programmed with all real servers ready."""
+    """Services with something to say, the worst first: not programmed, then draining, then the others. Every other
+    service is programmed with all real servers ready."""
     truncated: bool = False
-    """There were more exceptions than fit: services not named are Unknown."""
+    """There were more exceptions than fit: of services not named it is only known that they are no worse than the last
+    one named."""
     conditions: (
         Annotated[list[Condition], Field(max_length=16, json_schema_extra={"x-lvs-list-key": "type"})] | None
     ) = None
     """Ready, and what the node as a whole suffers from, such as IPVSUnavailable."""
+
+    @property
+    def rest_is_programmed(self) -> bool:
+        """Whether every service that is not among the exceptions is programmed, with nothing left to drain."""
+        last = self.exceptions[-1] if self.exceptions else None
+        return not self.truncated or (last is not None and last.programmed and not last.draining)

@@ -282,6 +282,10 @@ def _selectors() -> Iterator[ApiCase]:
         yield _taken(f"interface {device}", director_group(interface=device))
     for device in ("", "a" * 16, "a b", "a/b", "eth0:1", ".", ".."):
         yield _refused(f"interface {device!r}", "spec.interface", director_group(interface=device))
+    for device in ("lo", "tunl0", "ip6tnl0"):
+        yield _refused(
+            f"interface {device}", "spec.interface", director_group(interface=device), "on the clients' link"
+        )
     yield _refused("no nodes", "spec.nodes", director_group(nodes=None))
     yield _refused("fail-over, which is not built", "spec.failover", director_group(failover="VRRP"))
     yield _refused("a group's own name too long", "metadata.name", director_group("a" * 64), "Too long")

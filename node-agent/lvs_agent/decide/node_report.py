@@ -84,7 +84,7 @@ def service_exceptions(facts: NodeFacts) -> Iterator[ServiceException]:
     """Services with something to say, the worst first, so that a bound cuts the others."""
     standings = _standings(facts)
     found = [exception for name in sorted(standings) if (exception := _exception(name, standings[name])) is not None]
-    yield from sorted(found, key=lambda exception: (exception.programmed, exception.ready != 0))
+    yield from sorted(found, key=lambda one: (one.programmed, not one.draining, one.ready != 0))
 
 
 def _standings(facts: NodeFacts) -> dict[ObjectKey, _Standing]:
