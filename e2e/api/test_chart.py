@@ -1,51 +1,24 @@
 """The chart: rendered by real Helm, installed into a real API server; nodes are not needed for what is asked here."""
 
 import json
-import os
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from lvs_agent.settings import parse_settings
 from lvs_api.api_group import LABEL_NODE_AGENT, NODE_AGENT_WANTED
 from lvs_api.kinds import ALL_KINDS
-from lvs_lab.artifacts import CHECKOUT
-from lvs_lab.kube_tools import helm_program
 from lvs_operator.agent_daemonset import AgentDaemonSet, read_template
 from lvs_operator.api_client import ApiClient, read_kubeconfig
 from lvs_operator.settings import read_settings
 from support.api_server import ApiServer, running_api_server
+from support.chart_release import CHART, RELEASE, render, run_helm
+from support.operator_process import NAMESPACE
 
-CHART = str(CHECKOUT / "charts" / "lvs-operator")
-NAMESPACE = "lvs-system"
-RELEASE = "lvs-operator"
 Helm = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def run_helm(
-    home: Path, *arguments: str, environment: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run Helm with a home of its own."""
-    kept = {f"HELM_{part}_HOME": str(home / part.lower()) for part in ("CACHE", "CONFIG", "DATA")}
-    return subprocess.run(
-        [str(helm_program()), *arguments],
-        env={**os.environ, **kept, **(environment or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-
-
-def render(home: Path, *options: str) -> list[dict[str, Any]]:
-    """The objects of `helm template`."""
-    done = run_helm(home, "template", RELEASE, CHART, f"--namespace={NAMESPACE}", *options)
-    assert done.returncode == 0, done.stderr
-    return [document for document in yaml.safe_load_all(done.stdout) if document]
 
 
 def only(objects: list[dict[str, Any]], kind: str, name: str | None = None) -> dict[str, Any]:
@@ -80,6 +53,8 @@ MISTAKES = [
     ("crds.keep=maybe", "keep"),
     ("directorGroup.nodes.selectors=x", "selectors"),
     ("operator.logLevel=loud", "logLevel"),
+    ("admissionPolicies.enabled=perhaps", "enabled"),
+    ("admissionPolicies.clusterController[0]=x", "clusterController"),
 ]
 
 

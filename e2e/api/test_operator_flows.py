@@ -15,14 +15,14 @@ Json = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world(tmp_path_factory.mktemp("flows")) as made:
+    with world(tmp_path_factory.mktemp("flows"), policies=True) as made:
         yield made
 
 
 @pytest.fixture(scope="module", autouse=True)
 def operator(scene: World) -> Iterator[OperatorProcess]:
     with running_operator(
-        scene.directory, scene.server.kubeconfig, "--check-seconds=5", "--count-seconds=1"
+        scene.directory, scene.operator_kubeconfig, "--check-seconds=5", "--count-seconds=1"
     ) as process:
         yield process
         assert process.terminate() == 0, process.log[-3000:]

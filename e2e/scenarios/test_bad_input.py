@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_lab.artifacts import CHECKOUT
 from lvs_lab.host_commands import Completed
 from lvs_lab.waiting import wait_for
 from support.bad_input import ANNOTATION_BYTES, BAD, VIP, Judged, judged_cases, many_members, refused_cases
-from support.deployment import GONE_SECONDS, Deployment
+from support.deployment import GONE_SECONDS, RELEASE, Deployment
 from support.manifests import documents, object_text, pool_text, service_text
 from support.quick_start import SERVERS, client, quick_shape, quick_start_lab
 from support.quick_start import VIP as WEB_VIP
@@ -270,7 +271,10 @@ def install(deployment: Deployment, crd: str, *, with_persistence: bool) -> None
     deployment.lab.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", stdin=crd)
     (name,) = [name for name in deployment.names("lvsslice") if name.startswith("web-")]
     patch = '{"spec": {"service": {"persistence": {"timeoutSeconds": 60}}}}'
-    command = ["patch", "lvsslice", name, "--type=merge", "--dry-run=server", "--output=json", f"--patch={patch}"]
+    # Nobody else may write slices.
+    operator = f"--as=system:serviceaccount:{DEFAULT_NAMESPACE}:{RELEASE}"
+    command = ["patch", "lvsslice", name, operator, "--type=merge", "--dry-run=server", "--output=json"]
+    command += [f"--patch={patch}"]
 
     def kept() -> bool:
         return "persistence" in json.loads(deployment.lab.kubectl(*command).stdout)["spec"]["service"]

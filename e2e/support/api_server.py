@@ -196,6 +196,7 @@ class ApiServer:
             "kube-controller-manager",
             f"--kubeconfig={self.kubeconfig}",
             f"--controllers={','.join(controllers)}",
+            "--use-service-account-credentials=true",
             "--leader-elect=false",
             "--secure-port=0",
             f"--service-account-private-key-file={self.directory / 'sa.key'}",

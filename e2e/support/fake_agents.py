@@ -1,6 +1,7 @@
 """Stands in for the node agents where there are no nodes: writes LvsNode.status as agents do, by the same API.
 
-They say at once that everything is done, unless told otherwise. As real ones they only report where there is a LvsNode.
+Each has a token that is bound to its Node. They say at once that everything is done, unless told otherwise. As real
+ones they only report where there is a LvsNode.
 """
 
 import threading
@@ -20,8 +21,11 @@ from lvs_api.lvs_node import (
 from lvs_api.objects import to_raw
 from lvs_core.digest import SliceVersion, view_digest
 from support.api_server import MERGE, ApiServer
+from support.chart_release import AGENT, ask_token
 
 POLL_SECONDS = 0.1
+UNAUTHORIZED = 401
+NOT_FOUND = 404
 LVS_NODES = "/apis/lvs-operator.io/v1alpha1/lvsnodes"
 DIRECTOR_GROUPS = "/apis/lvs-operator.io/v1alpha1/lvsdirectorgroups"
 SLICES = "/apis/lvs-operator.io/v1alpha1/lvsserviceslices"
@@ -35,6 +39,7 @@ class FakeAgents:
         self._server = ApiServer(
             directory=server.directory, port=server.port, etcd_port=server.etcd_port, programs=server.programs
         )
+        self._tokens: dict[str, str] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fake-agents", daemon=True)
         self.silent: set[str] = set()
@@ -65,9 +70,21 @@ class FakeAgents:
             name = node["metadata"]["name"]
             status = self._status(node, slices, active)
             if name not in self.silent and node.get("status") != status:
-                path = f"{LVS_NODES}/{name}/status"
-                body = {"metadata": {"resourceVersion": node["metadata"]["resourceVersion"]}, "status": status}
-                self._server.request("PATCH", f"{path}?fieldManager=lvs-agent", body, content_type=MERGE)
+                self._write(
+                    name, {"metadata": {"resourceVersion": node["metadata"]["resourceVersion"]}, "status": status}
+                )
+
+    def _write(self, name: str, body: Json) -> None:
+        """What is refused is reported again in the next round, as a real agent does."""
+        if name not in self._tokens:
+            answer = ask_token(self._server, AGENT, bound_to={"kind": "Node", "name": name})
+            if answer.status == NOT_FOUND:
+                return  # where there is no Node there is no agent either
+            self._tokens[name] = answer.raise_for_status()["status"]["token"]
+        path = f"{LVS_NODES}/{name}/status?fieldManager=lvs-agent"
+        answer = self._server.request("PATCH", path, body, content_type=MERGE, token=self._tokens[name])
+        if answer.status == UNAUTHORIZED:
+            del self._tokens[name]  # its Node was made anew: other tokens are bound to that
 
     def _items(self, path: str) -> list[Json]:
         answer = self._server.request("GET", path)

@@ -10,6 +10,7 @@ from lvs_api.kinds import DIRECTOR_GROUP, NODE, REAL_SERVER_POOL, SERVICE_SLICE,
 from lvs_api.testing import director_group, real_server_pool, virtual_service
 from lvs_lab.waiting import wait_for
 from support.api_server import MERGE, ApiServer, running_api_server
+from support.chart_release import OPERATOR, POLICIES, RIGHTS, account_token, install_parts
 from support.fake_agents import FakeAgents
 from support.operator_process import NAMESPACE
 
@@ -28,6 +29,8 @@ class World:
     server: ApiServer
     agents: FakeAgents
     directory: Path
+    operator_kubeconfig: Path
+    """Credentials of the operator's ServiceAccount; others may do its work only where the policies are not in force."""
 
     def items(self, kind: Kind[Any, Any]) -> list[Json]:
         """All objects of a kind."""
@@ -85,8 +88,8 @@ class World:
 
 
 @contextmanager
-def world(directory: Path, *, crds: bool = True) -> Iterator[World]:
-    """Namespace, Nodes, the default group, agents; no operator yet."""
+def world(directory: Path, *, crds: bool = True, policies: bool = False) -> Iterator[World]:
+    """Namespace, Nodes, the default group, agents, the chart's rights and, if asked for, policies; no operator yet."""
     with ExitStack() as stack:
         server = stack.enter_context(running_api_server(directory / "server"))
         if crds:
@@ -96,8 +99,14 @@ def world(directory: Path, *, crds: bool = True) -> Iterator[World]:
             _make_node(server, name, address)
         if crds:
             server.create(director_group()).raise_for_status()
-        agents = stack.enter_context(FakeAgents(server))
-        yield World(server=server, agents=agents, directory=directory)
+        install_parts(server, RIGHTS | POLICIES if policies else RIGHTS)
+        token = account_token(server, OPERATOR)
+        yield World(
+            server=server,
+            agents=stack.enter_context(FakeAgents(server)),
+            directory=directory,
+            operator_kubeconfig=server.write_kubeconfig(directory / "operator.kubeconfig", token=token),
+        )
 
 
 def _make_node(server: ApiServer, name: str, address: str) -> None:

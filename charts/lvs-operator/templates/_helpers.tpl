@@ -24,6 +24,15 @@
 {{ .Values.nodeAgent.serviceAccount.name | default (include "lvs.agentName" .) }}
 {{- end }}
 
+{{/* The names under which the API server knows the operator and the agents. */}}
+{{- define "lvs.operatorUser" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "lvs.operatorServiceAccount" . }}
+{{- end }}
+
+{{- define "lvs.agentUser" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "lvs.agentServiceAccount" . }}
+{{- end }}
+
 {{/* What selects pods must never change: list (context, component). */}}
 {{- define "lvs.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "lvs.name" (index . 0) }}

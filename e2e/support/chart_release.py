@@ -1,0 +1,76 @@
+"""The chart where there are no nodes: rendered by real Helm, its rights and policies at an API server, its tokens."""
+
+import os
+import subprocess
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from lvs_api.testing import service_slice
+from lvs_lab.artifacts import CHECKOUT
+from lvs_lab.kube_tools import helm_program
+from lvs_lab.waiting import wait_for
+from support.api_server import Answer, ApiServer
+from support.operator_process import NAMESPACE
+
+CHART: Final = str(CHECKOUT / "charts" / "lvs-operator")
+RELEASE: Final = "lvs-operator"
+OPERATOR: Final = RELEASE
+AGENT: Final = f"{RELEASE}-agent"
+RIGHTS: Final = frozenset({"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"})
+POLICIES: Final = frozenset({"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"})
+IN_FORCE_SECONDS: Final = 30.0
+
+Json = dict[str, Any]
+
+
+def run_helm(
+    home: Path, *arguments: str, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run Helm with a home of its own."""
+    kept = {f"HELM_{part}_HOME": str(home / part.lower()) for part in ("CACHE", "CONFIG", "DATA")}
+    return subprocess.run(
+        [str(helm_program()), *arguments],
+        env={**os.environ, **kept, **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def render(home: Path, *options: str) -> list[Json]:
+    """The objects of `helm template`."""
+    done = run_helm(home, "template", RELEASE, CHART, f"--namespace={NAMESPACE}", *options)
+    assert done.returncode == 0, done.stderr
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+
+def install_parts(server: ApiServer, kinds: Collection[str]) -> None:
+    """Apply the chart's objects of some kinds; wait until policies that are among them are in force."""
+    wanted = [one for one in render(server.directory) if one["kind"] in kinds]
+    done = server.kubectl("apply", "--server-side", "--filename=-", stdin=yaml.safe_dump_all(wanted))
+    assert done.returncode == 0, done.stderr
+    if set(kinds) >= POLICIES:
+        wait_for(
+            lambda: server.create(service_slice("refused"), dry_run=True).status == 403,
+            IN_FORCE_SECONDS,
+            "the policies to be in force",
+        )
+
+
+def ask_token(server: ApiServer, account: str, *, namespace: str = NAMESPACE, bound_to: Json | None = None) -> Answer:
+    """Ask for a token of a ServiceAccount as a kubelet or a person does; `bound_to` has kind and name of an object."""
+    spec = {"expirationSeconds": 3600, **({"boundObjectRef": {"apiVersion": "v1", **bound_to}} if bound_to else {})}
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+    return server.request("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token", body)
+
+
+def account_token(server: ApiServer, account: str, *, namespace: str = NAMESPACE, bound_to: Json | None = None) -> str:
+    """Such a token. Raises AssertionError where there is no such account or object."""
+    token: str = ask_token(server, account, namespace=namespace, bound_to=bound_to).raise_for_status()["status"][
+        "token"
+    ]
+    return token
