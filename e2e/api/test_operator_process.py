@@ -95,8 +95,8 @@ def _wait_for_a_quiet_round(operator: OperatorProcess) -> float:
 def test_sigterm_ends_it_cleanly_and_releases_the_lease(scene: World) -> None:
     with running_operator(scene.directory, scene.server.kubeconfig, name="ending") as operator:
         wait_for(lambda: operator.leads, 10, "it to lead")
-        scene.create_web()
-        scene.wait_until(lambda: scene.items(SERVICE_SLICE), "it to work")
+        service, _ = scene.create_web()
+        scene.wait_condition(service, "Ready", "True", "Ready")  # with the first slice not all is written yet
         before = scene.generated()
         assert operator.terminate() == 0, operator.log[-3000:]
         assert scene.server.request("GET", LEASE).body["spec"]["holderIdentity"] == ""

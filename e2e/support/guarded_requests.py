@@ -104,12 +104,15 @@ ACCEPTED: Final = {
     "message": "forged",
     "lastTransitionTime": "2026-01-01T00:00:00Z",
 }
-_ONLY_SLICES: Final = {"policy": "slices", "advice": "edit or delete the LvsVirtualService or the LvsRealServerPool"}
-_ONLY_NODES: Final = {
+_ONLY_SLICES: Final[Json] = {
+    "policy": "slices",
+    "advice": "edit or delete the LvsVirtualService or the LvsRealServerPool",
+}
+_ONLY_NODES: Final[Json] = {
     "policy": "lvsnodes",
     "advice": "which Nodes are directors is said by LvsDirectorGroup.spec.nodes",
 }
-_ONLY_STATUS: Final = {"policy": "status", "advice": "edit spec, and status follows"}
+_ONLY_STATUS: Final[Json] = {"policy": "status", "advice": "edit spec, and status follows"}
 
 
 def requests() -> dict[str, Guarded]:
