@@ -178,6 +178,49 @@ def test_reads_a_change_that_no_callback_has_told_yet(router: NetworkNamespace) 
     with_links(router, work)
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_change_that_comes_while_all_is_read_is_not_lost(router: NetworkNamespace, fresh: bool) -> None:
+    """The dump of addresses is over, and the picture is not whole yet, when an address goes."""
+    gone = binding(ip_address("172.16.24.99"), "e0")
+
+    async def work(links: KernelLinksSeam) -> tuple[bool, int]:
+        woken = asyncio.Event()
+        await links.watch(woken.set)
+        router.ip("addr", "add", "172.16.24.99/32", "dev", "e0")
+        assert gone in (await links.read()).bindings()
+        woken.clear()
+        links._iproute = ChangedInBetween(links._ip(), woken, lambda: router.ip(*REMOVE))
+        if not fresh:
+            links._last = None
+        await links.read(fresh=fresh)
+        assert woken.is_set()
+        return gone in (await links.read()).bindings(), len(links._iproute.removed)
+
+    assert with_links(router, work) == (False, 1)
+
+
+REMOVE = ("addr", "del", "172.16.24.99/32", "dev", "e0")
+
+
+class ChangedInBetween:
+    """A connection that looks for a route only after somebody has changed something and the event of it was heard."""
+
+    def __init__(self, real: Any, heard: asyncio.Event, change: Callable[[], object]) -> None:
+        self._real = real
+        self._heard = heard
+        self._change = change
+        self.removed: list[object] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    async def route(self, command: str, **request: Any) -> Any:
+        if not self.removed:
+            self.removed.append(self._change())
+            await asyncio.wait_for(self._heard.wait(), 5)
+        return await self._real.route(command, **request)
+
+
 @pytest.mark.parametrize(
     ("address", "interface", "expected"),
     [

@@ -54,13 +54,19 @@ class KernelLinksSeam:
         self._watch: socket.socket | None = None
         self._wake: Callable[[], None] | None = None
         self._last: KernelLinks | None = None
+        self._changes = 0
+        """Changes of others that were heard of, and our own."""
 
     async def read(self, *, fresh: bool = False) -> KernelLinks:
         """Every device and address."""
         self._hear()
-        if self._last is None or fresh or self._watch is None:
-            self._last = await self._read()
-        return self._last
+        if self._last is not None and not fresh and self._watch is not None:
+            return self._last
+        before = self._changes
+        read = await self._read()
+        if self._changes == before:  # else it may be the picture from before the change: the next call reads anew
+            self._last = read
+        return read
 
     async def apply(self, changes: Sequence[LinkChange]) -> tuple[LinkFailure, ...]:
         """Bind and unbind, one by one, in order."""
@@ -70,6 +76,7 @@ class KernelLinksSeam:
                 await self._carry_out(change)
             except LinkError as error:
                 failures.append(LinkFailure(change=change, error=error))
+        self._changes += 1
         self._last = None
         return tuple(failures)
 
@@ -129,6 +136,7 @@ class KernelLinksSeam:
                     raise
             news = True
         if news:
+            self._changes += 1
             self._last = None
             if self._wake is not None:
                 self._wake()
