@@ -19,7 +19,7 @@ from lvs_agent.decide.drain import next_deadline
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.former_routes import wanted_host_routes
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
-from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelIpvs, KernelSysctls, Route
+from lvs_agent.decide.kernel_state import AddressBinding, KernelIpvs, KernelSysctls
 from lvs_agent.decide.node_report import NodeFacts, report
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
@@ -27,6 +27,7 @@ from lvs_agent.errors import LvsAgentError, StateFileDamaged
 from lvs_agent.kernel.interface import Links
 from lvs_agent.ledger import Ledger, LedgerFile
 from lvs_agent.metrics import AgentMetrics
+from lvs_agent.route_lookup import RouteLookup
 from lvs_agent.routes import RouteKeeper
 from lvs_agent.table import TableKeeper, TableOutcome
 from lvs_api.conditions import Condition, Reason, timestamp
@@ -101,7 +102,7 @@ class Agent:
         self._tell = tell
         self._boot_clock = boot_clock
         self._news = asyncio.Event()
-        self._routes: dict[IPAddress, Route] = {}
+        self._routes = RouteLookup(links)
         self._prepared: PreparedPlan | None = None
         self._facts: NodeFacts | None = None
         self._said: _Said | None = None
@@ -146,7 +147,7 @@ class Agent:
         self._metrics.round_seconds.observe(self.last_round - began)
 
     def _links_changed(self) -> None:
-        self._routes = {}
+        self._routes.doubt()
         self._host_routes.doubt()
         self.wake()
 
@@ -169,7 +170,7 @@ class Agent:
         if self._prepared is None or self._prepared.plan is not plan:
             self._prepared = prepare(plan, self._prepared)
         prepared = self._prepared
-        routes = await self._look_up_routes(prepared)
+        routes = await self._routes.look_up(prepared.routed)
         ledger = self._ledger
         given = Given(prepared=prepared, owned=ledger.bindings, sysctls=ledger.sysctls, routes=routes)
         host_routes = wanted_host_routes(prepared, routes)
@@ -191,17 +192,6 @@ class Agent:
         addresses = await self._addresses.take_on(given, table.served, self._remember_addresses)
         self._remember(replace(self._ledger, bindings=addresses.owned, sysctls=addresses.sysctls))
         self._report(plan, table, addresses)
-
-    async def _look_up_routes(self, prepared: PreparedPlan) -> Mapping[IPAddress, Route]:
-        """Routes to the real servers; looked up again whenever a device, an address or a route changed."""
-        await self._links.read()  # hears of changes that came since, and empties the routes by that
-        if self._routes.keys() != prepared.routed:
-            known = self._routes
-            self._routes = {
-                address: known[address] if address in known else await self._links.route_to(address)
-                for address in prepared.routed
-            }
-        return self._routes
 
     def _remember_table(self, owned: OwnedIpvs) -> None:
         self._remember(replace(self._ledger, ipvs=owned))

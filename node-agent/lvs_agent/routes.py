@@ -19,9 +19,11 @@ class RouteKeeper:
         self._metrics = metrics
         self._present: frozenset[HostRoute] | None = None
         self._refused: frozenset[HostRoute] = frozenset()
+        self._changes = 0
 
     def doubt(self) -> None:
         """A route, an address or a device changed: what we have of it may be gone."""
+        self._changes += 1
         if self._present or self._refused:
             self._present = None
             self._refused = frozenset()
@@ -32,15 +34,17 @@ class RouteKeeper:
         A route that the kernel refuses is told and not tried again until something changes: without it older
         connections may break, while the edit that the user asked for goes on.
         """
+        changes = self._changes
         present = await self._read()
         for route in sorted(wanted - present - self._refused, key=str):
             try:
                 await self._routes.add(route)
             except LinkError as error:
-                self._refused |= {route}
+                if self._changes == changes:
+                    self._refused |= {route}
                 _log.warning("connections that began with DirectRouting may break: %s", error)
             else:
-                self._present = present = present | {route}
+                present = self._keep(present | {route}, changes)
                 self._metrics.kernel_writes.labels("route").inc()
                 _log.info(
                     "route to %s on %s, for connections that began with DirectRouting", route.address, route.device
@@ -48,14 +52,21 @@ class RouteKeeper:
 
     async def let_go(self, wanted: AbstractSet[HostRoute]) -> None:
         """Take away what is no longer wanted, after the table."""
+        changes = self._changes
         present = await self._read()
         for route in sorted(present - wanted, key=str):
             await self._routes.remove(route)
-            self._present = present = present - {route}
+            present = self._keep(present - {route}, changes)
             self._metrics.kernel_writes.labels("route").inc()
             _log.info("route to %s on %s removed", route.address, route.device)
 
     async def _read(self) -> frozenset[HostRoute]:
-        if self._present is None:
-            self._present = await self._routes.read()
-        return self._present
+        if self._present is not None:
+            return self._present
+        changes = self._changes
+        return self._keep(await self._routes.read(), changes)
+
+    def _keep(self, present: frozenset[HostRoute], changes: int) -> frozenset[HostRoute]:
+        """Remember what there is, unless something changed since it was so: then it is read anew when it is needed."""
+        self._present = present if self._changes == changes else None
+        return present

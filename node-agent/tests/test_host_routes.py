@@ -12,10 +12,13 @@ from agent_world import SERVICE, World, director, member, service
 from lvs_agent.cleanup import clean_up
 from lvs_agent.decide.kernel_state import HostRoute, RouteKind
 from lvs_agent.errors import AddressRefused, DeviceNotFound
+from lvs_agent.kernel.fake_kernel import FakeHostRoutes
 from lvs_agent.kernel.host_routes import KernelHostRoutes
 from lvs_agent.kernel.links import KernelLinksSeam
 from lvs_agent.kernel.testing import NetworkNamespace
 from lvs_agent.ledger import LedgerFile
+from lvs_agent.metrics import AgentMetrics
+from lvs_agent.routes import RouteKeeper
 from lvs_api.network_types import ForwardingMethod
 from lvs_core.plan import FormerMethod
 
@@ -61,6 +64,28 @@ async def test_a_route_that_somebody_removed_comes_back(tmp_path: Path) -> None:
     world.links.add_device("eth1")
     await world.do(NOW_TUNNEL)
     assert world.host_routes.routes == {ROUTE}
+
+
+class ChangingRoutes(FakeHostRoutes):
+    """Somebody takes the routes away once they have been read, before the answer is there."""
+
+    keeper: RouteKeeper
+
+    async def read(self) -> frozenset[HostRoute]:
+        found = await super().read()
+        if found:
+            self.routes.clear()
+            self.keeper.doubt()
+        return found
+
+
+async def test_a_route_that_goes_while_they_are_read_comes_back() -> None:
+    routes = ChangingRoutes(routes={ROUTE})
+    routes.keeper = RouteKeeper(routes, AgentMetrics())
+    await routes.keeper.take_on({ROUTE})
+    assert not routes.routes
+    await routes.keeper.take_on({ROUTE})
+    assert routes.routes == {ROUTE}
 
 
 async def test_a_restarted_agent_knows_its_routes(tmp_path: Path) -> None:
