@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -51,6 +52,19 @@ async def test_verdicts_come_and_a_killed_process_changes_none() -> None:
         await server.wait_closed()
         await until(lambda: supervisor.verdicts()[check].verdict is Verdict.DOWN)
         assert supervisor.verdicts()[check].detail == "Connection refused"
+
+
+async def test_the_process_may_open_as_many_connections_as_its_hard_limit_says() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    supervisor = ProbeSupervisor(lambda: None)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, hard - 1), hard))
+    try:
+        async with running(supervisor):
+            await until(lambda: supervisor.running)
+            assert supervisor._process is not None
+            assert resource.prlimit(supervisor._process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_a_check_that_goes_on_keeps_its_verdict() -> None:

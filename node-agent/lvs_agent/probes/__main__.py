@@ -5,6 +5,7 @@ import signal
 import sys
 
 from lvs_agent.probes.messages import BEAT_SECONDS, MAX_LINE, VerdictChanged, decode_orders, encode_verdicts
+from lvs_agent.probes.open_files import raise_limit
 from lvs_agent.probes.runner import Runner
 
 
@@ -67,6 +68,7 @@ def main() -> None:
     # The agent decides when this process ends; a terminal's or a supervisor's signal to the group is meant for it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise_limit()
     asyncio.run(serve())
 
 
