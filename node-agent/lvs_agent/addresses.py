@@ -223,6 +223,8 @@ class AddressKeeper:
         """Write what differs and look again."""
         found = self._sysctls.read(keys_to_read(role, links, remembered))
         verdict = judge_sysctls(role, links, found, remembered)
+        for key in verdict.left:
+            _log.info("%s stays %d: others rely on it by now", key, found[key])
         if not verdict.writes and not verdict.restores:
             return _Keeping(verdict, verdict.remember, None)
         # Old values stay remembered until they are back.

@@ -58,7 +58,10 @@ async def clean_up(
     role = SysctlRole()
     found = sysctls.read(keys_to_read(role, read, ledger.sysctls))
     kept = dict(ledger.sysctls)
-    for write in judge_sysctls(role, read, found, ledger.sysctls).restores:
+    verdict = judge_sysctls(role, read, found, ledger.sysctls)
+    for key in verdict.left:
+        _log.info("%s stays %d: others rely on it by now", key, found[key])
+    for write in verdict.restores:
         try:
             sysctls.write(write.key, write.value)
         except KernelError as error:

@@ -122,6 +122,35 @@ def test_a_node_that_forwards_already_is_not_touched_and_never_lowered() -> None
     assert sysctls.writes == 0
 
 
+ROUTER4 = SysctlRole(masquerade_ipv4=frozenset({"e1"}))
+
+
+@pytest.mark.parametrize(("router", "left"), [(0, 0), (1, 1)])
+def test_ipv4_forwarding_that_the_whole_node_needs_by_now_is_not_lowered(router: int, left: int) -> None:
+    values = {v4("all", "forwarding"): 0, v4("e1", "forwarding"): 0, v4("all", "send_redirects"): 1}
+    sysctls, remembered, links = FakeSysctls(values=values), dict[SysctlKey, int](), links_of("e1")
+    converge(ROUTER4, links, sysctls, remembered)
+    assert sysctls.values[v4("e1", "forwarding")] == 1
+    sysctls.values[v4("all", "forwarding")] = router
+    found = sysctls.read(keys_to_read(SysctlRole(), links, remembered))
+    assert judge_sysctls(SysctlRole(), links, found, remembered).left == ((v4("e1", "forwarding"),) if router else ())
+    converge(SysctlRole(), links, sysctls, remembered)
+    assert sysctls.values == {**values, v4("all", "forwarding"): router, v4("e1", "forwarding"): left}
+    assert remembered == {}
+
+
+@pytest.mark.parametrize(("newcomer", "stays"), [("veth0", True), ("ip6tnl0", False)])
+def test_ipv6_forwarding_stays_where_a_device_came_that_forwards(newcomer: str, stays: bool) -> None:
+    sysctls, remembered = FakeSysctls(values=dict(IPV6)), dict[SysctlKey, int]()
+    converge(ROUTER6, links_of("e0", "e1", "e2"), sysctls, remembered)
+    sysctls.values[v6(newcomer, "forwarding")] = 1
+    during = dict(sysctls.values)
+    converge(SysctlRole(), links_of("e0", "e1", "e2", newcomer), sysctls, remembered)
+    changed = {key.path[-1] for key in during if sysctls.values[key] != during[key]}
+    assert changed == ({"conntrack"} if stays else {"conntrack", "forwarding", "accept_ra"})
+    assert remembered == {}
+
+
 def test_what_went_with_its_device_is_forgotten() -> None:
     role = SysctlRole(masquerade_ipv4=frozenset({"e0"}))
     sysctls = FakeSysctls(

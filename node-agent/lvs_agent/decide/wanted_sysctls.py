@@ -3,19 +3,26 @@
 How the kernel combines `all` and a device decides where to write (Documentation/networking/ip-sysctl.rst): the larger
 counts for arp_ignore, arp_announce and rp_filter; either for send_redirects. `forwarding` is a device's own, and
 net.ipv4.ip_forward is never written: that would rewrite every device's.
+
+Forwarding that we switched on is switched off again only while nobody else needs it: a container runtime, a network
+plugin or an administrator that makes the node a router says so just once and does not notice when it ends.
 """
 
 from dataclasses import dataclass, field
 
 from lvs_agent.decide.changes import WriteSysctl
 from lvs_agent.decide.kernel_state import KernelLinks, KernelSysctls, SysctlKey, conf_key
+from lvs_api.lvs_node import BindDevice
 
+_IPV4_ALL_FORWARDING = conf_key("ipv4", "all", "forwarding")
 _IPV6_ALL_FORWARDING = conf_key("ipv6", "all", "forwarding")
 _VS_CONNTRACK = SysctlKey(("ipv4", "vs", "conntrack"))
 _VS_CONN_REUSE_MODE = SysctlKey(("ipv4", "vs", "conn_reuse_mode"))
 _COME_WITH_IPVS = {_VS_CONNTRACK, _VS_CONN_REUSE_MODE}
 _ARP_NAMES = ("arp_ignore", "arp_announce")
 _ACCEPT_RA, _ACCEPT_RA_AS_ROUTER = 1, 2
+_TUNNEL_DEVICES = frozenset(device.value for device in BindDevice if device is not BindDevice.LO)
+"""They come with the first address on them, and take over what is the default by then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +53,8 @@ class SysctlRule:
 class SysctlVerdict:
     """What to write, in order, and what to put back.
 
-    `remember` is what the ledger has to hold before the first write (old values by key). `missing` keys do not exist
+    `remember` is what the ledger has to hold before the first write (old values by key). `left` is no longer needed by
+    us and not put back, since others rely on it by now. `missing` keys do not exist
     (yet: those of a tunnel device come with it). `is_silent` tells that the node already answers no ARP for VIPs on lo
     and tunnel devices; when it is false, the writes make it so if they succeed. `takes_traffic` tells that it is silent
     and lets through what its tunnel devices unwrap: all that a real server needs, whatever else the node's roles lack.
@@ -55,6 +63,7 @@ class SysctlVerdict:
     writes: tuple[WriteSysctl, ...] = ()
     restores: tuple[WriteSysctl, ...] = ()
     remember: KernelSysctls = field(default_factory=dict)
+    left: tuple[SysctlKey, ...] = ()
     missing: tuple[SysctlKey, ...] = ()
     is_silent: bool = False
     takes_traffic: bool = False
@@ -70,6 +79,8 @@ def keys_to_read(role: SysctlRole, links: KernelLinks, remembered: KernelSysctls
     keys = set(remembered) | set(_rules(role, links, {}, remembered))
     if role.silent:
         keys.update(_arp_ignore_keys(links))
+    if any(_is_forwarding(key, "ipv4") for key in remembered):
+        keys.add(_IPV4_ALL_FORWARDING)
     if role.masquerade_ipv6 or _IPV6_ALL_FORWARDING in remembered:
         keys.add(_IPV6_ALL_FORWARDING)
         for device in links.devices:
@@ -89,14 +100,16 @@ def judge_sysctls(
     )
     gone = sorted((key for key in remembered if key not in rules), key=_all_before_devices)
     if _IPV6_ALL_FORWARDING in rules:
-        gone = [key for key in gone if not _is_ipv6_forwarding(key)]
+        gone = [key for key in gone if not _is_forwarding(key, "ipv6")]
+    relied_on = _relied_on(gone, links, found, remembered)
     kept = {key: value for key, value in remembered.items() if key not in gone}
     missing = tuple(key for key in rules if key not in found and key not in _COME_WITH_IPVS)
     unmet = {key.path[-1] for key, rule in rules.items() if found.get(key) not in rule.accepted}
     return SysctlVerdict(
         writes=writes,
-        restores=_restores(gone, found, remembered),
+        restores=_restores([key for key in gone if key not in relied_on], found, remembered),
         remember=_first_values(writes, links, found) | kept,
+        left=tuple(key for key in gone if key in relied_on and found.get(key, remembered[key]) != remembered[key]),
         missing=missing,
         is_silent=unmet.isdisjoint(_ARP_NAMES),
         takes_traffic=unmet.isdisjoint({*_ARP_NAMES, "rp_filter"}),
@@ -188,6 +201,28 @@ def _first_values(writes: tuple[WriteSysctl, ...], links: KernelLinks, found: Ke
     return values
 
 
+def _relied_on(
+    gone: list[SysctlKey], links: KernelLinks, found: KernelSysctls, remembered: KernelSysctls
+) -> set[SysctlKey]:
+    """What of it stays as it is.
+
+    Where net.ipv4.ip_forward is 1 every device is to forward, whatever it did before. IPv6 has one switch for all: a
+    device that forwards and was not there when we switched it on may be somebody's who needs it. While it stays on,
+    accept_ra stays, too: with 1 a router heeds no router advertisements and loses its default route.
+    """
+    relied_on: set[SysctlKey] = set()
+    if found.get(_IPV4_ALL_FORWARDING) == 1:
+        relied_on |= {key for key in gone if _is_forwarding(key, "ipv4")}
+    forwarding = {
+        device: conf_key("ipv6", device, "forwarding") for device in links.devices if device not in _TUNNEL_DEVICES
+    }
+    if _IPV6_ALL_FORWARDING in gone and any(
+        found.get(key) == 1 and key not in remembered for key in forwarding.values()
+    ):
+        relied_on |= {key for key in gone if _is_forwarding(key, "ipv6") or key.path[-1] == "accept_ra"}
+    return relied_on
+
+
 def _restores(gone: list[SysctlKey], found: KernelSysctls, remembered: KernelSysctls) -> tuple[WriteSysctl, ...]:
     """Old values of what no role needs any more, as far as the keys still exist and differ.
 
@@ -199,15 +234,15 @@ def _restores(gone: list[SysctlKey], found: KernelSysctls, remembered: KernelSys
         if key not in found:
             continue
         present = found[key]
-        if lowers_all and _is_ipv6_forwarding(key) and key != _IPV6_ALL_FORWARDING:
+        if lowers_all and _is_forwarding(key, "ipv6") and key != _IPV6_ALL_FORWARDING:
             present = remembered[_IPV6_ALL_FORWARDING]
         if remembered[key] != present:
             writes.append(WriteSysctl(key=key, value=remembered[key], previous=present))
     return tuple(writes)
 
 
-def _is_ipv6_forwarding(key: SysctlKey) -> bool:
-    return key.path[0] == "ipv6" and key.path[-1] == "forwarding"
+def _is_forwarding(key: SysctlKey, family: str) -> bool:
+    return key.path[0] == family and key.path[-1] == "forwarding"
 
 
 def _all_before_devices(key: SysctlKey) -> tuple[bool, SysctlKey]:
