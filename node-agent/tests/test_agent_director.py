@@ -22,9 +22,9 @@ from agent_world import (
 
 from lvs_agent.addresses import ANNOUNCE_AFTER
 from lvs_agent.decide.health_verdict import Verdict
-from lvs_agent.decide.kernel_state import AddressFamily
+from lvs_agent.decide.kernel_state import AddressFamily, SysctlKey
 from lvs_api.network_types import Scheduler
-from lvs_core.plan import Holding, PlannedMember
+from lvs_core.plan import Holding, PlannedMember, PlannedPersistence
 
 
 @pytest.fixture
@@ -200,3 +200,15 @@ async def test_a_vip_does_not_wander_while_its_network_is_set_up_anew(world: Wor
     world.links.addresses.add(replace(subnet, device="eth0"))
     await world.later(1)
     assert world.bound() == {f"{VIP}@eth1"}
+
+
+async def test_a_client_sticks_to_no_real_server_without_weight(world: World) -> None:
+    expire = SysctlKey(("ipv4", "vs", "expire_quiescent_template"))
+    sticky = PlannedPersistence(timeout_seconds=300, prefix_length=32)
+    world.sysctls.values[expire] = 0
+    await world.do(director(service(member(100))), rounds=2)
+    assert world.sysctls.values[expire] == 0
+    await world.do(director(service(member(100), persistence=sticky)))
+    assert world.sysctls.values[expire] == 1
+    await world.do(director(service(member(100))))
+    assert world.sysctls.values[expire] == 0

@@ -85,6 +85,7 @@ def sysctl_role(
         masquerade_ipv4=frozenset(devices[4]),
         masquerade_ipv6=frozenset(devices[6]),
         replies_pass_by=prepared.replies_pass_by,
+        persistent=prepared.persistent,
     )
 
 

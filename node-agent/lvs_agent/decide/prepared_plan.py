@@ -60,6 +60,8 @@ class PreparedPlan:
     """Real servers with another method now, of which DirectRouting connections may live on."""
     replies_pass_by: bool
     """Some real server answers clients directly: DirectRouting or Tunnel."""
+    persistent: bool
+    """Clients of some service stick to their real server."""
 
 
 def prepare(plan: NodePlan, before: PreparedPlan | None = None) -> PreparedPlan:
@@ -87,6 +89,7 @@ def prepare(plan: NodePlan, before: PreparedPlan | None = None) -> PreparedPlan:
         masqueraded=frozenset(masqueraded),
         formerly_direct=frozenset(formerly_direct),
         replies_pass_by=not methods <= {ForwardingMethod.MASQUERADE},
+        persistent=any(service.planned.persistence is not None for service in services),
     )
 
 

@@ -18,7 +18,8 @@ _IPV4_ALL_FORWARDING = conf_key("ipv4", "all", "forwarding")
 _IPV6_ALL_FORWARDING = conf_key("ipv6", "all", "forwarding")
 _VS_CONNTRACK = SysctlKey(("ipv4", "vs", "conntrack"))
 _VS_CONN_REUSE_MODE = SysctlKey(("ipv4", "vs", "conn_reuse_mode"))
-_COME_WITH_IPVS = {_VS_CONNTRACK, _VS_CONN_REUSE_MODE}
+_VS_EXPIRE_QUIESCENT_TEMPLATE = SysctlKey(("ipv4", "vs", "expire_quiescent_template"))
+_COME_WITH_IPVS = {_VS_CONNTRACK, _VS_CONN_REUSE_MODE, _VS_EXPIRE_QUIESCENT_TEMPLATE}
 _ARP_NAMES = ("arp_ignore", "arp_announce")
 _ACCEPT_RA, _ACCEPT_RA_AS_ROUTER = 1, 2
 _TUNNEL_DEVICES = frozenset(device.value for device in BindDevice if device is not BindDevice.LO)
@@ -31,7 +32,8 @@ class SysctlRole:
 
     `silent` while an IPv4 VIP is, or is to be, bound on lo or a tunnel device; `tunnel_devices` carry an IPv4 VIP and
     decapsulate; `masquerade_ipv4` and `masquerade_ipv6` name the devices that replies of Masquerade members come in by;
-    `replies_pass_by` where a director has DirectRouting or Tunnel members, whose replies it does not see.
+    `replies_pass_by` where a director has DirectRouting or Tunnel members, whose replies it does not see; `persistent`
+    where clients of a service stick to their real server.
     """
 
     silent: bool = False
@@ -39,6 +41,7 @@ class SysctlRole:
     masquerade_ipv4: frozenset[str] = frozenset()
     masquerade_ipv6: frozenset[str] = frozenset()
     replies_pass_by: bool = False
+    persistent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,10 @@ def _rules(
         # bit 2 a new connection from the same port goes to the old real server, also when that is dead or at weight 0
         # (Documentation/networking/ipvs-sysctl.rst; is_new_conn_expected in ip_vs_core.c).
         rules[_VS_CONN_REUSE_MODE] = SysctlRule(3, frozenset({2, 3}))
+    if role.persistent:
+        # Without it a client goes on to its real server for as long as it keeps coming back, also when that failed and
+        # has weight 0 (ip_vs_check_template in ip_vs_conn.c).
+        rules[_VS_EXPIRE_QUIESCENT_TEMPLATE] = _exactly(1)
     return rules
 
 
