@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final
 
+from lvs_agent.announcements import AnnouncementKeeper
 from lvs_agent.decide.changes import BindAddress, LinkChange, UnbindAddress, WriteSysctl
 from lvs_agent.decide.desired_addresses import (
     SILENT_DEVICES,
@@ -24,13 +24,11 @@ from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelLinks
 from lvs_agent.decide.ownership import LinkOwnership, judge_links
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.decide.wanted_sysctls import SysctlRole, SysctlVerdict, judge_sysctls, keys_to_read
-from lvs_agent.errors import AnnounceError, SysctlError
+from lvs_agent.errors import SysctlError
 from lvs_agent.kernel.interface import Announcer, Links, Sysctls
 from lvs_agent.metrics import AgentMetrics
 from lvs_api.conditions import Reason
 
-ANNOUNCE_AFTER: Final = (0.0, 0.3, 1.0, 3.0, 10.0)
-"""Seconds after an address came at which neighbours are told: frames get lost."""
 _log = logging.getLogger(__name__)
 
 Remember = Callable[[AbstractSet[AddressBinding], KernelSysctls], None]
@@ -80,12 +78,6 @@ class AddressOutcome:
     """By wanted address; and by address of ours that did not go."""
 
 
-@dataclass(slots=True)
-class _Announcement:
-    came: float
-    sent: int = 0
-
-
 class AddressKeeper:
     """Owner of the seams for links, sysctls and announcements."""
 
@@ -100,10 +92,8 @@ class AddressKeeper:
     ) -> None:
         self._links = links
         self._sysctls = sysctls
-        self._announcer = announcer
         self._metrics = metrics
-        self._monotonic = monotonic
-        self._announcements: dict[AddressBinding, _Announcement] = {}
+        self._announcements = AnnouncementKeeper(announcer, metrics, monotonic)
         self._settled: frozenset[AddressBinding] = frozenset()
         self._settled_sysctls: dict[str, int] = {}
         self._said: dict[AddressBinding, str] = {}
@@ -111,10 +101,7 @@ class AddressKeeper:
 
     def next_deadline(self) -> float | None:
         """When the next announcement is due."""
-        return min(
-            (a.came + ANNOUNCE_AFTER[a.sent] for a in self._announcements.values()),
-            default=None,
-        )
+        return self._announcements.next_deadline()
 
     async def let_go(self, given: Given, remember: Remember) -> None:
         """Unbind what is ours and no longer wanted: before its services are removed, and before sysctls go back."""
@@ -133,7 +120,7 @@ class AddressKeeper:
         links = await self._links.read()
         last = self._last
         if last is not None and last.is_of(given, links) and last.served is served and self._is_quiet(last, links):
-            self._announce()
+            self._announcements.announce()
             return last.outcome
         desired = desire_addresses(given.prepared.plan, links, given.owned)
         ownership = judge_links(links, desired.all, given.owned)
@@ -157,8 +144,9 @@ class AddressKeeper:
             sysctl_fault=keeping.fault,
             faults={**_conflicts(ownership), **faults},
         )
-        self._came(ownership.owned & desired.vips)
-        self._announce()
+        bound = {change.binding for change in missing if change.binding not in faults}
+        self._announcements.carry(ownership.owned & desired.vips, bound, links)
+        self._announcements.announce()
         self._settled = ownership.owned & desired.all
         done = outcome.ready and ownership.owned == desired.all
         self._last = _LastRound(given.after(outcome), links, served, role, outcome) if done else None
@@ -251,29 +239,6 @@ class AddressKeeper:
         self._settled_sysctls[name] = write.value
         self._metrics.kernel_writes.labels("sysctl").inc()
         return None
-
-    def _came(self, carried: AbstractSet[AddressBinding]) -> None:
-        """These VIPs are here: those that were not a round ago are to be announced."""
-        now = self._monotonic()
-        for binding in carried - self._settled:
-            self._announcements[binding] = _Announcement(came=now)
-        for gone in self._announcements.keys() - carried:
-            del self._announcements[gone]
-
-    def _announce(self) -> None:
-        """Tell neighbours of VIPs that came, several times over the first seconds."""
-        now = self._monotonic()
-        for binding, announcement in list(self._announcements.items()):
-            if announcement.came + ANNOUNCE_AFTER[announcement.sent] > now:
-                continue
-            try:
-                self._announcer.announce(binding.device, binding.address)
-                self._metrics.announcements.inc()
-            except AnnounceError as error:
-                _log.warning("%s", error)
-            announcement.sent += 1
-            if announcement.sent == len(ANNOUNCE_AFTER):
-                del self._announcements[binding]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from agent_world import (
     service_on,
 )
 
-from lvs_agent.addresses import ANNOUNCE_AFTER
+from lvs_agent.announcements import ANNOUNCE_AFTER
 from lvs_agent.decide.health_verdict import Verdict
 from lvs_agent.decide.kernel_state import AddressFamily, SysctlKey
 from lvs_api.network_types import Scheduler

@@ -69,6 +69,21 @@ def test_reads_devices_addresses_and_default_routes(router: NetworkNamespace) ->
     }
 
 
+def test_tells_when_frames_no_longer_get_through_a_device(router: NetworkNamespace) -> None:
+    async def work(links: KernelLinksSeam) -> None:
+        news = asyncio.Event()
+        await links.watch(news.set)
+        for state, expected in (("down", False), ("up", True)):
+            router.ip("link", "set", "e1p", state)
+            async with asyncio.timeout(10):
+                while (await links.read()).devices["e1"].carrier is not expected:
+                    await news.wait()
+                    news.clear()
+            assert (await links.read()).devices["e1"].up
+
+    with_links(router, work)
+
+
 @pytest.mark.parametrize("device", ["lo", "e0"])
 def test_binds_host_addresses_and_takes_only_them_off(router: NetworkNamespace, device: str) -> None:
     wanted = [binding(VIP4, device), binding(VIP6, device)]

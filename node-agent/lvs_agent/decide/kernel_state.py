@@ -261,13 +261,17 @@ WantedIpvs = Mapping[AnyServiceKey, WantedService]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """A network device. `arp_capable` tells that it answers ARP: neither loopback nor IFF_NOARP."""
+    """A network device. `arp_capable` tells that it answers ARP: neither loopback nor IFF_NOARP.
+
+    `up` is how somebody set it (IFF_UP), `carrier` whether frames get through it now (IFF_RUNNING).
+    """
 
     index: int
     name: str
     kind: str
     up: bool
     arp_capable: bool
+    carrier: bool = True
     hardware_address: bytes = b""
 
 

@@ -27,7 +27,7 @@ from lvs_agent.errors import AddressRefused, DeviceNotFound, LinkError, Permissi
 from lvs_agent.kernel.interface import LinkFailure
 
 # linux/if.h, linux/if_arp.h, linux/if_addr.h, linux/rtnetlink.h
-_IFF_UP, _IFF_LOOPBACK, _IFF_NOARP = 0x1, 0x8, 0x80
+_IFF_UP, _IFF_LOOPBACK, _IFF_RUNNING, _IFF_NOARP = 0x1, 0x8, 0x40, 0x80
 _IFA_F_NODAD, _IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x02, 0x08, 0x40
 _RTM_F_FIB_MATCH = 0x2000
 _FOREVER = 0xFFFFFFFF
@@ -253,6 +253,7 @@ def _device(link: Any) -> Device:  # noqa: ANN401 (pyroute2 is untyped)
         kind=link.get(("linkinfo", "kind")) or "",
         up=bool(flags & _IFF_UP),
         arp_capable=not flags & (_IFF_LOOPBACK | _IFF_NOARP),
+        carrier=bool(flags & _IFF_RUNNING),
         hardware_address=_hardware_address(link.get("address")),
     )
 
