@@ -37,7 +37,7 @@ from lvs_core.plan import NodePlan
 TICK_SECONDS: Final = 1.0
 """Without any news a round is made so often: nothing tells of changes to IPVS and sysctls."""
 SPACING_SECONDS: Final = 0.02
-"""Between the ends of rounds and the next, so that a storm of events is answered together."""
+"""At least so long from the end of a round to the next, so that a storm of events is answered together."""
 _log = logging.getLogger(__name__)
 
 
@@ -102,7 +102,7 @@ class Agent:
         self._tell = tell
         self._boot_clock = boot_clock
         self._news = asyncio.Event()
-        self._routes = RouteLookup(links)
+        self._routes = RouteLookup(links, boot_clock)
         self._prepared: PreparedPlan | None = None
         self._facts: NodeFacts | None = None
         self._said: _Said | None = None
@@ -122,11 +122,11 @@ class Agent:
         await self._links.watch(self._links_changed)
         while True:
             await self._wait()
-            await self.round()
-            await asyncio.sleep(SPACING_SECONDS)
+            took = await self.round()
+            await asyncio.sleep(min(max(SPACING_SECONDS, took), TICK_SECONDS))
 
-    async def round(self) -> None:
-        """One round. A failure is told, and everything is tried anew in the next."""
+    async def round(self) -> float:
+        """One round; how many seconds it took. A failure is told, and everything is tried anew in the next."""
         began = time.monotonic()
         plan = self._source.plan
         self._is_well = False
@@ -145,6 +145,7 @@ class Agent:
                 self._failure = None
         self.last_round = time.monotonic()
         self._metrics.round_seconds.observe(self.last_round - began)
+        return self.last_round - began
 
     def _links_changed(self) -> None:
         self._routes.doubt()
@@ -159,6 +160,8 @@ class Agent:
                 due.append(announcement - time.monotonic())
             if (drain := next_deadline(self._ledger.drains)) is not None:
                 due.append(drain - self._boot_clock())
+            if (look_up := self._routes.next_deadline()) is not None:
+                due.append(look_up - self._boot_clock())
         try:
             async with asyncio.timeout(max(0.0, min(due))):
                 await self._news.wait()

@@ -193,6 +193,27 @@ def test_reads_a_change_that_no_callback_has_told_yet(router: NetworkNamespace) 
     with_links(router, work)
 
 
+def test_routes_that_change_leave_the_picture_of_devices_and_addresses(router: NetworkNamespace) -> None:
+    async def work(links: KernelLinksSeam) -> None:
+        woken = asyncio.Event()
+        await links.watch(woken.set)
+        first = await links.read()
+        router.ip("route", "add", "203.0.113.0/24", "via", "172.16.24.77")
+        await asyncio.wait_for(woken.wait(), 5)
+        assert await links.read() is first
+        router.ip("route", "del", "default")
+        second = await links.read()
+        assert second.default_devices == {AddressFamily.IPV6: "e0"}
+        assert second.devices is first.devices
+        router.ip("route", "add", "default", "via", "10.1.0.99")
+        router.ip("addr", "add", "172.16.24.99/32", "dev", "e0")
+        third = await links.read()
+        assert third.default_devices[AddressFamily.IPV4] == "e1"
+        assert binding(ip_address("172.16.24.99"), "e0") in third.bindings()
+
+    with_links(router, work)
+
+
 @pytest.mark.parametrize("fresh", [False, True])
 def test_a_change_that_comes_while_all_is_read_is_not_lost(router: NetworkNamespace, fresh: bool) -> None:
     """The dump of addresses is over, and the picture is not whole yet, when an address goes."""
@@ -206,7 +227,7 @@ def test_a_change_that_comes_while_all_is_read_is_not_lost(router: NetworkNamesp
         woken.clear()
         links._iproute = ChangedInBetween(links._ip(), woken, lambda: router.ip(*REMOVE))
         if not fresh:
-            links._last = None
+            await links.apply([])  # after changes of our own all is read anew
         await links.read(fresh=fresh)
         assert woken.is_set()
         return gone in (await links.read()).bindings(), len(links._iproute.removed)

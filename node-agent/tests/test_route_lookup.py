@@ -30,7 +30,7 @@ class ChangingLinks(FakeLinks):
 
 
 async def looking_up(links: FakeLinks) -> RouteLookup:
-    lookup = RouteLookup(links)
+    lookup = RouteLookup(links, lambda: 0.0)
     await links.watch(lookup.doubt)
     return lookup
 
@@ -73,3 +73,35 @@ async def test_nothing_is_asked_twice_while_nothing_changes() -> None:
     known = await lookup.look_up({ONE, TWO})
     links.add_device("eth2")
     assert await lookup.look_up({ONE, TWO}) is known, "the answers are the same"
+
+
+class SlowLinks(FakeLinks):
+    """Each answer takes a second; something changes all the time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.asked: list[IPAddress] = []
+
+    async def route_to(self, address: IPAddress) -> Route:
+        self.asked.append(address)
+        self.now += 1
+        self._changed()
+        return ON_LINK
+
+
+async def test_routes_that_change_all_the_time_are_asked_for_a_fifth_of_it() -> None:
+    links = SlowLinks()
+    lookup = RouteLookup(links, lambda: links.now)
+    await links.watch(lookup.doubt)
+    assert await lookup.look_up({ONE}) == {ONE: ON_LINK}
+    assert lookup.next_deadline() == links.now + 4
+    links.now += 3.9
+    assert await lookup.look_up({ONE}) == {ONE: ON_LINK}
+    assert links.asked == [ONE]
+    assert (await lookup.look_up({ONE, TWO})).keys() == {ONE, TWO}
+    assert links.asked == [ONE, TWO], "a new real server does not wait"
+    links.now += 4
+    await lookup.look_up({ONE, TWO})
+    assert sorted(links.asked[2:]) == [ONE, TWO]
+    assert lookup.next_deadline() == links.now + 5

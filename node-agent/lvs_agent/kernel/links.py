@@ -4,9 +4,11 @@ import asyncio
 import errno
 import os
 import socket
+import struct
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any, Never
+from typing import Any, NamedTuple, Never
 
 from pyroute2 import AsyncIPRoute  # type: ignore[import-untyped]
 from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
@@ -34,6 +36,8 @@ _FOREVER = 0xFFFFFFFF
 _NETLINK_ROUTE = 0
 # RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE
 _WATCHED_GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
+_ROUTE_MESSAGES = {24, 25}  # RTM_NEWROUTE, RTM_DELROUTE
+_HEADER = struct.Struct("=IH10x")  # of struct nlmsghdr the length and the type
 _ROUTE_KINDS = {1: RouteKind.UNICAST, 2: RouteKind.LOCAL, 6: RouteKind.UNREACHABLE, 7: RouteKind.UNREACHABLE}
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EAFNOSUPPORT, errno.EOPNOTSUPP}
 """The last two where a node was started with ipv6.disable=1 (rtnetlink_rcv_msg in net/core/rtnetlink.c)."""
@@ -46,6 +50,19 @@ _FAR_AWAY = {
 }
 
 
+class _Changes(NamedTuple):
+    """How many changes were heard of: of devices and addresses, ours among them, and of routes."""
+
+    links: int
+    routes: int
+
+    def and_links(self) -> "_Changes":
+        return self._replace(links=self.links + 1)
+
+    def and_routes(self) -> "_Changes":
+        return self._replace(routes=self.routes + 1)
+
+
 class KernelLinksSeam:
     """`Links` on the network namespace in which it is made; to be used from one event loop."""
 
@@ -54,19 +71,23 @@ class KernelLinksSeam:
         self._watch: socket.socket | None = None
         self._wake: Callable[[], None] | None = None
         self._last: KernelLinks | None = None
-        self._changes = 0
-        """Changes of others that were heard of, and our own."""
+        self._changes = _Changes(0, 0)
+        self._seen = self._changes
+        """The changes that the last picture takes into account."""
 
     async def read(self, *, fresh: bool = False) -> KernelLinks:
-        """Every device and address."""
+        """Every device and address. A change that comes meanwhile counts for the next call.
+
+        Routes alone may change all the time, where a routing daemon runs: then only the default routes are asked for.
+        """
         self._hear()
-        if self._last is not None and not fresh and self._watch is not None:
-            return self._last
-        before = self._changes
-        read = await self._read()
-        if self._changes == before:  # else it may be the picture from before the change: the next call reads anew
-            self._last = read
-        return read
+        before, last = self._changes, self._last
+        if last is None or fresh or self._watch is None or self._seen.links != before.links:
+            last = await self._read()
+        elif self._seen.routes != before.routes:
+            last = await self._with_defaults(last)
+        self._last, self._seen = last, before
+        return last
 
     async def apply(self, changes: Sequence[LinkChange]) -> tuple[LinkFailure, ...]:
         """Bind and unbind, one by one, in order."""
@@ -76,8 +97,7 @@ class KernelLinksSeam:
                 await self._carry_out(change)
             except LinkError as error:
                 failures.append(LinkFailure(change=change, error=error))
-        self._changes += 1
-        self._last = None
+        self._changes = self._changes.and_links()
         return tuple(failures)
 
     async def route_to(self, address: IPAddress) -> Route:
@@ -106,7 +126,7 @@ class KernelLinksSeam:
             self._watch.setblocking(False)
             self._watch.bind((0, _WATCHED_GROUPS))
             asyncio.get_running_loop().add_reader(self._watch, self._hear)
-            self._last = None
+            self._changes = self._changes.and_links()
 
     async def close(self) -> None:
         """Stop watching and release the sockets."""
@@ -124,22 +144,21 @@ class KernelLinksSeam:
         return self._iproute
 
     def _hear(self) -> None:
-        """Empty the watching socket; an overflow (ENOBUFS) is news like any other."""
-        news = False
+        """Empty the watching socket; after an overflow (ENOBUFS) anything may have changed."""
+        before = self._changes
         while self._watch is not None:
             try:
-                self._watch.recv(1 << 16)
+                heard = self._watch.recv(1 << 16)
             except BlockingIOError:
                 break
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-            news = True
-        if news:
-            self._changes += 1
-            self._last = None
-            if self._wake is not None:
-                self._wake()
+                heard = b""
+            only_routes = bool(heard) and _kinds(heard) <= _ROUTE_MESSAGES
+            self._changes = self._changes.and_routes() if only_routes else self._changes.and_links()
+        if self._changes != before and self._wake is not None:
+            self._wake()
 
     async def _read(self) -> KernelLinks:
         try:
@@ -152,12 +171,20 @@ class KernelLinksSeam:
             ]
         except NetlinkError as error:
             raise LinkError(f"reading devices and addresses: {os.strerror(error.code)}") from error
-        defaults = {family: await self._default_device(family, names) for family in AddressFamily}
         return KernelLinks(
             devices={device.name: device for device in devices},
             addresses=frozenset(found),
-            default_devices={family: name for family, name in defaults.items() if name is not None},
+            default_devices=await self._default_devices(names),
         )
+
+    async def _with_defaults(self, known: KernelLinks) -> KernelLinks:
+        """The same with its default routes as they are now; the same object where they are as they were."""
+        defaults = await self._default_devices({device.index: device.name for device in known.devices.values()})
+        return known if defaults == known.default_devices else replace(known, default_devices=defaults)
+
+    async def _default_devices(self, names: Mapping[int, str]) -> dict[AddressFamily, str]:
+        found = {family: await self._default_device(family, names) for family in AddressFamily}
+        return {family: name for family, name in found.items() if name is not None}
 
     async def _default_device(self, family: AddressFamily, names: Mapping[int, str]) -> str | None:
         for far in _FAR_AWAY[family]:
@@ -243,6 +270,17 @@ class KernelLinksSeam:
                 f"{device} does not exist and the kernel could not make it ({os.strerror(error.code)}): "
                 f"load the module {kind if kind == 'ipip' else 'ip6_tunnel'} on this node"
             ) from error
+
+
+def _kinds(heard: bytes) -> set[int]:
+    """The types of the messages that one receive call returned."""
+    kinds: set[int] = set()
+    offset = 0
+    while offset + _HEADER.size <= len(heard):
+        length, kind = _HEADER.unpack_from(heard, offset)
+        kinds.add(kind)
+        offset += max(_HEADER.size, (length + 3) & ~3)
+    return kinds
 
 
 def _device(link: Any) -> Device:  # noqa: ANN401 (pyroute2 is untyped)
