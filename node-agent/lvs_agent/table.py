@@ -77,6 +77,7 @@ class _LastRound:
             and self.outcome.owned is around.owned
             and self.outcome.desired.drains is around.drains
             and all(drain.over for drain in around.drains.values())
+            and not self.outcome.desired.standing_in
         )
 
 

@@ -238,3 +238,62 @@ async def test_more_drained_members_than_a_status_can_name_are_named_in_turn(wor
     await world.do(director(service(*(one for one in leaving if one.name not in first.members), member(100))))
     (rest,) = world.status.drained or ()
     assert len(rest.members) == 44
+
+
+def on_port(number: int, port: int) -> PlannedMember:
+    """A checked real server that takes connections on a port of its own."""
+    check = replace(check_target(number), port=port)
+    return member(number, port=port, method=ForwardingMethod.MASQUERADE, check=check)
+
+
+def by_port(world: World) -> dict[str, int]:
+    destinations = world.ipvs.services[SERVICE].destinations
+    return {f"{str(key.address).rsplit('.', 1)[1]}:{key.port}": s.settings.weight for key, s in destinations.items()}
+
+
+async def edit_of_the_port(world: World, **changes: object) -> None:
+    """Two real servers that are up are to be reached by another port."""
+    await world.do(director(service(on_port(100, 8080), on_port(101, 8080), **changes)))
+    for number in (100, 101):
+        world.health.find(number, Verdict.UP)
+    await world.later(1)
+    assert by_port(world) == {"100:8080": 1, "101:8080": 1}
+    await world.do(director(service(on_port(100, 9090), on_port(101, 9090), **changes)), rounds=3)
+    assert by_port(world) == {"100:8080": 1, "101:8080": 1, "100:9090": 0, "101:9090": 0}
+
+
+@pytest.mark.parametrize("drain_seconds", [0, 300])
+async def test_after_an_edit_of_the_port_the_old_entries_serve_until_a_new_one_is_up(
+    world: World, drain_seconds: int
+) -> None:
+    await edit_of_the_port(world, drain_seconds=drain_seconds)
+    assert world.exception().draining == 2, "their addresses must stay where they are"
+    world.health.find(101, Verdict.UP)
+    await world.later(1)
+    assert by_port(world) == {"100:9090": 0, "101:9090": 1}
+
+
+@pytest.mark.parametrize("drain_seconds", [0, 300])
+async def test_old_entries_do_not_serve_for_ever(world: World, drain_seconds: int) -> None:
+    """No check of the new ones tells anything: with 2 s, rise 2 and fall 3 they have had 9 s."""
+    await edit_of_the_port(world, drain_seconds=drain_seconds)
+    await world.later(8.9)
+    assert by_port(world)["100:8080"] == 1
+    await world.later(0.1)
+    assert by_port(world) == {"100:9090": 0, "101:9090": 0}
+
+
+async def test_old_entries_do_not_serve_when_the_new_ones_are_down(world: World) -> None:
+    await edit_of_the_port(world)
+    for number in (100, 101):
+        world.health.find(number, Verdict.DOWN)
+    await world.later(1)
+    assert by_port(world) == {"100:9090": 0, "101:9090": 0}
+
+
+async def test_a_refused_real_server_does_not_serve_in_place_of_a_new_one(world: World) -> None:
+    await world.do(director(service(checked(100))))
+    world.health.find(100, Verdict.UP)
+    await world.later(1)
+    await world.do(director(service(checked(100, refused="NotPermitted"), checked(101))))
+    assert world.weights() == {"101": 0}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from lvs_agent.decide.drain import Drain, DrainCause, DrainKey, step_drains
-from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
+from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict, seconds_to_tell
 from lvs_agent.decide.kernel_state import (
     AnyServiceKey,
     DestinationKey,
@@ -82,6 +82,8 @@ class DesiredIpvs:
     """Services that stay as they are."""
     keep_unknown: bool = False
     """Some service's settings have not been seen: nothing of ours that is not wanted may be removed."""
+    standing_in: bool = False
+    """Some entry has weight only for a time: what is wanted changes without news."""
     drains: Mapping[DrainKey, Drain] = field(default_factory=dict)
     checks: Mapping[Check, Verdict] = field(default_factory=dict)
     """Checks to run, with the verdict to begin with."""
@@ -96,9 +98,11 @@ def desire(prepared: PreparedPlan, around: Circumstances) -> DesiredIpvs:
     wanted: dict[AnyServiceKey, WantedService] = {}
     frozen: set[AnyServiceKey] = set()
     services: dict[ObjectKey, list[ServicePart]] = {}
+    standing_in = False
     for service in prepared.services:
         composer = _Composer(service, around, checks, drains if service.key in draining_services else {})
         service_now, part = composer.compose()
+        standing_in = standing_in or composer.standing_in
         if service.planned.paused:
             frozen.add(service.key)
         else:
@@ -108,6 +112,7 @@ def desire(prepared: PreparedPlan, around: Circumstances) -> DesiredIpvs:
         wanted=wanted,
         frozen=frozenset(frozen),
         keep_unknown=any(director.incomplete for director in prepared.plan.directing),
+        standing_in=standing_in,
         drains=drains,
         checks={check: result.verdict for check, result in checks.items()},
         services={name: tuple(parts) for name, parts in services.items()},
@@ -195,6 +200,7 @@ class _Composer:
         self._checks = checks
         self._drains = drains
         self._state = around.kernel.services.get(service.key)
+        self.standing_in = False
 
     def compose(self) -> tuple[WantedService, ServicePart]:
         """What the kernel shall have of it, and how it stands."""
@@ -208,7 +214,8 @@ class _Composer:
                 if self._has_entry(member):
                     destinations.setdefault(member.key, member.without_weight if why else member.with_weight)
                 waiting.append(self._standing(member, why))
-        vanishing = self._vanishing()
+        has_weight = any(settings.weight for settings in destinations.values())
+        vanishing = self._vanishing(0.0 if has_weight else self._patience())
         destinations.update(vanishing)
         planned = self._service.planned
         if planned.paused:
@@ -222,14 +229,35 @@ class _Composer:
         )
         return WantedService(settings=self._service.settings, destinations=destinations), part
 
-    def _vanishing(self) -> dict[DestinationKey, DestinationSettings]:
-        """Entries of ours that the slices no longer have, or refuse, until they have drained."""
+    def _patience(self) -> float:
+        """Seconds within which checks that have not told yet must have told; 0 where there are none."""
+        checks = [
+            member.check
+            for member in self._service.members
+            if member.check is not None
+            and member.planned.may_have_weight
+            and self._checks[member.check].verdict is Verdict.UNKNOWN
+        ]
+        return max(map(seconds_to_tell, checks), default=0.0)
+
+    def _vanishing(self, patience: float) -> dict[DestinationKey, DestinationSettings]:
+        """Entries of ours that the slices no longer have, or refuse, until they have drained.
+
+        Those that the slices just no longer have stand in, with the weight that they have, for new ones that are not
+        known to be up yet, while nobody else has weight: an edit of a port is no outage.
+        """
         if self._state is None or not self._drains:
             return {}
+        refused = {member.key for member in self._service.members if member.planned.refused is not None}
         vanishing = {}
         for key, state in self._state.destinations.items():
             drain = self._drain(key, DrainCause.LEAVING)
-            if key not in self._service.staying and drain is not None and not drain.over:
+            if key in self._service.staying or drain is None:
+                continue
+            if key not in refused and self._around.now < drain.started + patience:
+                self.standing_in = True
+                vanishing[key] = state.settings
+            elif not drain.over:
                 vanishing[key] = replace(state.settings, weight=0)
         return vanishing
 

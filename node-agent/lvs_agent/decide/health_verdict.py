@@ -66,3 +66,8 @@ def judge(streak: Streak, *, passed: bool, rise: int, fall: int) -> Streak:
     if streak.verdict is not Verdict.DOWN and run >= fall:
         return Streak(verdict=Verdict.DOWN, failed=run)
     return Streak(verdict=streak.verdict, failed=min(run, fall))
+
+
+def seconds_to_tell(check: Check) -> float:
+    """Within so many seconds a check that is new has told, if its process runs and all its checks end alike."""
+    return (max(check.rise, check.fall) + 1) * check.interval_seconds + check.timeout_seconds
