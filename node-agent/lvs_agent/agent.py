@@ -20,7 +20,7 @@ from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.former_routes import wanted_host_routes
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
 from lvs_agent.decide.kernel_state import AddressBinding, KernelIpvs, KernelSysctls
-from lvs_agent.decide.node_report import NodeFacts, report
+from lvs_agent.decide.node_report import NodeFacts, report, report_failure
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
 from lvs_agent.errors import LvsAgentError, StateFileDamaged
@@ -38,6 +38,8 @@ TICK_SECONDS: Final = 1.0
 """Without any news a round is made so often: nothing tells of changes to IPVS and sysctls."""
 SPACING_SECONDS: Final = 0.02
 """At least so long from the end of a round to the next, so that a storm of events is answered together."""
+TELL_FAILURE_SECONDS: Final = 3.0
+"""Rounds have failed for so long before it is told: a dump that was interrupted, say, is over with the next one."""
 _log = logging.getLogger(__name__)
 
 
@@ -48,8 +50,8 @@ class PlanSource(Protocol):
     def plan(self) -> NodePlan | None:
         """What is to be done; None while nothing complete is known: then nothing is done."""
 
-    def reported_conditions(self) -> tuple[Condition, ...]:
-        """What the node's status says now."""
+    def reported_status(self) -> LvsNodeStatus | None:
+        """What the node's status says now; None where there is none, or it can not be read."""
 
 
 class Prober(Protocol):
@@ -108,6 +110,7 @@ class Agent:
         self._said: _Said | None = None
         self._conditions: tuple[Condition, ...] | None = None
         self._failure: str | None = None
+        self._failing_since: float | None = None
         self._is_well = False
         """The last round was made to its end: what is due after it has not been left undone."""
         self.last_round: float | None = None
@@ -142,7 +145,7 @@ class Agent:
             else:
                 self._is_well = True
                 self._metrics.rounds.labels("ok").inc()
-                self._failure = None
+                self._failure = self._failing_since = None
         self.last_round = time.monotonic()
         self._metrics.round_seconds.observe(self.last_round - began)
         return self.last_round - began
@@ -232,15 +235,26 @@ class Agent:
         self._metrics.members = table.desired.services
 
     def _tell_failure(self, error: LvsAgentError) -> None:
-        """Say what was so before the failure, and the failure."""
+        """Say what was so before the failure, and the failure, once it has lasted."""
+        now = self._boot_clock()
+        self._failing_since = now if self._failing_since is None else self._failing_since
+        if now - self._failing_since < TELL_FAILURE_SECONDS:
+            return
+        fault = Fault(reason=Reason.KERNEL_REFUSED, message=str(error)[:1024])
+        told = timestamp(datetime.now(UTC))
         if self._facts is not None:
-            fault = Fault(reason=Reason.KERNEL_REFUSED, message=str(error)[:1024])
-            self._say(replace(self._facts, node_fault=fault, now=timestamp(datetime.now(UTC))))
-            self._said = None
+            self._say(replace(self._facts, node_fault=fault, now=told))
+        else:
+            before = self._source.reported_status()
+            status = report_failure(before, fault, self._identity.boot_id, self._identity.agent_version, told)
+            self._conditions = tuple(status.conditions or ())
+            self._tell(status)
+        self._said = None
 
     def _say(self, facts: NodeFacts) -> LvsNodeStatus:
         if self._conditions is None:
-            self._conditions = self._source.reported_conditions()
+            before = self._source.reported_status()
+            self._conditions = tuple(before.conditions or ()) if before is not None else ()
         status = report(facts, self._conditions)
         self._conditions = tuple(status.conditions or ())
         self._tell(status)

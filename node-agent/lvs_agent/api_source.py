@@ -12,8 +12,8 @@ from lvs_agent.metrics import AgentMetrics
 from lvs_agent.view_store import Raw, StoredView, ViewStore, without_noise
 from lvs_agent.watch import Reflector, Selection
 from lvs_api.api_group import API_VERSION, LABEL_DIRECTOR_GROUP
-from lvs_api.conditions import Condition
 from lvs_api.kinds import DIRECTOR_GROUP, NODE, SERVICE_SLICE
+from lvs_api.lvs_node import LvsNodeStatus
 from lvs_api.violations import InvalidObject
 from lvs_core.cluster_view import DirectorGroup, LvsNode, Slice
 from lvs_core.compile import AgentView, compile_plan
@@ -65,17 +65,16 @@ class ApiSource:
         """This node's LvsNode as the API server gave it last; None while it is not known or is not there."""
         return next(iter(self._node.objects().values()), None) if self._node.complete else None
 
-    def reported_conditions(self) -> tuple[Condition, ...]:
-        """What the node's status says now."""
+    def reported_status(self) -> LvsNodeStatus | None:
+        """What the node's status says now; None where there is none, or it can not be read."""
         raw = self.observed_node
         if raw is None:
-            return ()
+            return None
         try:
-            status = lvs_node_from_raw(raw).status
+            return lvs_node_from_raw(raw).status
         except InvalidObject as error:
             _log.warning("the conditions begin anew: %s", error)
-            return ()
-        return tuple(status.conditions or ()) if status else ()
+            return None
 
     def load(self) -> None:
         """Start from the last view on disk, until the API server has told everything."""

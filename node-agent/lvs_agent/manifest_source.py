@@ -14,7 +14,6 @@ import yaml
 
 from lvs_agent.errors import InvalidManifests, LinkError
 from lvs_agent.metrics import AgentMetrics
-from lvs_api.conditions import Condition
 from lvs_api.kinds import VIRTUAL_SERVICE
 from lvs_api.lvs_node import LvsNodeStatus
 from lvs_api.violations import InvalidObject
@@ -58,9 +57,8 @@ class ManifestSource:
         """What is to be done; None until the files were good once."""
         return self._plan
 
-    def reported_conditions(self) -> tuple[Condition, ...]:
+    def reported_status(self) -> None:
         """Nothing is reported anywhere."""
-        return ()
 
     def tell(self, status: LvsNodeStatus) -> None:
         """Without an API server the log is where exceptions are told."""

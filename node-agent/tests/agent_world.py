@@ -25,7 +25,6 @@ from lvs_agent.ledger import LedgerFile
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.routes import RouteKeeper
 from lvs_agent.table import TableKeeper
-from lvs_api.conditions import Condition
 from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeCapabilities, ServiceException
 from lvs_api.network_types import ForwardingMethod, Protocol, Scheduler
 from lvs_api.real_server_pool import OnFailure
@@ -136,9 +135,10 @@ class PlanInHand:
     """A source that gives what it was given."""
 
     plan: NodePlan | None = None
+    status: LvsNodeStatus | None = None
 
-    def reported_conditions(self) -> tuple[Condition, ...]:
-        return ()
+    def reported_status(self) -> LvsNodeStatus | None:
+        return self.status
 
 
 @dataclass

@@ -20,9 +20,12 @@ from agent_world import (
     service_on,
 )
 
+from lvs_agent.agent import TELL_FAILURE_SECONDS
 from lvs_agent.announcements import ANNOUNCE_AFTER
 from lvs_agent.decide.health_verdict import Verdict
-from lvs_agent.decide.kernel_state import AddressFamily, SysctlKey
+from lvs_agent.decide.kernel_state import AddressFamily, KernelLinks, SysctlKey
+from lvs_agent.errors import LinkError
+from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeAddressState, NodeAddressStatus
 from lvs_api.network_types import Scheduler
 from lvs_core.plan import Holding, PlannedMember, PlannedPersistence
 
@@ -170,7 +173,8 @@ async def test_a_failing_round_keeps_the_last_report_and_names_the_failure(world
     (ledger / "in-the-way").touch()
     newer = director(service(member(100), member(101)))
     newer = replace(newer, directing=(replace(newer.directing[0], view_digest="newer"),))
-    await world.do(newer, rounds=2)
+    await world.do(newer)
+    await world.later(TELL_FAILURE_SECONDS)
     assert world.weights() == {"100": 1}, "nothing is made that could not be remembered"
     (report,) = world.status.director_groups or ()
     assert report.view_digest == "digest"
@@ -182,6 +186,54 @@ async def test_a_failing_round_keeps_the_last_report_and_names_the_failure(world
     assert world.weights() == {"100": 1, "101": 1}
     (report,) = world.status.director_groups or ()
     assert report.view_digest == "newer"
+
+
+def failing(world: World, **status: object) -> LvsNodeStatus:
+    """What the API server has when an agent starts that can not read the links."""
+
+    async def read(*, fresh: bool = False) -> KernelLinks:
+        raise LinkError(f"reading devices and addresses: Protocol error ({fresh})")
+
+    world.links.read = read  # type: ignore[method-assign]
+    bound = NodeAddressStatus(address="10.9.9.9", device=BindDevice.LO, state=NodeAddressState.BOUND)
+    world.source.status = LvsNodeStatus(boot_id=world.boot_id, observed_generation=7, addresses=[bound])
+    world.source.status = world.source.status.model_copy(update=status)
+    return world.source.status
+
+
+async def test_a_failure_that_passes_is_not_told(world: World) -> None:
+    plan, read = director(service(member(100))), world.links.read
+    await world.do(plan)
+    failing(world)
+    await world.later(1)
+    await world.later(1)
+    world.links.read = read  # type: ignore[method-assign]
+    await world.later(1)
+    failing(world)
+    await world.later(1)
+    assert {said.conditions[0].status for said in world.statuses if said.conditions} == {"True"}
+    await world.later(TELL_FAILURE_SECONDS)
+    assert [condition.status for condition in world.status.conditions or ()] == ["False"]
+
+
+async def test_an_agent_whose_first_rounds_fail_says_so_and_takes_nothing_back(world: World) -> None:
+    before = failing(world)
+    await world.do(director(service(member(100))))
+    assert world.statuses == []
+    await world.later(TELL_FAILURE_SECONDS)
+    (ready,) = world.status.conditions or ()
+    assert (ready.status, ready.reason) == ("False", "KernelRefused")
+    assert "Protocol error" in ready.message
+    assert world.status.agent_version == "1"
+    assert (world.status.addresses, world.status.observed_generation) == (before.addresses, 7)
+
+
+async def test_what_was_so_in_another_boot_is_not_said_again(world: World) -> None:
+    failing(world, boot_id="boot-0")
+    await world.do(director(service(member(100))))
+    await world.later(TELL_FAILURE_SECONDS)
+    assert world.status.boot_id == world.boot_id
+    assert (world.status.addresses, world.status.observed_generation) == (None, None)
 
 
 async def test_a_vip_does_not_wander_while_its_network_is_set_up_anew(world: World) -> None:

@@ -68,7 +68,7 @@ async def test_an_object_that_can_not_be_read_leaves_the_plan(tmp_path: Path) ->
     assert source.plan is plan
     source._node._objects["uid"] = lvs_node("node1", addresses=5)
     source._node.complete = True
-    assert source.reported_conditions() == ()
+    assert source.reported_status() is None
 
 
 class Broken(ApiConnection):

@@ -80,6 +80,29 @@ def report(facts: NodeFacts, before: Sequence[Condition] | None) -> LvsNodeStatu
     )
 
 
+def report_failure(
+    before: LvsNodeStatus | None, fault: Fault, boot_id: str, agent_version: str, now: str
+) -> LvsNodeStatus:
+    """The status of an agent that has made no whole round yet.
+
+    What the status says of this boot goes on to be so: an agent that ended left everything as it was.
+    """
+    if before is None or before.boot_id != boot_id:
+        conditions = before.conditions if before is not None else None
+        before = LvsNodeStatus(boot_id=boot_id, conditions=conditions)
+    ready = Condition(
+        type=ConditionType.READY,
+        status=ConditionStatus.FALSE,
+        reason=fault.reason,
+        message=fault.message,
+        last_transition_time=now,
+        observed_generation=before.observed_generation,
+    )
+    return before.model_copy(
+        update={"agent_version": agent_version, "conditions": set_condition(before.conditions, ready)}
+    )
+
+
 def service_exceptions(facts: NodeFacts) -> Iterator[ServiceException]:
     """Services with something to say, the worst first, so that a bound cuts the others."""
     standings = _standings(facts)
