@@ -21,7 +21,7 @@ from lvs_agent.decide.kernel_state import (
 )
 from lvs_agent.errors import EntryExists, IpvsReadFailed, IpvsUnavailable, PermissionRefused, SchedulerNotAvailable
 from lvs_agent.kernel.ipvs import KernelIpvsTable
-from lvs_agent.kernel.ipvs_codec import CMD_GET_DEST, CMD_GET_SERVICE, RequestEncoder
+from lvs_agent.kernel.ipvs_codec import CMD_GET_DEST, CMD_GET_INFO, CMD_GET_SERVICE, RequestEncoder
 from lvs_agent.kernel.netlink_socket import NetlinkSocket
 from lvs_agent.kernel.netlink_wire import (
     GENL_ID_CTRL,
@@ -336,3 +336,30 @@ def test_an_error_is_not_an_empty_table(kernel: ScriptedKernel, table: KernelIpv
 def error_like(answer: Answer, code: int) -> Answer:
     assert isinstance(answer, bytes)
     return error(HEADER.unpack_from(answer)[3], code)
+
+
+def a_torn(answer: Answer) -> Answer:
+    """The last attribute says that it is longer than the message."""
+    assert isinstance(answer, bytes)
+    torn = bytearray(answer)
+    torn[20:22] = struct.pack("=H", len(answer))
+    return bytes(torn)
+
+
+@pytest.mark.parametrize("command", [CMD_GET_SERVICE, CMD_GET_DEST])
+def test_an_answer_of_another_form_is_a_failed_read_and_the_next_one_is_heard(
+    kernel: ScriptedKernel, table: KernelIpvsTable, command: int
+) -> None:
+    kernel.table = {service(1): [destination(1)]}
+    kernel.bend = lambda asked, _nth, answers: [a_torn(answers[0]), *answers[1:]] if asked == command else answers
+    with pytest.raises(IpvsReadFailed, match="not understood"):
+        table.read()
+    drop_empty(kernel)
+    assert list(table.read().services) == [service(1)]
+
+
+def test_a_version_that_is_not_named_is_a_failed_read(kernel: ScriptedKernel, table: KernelIpvsTable) -> None:
+    without_version = generic_message(FAMILY, CMD_GET_INFO, 0, 2, b"")
+    kernel.bend = lambda asked, _nth, answers: [without_version] if asked == CMD_GET_INFO else answers
+    with pytest.raises(IpvsReadFailed, match="not understood"):
+        table.info()

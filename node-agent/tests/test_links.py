@@ -14,7 +14,8 @@ from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-unty
 from lvs_agent.decide.changes import BindAddress, LinkChange, UnbindAddress
 from lvs_agent.decide.kernel_state import AddressBinding, AddressFamily, IPAddress, KernelLinks, RouteKind
 from lvs_agent.decide.vip_device import choose_vip_device
-from lvs_agent.errors import AddressRefused, DeviceNotFound
+from lvs_agent.errors import AddressRefused, DeviceNotFound, LinkError
+from lvs_agent.kernel import links as links_module
 from lvs_agent.kernel.interface import LinkFailure
 from lvs_agent.kernel.links import KernelLinksSeam
 from lvs_agent.kernel.testing import NetworkNamespace
@@ -304,3 +305,41 @@ def test_a_node_without_ipv6_still_has_ipv4(router: NetworkNamespace) -> None:
     read, kind = with_links(router, work)
     assert read.default_devices == {AddressFamily.IPV4: "e0"}
     assert kind is RouteKind.UNREACHABLE
+
+
+async def nothing(*_: object) -> None:
+    """The module is loaded and the device is gone again."""
+
+
+def test_a_device_that_goes_while_it_is_made_is_named(
+    namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(links_module._MADE_ON_DEMAND, "gone0", "ipip")
+    monkeypatch.setattr(KernelLinksSeam, "_make", nothing)
+    (failure,) = with_links(namespace, lambda links: links.apply([BindAddress(binding=binding(VIP4, "gone0"))]))
+    assert type(failure.error) is DeviceNotFound
+
+
+class NoSockets:
+    """What a node without file descriptors answers."""
+
+    async def link(self, *_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    addr = route = link
+
+
+def test_a_lack_of_file_descriptors_is_an_error_of_the_seam(namespace: NetworkNamespace) -> None:
+    async def work(links: KernelLinksSeam) -> tuple[LinkFailure, ...]:
+        real = links._ip()
+        links._iproute = NoSockets()
+        with pytest.raises(LinkError, match="Too many open files"):
+            await links.read()
+        with pytest.raises(LinkError, match="Too many open files"):
+            await links.route_to(VIP4)
+        failures = await links.apply([BindAddress(binding=binding(VIP4, "lo"))])
+        links._iproute = real
+        return failures
+
+    (failure,) = with_links(namespace, work)
+    assert str(failure.error) == f"bind {VIP4} on lo: Too many open files"

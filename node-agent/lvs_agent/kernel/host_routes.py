@@ -34,6 +34,8 @@ class KernelHostRoutes:
                         found.add(HostRoute(address=ip_address(route.get("dst")), device=device))
             except NetlinkError as error:
                 raise LinkError(f"reading routes: {os.strerror(error.code)}") from error
+            except OSError as error:
+                raise LinkError(f"reading routes: {error.strerror or error}") from error
         return frozenset(found)
 
     async def add(self, route: HostRoute) -> None:
@@ -42,6 +44,8 @@ class KernelHostRoutes:
             await self._ip().route("add", gateway=str(route.address), flags=["onlink"], **_request(route))
         except NetlinkError as error:
             _refuse(f"route to {route.address} on {route.device}", error)
+        except OSError as error:
+            raise LinkError(f"route to {route.address} on {route.device}: {error.strerror or error}") from error
 
     async def remove(self, route: HostRoute) -> None:
         """Take it away."""
@@ -50,6 +54,8 @@ class KernelHostRoutes:
         except NetlinkError as error:
             if error.code not in {errno.ESRCH, errno.ENODEV}:
                 _refuse(f"removing the route to {route.address} on {route.device}", error)
+        except OSError as error:
+            raise LinkError(f"removing the route to {route.address}: {error.strerror or error}") from error
 
     async def close(self) -> None:
         """Release the socket."""

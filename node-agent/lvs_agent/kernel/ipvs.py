@@ -11,7 +11,9 @@ and is not in such a dump is asked for by name.
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Never, TypeVar
 
@@ -54,6 +56,8 @@ _READ_TRIES = 5
 _FIRST_DUMPS, _QUIET_DUMPS = 20, 2
 _SERVICE_COMMANDS = (AddService, EditService)
 _REFUSED = {errno.EPERM, errno.EACCES}
+_NOT_UNDERSTOOD = (ValueError, KeyError, struct.error)
+"""What the decoders raise at an answer of another form: a WireError, or where an attribute is missing or too short."""
 
 
 class KernelIpvsTable:
@@ -72,12 +76,13 @@ class KernelIpvsTable:
 
     def info(self) -> IpvsInfo:
         """Version and connection table size."""
-        sequence = self._socket.next_sequence()
-        self._socket.send(self._resolved().info(sequence))
-        for buffer, message in self._socket.answers(sequence):
-            if message.type == NLMSG_ERROR:
-                self._refused(error_code(buffer, message))
-            return decode_info(buffer, message)
+        with self._understanding():
+            sequence = self._socket.next_sequence()
+            self._socket.send(self._resolved().info(sequence))
+            for buffer, message in self._socket.answers(sequence):
+                if message.type == NLMSG_ERROR:
+                    self._refused(error_code(buffer, message))
+                return decode_info(buffer, message)
         raise AnswerLost("no answer about IPVS")
 
     def read(self) -> KernelIpvs:
@@ -95,7 +100,8 @@ class KernelIpvsTable:
 
     def apply(self, changes: Sequence[IpvsChange]) -> IpvsApplied:
         """Carry out the changes in their order."""
-        encoder = self._resolved()
+        with self._understanding():
+            encoder = self._resolved()
         for change in changes:
             if type(change) is AddDestination:
                 self._decoder.learn(change.destination)
@@ -106,7 +112,8 @@ class KernelIpvsTable:
         remaining = iter(changes)
         while batch := list(islice(remaining, _BATCH)):
             try:
-                refused += self._send_batch(encoder, batch)
+                with self._understanding():
+                    refused += self._send_batch(encoder, batch)
             except AnswerLost:
                 certain = False
         return IpvsApplied(written=len(changes) - len(refused), failures=failures_of(refused), certain=certain)
@@ -130,10 +137,20 @@ class KernelIpvsTable:
         lost: AnswerLost | None = None
         for _ in range(_READ_TRIES):
             try:
-                return read()
+                with self._understanding():
+                    return read()
             except AnswerLost as error:
                 lost = error
         raise IpvsReadFailed(f"the IPVS table could not be read in {_READ_TRIES} tries: {lost}")
+
+    @contextmanager
+    def _understanding(self) -> Iterator[None]:
+        """An answer that is not understood is none, and nothing more is heard of what came with it."""
+        try:
+            yield
+        except _NOT_UNDERSTOOD as error:
+            self._socket.close()
+            raise IpvsReadFailed(f"the kernel's answer about IPVS is not understood: {error!r}") from error
 
     def _all_services(self) -> dict[AnyServiceKey, ServiceState]:
         services, parts = self._dump_services()

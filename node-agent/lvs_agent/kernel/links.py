@@ -82,10 +82,13 @@ class KernelLinksSeam:
         """
         self._hear()
         before, last = self._changes, self._last
-        if last is None or fresh or self._watch is None or self._seen.links != before.links:
-            last = await self._read()
-        elif self._seen.routes != before.routes:
-            last = await self._with_defaults(last)
+        try:
+            if last is None or fresh or self._watch is None or self._seen.links != before.links:
+                last = await self._read()
+            elif self._seen.routes != before.routes:
+                last = await self._with_defaults(last)
+        except OSError as error:
+            raise LinkError(f"reading devices and addresses: {error.strerror or error}") from error
         self._last, self._seen = last, before
         return last
 
@@ -108,6 +111,8 @@ class KernelLinksSeam:
             if error.code in _NO_ROUTE:
                 return Route(kind=RouteKind.UNREACHABLE)
             raise LinkError(f"route to {address}: {os.strerror(error.code)}") from error
+        except OSError as error:
+            raise LinkError(f"route to {address}: {error.strerror or error}") from error
         via = answer.get("via") or {}
         next_hop, source = answer.get("gateway") or via.get("addr"), answer.get("prefsrc")
         return Route(
@@ -208,6 +213,8 @@ class KernelLinksSeam:
                 await self._unbind(binding)
         except NetlinkError as error:
             _map_error(change, error)
+        except OSError as error:
+            raise LinkError(f"{_what(change)}: {error.strerror or error}") from error
 
     async def _bind(self, binding: AddressBinding) -> None:
         index = await self._index(binding.device, make=True)
@@ -247,13 +254,12 @@ class KernelLinksSeam:
     async def _index(self, device: str, *, make: bool) -> int:
         """The device's number. A tunnel device is made by loading its module, which asking for its kind does."""
         kind = _MADE_ON_DEMAND.get(device)
+        if kind is not None and make and not _exists(device):
+            await self._make(device, kind)
         try:
             index = socket.if_nametoindex(device)
         except OSError as error:
-            if kind is None or not make:
-                raise DeviceNotFound(f"there is no network device {device}") from error
-            await self._make(device, kind)
-            index = socket.if_nametoindex(device)
+            raise DeviceNotFound(f"there is no network device {device}") from error
         if kind is not None and not (await self._ip().link("get", index=index))[0]["flags"] & _IFF_UP:
             await self._ip().link("set", index=index, state="up")
         return index
@@ -313,6 +319,14 @@ def _interface_address(address: Any, device: str) -> InterfaceAddress:  # noqa: 
     )
 
 
+def _exists(device: str) -> bool:
+    try:
+        socket.if_nametoindex(device)
+    except OSError:
+        return False
+    return True
+
+
 def _name_of(index: int | None) -> str | None:
     if index is None:
         return None
@@ -322,9 +336,13 @@ def _name_of(index: int | None) -> str | None:
         return None  # the device went since the answer
 
 
-def _map_error(change: LinkChange, error: NetlinkError) -> Never:
+def _what(change: LinkChange) -> str:
     verb = "bind" if isinstance(change, BindAddress) else "unbind"
-    what = f"{verb} {change.binding.address} on {change.binding.device}"
+    return f"{verb} {change.binding.address} on {change.binding.device}"
+
+
+def _map_error(change: LinkChange, error: NetlinkError) -> Never:
+    what = _what(change)
     if error.code == errno.EPERM:
         raise PermissionRefused(f"{what}: the agent needs CAP_NET_ADMIN") from error
     if error.code == errno.ENODEV:

@@ -145,8 +145,13 @@ def generic_netlink_socket() -> socket.socket:
     """A socket that never blocks, with room for the answers to a whole batch."""
     try:
         opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_GENERIC)
+        _prepare(opened)
     except OSError as error:
         raise IpvsError(f"no generic netlink socket: {error.strerror}") from error
+    return opened
+
+
+def _prepare(opened: socket.socket) -> None:
     opened.setblocking(False)
     for forced, plain, size in (
         (_SO_SNDBUFFORCE, socket.SO_SNDBUF, _SEND_BUFFER),
@@ -160,4 +165,3 @@ def generic_netlink_socket() -> socket.socket:
         # Since Linux 4.3: error answers without a copy of the whole request. Older kernels answer at length.
         opened.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
     opened.bind((0, 0))
-    return opened
