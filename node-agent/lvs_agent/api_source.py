@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from lvs_agent.api_connection import ApiConnection, ApiRefused
+from lvs_agent.decide.stored_plan import without_claims
 from lvs_agent.errors import ApiUnavailable, StateFileDamaged, StateNotWritten
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.view_store import Raw, StoredView, ViewStore, without_noise
@@ -24,6 +25,10 @@ _API: Final = f"/apis/{API_VERSION}"
 _CLUSTER_PATH: Final = "/api/v1/namespaces/kube-system"
 _FIRST_DELAY: Final = 0.5
 _LONGEST_DELAY: Final = 15.0
+STORED_VIEW_SECONDS: Final = 5.0
+"""So long an agent that starts from the last view on disk waits for the API server before it takes VIPs by that."""
+STORED_VIEW_SECONDS_CONNECTED: Final = 30.0
+"""So long where the API server answers and has not told everything."""
 _log = logging.getLogger(__name__)
 
 
@@ -51,6 +56,8 @@ class ApiSource:
         self._parsed = _ParsedSlices()
         self._cluster_id: str | None = None
         self._plan: NodePlan | None = None
+        self._cautious: NodePlan | None = None
+        """In the place of a plan by the last view on disk, until the API server told everything or is not there."""
         self._plan_changed = time.monotonic()
         self._complaint: str | None = None
         metrics.view_age_seconds.set_function(lambda: time.monotonic() - self._plan_changed)
@@ -58,7 +65,7 @@ class ApiSource:
     @property
     def plan(self) -> NodePlan | None:
         """What is to be done."""
-        return self._plan
+        return self._cautious or self._plan
 
     @property
     def observed_node(self) -> Raw | None:
@@ -86,6 +93,8 @@ class ApiSource:
         if stored is not None:
             _log.info("starting from the last view, of cluster %s", stored.cluster_id)
             self._take(stored.node, stored.groups, stored.slices)
+        if self._plan is not None:
+            self._cautious = without_claims(self._plan)
 
     async def run(self) -> None:
         """Follow the API server until cancelled. What ends one of the tasks ends all: no copy grows old unnoticed."""
@@ -93,6 +102,7 @@ class ApiSource:
             for reflector in (self._node, self._groups):
                 following.create_task(reflector.run())
             following.create_task(self._learn_cluster())
+            following.create_task(self._trust_stored_view())
             while True:
                 await self._news.wait()
                 self._news.clear()
@@ -104,6 +114,18 @@ class ApiSource:
     def _reflector(self, plural: str, *, label: str | None = None, field_selector: str | None = None) -> Reflector:
         selection = Selection(path=f"{_API}/{plural}", label_selector=label, field_selector=field_selector)
         return Reflector(self._api, selection, self._news.set)
+
+    async def _trust_stored_view(self) -> None:
+        """Act on all of the last view on disk, if nothing better comes."""
+        await asyncio.sleep(STORED_VIEW_SECONDS)
+        if any(reflector.complete for reflector in self._all_reflectors()):
+            await asyncio.sleep(STORED_VIEW_SECONDS_CONNECTED - STORED_VIEW_SECONDS)
+        self._end_caution()
+
+    def _end_caution(self) -> None:
+        if self._cautious is not None:
+            self._cautious = None
+            self._wake()
 
     async def _learn_cluster(self) -> None:
         delay = _FIRST_DELAY
@@ -150,6 +172,7 @@ class ApiSource:
         slices = sorted((raw for r, _ in self._slices.values() for raw in r.objects().values()), key=_name)
         if not self._take(node, groups, slices):
             return
+        self._end_caution()
         view = StoredView(
             cluster_id=self._cluster_id or "",
             node_name=self._node_name,

@@ -1,23 +1,25 @@
 """What the plan's source makes of objects that it can not read, and of views on disk."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from lvs_agent import api_source
 from lvs_agent.api_connection import ApiConnection
 from lvs_agent.api_source import ApiSource
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.view_store import StoredView, ViewStore
 from lvs_api.testing import director_group, lvs_node, service_slice
+from lvs_core.plan import Holding
 
 
-def a_source(state: Path) -> ApiSource:
+def a_source(state: Path, wake: Callable[[], None] = lambda: None) -> ApiSource:
     api = ApiConnection(httpx2.AsyncClient(base_url="http://127.0.0.1:9"))
-    return ApiSource(api, node_name="node1", store=ViewStore(state / "view"), metrics=AgentMetrics(), wake=lambda: None)
+    return ApiSource(api, node_name="node1", store=ViewStore(state / "view"), metrics=AgentMetrics(), wake=wake)
 
 
 def a_view(**changes: Any) -> StoredView:
@@ -37,6 +39,74 @@ async def test_the_last_view_is_a_plan_at_once(tmp_path: Path) -> None:
     source.load()
     assert source.plan is not None
     assert [member.name for planned in source.plan.services() for member in planned.members] == ["rs1", "rs2"]
+
+
+def active(node: str | None) -> dict[str, Any]:
+    """The director group, with the director that is to carry the addresses."""
+    return {**director_group(), "status": {"active": node}}
+
+
+def holding(source: ApiSource) -> list[Holding]:
+    assert source.plan is not None
+    return [director.holding for director in source.plan.directing]
+
+
+def from_the_last_view(state: Path, wake: Callable[[], None] = lambda: None) -> ApiSource:
+    """A source that knows only that this node was the one to carry the addresses."""
+    ViewStore(state / "view").write(a_view(groups=(active("node1"),)))
+    source = a_source(state, wake)
+    source.load()
+    return source
+
+
+async def test_by_the_last_view_no_address_is_taken_at_once(tmp_path: Path) -> None:
+    source = from_the_last_view(tmp_path)
+    assert holding(source) == [Holding.KEEP]
+    assert source.plan is not None
+    assert len(list(source.plan.services())) == 1
+    assert len(source.plan.bind) == 1
+
+
+async def test_addresses_are_taken_when_the_api_server_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_source, "STORED_VIEW_SECONDS", 0.1)
+    woken = asyncio.Event()
+    source = from_the_last_view(tmp_path, woken.set)
+    woken.clear()
+    async with asyncio.timeout(10):
+        running = asyncio.create_task(source.run())
+        await woken.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert holding(source) == [Holding.HOLD]
+
+
+async def test_while_the_api_server_answers_its_word_is_awaited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_source, "STORED_VIEW_SECONDS", 0.0)
+    source = from_the_last_view(tmp_path)
+    source._groups.complete = True
+    trusting = asyncio.create_task(source._trust_stored_view())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not trusting.done()
+    assert holding(source) == [Holding.KEEP]
+    trusting.cancel()
+
+
+@pytest.mark.parametrize(("named", "expected"), [("node1", Holding.HOLD), ("node2", Holding.RELEASE)])
+async def test_what_the_api_server_says_counts_at_once(tmp_path: Path, named: str, expected: Holding) -> None:
+    wakes: list[int] = []
+    source = from_the_last_view(tmp_path, lambda: wakes.append(1))
+    wakes.clear()
+    source._cluster_id = "c"
+    source._node._objects, source._node.complete = {"n": lvs_node("node1", directorGroups=["default"])}, True
+    source._groups._objects, source._groups.complete = {"g": active(named)}, True
+    await source._compile()
+    assert holding(source) == [expected]
+    assert wakes
 
 
 @pytest.mark.parametrize(
