@@ -97,6 +97,8 @@ class AddressKeeper:
         self._settled: frozenset[AddressBinding] = frozenset()
         self._settled_sysctls: dict[str, int] = {}
         self._said: dict[AddressBinding, str] = {}
+        self._stuck: Mapping[AddressBinding, Fault] = {}
+        """What could not be unbound."""
         self._last: _LastRound | None = None
 
     def next_deadline(self) -> float | None:
@@ -110,10 +112,18 @@ class AddressKeeper:
             return
         desired = desire_addresses(given.prepared.plan, links, given.owned)
         ownership = judge_links(links, desired.all, given.owned)
-        gone = [c for c in diff_links(desired.all, ownership) if isinstance(c, UnbindAddress)]
+        moving = {binding.address for binding in desired.vips - ownership.owned}
+        gone = [
+            change
+            for change in diff_links(desired.all, ownership)
+            if isinstance(change, UnbindAddress)
+            # A VIP that moves between two network devices goes when it is on the other one: it is never absent.
+            and (change.binding.address not in moving or change.binding.device in SILENT_DEVICES)
+        ]
+        self._stuck = {}
         if gone:
             remember(ownership.owned, given.sysctls)
-            await self._apply(gone)
+            self._stuck = await self._apply(gone)
 
     async def take_on(self, given: Given, served: AbstractSet[IPAddress], remember: Remember) -> AddressOutcome:
         """Silence, bind, announce, and give back sysctls that no role needs any more. `served` VIPs may be bound."""
@@ -142,7 +152,7 @@ class AddressKeeper:
             takes_traffic=keeping.verdict.takes_traffic,
             ready=keeping.verdict.is_met and keeping.fault is None,
             sysctl_fault=keeping.fault,
-            faults={**_conflicts(ownership), **faults},
+            faults={**_conflicts(ownership), **self._stuck, **faults},
         )
         bound = {change.binding for change in missing if change.binding not in faults}
         self._announcements.carry(ownership.owned & desired.vips, bound, links)
@@ -179,6 +189,7 @@ class AddressKeeper:
     async def _apply(self, changes: Iterable[LinkChange]) -> dict[AddressBinding, Fault]:
         """Carry out; what failed, by address."""
         asked = tuple(changes)
+        asked_for = {change.binding for change in asked}
         for change in asked:
             binding = change.binding
             if binding in self._said:
@@ -195,7 +206,7 @@ class AddressKeeper:
         for binding, message in failed.items():
             if self._said.get(binding) != message:
                 _log.warning("%s", message)
-        self._said = failed
+        self._said = {b: message for b, message in self._said.items() if b not in asked_for} | failed
         return {
             failure.change.binding: Fault(reason=Reason.KERNEL_REFUSED, message=str(failure.error))
             for failure in failures

@@ -1,5 +1,6 @@
 """Rounds of a director on the fake kernel: what is written, in which order, and what is said."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,9 +23,11 @@ from agent_world import (
 
 from lvs_agent.agent import TELL_FAILURE_SECONDS
 from lvs_agent.announcements import ANNOUNCE_AFTER
+from lvs_agent.decide.changes import LinkChange
 from lvs_agent.decide.health_verdict import Verdict
-from lvs_agent.decide.kernel_state import AddressFamily, KernelLinks, SysctlKey
-from lvs_agent.errors import LinkError
+from lvs_agent.decide.kernel_state import AddressFamily, InterfaceAddress, KernelLinks, SysctlKey
+from lvs_agent.errors import AddressRefused, LinkError
+from lvs_agent.kernel.interface import LinkFailure
 from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeAddressState, NodeAddressStatus
 from lvs_api.network_types import Scheduler
 from lvs_core.plan import Holding, PlannedMember, PlannedPersistence
@@ -248,6 +251,8 @@ async def test_a_vip_does_not_wander_while_its_network_is_set_up_anew(world: Wor
     assert world.bound() == {f"{VIP}@eth0"}
     world.links.addresses.add(replace(subnet, device="eth1"))
     await world.later(1)
+    assert world.bound() == {f"{VIP}@eth0", f"{VIP}@eth1"}
+    await world.later(1)
     assert world.bound() == {f"{VIP}@eth1"}, "the subnet has moved for good"
     world.links.addresses.add(replace(subnet, device="eth0"))
     await world.later(1)
@@ -264,3 +269,42 @@ async def test_a_client_sticks_to_no_real_server_without_weight(world: World) ->
     assert world.sysctls.values[expire] == 1
     await world.do(director(service(member(100))))
     assert world.sysctls.values[expire] == 0
+
+
+async def test_a_vip_is_never_absent_while_it_moves_to_another_device(world: World) -> None:
+    world.links.add_device("eth1")
+    await world.do(director(service(member(100))))
+    order = record_order(world)
+    await world.do(director(service(member(100)), interface="eth1"), rounds=3)
+    assert order == ["bind", "unbind"]
+    assert world.bound() == {f"{VIP}@eth1"}
+    assert world.announcer.sent[-1] == ("eth1", ip_address(VIP))
+
+
+async def test_a_vip_stays_where_it_is_when_the_other_device_does_not_take_it(world: World) -> None:
+    world.links.add_device("eth1")
+    await world.do(director(service(member(100))))
+    world.links.addresses.add(InterfaceAddress(device="eth1", address=ip_address(VIP), prefix_length=24))
+    await world.do(director(service(member(100)), interface="eth1"), rounds=3)
+    assert world.bound() == {f"{VIP}@eth0"}
+    assert world.exception().reason == "AddressConflict"
+
+
+async def test_a_vip_that_can_not_be_unbound_has_a_reason(world: World) -> None:
+    await world.do(director(service(member(100))))
+    apply = world.links.apply
+
+    async def refuse(changes: Sequence[LinkChange]) -> tuple[LinkFailure, ...]:
+        if changes:
+            error = AddressRefused(f"unbind {VIP} on eth0: Device or resource busy")
+            return tuple(LinkFailure(change=change, error=error) for change in changes)
+        return await apply(changes)
+
+    world.links.apply = refuse  # type: ignore[method-assign]
+    await world.do(director(service(member(100)), holding=Holding.RELEASE), rounds=2)
+    assert world.exception().reason == "KernelRefused"
+    assert "busy" in (world.exception().message or "")
+    world.links.apply = apply  # type: ignore[method-assign]
+    await world.later(1)
+    assert world.bound() == set()
+    assert world.status.exceptions == []

@@ -86,10 +86,7 @@ def _diff_destinations(
 
 
 def diff_links(wanted: frozenset[AddressBinding], ownership: LinkOwnership) -> tuple[LinkChange, ...]:
-    """What is missing is bound first, then what of ours is no longer wanted is unbound; conflicts are left alone.
-
-    In this order an address that moves between two devices of the node is never absent from it.
-    """
+    """What is missing and what of ours is no longer wanted; conflicts are left alone. The order is the keeper's."""
     gone = _sorted(ownership.owned - wanted)
     missing = _sorted(wanted - ownership.owned - ownership.blocked)
     return (*(BindAddress(binding=b) for b in missing), *(UnbindAddress(binding=b) for b in gone))

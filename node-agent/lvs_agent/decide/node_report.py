@@ -241,7 +241,7 @@ def _node_addresses(facts: NodeFacts) -> Iterator[NodeAddressStatus]:
         if fault is not None and fault.reason is Reason.ADDRESS_CONFLICT:
             state, message = NodeAddressState.CONFLICT, fault.message
         elif binding not in facts.addresses.silent:
-            state, message = NodeAddressState.FAILED, "it could not be unbound"
+            state, message = NodeAddressState.FAILED, fault.message if fault else "it could not be unbound"
         elif binding not in silent:
             state, message = NodeAddressState.FAILED, fault.message if fault else "not bound yet"
         elif not facts.takes_traffic:
