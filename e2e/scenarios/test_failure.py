@@ -150,6 +150,18 @@ def test_real_server_boots_without_api_server(web: Deployment) -> None:
     assert {line.split("is-at ")[1].split(",")[0] for line in told} == {mac_of(web.lab.guest(active))}
 
 
+def test_persistent_client_leaves_a_failed_server(web: Deployment) -> None:
+    web.patch("lvsvs", "web", {"persistence": {"timeoutSeconds": 600}})
+    sticky = {f"{KEY} rr persistent 600": quick_shape()[f"{KEY} rr"]}
+    for director in DIRECTORS:
+        web.wait_shape(director, sticky)
+    (server,) = replies(web, 5)
+    web.lab.machine(server).server(port=80).stop()
+    web.wait_weight(active_director(web), KEY, f"{SERVERS[server]}:80", 0, deadline=HEALTH_BOUND)
+    (other,) = replies(web, 5)
+    assert other != server
+
+
 def test_node_without_power_leaves_and_returns(web: Deployment) -> None:
     active = active_director(web)
     guest = web.lab.guest("server-3")
@@ -187,9 +199,14 @@ def test_active_director_does_not_change_by_itself(web: Deployment) -> None:
     # The gateway asks nobody meanwhile: it is told.
     wait_for_neighbour(gateway, VIP, mac_of(web.lab.guest(standby)), deadline=20)
     wait_for(lambda: answers(client(web), VIP), 20, f"{VIP} to answer from {standby}")
-    web.lab.guest(active).power_on()
-    web.start_agent(active)
-    web.lab.kubectl("taint", "node", active, "node.kubernetes.io/out-of-service-")
-    web.wait_shape(active, quick_shape())
-    assert active_director(web) == standby
+    with client(web).capture("arp") as capture:
+        web.lab.guest(active).power_on()
+        web.start_agent(active)
+        web.lab.kubectl("taint", "node", active, "node.kubernetes.io/out-of-service-")
+        web.wait_shape(active, quick_shape())
+        assert active_director(web) == standby
+        assert claimants(client(web), VIP) == {mac_of(web.lab.guest(standby))}
+        told = [line for line in capture.lines() if f"Reply {VIP} is-at" in line]
+    # Its last view says that it is the one: it asks before it believes that.
+    assert {line.split("is-at ")[1].split(",")[0] for line in told} == {mac_of(web.lab.guest(standby))}
     assert f"{VIP}/32" not in web.addresses(active, "eth0")
