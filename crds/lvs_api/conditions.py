@@ -50,6 +50,7 @@ class Reason(StrEnum):
     MEMBERS_NOT_READY = "MembersNotReady"
     NO_MEMBER_READY = "NoMemberReady"
     UNVERIFIED = "Unverified"
+    NOT_CONFIRMED = "NotConfirmed"
     DIRECTOR_IS_REAL_SERVER = "DirectorIsRealServer"
     NOT_ON_LINK = "NotOnLink"
     NODE_ADDRESS = "NodeAddress"

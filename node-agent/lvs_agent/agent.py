@@ -18,9 +18,11 @@ from lvs_agent.decide.desired_state import Circumstances
 from lvs_agent.decide.drain import next_deadline
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.former_routes import wanted_host_routes
+from lvs_agent.decide.fresh_word import MemberKey, Standing, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
-from lvs_agent.decide.kernel_state import AddressBinding, KernelIpvs, KernelSysctls
-from lvs_agent.decide.node_report import NodeFacts, report, report_failure
+from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelIpvs, KernelSysctls
+from lvs_agent.decide.node_report import NodeFacts, carried, report, report_failure
+from lvs_agent.decide.node_word import NodeWord
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
 from lvs_agent.errors import LvsAgentError, StateFileDamaged
@@ -55,13 +57,19 @@ class PlanSource(Protocol):
 
 
 class Prober(Protocol):
-    """Runs checks."""
+    """Runs checks, and asks the agents of real servers what these carry."""
 
     def verdicts(self) -> Mapping[Check, CheckResult]:
         """What is known of every wanted check."""
 
     def want(self, checks: Mapping[Check, Verdict]) -> None:
         """Run exactly these."""
+
+    def words(self) -> Words | None:
+        """What agents were heard to say; None: they are not asked."""
+
+    def ask(self, addresses: AbstractSet[IPAddress]) -> None:
+        """Ask the agents of exactly these real servers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +116,9 @@ class Agent:
         self._prepared: PreparedPlan | None = None
         self._facts: NodeFacts | None = None
         self._said: _Said | None = None
+        self._standings: Mapping[MemberKey, Standing] = {}
+        self._looked: float | None = None
+        """Monotonic clock at the beginning of the last good round."""
         self._conditions: tuple[Condition, ...] | None = None
         self._failure: str | None = None
         self._failing_since: float | None = None
@@ -144,11 +155,19 @@ class Agent:
                 self._tell_failure(error)
             else:
                 self._is_well = True
+                self._looked = began
                 self._metrics.rounds.labels("ok").inc()
                 self._failure = self._failing_since = None
         self.last_round = time.monotonic()
         self._metrics.round_seconds.observe(self.last_round - began)
         return self.last_round - began
+
+    def word(self) -> NodeWord | None:
+        """What this node carries, as its last round found it; None where that round failed, or none was made."""
+        if self._said is None or self._looked is None:
+            return None
+        age = round(1000 * (time.monotonic() - self._looked))
+        return NodeWord(boot_id=self._identity.boot_id, carried=carried(self._said.status), age_milliseconds=age)
 
     def _links_changed(self) -> None:
         self._routes.doubt()
@@ -189,10 +208,14 @@ class Agent:
             routes=routes,
             drains=ledger.drains,
             now=self._boot_clock(),
+            standings=self._standings,
+            words=self._prober.words(),
         )
         table = self._table.converge(prepared, around, self._remember_table)
         self._remember(replace(self._ledger, ipvs=table.owned, drains=table.desired.drains))
+        self._standings = table.desired.standings
         self._prober.want(table.desired.checks)
+        self._prober.ask(table.desired.asks)
         await self._host_routes.let_go(host_routes)
         given = replace(given, owned=self._ledger.bindings, sysctls=self._ledger.sysctls)
         addresses = await self._addresses.take_on(given, table.served, self._remember_addresses)
@@ -232,6 +255,7 @@ class Agent:
         )
         self._said = _Said(plan, table, addresses, capabilities, self._say(self._facts))
         self._metrics.services_not_programmed.set(len(table.faults))
+        self._metrics.words_awaited.set(len(table.desired.asks))
         self._metrics.members = table.desired.services
 
     def _tell_failure(self, error: LvsAgentError) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from lvs_agent.api_connection import ApiConnection
 from lvs_agent.api_source import ApiSource, read_plan_once
 from lvs_agent.cleanup import clean_up
 from lvs_agent.decide.kernel_state import HOST_PREFIX_LENGTH
+from lvs_agent.decide.node_word import WORD_PATH
 from lvs_agent.errors import CleanupIncomplete, InvalidSettings, IpvsReadFailed, IpvsUnavailable, LvsAgentError
 from lvs_agent.heartbeat import keep_lease
 from lvs_agent.kernel.announce import PacketAnnouncer
@@ -36,7 +38,7 @@ from lvs_agent.probes.supervisor import ProbeSupervisor
 from lvs_agent.report import StatusReporter
 from lvs_agent.routes import RouteKeeper
 from lvs_agent.settings import Endpoint, Settings
-from lvs_agent.status_server import check_page, metrics_page, serve_pages
+from lvs_agent.status_server import check_page, metrics_page, serve_pages, word_page
 from lvs_agent.table import TableKeeper
 from lvs_agent.version import agent_version
 from lvs_agent.view_store import ViewStore
@@ -132,7 +134,8 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
         cleanup.push_async_callback(links.close)
         cleanup.push_async_callback(host_routes.close)
         relay = _Relay()
-        prober = ProbeSupervisor(relay.wake)
+        word = settings.word if settings.manifests is None else None  # no member of a manifest is known to be a node
+        prober = ProbeSupervisor(relay.wake, word_port=word.port if word is not None else None)
         metrics.probe_restarts.set_function(lambda: prober.restarts)
         ledger_file = LedgerFile(settings.state_dir / LEDGER_FILE, boot_id())
         source, tell, tasks = _source(settings, metrics, relay.wake, links, cleanup)
@@ -158,7 +161,7 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
         )
         relay.target = agent.wake
         agent.wake()
-        await _serve(settings, agent, source, metrics, cleanup)
+        await _serve(replace(settings, word=word), agent, source, metrics, cleanup)
         yield [agent.run(), prober.run(), *tasks]
 
 
@@ -202,6 +205,7 @@ async def _serve(
     for flag, endpoint, served in (
         ("--health-address", settings.health, pages),
         ("--metrics-address", settings.metrics, {"/metrics": metrics_page(metrics.registry)}),
+        ("--word-address", settings.word, {WORD_PATH: word_page(agent.word)}),
     ):
         if endpoint is not None:
             server = await _listen(flag, endpoint, served)

@@ -53,6 +53,11 @@ class AgentMetrics:
             "Virtual services that the kernel does not hold",
             registry=self.registry,
         )
+        self.words_awaited = Gauge(
+            "lvs_agent_words_awaited",
+            "Real servers that lack nothing but their agent's word that they carry the VIP",
+            registry=self.registry,
+        )
         self.members: Mapping[ObjectKey, tuple[ServicePart, ...]] = {}
         """Shown as they are at the moment of a scrape."""
         self.registry.register(_MemberRows(self))

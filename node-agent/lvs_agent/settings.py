@@ -35,6 +35,8 @@ class Settings:
     state_dir: Path
     metrics: Endpoint | None
     health: Endpoint | None
+    word: Endpoint | None
+    """Where directors are told what this node carries, and the port at which this one asks others."""
     log_level: str
 
 
@@ -61,6 +63,7 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
         state_dir=read.state_dir,
         metrics=_endpoint("--metrics-address", read.metrics_address),
         health=_endpoint("--health-address", read.health_address),
+        word=_endpoint("--word-address", read.word_address),
         log_level=read.log_level,
     )
 
@@ -99,6 +102,12 @@ def _parser() -> argparse.ArgumentParser:
         "--health-address",
         default=os.environ.get("LVS_AGENT_HEALTH_ADDRESS", "127.0.0.1:9461"),
         help="HOST:PORT for /healthz and /readyz, empty for none (LVS_AGENT_HEALTH_ADDRESS; %(default)s)",
+    )
+    shared.add_argument(
+        "--word-address",
+        default=os.environ.get("LVS_AGENT_WORD_ADDRESS", ":9462"),
+        help="HOST:PORT where directors ask which VIPs this node carries, and the port at which this one asks others; "
+        "without HOST every address, empty for neither (LVS_AGENT_WORD_ADDRESS; %(default)s)",
     )
     shared.add_argument(
         "--log-level",

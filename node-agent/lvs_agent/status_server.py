@@ -1,44 +1,83 @@
-"""Answers GET on small fixed paths: /healthz and /readyz on loopback, /metrics where it is asked for."""
+"""Answers GET on small fixed paths: health on loopback, metrics and this node's word where they are asked for.
+
+Strangers may reach it: what they send, how long they take and how many they are is bounded.
+"""
 
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 
+from lvs_agent.decide.node_word import NodeWord, encode_word
+
 _MAX_HEAD: Final = 8 * 1024
 _SECONDS: Final = 5.0
+_MAX_CONNECTIONS: Final = 64
+"""Of one server at once; more are closed unheard."""
+_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-Page = Callable[[], tuple[bool, bytes]]
-"""Whether all is well, and what to show."""
+
+class Shown(NamedTuple):
+    """A page at this moment."""
+
+    well: bool
+    """Whether all is well: else the status is 503."""
+    body: bytes
+    content_type: str = _TEXT
+
+
+Page = Callable[[], Shown]
 
 
 def metrics_page(registry: CollectorRegistry) -> Page:
     """The metrics in Prometheus' text format."""
-    return lambda: (True, generate_latest(registry))
+    return lambda: Shown(well=True, body=generate_latest(registry))
 
 
 def check_page(complaint: Callable[[], str | None]) -> Page:
     """`ok`, or why not."""
 
-    def page() -> tuple[bool, bytes]:
+    def page() -> Shown:
         said = complaint()
-        return said is None, f"{said or 'ok'}\n".encode()
+        return Shown(well=said is None, body=f"{said or 'ok'}\n".encode())
+
+    return page
+
+
+def word_page(word: Callable[[], NodeWord | None]) -> Page:
+    """What this node carries, as JSON, once that is known."""
+
+    def page() -> Shown:
+        said = word()
+        if said is None:
+            return Shown(well=False, body=b"this node has not been looked at yet\n")
+        return Shown(well=True, body=encode_word(said), content_type="application/json")
 
     return page
 
 
 async def serve_pages(host: str, port: int, pages: Mapping[str, Page]) -> asyncio.Server:
-    """Serve until closed. Raises OSError where the address can not be had."""
+    """Serve until closed; an empty host is every address. Raises OSError where the address can not be had."""
+    open_now = 0
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now
+        open_now += 1
+        try:
+            if open_now <= _MAX_CONNECTIONS:
+                await answer_one(reader, writer)
+        finally:
+            open_now -= 1
+            writer.close()
+
+    async def answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             async with asyncio.timeout(_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
                 writer.write(_response(head, pages))
                 await writer.drain()
-        writer.close()
 
     return await asyncio.start_server(answer, host, port, limit=_MAX_HEAD)
 
@@ -48,13 +87,12 @@ def _response(head: bytes, pages: Mapping[str, Page]) -> bytes:
     page = pages.get(words[1].split(b"?")[0].decode("latin-1")) if len(words) > 1 and words[0] == b"GET" else None
     if page is None:
         return _message("404 Not Found", b"not found\n")
-    well, body = page()
-    return _message("200 OK" if well else "503 Service Unavailable", body)
+    shown = page()
+    return _message("200 OK" if shown.well else "503 Service Unavailable", shown.body, shown.content_type)
 
 
-def _message(status: str, body: bytes) -> bytes:
+def _message(status: str, body: bytes, content_type: str = _TEXT) -> bytes:
     head = (
-        f"HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + body

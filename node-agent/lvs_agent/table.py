@@ -78,6 +78,8 @@ class _LastRound:
             and self.outcome.desired.drains is around.drains
             and all(drain.over for drain in around.drains.values())
             and not self.outcome.desired.standing_in
+            and self.around.words is around.words
+            and self.outcome.desired.standings is around.standings
         )
 
 
@@ -139,7 +141,7 @@ class TableKeeper:
             self._write(changes)
             attempted.update(changes)
             table = self._read_again(table, {change.service for change in changes})
-            around = replace(around, owned=ours, drains=judged.desired.drains)
+            around = replace(around, owned=ours, drains=judged.desired.drains, standings=judged.desired.standings)
             judged = _judge(prepared, replace(around, kernel=table))
         self._known = table
         faults = self._faults(judged, attempted)

@@ -1,6 +1,7 @@
 """A whole agent on the fake kernel: what the loop's tests share."""
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any
 
 from lvs_agent.addresses import AddressKeeper
 from lvs_agent.agent import Agent, NodeIdentity
+from lvs_agent.decide.fresh_word import Answer, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
 from lvs_agent.decide.kernel_state import (
     DestinationKey,
     InterfaceAddress,
+    IPAddress,
     KernelLinks,
     Route,
     RouteKind,
@@ -20,6 +23,7 @@ from lvs_agent.decide.kernel_state import (
     TransportProtocol,
     conf_key,
 )
+from lvs_agent.decide.node_word import Carried
 from lvs_agent.kernel.fake_kernel import FakeAnnouncer, FakeHostRoutes, FakeIpvsTable, FakeLinks, FakeSysctls
 from lvs_agent.ledger import LedgerFile
 from lvs_agent.metrics import AgentMetrics
@@ -147,6 +151,8 @@ class HealthInHand:
 
     results: Mapping[Check, CheckResult] = field(default_factory=dict)
     wanted: Mapping[Check, Verdict] = field(default_factory=dict)
+    heard: Words | None = field(default_factory=lambda: Words(port=9462))
+    asked: AbstractSet[IPAddress] = frozenset()
 
     def verdicts(self) -> Mapping[Check, CheckResult]:
         return self.results
@@ -156,6 +162,26 @@ class HealthInHand:
             begun = {check: CheckResult(verdict=verdict) for check, verdict in checks.items()}
             self.results = begun | {check: r for check, r in self.results.items() if check in checks}
         self.wanted = checks
+
+    def words(self) -> Words | None:
+        return self.heard
+
+    def ask(self, addresses: AbstractSet[IPAddress]) -> None:
+        if addresses != self.asked and self.heard is not None:
+            kept = {address: answer for address, answer in self.heard.answers.items() if address in addresses}
+            self.heard = Words(port=self.heard.port, answers=kept)
+        self.asked = addresses
+
+    def answer(
+        self, number: int, *vips: str, heard: float, device: BindDevice = BindDevice.LO, detail: str = ""
+    ) -> None:
+        """The agent of a real server, which must be asked, says that it carries these."""
+        address = ip_address(f"192.168.4.{number}")
+        assert address in self.asked, "it is not asked"
+        assert self.heard is not None
+        carried = frozenset(Carried(ip_address(vip), device) for vip in vips)
+        answer = Answer(heard=heard, carried=carried, detail=detail)
+        self.heard = Words(port=self.heard.port, answers={**self.heard.answers, address: answer})
 
     def find(self, number: int, verdict: Verdict, detail: str = "") -> None:
         """The checks of one real server lead to this verdict."""

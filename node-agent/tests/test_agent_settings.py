@@ -11,21 +11,32 @@ from lvs_agent.settings import Endpoint, parse_settings
 
 
 def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NODE_NAME", "NAMESPACE", "KUBECONFIG", "STATE_DIR", "METRICS_ADDRESS", "HEALTH_ADDRESS"):
+    for name in (
+        "NODE_NAME",
+        "NAMESPACE",
+        "KUBECONFIG",
+        "STATE_DIR",
+        "METRICS_ADDRESS",
+        "HEALTH_ADDRESS",
+        "WORD_ADDRESS",
+    ):
         monkeypatch.delenv(f"LVS_AGENT_{name}", raising=False)
     settings = parse_settings(["run", "--node-name", "n"])
     assert (settings.verb, settings.node_name, settings.namespace) == ("run", "n", "lvs-system")
     assert settings.state_dir == Path("/var/lib/lvs-agent")
     assert (settings.metrics, settings.health) == (None, Endpoint(host="127.0.0.1", port=9461))
+    assert settings.word == Endpoint(host="", port=9462)
 
 
 def test_the_environment_gives_defaults_and_flags_win(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LVS_AGENT_NODE_NAME", "from-environment")
     monkeypatch.setenv("LVS_AGENT_METRICS_ADDRESS", "[::1]:9462")
     monkeypatch.setenv("LVS_AGENT_HEALTH_ADDRESS", "")
+    monkeypatch.setenv("LVS_AGENT_WORD_ADDRESS", "")
     settings = parse_settings(["plan", "--state-dir", "/x"])
     assert (settings.node_name, settings.state_dir) == ("from-environment", Path("/x"))
     assert (settings.metrics, settings.health) == (Endpoint(host="::1", port=9462), None)
+    assert settings.word is None
     assert parse_settings(["run", "--node-name", "n"]).node_name == "n"
 
 
@@ -33,6 +44,7 @@ def test_the_environment_gives_defaults_and_flags_win(monkeypatch: pytest.Monkey
     ("arguments", "said"),
     [
         (["run", "--metrics-address", "9462"], "--metrics-address 9462: expected HOST:PORT"),
+        (["run", "--word-address", "10.0.0.1"], "--word-address 10.0.0.1: expected HOST:PORT"),
         (["run", "--health-address", "localhost:0"], "--health-address localhost:0: expected HOST:PORT"),
         (["run", "--manifests", "/nowhere"], "--manifests /nowhere: there is no such directory"),
         (["run", "--manifests", "/", "--kubeconfig", "/x"], "exclude each other"),

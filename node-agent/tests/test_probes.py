@@ -13,9 +13,10 @@ from lvs_agent.probes.interface import Outcome
 from lvs_agent.probes.messages import (
     MAX_LINE,
     StartCheck,
+    Told,
     VerdictChanged,
     decode_orders,
-    decode_verdicts,
+    decode_told,
     encode_start,
     encode_stop,
     encode_verdicts,
@@ -130,13 +131,13 @@ def test_messages_survive_the_pipe() -> None:
     checks = [a_check(80), a_check(81, http=HttpRequest(path="/", host="h", expected_statuses=(200, 301)))]
     starts = [StartCheck(number=n, check=checks[n % 2], verdict=Verdict.UP) for n in range(150)]
     lines = list(encode_start(starts))
-    assert [s for line in lines for s in decode_orders(line)[0]] == starts
-    assert [n for line in encode_stop(range(100)) for n in decode_orders(line)[1]] == list(range(100))
+    assert [s for line in lines for s in decode_orders(line).starts] == starts
+    assert [n for line in encode_stop(range(100)) for n in decode_orders(line).stops] == list(range(100))
     changes = [VerdictChanged(number=3, verdict=Verdict.DOWN, detail="a\nb\u2028c")]
     (line,) = encode_verdicts(changes)
     assert line.count(b"\n") == 1
-    assert decode_verdicts(line) == changes
-    assert [decode_verdicts(line) for line in encode_verdicts([])] == [[]]
+    assert decode_told(line) == Told(verdicts=changes)
+    assert [decode_told(line) for line in encode_verdicts([])] == [Told()]
 
 
 def test_lines_stay_bounded_with_the_longest_checks() -> None:

@@ -1,12 +1,16 @@
 """The small server for health and metrics."""
 
 import asyncio
+import socket
+from ipaddress import ip_address
 
 import httpx2
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from lvs_agent.status_server import check_page, metrics_page, serve_pages
+from lvs_agent.decide.node_word import Carried, NodeWord, decode_word
+from lvs_agent.status_server import check_page, metrics_page, serve_pages, word_page
+from lvs_api.lvs_node import BindDevice
 
 
 async def test_pages() -> None:
@@ -40,3 +44,36 @@ async def test_strangers_do_no_harm(sent: bytes) -> None:
             answer = await reader.read()
         assert answer == b"" or answer.startswith(b"HTTP/1.1 404")
         writer.close()
+
+
+async def test_the_word_is_told_once_there_is_one() -> None:
+    vip = Carried(ip_address("192.168.4.15"), BindDevice.LO)
+    words = [None, NodeWord(boot_id="b", carried=frozenset({vip}), age_milliseconds=7)]
+    server = await serve_pages("", 0, {"/v1/prepared": word_page(lambda: words[0])})
+    (port,) = (one.getsockname()[1] for one in server.sockets if one.family is socket.AF_INET)
+    async with server, httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        assert (await client.get("/v1/prepared")).status_code == 503
+        del words[0]
+        answer = await client.get("/v1/prepared")
+        assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
+        assert decode_word(answer.content) == words[0]
+
+
+async def test_more_strangers_than_fit_keep_nobody_out_for_long() -> None:
+    server = await serve_pages("127.0.0.1", 0, {"/healthz": check_page(lambda: None)})
+    host, port = server.sockets[0].getsockname()[:2]
+    async with server:
+        idle = [await asyncio.open_connection(host, port) for _ in range(64)]
+        async with asyncio.timeout(20):
+            reader, writer = await asyncio.open_connection(host, port)
+            assert await reader.read() == b""
+            writer.close()
+            idle.pop()[1].close()
+            answer = b""
+            while not answer.startswith(b"HTTP/1.1 200"):
+                reader, writer = await asyncio.open_connection(host, port)
+                writer.write(b"GET /healthz HTTP/1.1\r\n\r\n")
+                answer = await reader.read()
+                writer.close()
+        for _, writer in idle:
+            writer.close()

@@ -1,13 +1,15 @@
 """What the kernel's IPVS shall hold now: the plan with health, preparation, drains and routes on top.
 
-Effective weight = the user's weight, if the member is prepared, not refused, not leaving, reachable as its method needs
-and healthy; else 0. Unknown is not down: a member of which nothing new is known keeps the weight it has.
+Effective weight = the user's weight, if the member is prepared, not refused, not leaving, reachable as its method
+needs, healthy and believed to carry the VIP; else 0. Unknown is not down: a member of which nothing new is known keeps
+the weight it has.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from lvs_agent.decide.drain import Drain, DrainCause, DrainKey, step_drains
+from lvs_agent.decide.fresh_word import MemberKey, MemberNow, Standing, Words, step_standing, why_not_believed
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict, seconds_to_tell
 from lvs_agent.decide.kernel_state import (
     AnyServiceKey,
@@ -21,6 +23,7 @@ from lvs_agent.decide.kernel_state import (
     ServiceState,
     WantedService,
 )
+from lvs_agent.decide.node_word import Carried
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.decide.prepared_plan import PreparedMember, PreparedPlan, PreparedService
 from lvs_api.conditions import Reason
@@ -43,6 +46,10 @@ class Circumstances:
     drains: Mapping[DrainKey, Drain]
     now: float
     """Boot clock."""
+    standings: Mapping[MemberKey, Standing] = field(default_factory=dict)
+    """What was believed of the real servers until now."""
+    words: Words | None = None
+    """None: agents are not asked, and `prepared` is believed whenever it was said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +95,9 @@ class DesiredIpvs:
     checks: Mapping[Check, Verdict] = field(default_factory=dict)
     """Checks to run, with the verdict to begin with."""
     services: Mapping[ObjectKey, tuple[ServicePart, ...]] = field(default_factory=dict)
+    standings: Mapping[MemberKey, Standing] = field(default_factory=dict)
+    asks: frozenset[IPAddress] = frozenset()
+    """Real servers whose agents are to be asked what they carry."""
 
 
 def desire(prepared: PreparedPlan, around: Circumstances) -> DesiredIpvs:
@@ -99,10 +109,12 @@ def desire(prepared: PreparedPlan, around: Circumstances) -> DesiredIpvs:
     frozen: set[AnyServiceKey] = set()
     services: dict[ObjectKey, list[ServicePart]] = {}
     standing_in = False
+    standings: dict[MemberKey, Standing] = {}
     for service in prepared.services:
         composer = _Composer(service, around, checks, drains if service.key in draining_services else {})
         service_now, part = composer.compose()
         standing_in = standing_in or composer.standing_in
+        standings.update(composer.standings)
         if service.planned.paused:
             frozen.add(service.key)
         else:
@@ -116,6 +128,8 @@ def desire(prepared: PreparedPlan, around: Circumstances) -> DesiredIpvs:
         drains=drains,
         checks={check: result.verdict for check, result in checks.items()},
         services={name: tuple(parts) for name, parts in services.items()},
+        standings=standings,
+        asks=frozenset(key.destination.address for key, one in standings.items() if one.asked_since is not None),
     )
 
 
@@ -201,6 +215,7 @@ class _Composer:
         self._drains = drains
         self._state = around.kernel.services.get(service.key)
         self.standing_in = False
+        self.standings: dict[MemberKey, Standing] = {}
 
     def compose(self) -> tuple[WantedService, ServicePart]:
         """What the kernel shall have of it, and how it stands."""
@@ -208,6 +223,8 @@ class _Composer:
         waiting: list[Waiting] = []
         for member in self._service.members:
             why = self._why_not(member.planned, member.check)
+            if member.need is not None and self._around.words is not None:
+                why = self._why_doubted(member, member.need, self._around.words, why)
             if why is None and not member.planned.former:
                 destinations.setdefault(member.key, member.with_weight)
             else:
@@ -281,6 +298,30 @@ class _Composer:
         if check is not None and (result := self._checks[check]).verdict is not Verdict.UP:
             return Reason.MEMBERS_NOT_READY, _why_not_up(result)
         return None if member.weight else (Reason.MEMBERS_NOT_READY, "its weight is 0")
+
+    def _why_doubted(
+        self, member: PreparedMember, need: Carried, words: Words, why: tuple[Reason, str] | None
+    ) -> tuple[Reason, str] | None:
+        """The same with what is believed of a member that needs the VIP."""
+        key = MemberKey(self._service.key, member.key)
+        result = self._checks[member.check] if member.check is not None else _UP
+        standing = self.standings[key] = step_standing(
+            self._around.standings.get(key),
+            MemberNow(
+                has_weight=_weight_in_kernel(self._state, member.key) > 0,
+                failed=result.verdict is Verdict.DOWN,
+                prepared=member.planned.prepared,
+                boot_id=member.planned.boot_id,
+                lacks_nothing_else=why is None and not self._service.planned.paused,
+            ),
+            need=need,
+            answer=words.answers.get(member.key.address),
+            now=self._around.now,
+        )
+        if standing.asked_since is None:
+            return why
+        has_answered, detail = why_not_believed(need, member.key.address, words, standing.asked_since)
+        return Reason.NOT_CONFIRMED if has_answered else Reason.MEMBERS_NOT_READY, detail
 
     def _drain(self, key: DestinationKey, cause: DrainCause) -> Drain | None:
         return self._drains.get(DrainKey(service=self._service.key, destination=key, cause=cause))

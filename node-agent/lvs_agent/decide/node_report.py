@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Final
 
 from lvs_agent.decide.desired_addresses import SILENT_DEVICES, DesiredAddresses
 from lvs_agent.decide.desired_state import DesiredIpvs, ServicePart, Waiting
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey, IPAddress
+from lvs_agent.decide.node_word import Carried
 from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, set_condition
 from lvs_api.lvs_node import (
     MAX_DRAINED_MEMBERS,
@@ -100,6 +102,15 @@ def report_failure(
     )
     return before.model_copy(
         update={"agent_version": agent_version, "conditions": set_condition(before.conditions, ready)}
+    )
+
+
+def carried(status: LvsNodeStatus) -> frozenset[Carried]:
+    """What of a report may be taken for prepared: the same as the operator takes it for."""
+    return frozenset(
+        Carried(ip_address(one.address), one.device)
+        for one in status.addresses or ()
+        if one.state is NodeAddressState.BOUND
     )
 
 

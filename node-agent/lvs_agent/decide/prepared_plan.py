@@ -17,8 +17,10 @@ from lvs_agent.decide.kernel_words import (
     service_key,
     service_settings,
 )
+from lvs_agent.decide.node_word import Carried
 from lvs_api.network_types import ForwardingMethod
-from lvs_core.plan import NodePlan, PlannedMember, PlannedService
+from lvs_core.needs import device_for
+from lvs_core.plan import NodePlan, PlannedMember, PlannedService, family_of_ip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,8 @@ class PreparedMember:
     check: Check | None
     with_weight: DestinationSettings
     without_weight: DestinationSettings
+    need: Carried | None
+    """What its node must carry; None where it needs no VIP, or is a plain machine that nobody can ask."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +103,11 @@ def _was_direct(member: PreparedMember) -> bool:
     return planned.former is not None and planned.former.method is direct and planned.method is not direct
 
 
+def _need(planned: PlannedService, member: PlannedMember) -> Carried | None:
+    device = device_for(member.method, family_of_ip(member.address))
+    return None if member.node is None or device is None else Carried(planned.key.address, device)
+
+
 def _prepare_service(planned: PlannedService) -> PreparedService:
     members = tuple(
         PreparedMember(
@@ -107,6 +116,7 @@ def _prepare_service(planned: PlannedService) -> PreparedService:
             check=check_of(member.check) if member.check is not None else None,
             with_weight=destination_settings(member, member.weight),
             without_weight=destination_settings(member, 0),
+            need=_need(planned, member),
         )
         for member in planned.members
     )

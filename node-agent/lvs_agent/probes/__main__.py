@@ -4,21 +4,33 @@ import asyncio
 import signal
 import sys
 
-from lvs_agent.probes.messages import BEAT_SECONDS, MAX_LINE, VerdictChanged, decode_orders, encode_verdicts
+from lvs_agent.probes.messages import (
+    BEAT_SECONDS,
+    MAX_LINE,
+    VerdictChanged,
+    WordHeard,
+    decode_orders,
+    encode_verdicts,
+    encode_word_heard,
+)
 from lvs_agent.probes.open_files import raise_limit
 from lvs_agent.probes.runner import Runner
 
 
 class _Outbox:
-    """Collects changes and writes them out, those of one moment together; a beat when there were none for a while."""
+    """Collects news and writes it out, that of one moment together; a beat when there was none for a while."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
         self._changes: list[VerdictChanged] = []
+        self._words: list[WordHeard] = []
         self._filled = asyncio.Event()
 
-    def put(self, change: VerdictChanged) -> None:
-        self._changes.append(change)
+    def put(self, news: VerdictChanged | WordHeard) -> None:
+        if isinstance(news, WordHeard):
+            self._words.append(news)
+        else:
+            self._changes.append(news)
         self._filled.set()
 
     async def run(self) -> None:
@@ -30,7 +42,8 @@ class _Outbox:
                 pass
             self._filled.clear()
             changes, self._changes = self._changes, []
-            for line in encode_verdicts(changes):
+            words, self._words = self._words, []
+            for line in (*encode_verdicts(changes), *map(encode_word_heard, words)):
                 self._writer.write(line)
             await self._writer.drain()
 
@@ -56,11 +69,13 @@ async def serve() -> None:
 
 async def _receive(reader: asyncio.StreamReader, runner: Runner) -> None:
     while line := await reader.readline():
-        starts, stops = decode_orders(line)
-        for number in stops:
+        orders = decode_orders(line)
+        for number in orders.stops:
             runner.stop(number)
-        for order in starts:
+        for order in orders.starts:
             runner.start(order)
+        for ask in orders.asks:
+            runner.ask(ask)
 
 
 def main() -> None:

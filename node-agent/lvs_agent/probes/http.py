@@ -43,13 +43,12 @@ class HttpProbe:
         """The verdict over the first answer that is not an interim one (RFC 9110, 15.2)."""
         for _ in range(_MAX_INTERIM):
             line = await _read_line(reader)
-            match = _STATUS_LINE.match(line)
-            if match is None:
+            status = _status(line)
+            if status is None:
                 return Outcome(passed=False, detail=f"no HTTP answer: {line[:40]!r}"[:MAX_DETAIL])
-            status = int(match.group(1))
             if status not in _INTERIM or status in self._expected or status == _SWITCHING_PROTOCOLS:
                 return self._judge(status)
-            await _skip_headers(reader)
+            await skip_headers(reader)
         return Outcome(passed=False, detail="only interim answers")
 
     def _judge(self, status: int) -> Outcome:
@@ -57,11 +56,22 @@ class HttpProbe:
         return Outcome(passed=passed, detail="" if passed else f"HTTP status {status}")
 
 
-async def _skip_headers(reader: asyncio.StreamReader) -> None:
+async def read_status(reader: asyncio.StreamReader) -> int | None:
+    """The status of an answer of which the first line is next; None where it is no HTTP. Raises ConnectionError."""
+    return _status(await _read_line(reader))
+
+
+async def skip_headers(reader: asyncio.StreamReader) -> None:
+    """Read to the end of the headers. Raises ConnectionError where there is none within bounds."""
     for _ in range(_MAX_HEADERS):
         if await _read_line(reader) in {b"\r\n", b"\n"}:
             return
     raise ConnectionAbortedError("too many headers")
+
+
+def _status(line: bytes) -> int | None:
+    match = _STATUS_LINE.match(line)
+    return None if match is None else int(match.group(1))
 
 
 async def _read_line(reader: asyncio.StreamReader) -> bytes:

@@ -1,15 +1,19 @@
 """What the agent and its probe process say to each other: one JSON object a line, each line bounded.
 
-Agent to process: `{"start": [[id, check, verdict]...]}` and `{"stop": [id...]}`.
-Process to agent: `{"verdicts": [[id, verdict, detail]...]}`, at the latest after BEAT_SECONDS, then perhaps empty.
+Agent to process: `{"start": [[id, check, verdict]...]}`, `{"ask": [[id, address, port]...]}` and `{"stop": [id...]}`.
+Process to agent: `{"verdicts": [[id, verdict, detail]...]}`, at the latest after BEAT_SECONDS, then perhaps empty; and
+`{"word": [id, [[address, device]...], detail]}` for each answer.
 """
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any, Final, NamedTuple, TypeVar
 
 from lvs_agent.decide.health_verdict import Check, HttpRequest, Verdict
+from lvs_agent.decide.node_word import Carried
+from lvs_api.lvs_node import BindDevice
 
 BEAT_SECONDS: Final = 1.0
 MAX_LINE: Final = 256 * 1024
@@ -35,14 +39,56 @@ class VerdictChanged:
     detail: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskAgent:
+    """Ask an agent under this number from now on, until it is stopped like a check."""
+
+    number: int
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WordHeard:
+    """An agent was asked once more."""
+
+    number: int
+    carried: frozenset[Carried] = frozenset()
+    detail: str = ""
+    """Why there is no word."""
+
+
+class Orders(NamedTuple):
+    """What the agent asks for in one line."""
+
+    starts: list[StartCheck]
+    asks: list[AskAgent]
+    stops: list[int]
+    """Numbers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What the process tells in one line."""
+
+    verdicts: list[VerdictChanged] = field(default_factory=list)
+    word: WordHeard | None = None
+
+
 def encode_start(starts: Sequence[StartCheck]) -> Iterator[bytes]:
     """Lines that start these checks."""
     for part in _parts(starts):
         yield _line({"start": [[s.number, _raw_check(s.check), s.verdict] for s in part]})
 
 
+def encode_ask(asks: Sequence[AskAgent]) -> Iterator[bytes]:
+    """Lines that have these agents asked."""
+    for part in _parts(asks):
+        yield _line({"ask": [[a.number, a.address, a.port] for a in part]})
+
+
 def encode_stop(numbers: Sequence[int]) -> Iterator[bytes]:
-    """Lines that stop these checks."""
+    """Lines that end these checks and questions."""
     for part in _parts(numbers):
         yield _line({"stop": part})
 
@@ -53,22 +99,34 @@ def encode_verdicts(changes: Sequence[VerdictChanged]) -> Iterator[bytes]:
         yield _line({"verdicts": [[c.number, c.verdict, c.detail] for c in part]})
 
 
-def decode_orders(line: bytes) -> tuple[list[StartCheck], list[int]]:
-    """What the agent asks: checks to start, and numbers to stop."""
+def encode_word_heard(heard: WordHeard) -> bytes:
+    """The line that tells an answer."""
+    return _line({"word": [heard.number, [[str(c.address), c.device] for c in heard.carried], heard.detail]})
+
+
+def decode_orders(line: bytes) -> Orders:
+    """What the agent asks for."""
     message: dict[str, Any] = json.loads(line)
     starts = [
         StartCheck(number=number, check=_read_check(check), verdict=Verdict(verdict))
         for number, check, verdict in message.get("start", [])
     ]
-    return starts, list(message.get("stop", []))
+    asks = [AskAgent(number=number, address=address, port=port) for number, address, port in message.get("ask", [])]
+    return Orders(starts, asks, list(message.get("stop", [])))
 
 
-def decode_verdicts(line: bytes) -> list[VerdictChanged]:
+def decode_told(line: bytes) -> Told:
     """What the process tells. Raises ValueError, TypeError or KeyError where the line is not one of its own."""
-    return [
+    message = json.loads(line)
+    if "word" in message:
+        number, carried, detail = message["word"]
+        found = frozenset(Carried(ip_address(address), BindDevice(device)) for address, device in carried)
+        return Told(word=WordHeard(number=int(number), carried=found, detail=str(detail)))
+    verdicts = [
         VerdictChanged(number=int(number), verdict=Verdict(verdict), detail=str(detail))
-        for number, verdict, detail in json.loads(line)["verdicts"]
+        for number, verdict, detail in message["verdicts"]
     ]
+    return Told(verdicts=verdicts)
 
 
 def _raw_check(check: Check) -> list[Any]:

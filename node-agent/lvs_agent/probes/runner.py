@@ -3,18 +3,22 @@
 import asyncio
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from lvs_agent.decide.health_verdict import Check, Streak, judge
 from lvs_agent.probes.http import HttpProbe
 from lvs_agent.probes.interface import MAX_DETAIL, Outcome, Probe
-from lvs_agent.probes.messages import StartCheck, VerdictChanged
+from lvs_agent.probes.messages import AskAgent, StartCheck, VerdictChanged, WordHeard
 from lvs_agent.probes.tcp import TcpProbe
+from lvs_agent.probes.word import NoWord, ask_agent
 
 START_SPACING_SECONDS = 0.002
 """Checks that arrive together start so far apart, at most spread over one interval; later rounds keep the spread."""
+ASK_SECONDS = 1.0
+"""Between questions to one agent, and the time that it has to answer."""
 
-Tell = Callable[[VerdictChanged], None]
+Tell = Callable[[VerdictChanged | WordHeard], None]
 
 
 def make_probe(check: Check) -> Probe:
@@ -25,7 +29,7 @@ def make_probe(check: Check) -> Probe:
 
 
 class Runner:
-    """All checks that run, by number; `tell` hears of each change of a verdict."""
+    """All checks that run and agents that are asked, by number; `tell` hears of changed verdicts and of answers."""
 
     def __init__(self, tell: Tell, probe_for: Callable[[Check], Probe] = make_probe) -> None:
         self._tell = tell
@@ -37,11 +41,21 @@ class Runner:
 
     def start(self, order: StartCheck) -> None:
         """Run a check until it is stopped."""
-        self.stop(order.number)
+        self._run(order.number, self._repeat(order, self._first(order.check.interval_seconds)))
+
+    def ask(self, order: AskAgent) -> None:
+        """Ask an agent until it is stopped."""
+        self._run(order.number, self._repeat_ask(order, self._first(ASK_SECONDS)))
+
+    def _first(self, interval: float) -> float:
+        """When something that is repeated starts, on the loop's clock."""
         now = asyncio.get_running_loop().time()
         self._next_start = max(now, self._next_start + START_SPACING_SECONDS)
-        wait = (self._next_start - now) % order.check.interval_seconds
-        task = self._tasks[order.number] = asyncio.create_task(self._repeat(order, now + wait))
+        return now + (self._next_start - now) % interval
+
+    def _run(self, number: int, work: Coroutine[Any, Any, None]) -> None:
+        self.stop(number)
+        task = self._tasks[number] = asyncio.create_task(work)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -50,13 +64,13 @@ class Runner:
             self.broken.set_exception(error)
 
     def stop(self, number: int) -> None:
-        """Forget a check; one that is not known was stopped before."""
+        """Forget a check or a question; one that is not known was stopped before."""
         task = self._tasks.pop(number, None)
         if task is not None:
             task.cancel()
 
     async def stop_all(self) -> None:
-        """End every check."""
+        """End everything."""
         tasks = list(self._tasks.values())
         self._tasks.clear()
         for task in tasks:
@@ -75,10 +89,21 @@ class Runner:
             streak = judge(streak, passed=outcome.passed, rise=check.rise, fall=check.fall)
             if streak.verdict is not before:
                 self._tell(VerdictChanged(number=order.number, verdict=streak.verdict, detail=outcome.detail))
-            due += check.interval_seconds
-            late = loop.time() - due
-            if late > 0:
-                due += check.interval_seconds * (1 + late // check.interval_seconds)
+            due = _next_due(due, check.interval_seconds, loop.time())
+
+    async def _repeat_ask(self, order: AskAgent, due: float) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(due - loop.time())
+            self._tell(await _ask_once(order))
+            due = _next_due(due, ASK_SECONDS, loop.time())
+
+
+def _next_due(due: float, interval: float, now: float) -> float:
+    """The next of the fixed times that is not over yet."""
+    due += interval
+    late = now - due
+    return due + interval * (1 + late // interval) if late > 0 else due
 
 
 async def _check_once(probe: Probe, timeout_seconds: float) -> Outcome:
@@ -89,6 +114,19 @@ async def _check_once(probe: Probe, timeout_seconds: float) -> Outcome:
         return Outcome(passed=False, detail="no answer in time")
     except OSError as error:
         return Outcome(passed=False, detail=_said(error))
+
+
+async def _ask_once(order: AskAgent) -> WordHeard:
+    try:
+        async with asyncio.timeout(ASK_SECONDS):
+            word = await ask_agent(order.address, order.port)
+    except TimeoutError:
+        return WordHeard(number=order.number, detail="no answer in time")
+    except OSError as error:
+        return WordHeard(number=order.number, detail=_said(error))
+    except NoWord as error:
+        return WordHeard(number=order.number, detail=str(error)[:MAX_DETAIL])
+    return WordHeard(number=order.number, carried=word.carried)
 
 
 def _said(error: OSError) -> str:

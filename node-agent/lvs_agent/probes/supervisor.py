@@ -1,4 +1,4 @@
-"""The agent's end: keeps the probe process running and knows the last verdict of every check.
+"""The agent's end: keeps the probe process running, knows the last verdict of every check and what agents said.
 
 A process that died or fell silent is started again with growing, bounded delays. Meanwhile every verdict stays as it
 was: unknown is not down.
@@ -8,16 +8,23 @@ import asyncio
 import contextlib
 import logging
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
+from lvs_agent.decide.fresh_word import Answer, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
+from lvs_agent.decide.kernel_state import IPAddress
 from lvs_agent.probes.messages import (
     BEAT_SECONDS,
     MAX_LINE,
+    AskAgent,
     StartCheck,
-    decode_verdicts,
+    WordHeard,
+    decode_told,
+    encode_ask,
     encode_start,
     encode_stop,
 )
@@ -33,12 +40,17 @@ _log = logging.getLogger(__name__)
 
 
 class ProbeSupervisor:
-    """Owner of the probe process. `wake` is called when a verdict changed."""
+    """Owner of the probe process. `wake` is called when a verdict changed, or what an agent says.
+
+    Without `word_port` no agents are asked.
+    """
 
     def __init__(
         self,
         wake: Callable[[], None],
         *,
+        word_port: int | None = None,
+        boot_clock: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
         command: Sequence[str] = COMMAND,
         silence_seconds: float = SILENCE_SECONDS,
         start_seconds: float = START_SECONDS,
@@ -50,6 +62,11 @@ class ProbeSupervisor:
         self._numbers: dict[Check, int] = {}
         self._health: dict[int, CheckResult] = {}
         self._verdicts: Mapping[Check, CheckResult] | None = None
+        self._word_port = word_port
+        self._boot_clock = boot_clock
+        self._asked: dict[IPAddress, int] = {}
+        self._answers: dict[int, Answer] = {}
+        self._words: Words | None = None
         self._last_number = 0
         self._process: Process | None = None
         self.restarts = 0
@@ -70,13 +87,32 @@ class ProbeSupervisor:
         starts = []
         for check, verdict in checks.items():
             if check not in self._numbers:
-                self._last_number += 1
-                self._numbers[check] = self._last_number
-                self._health[self._last_number] = CheckResult(verdict=verdict)
-                starts.append(StartCheck(number=self._last_number, check=check, verdict=verdict))
+                number = self._numbers[check] = self._new_number()
+                self._health[number] = CheckResult(verdict=verdict)
+                starts.append(StartCheck(number=number, check=check, verdict=verdict))
         if numbers or starts:
             self._verdicts = None
             self._send([*encode_stop(numbers), *encode_start(starts)])
+
+    def words(self) -> Words | None:
+        """What the agents that are asked say; the same object until something changes. None: nobody is asked."""
+        if self._words is None and self._word_port is not None:
+            said = ((address, self._answers.get(number)) for address, number in self._asked.items())
+            answers = {address: answer for address, answer in said if answer is not None}
+            self._words = Words(port=self._word_port, answers=answers)
+        return self._words
+
+    def ask(self, addresses: AbstractSet[IPAddress]) -> None:
+        """Ask the agents of exactly these real servers, again and again."""
+        if self._word_port is None or addresses == self._asked.keys():
+            return
+        gone = [self._asked.pop(address) for address in self._asked.keys() - addresses]
+        for number in gone:
+            self._answers.pop(number, None)
+        new = addresses - self._asked.keys()
+        self._asked.update((address, self._new_number()) for address in new)
+        self._words = None
+        self._send([*encode_stop(gone), *encode_ask(self._questions(new))])
 
     async def run(self) -> None:
         """Keep a process running until cancelled."""
@@ -105,7 +141,7 @@ class ProbeSupervisor:
                 StartCheck(number=number, check=check, verdict=self._health[number].verdict)
                 for check, number in self._numbers.items()
             ]
-            self._send(encode_start(everything))
+            self._send([*encode_start(everything), *encode_ask(self._questions(self._asked))])
             while (
                 line := await self._read_line(process, self._silence_seconds if spoke else self._start_seconds)
             ) is not None:
@@ -134,16 +170,41 @@ class ProbeSupervisor:
     def _hear(self, line: bytes) -> bool:
         """Take verdicts over; False where the line is none of the process's, or only the beginning of one."""
         try:
-            changes = [change for change in decode_verdicts(line) if change.number in self._health]
+            told = decode_told(line)
         except (ValueError, TypeError, KeyError) as error:
-            _log.warning("the probe process sent something else than verdicts: %s", error)
+            _log.warning("the probe process sent something that is none of its words: %s", error)
             return False
+        changes = [change for change in told.verdicts if change.number in self._health]
         for change in changes:
             self._health[change.number] = CheckResult(verdict=change.verdict, detail=change.detail)
         if changes:
             self._verdicts = None
             self._wake()
+        if told.word is not None:
+            self._hear_word(told.word)
         return True
+
+    def _hear_word(self, word: WordHeard) -> None:
+        """Keep an answer; one that says the same as before is no reason for a round."""
+        if word.number not in self._asked.values():
+            return
+        before = self._answers.get(word.number)
+        answer = Answer(heard=self._boot_clock(), carried=word.carried, detail=word.detail)
+        self._answers[word.number] = answer
+        self._words = None
+        if before is None or (before.carried, before.detail) != (answer.carried, answer.detail):
+            self._wake()
+
+    def _questions(self, addresses: Iterable[IPAddress]) -> list[AskAgent]:
+        return [
+            AskAgent(number=self._asked[address], address=str(address), port=self._word_port)
+            for address in addresses
+            if self._word_port is not None
+        ]
+
+    def _new_number(self) -> int:
+        self._last_number += 1
+        return self._last_number
 
     def _send(self, lines: Iterable[bytes]) -> None:
         """Hand lines to the process, if there is one; a new one gets everything at its start.
