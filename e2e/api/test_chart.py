@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lvs_agent.settings import parse_settings
+from lvs_agent.settings import Endpoint, parse_settings
 from lvs_api.api_group import LABEL_NODE_AGENT, NODE_AGENT_WANTED
 from lvs_api.kinds import ALL_KINDS
 from lvs_operator.agent_daemonset import AgentDaemonSet, read_template
@@ -50,6 +50,7 @@ MISTAKES = [
     ("nodeAgent.image.pullPolicy=Sometimes", "pullPolicy"),
     ("nodeAgent.stateDirectory=relative", "stateDirectory"),
     ("nodeAgent.metricsAddress=nowhere", "metricsAddress"),
+    ("nodeAgent.wordPort=-1", "wordPort"),
     ("crds.keep=maybe", "keep"),
     ("directorGroup.nodes.selectors=x", "selectors"),
     ("operator.logLevel=loud", "logLevel"),
@@ -92,6 +93,10 @@ def test_the_programs_understand_the_arguments_they_are_given(tmp_path: Path) ->
         parsed.health.port
     }
     assert str(parsed.state_dir) == agent["volumeMounts"][0]["mountPath"]
+    assert parsed.word == Endpoint(host="", port=9462)
+    without = read_template(agent_daemonset(render(tmp_path, "--set=nodeAgent.wordPort=0"), tmp_path), NAMESPACE)
+    arguments = without["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert parse_settings([argument.replace("$(NODE_NAME)", "n1") for argument in arguments]).word is None
 
 
 def test_nothing_is_restarted_for_being_slow(tmp_path: Path) -> None:

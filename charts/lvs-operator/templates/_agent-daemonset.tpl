@@ -39,6 +39,7 @@ spec:
             - --metrics-address={{ . }}
             {{- end }}
             - --health-address=127.0.0.1:{{ .Values.nodeAgent.healthPort }}
+            - --word-address={{ with .Values.nodeAgent.wordPort }}:{{ . }}{{ end }}
             - --log-level={{ lower .Values.nodeAgent.logLevel }}
             {{- with .Values.nodeAgent.extraArgs }}{{ toYaml . | nindent 12 }}{{ end }}
           env:
