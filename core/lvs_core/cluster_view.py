@@ -156,6 +156,18 @@ class LvsNode:
     status: LvsNodeStatus | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentSigns:
+    """What the agents' Leases say, by node. A node that stands nowhere here has been heard, or has no Lease."""
+
+    late: frozenset[str] = frozenset()
+    """A renewal is overdue; the silent ones are among them."""
+    silent: frozenset[str] = frozenset()
+    """The Lease ran out."""
+    unheard: frozenset[str] = frozenset()
+    """Not renewed since the operator began to look: the report may be an old one."""
+
+
 class Former(NamedTuple):
     """The method by which a member was reached before an edit."""
 
@@ -231,6 +243,7 @@ class ClusterView:
     nodes: Mapping[str, ClusterNode]
     lvs_nodes: Mapping[str, LvsNode]
     slices: Mapping[ObjectKey, Slice]
+    signs: AgentSigns
 
     @cached_property
     def slices_by_service(self) -> Mapping[ObjectKey, tuple[Slice, ...]]:
@@ -260,6 +273,19 @@ class ClusterView:
         with_part = [node for name, node in self.nodes.items() if name in self.lvs_nodes]
         return 2 * sum(not node.ready for node in with_part) <= len(with_part)
 
+    @cached_property
+    def silence_is_news(self) -> bool:
+        """Whether an agent whose Lease ran out says something of that agent.
+
+        When more than half of the Nodes with a part are late, it is their renewals that do not get through, and nobody
+        loses weight for it. Late rather than silent: they do not all run out at the same moment.
+        """
+        with_part = self.nodes.keys() & self.lvs_nodes.keys()
+        return 2 * len(self.signs.late & with_part) <= len(with_part)
+
+
+NOTHING_HEARD_AMISS = AgentSigns()
+
 
 def make_view(
     *,
@@ -269,6 +295,7 @@ def make_view(
     nodes: Iterable[ClusterNode] = (),
     lvs_nodes: Iterable[LvsNode] = (),
     slices: Iterable[Slice] = (),
+    signs: AgentSigns = NOTHING_HEARD_AMISS,
 ) -> ClusterView:
     """A view in which every mapping is sorted, so that equal objects give equal results in equal order."""
     return ClusterView(
@@ -278,4 +305,5 @@ def make_view(
         nodes={node.name: node for node in sorted(nodes, key=lambda node: node.name)},
         lvs_nodes={key.name: node for key, node in _by_key(lvs_nodes).items()},
         slices=_by_key(slices),
+        signs=signs,
     )

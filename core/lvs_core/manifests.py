@@ -96,7 +96,7 @@ def read_manifests(documents: Iterable[Raw]) -> ClusterView:
         seen.add(identity)
         where, read = _READERS[kind]
         found[where].append(_identified(read(raw), kind))
-    return make_view(**found)
+    return make_view(services=found["services"], pools=found["pools"], groups=found["groups"], nodes=found["nodes"])
 
 
 def plan_manifests(view: ClusterView, own_addresses: Iterable[str]) -> ManifestPlan:

@@ -18,8 +18,9 @@ class NodeState(NamedTuple):
     carried: frozenset[Need]
     """What its spec names and its report calls bound and silent."""
     is_current: bool
-    """The report speaks of the spec as it is now, and its Node is Ready. An older one may call bound what was given up
-    and asked for again; one of a Node that is not Ready, where that is no news, is only believed as before."""
+    """The report speaks of the spec as it is now, its Node is Ready, and its agent has been heard since the operator began
+    to look. An older one may call bound what was given up and asked for again, or lost; one of a Node that is not Ready,
+    or of an agent that is silent, where that is no news, is only believed as before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,10 @@ class Preparation:
     def _read(self, name: str) -> NodeState | None:
         boot = present_boot(self.view, name)
         node = self.view.lvs_nodes.get(name)
+        signs = self.view.signs
         if boot is None or node is None or node.status is None:
+            return None
+        if name in signs.silent and self.view.silence_is_news:
             return None
         asked = {Need(name, address.address, address.device) for address in node.spec.addresses or ()}
         bound = {
@@ -59,5 +63,6 @@ class Preparation:
             for address in node.status.addresses or ()
             if address.state is NodeAddressState.BOUND
         }
-        is_current = self.view.nodes[name].ready and node.status.observed_generation == node.meta.generation
+        is_heard = self.view.nodes[name].ready and name not in signs.silent and name not in signs.unheard
+        is_current = is_heard and node.status.observed_generation == node.meta.generation
         return NodeState(boot, frozenset(asked & bound), is_current)

@@ -19,6 +19,7 @@ from lvs_api.lvs_node import (
 )
 from lvs_api.objects import ObjectMeta
 from lvs_core.cluster_view import (
+    AgentSigns,
     ClusterNode,
     ClusterView,
     DirectorGroup,
@@ -86,6 +87,10 @@ class SimulatedCluster:
         self.events: list[Slices] = [{}]
         self.machines: dict[str, Machine] = {}
         self.memory = Memory()
+        self.late: set[str] = set()
+        self.silent: set[str] = set()
+        self.unheard: set[str] = set()
+        """Nodes by what the agents' Leases say."""
         self._uids = count(1)
 
     def meta(self, name: str, namespace: str | None = "default") -> ObjectMeta:
@@ -133,6 +138,11 @@ class SimulatedCluster:
             nodes=self.nodes.values(),
             lvs_nodes=self.lvs_nodes.values(),
             slices=self.slices.values(),
+            signs=AgentSigns(
+                late=frozenset(self.late | self.silent),
+                silent=frozenset(self.silent),
+                unheard=frozenset(self.unheard),
+            ),
         )
 
     def round(self) -> Decision:
@@ -336,8 +346,9 @@ class SimulatedCluster:
                         yield director, need
 
     def prepared_without_report(self) -> Iterable[Member]:
-        """Members called prepared whose node does not say so."""
-        is_news = self.view().readiness_is_news
+        """Members called prepared whose node does not say so, or whose agent is silent."""
+        view = self.view()
+        is_news = view.readiness_is_news
         for need, _, member in slices_needs(self.slices.values()):
             if not member.prepared or need.device is not device_for(
                 member.forwarding.method, family_of(member.address)
@@ -348,7 +359,8 @@ class SimulatedCluster:
             bound = {(one.address, one.device) for one in (status.addresses if status else None) or ()}
             ready = need.node in self.nodes and (self.nodes[need.node].ready or not is_news)
             boot = status.boot_id if status is not None else None
-            if not ready or (need.address, need.device) not in bound or boot != member.boot_id:
+            is_silent = need.node in self.silent and view.silence_is_news
+            if not ready or is_silent or (need.address, need.device) not in bound or boot != member.boot_id:
                 yield member
 
     def holders(self, group: str) -> list[str]:

@@ -102,6 +102,49 @@ def test_a_plain_machine_that_joins_the_cluster_keeps_its_weight_until_its_agent
     assert not members(cluster)["rs1"].prepared
 
 
+def test_prepared_is_withdrawn_when_the_agent_falls_silent() -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.late |= {"n1"}
+    cluster.round()
+    assert members(cluster)["rs1"].prepared
+    cluster.silent |= {"n1"}
+    cluster.round()
+    assert {name: member.prepared for name, member in members(cluster).items()} == {"rs1": False, "rs2": True}
+    assert asked(cluster, "n1") == ["192.168.4.15 lo"]
+    cluster.silent.clear()
+    cluster.round()
+    assert members(cluster)["rs1"].boot_id == "n1-boot-1"
+
+
+def test_nobody_loses_weight_when_most_agents_are_late() -> None:
+    """So it looks when their renewals do not get through, also before the last of them has run out."""
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.late |= {"n1", "d1"}
+    cluster.silent |= {"n2"}
+    cluster.round()
+    assert {member.prepared for member in members(cluster).values()} == {True}
+    cluster.put(service(cluster, addresses=["192.168.4.16"]))
+    cluster.settle()
+    assert {name: member.prepared for name, member in members(cluster).items()} == {"rs1": True, "rs2": False}
+
+
+def test_an_agent_that_a_new_operator_has_not_heard_keeps_what_it_has_and_gets_nothing_new() -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.silent |= {"n2"}
+    cluster.round()
+    cluster.memory = Memory()
+    cluster.silent.clear()
+    cluster.unheard |= {"n1", "n2"}
+    cluster.round()
+    assert {name: member.prepared for name, member in members(cluster).items()} == {"rs1": True, "rs2": False}
+    cluster.unheard.clear()
+    cluster.round()
+    assert {member.prepared for member in members(cluster).values()} == {True}
+
+
 def test_prepared_is_withdrawn_when_the_node_is_not_ready_or_started_again() -> None:
     cluster = small_cluster()
     cluster.settle()

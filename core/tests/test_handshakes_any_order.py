@@ -71,6 +71,12 @@ class AnyOrder(RuleBasedStateMachine):
     def node_condition(self, name: str, ready: bool) -> None:
         self.cluster.nodes[name] = replace(self.cluster.nodes[name], ready=ready)
 
+    @rule(name=names, late=st.booleans(), silent=st.booleans(), unheard=st.booleans())
+    def agent_lease(self, name: str, late: bool, silent: bool, unheard: bool) -> None:
+        signs = ((late, self.cluster.late), (silent, self.cluster.silent), (unheard, self.cluster.unheard))
+        for is_so, nodes in signs:
+            (nodes.add if is_so else nodes.discard)(name)
+
     @rule(
         chosen=st.sets(st.sampled_from(["100", "200", "201"]), min_size=1),
         states=st.lists(st.sampled_from(["Active", "Active", "Draining", "Disabled"]), min_size=3, max_size=3),
@@ -121,6 +127,8 @@ class AnyOrder(RuleBasedStateMachine):
         for name, one in self.cluster.nodes.items():
             labels = director(name, "").labels if name.startswith("d") else {}
             self.cluster.nodes[name] = replace(one, ready=True, out_of_service=False, labels=labels)
+        for signs in (self.cluster.late, self.cluster.silent, self.cluster.unheard):
+            signs.clear()
         self.cluster.put(pool(self.cluster))
         self.cluster.put(service(self.cluster))
         self.cluster.settle(rounds=30)

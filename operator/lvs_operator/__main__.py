@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from lvs_operator import metrics
 from lvs_operator.agent_daemonset import AgentDaemonSet, read_template
+from lvs_operator.agent_leases import AgentLeases
 from lvs_operator.api_client import ApiClient, BlockingApiClient, read_kubeconfig
 from lvs_operator.cache import Cache
 from lvs_operator.errors import OperatorError, SettingsError
@@ -47,12 +48,14 @@ class Operator:
             times=settings.lease,
             on_gain=self._gained,
         )
+        self._leases = AgentLeases(client, settings.namespace, self._wake)
         self._reconciler = Reconciler(
             client=client,
             cache=self._cache,
             leader=self._leader,
             rhythm=Rhythm(check=settings.check_seconds, counts=settings.count_seconds),
             daemonset=_daemonset(settings, client, self._leader),
+            signs=lambda: self._leases.signs,
         )
         self._watch = WatchThread(config, self._deliver)
         self._health = HealthEndpoint(settings.listen, health=self._health_complaint, readiness=self._readiness)
@@ -67,6 +70,7 @@ class Operator:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._reconciler.run(), name="reconcile")
+                group.create_task(self._leases.run(), name="agents' Leases")
                 group.create_task(self._supervise(), name="supervise")
         finally:
             await asyncio.gather(
@@ -91,6 +95,9 @@ class Operator:
     def _take(self, kind: WatchedKind, raw: Mapping[str, Any], gone: bool) -> None:
         if self._cache.apply(kind, raw, gone=gone):
             self._reconciler.wake()
+
+    def _wake(self) -> None:
+        self._reconciler.wake()
 
     def _gained(self, afresh: bool) -> None:
         """From the Lease's thread."""

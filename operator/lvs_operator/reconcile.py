@@ -7,13 +7,13 @@ nothing is done twice. A round that finds no difference writes nothing.
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from lvs_api.api_group import API_VERSION
-from lvs_core.cluster_view import ClusterView, ObjectKey, make_view
+from lvs_core.cluster_view import AgentSigns, ClusterView, ObjectKey, make_view
 from lvs_core.decide import decide
 from lvs_core.memory import Memory
 from lvs_operator import metrics
@@ -72,12 +72,15 @@ class Reconciler:
         leader: Leader,
         rhythm: Rhythm,
         daemonset: AgentDaemonSet | None,
+        signs: Callable[[], AgentSigns],
     ) -> None:
+        """`signs` is asked in each round what the agents' Leases say."""
         self._client = client
         self._cache = cache
         self._leader = leader
         self._rhythm = rhythm
         self._daemonset = daemonset
+        self._signs = signs
         self._writer = Writer(client, cache, leader.may_write)
         self._memory = Memory()
         self._wake = asyncio.Event()
@@ -197,6 +200,7 @@ class Reconciler:
             nodes=self._readable(NODES),
             lvs_nodes=self._readable(LVS_NODES),
             slices=self._readable(SLICES),
+            signs=self._signs(),
         )
 
     def _readable(self, kind: WatchedKind) -> Iterable[Any]:
