@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 from lvs_agent.decide.node_word import MAX_WORD
+from lvs_agent.heartbeat import DURATION_SECONDS
 from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_lab.lab_machine import Capture
 from lvs_lab.waiting import wait_for
@@ -34,6 +35,8 @@ ENTRY: Final = f"{SERVERS[SERVER]}:80"
 WORD_PORT: Final = 9462
 AGENT_SECONDS: Final = 40.0
 """For an agent to start, bind and be believed on a busy machine."""
+LEASE_SECONDS: Final = DURATION_SECONDS + 40.0
+"""An agent's Lease, and room for the operator to look at it twice, and for a busy machine."""
 FORGER: Final = """
 import pathlib, socketserver
 
@@ -170,6 +173,26 @@ def test_answering_agent_does_not_delay_a_server(web: Deployment) -> None:
     wait_weights(web, 0, deadline=HEALTH_BOUND)
     web.lab.machine(SERVER).serve(port=80)
     wait_weights(web, 1, deadline=RETURN_BOUND)
+
+
+def test_agent_that_stays_away_is_not_believed_for_ever(web: Deployment) -> None:
+    """Its Lease runs out; nobody would notice if the node lost the VIP now. The others serve."""
+    with steady_requests(web.client_namespace("client"), VIP) as record:
+        web.lab.agent(SERVER).kill("TERM")
+        assert prepared(web) == dict.fromkeys(SERVERS, True)
+        wait_weights(web, 0, deadline=LEASE_SECONDS)
+        assert prepared(web) == {**dict.fromkeys(SERVERS, True), SERVER: False}
+        assert f"{VIP}/32" in web.addresses(SERVER, "lo")
+        web.start_agent(SERVER)
+        wait_weights(web, 1, deadline=AGENT_SECONDS)
+        web.wait_ready("web")
+    assert record.failures == []
+
+
+def prepared(web: Deployment) -> dict[str, bool]:
+    """What the slices say of the servers, by the Nodes that these are."""
+    specs = [web.get("lvsslice", name)["spec"] for name in web.names("lvsslice")]
+    return {member["node"]: member["prepared"] for spec in specs for member in spec.get("members", ())}
 
 
 def test_forged_word_gives_no_weight(web: Deployment) -> None:
