@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from lvs_api.api_group import LEASE_AGENT_PREFIX
 from lvs_core.cluster_view import AgentSigns
+from lvs_operator import metrics
 from lvs_operator.api_client import ApiClient
 from lvs_operator.errors import ApiError
 
@@ -106,6 +107,7 @@ class AgentLeases:
         self._sightings = observe(self._sightings, leases, now, interrupted=self._failing)
         self._failing = False
         signs = signs_of(self._sightings, now)
+        metrics.SILENT_AGENTS.set(len(signs.silent))
         if signs != self.signs:
             self._tell(signs)
             self.signs = signs
@@ -113,6 +115,6 @@ class AgentLeases:
 
     def _tell(self, signs: AgentSigns) -> None:
         for node in sorted(signs.silent - self.signs.silent):
-            logger.warning("the agent of %s no longer renews its Lease: its report counts no more", node)
+            logger.warning("the agent of %s does not renew its Lease", node)
         for node in sorted(self.signs.silent - signs.silent):
             logger.info("the agent of %s is heard again", node)

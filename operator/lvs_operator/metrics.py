@@ -17,4 +17,5 @@ DIFFERENCES = Counter(
     registry=REGISTRY,
 )
 LEADING = Gauge("lvs_operator_leading", "1: this replica holds the Lease", registry=REGISTRY)
+SILENT_AGENTS = Gauge("lvs_operator_silent_agents", "Agents whose Lease ran out", registry=REGISTRY)
 WATCH_RESTARTS = Counter("lvs_operator_watch_restarts", "Restarts of kopf after it ended", registry=REGISTRY)
