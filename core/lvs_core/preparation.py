@@ -18,9 +18,9 @@ class NodeState(NamedTuple):
     carried: frozenset[Need]
     """What its spec names and its report calls bound and silent."""
     is_current: bool
-    """The report speaks of the spec as it is now, its Node is Ready, and its agent has been heard since the operator began
-    to look. An older one may call bound what was given up and asked for again, or lost; one of a Node that is not Ready,
-    or of an agent that is silent, where that is no news, is only believed as before."""
+    """The report speaks of the spec as it is now, its Node is Ready, and its agent has been heard since the operator
+    began to look. An older one may call bound what was given up and asked for again, or lost; one of a Node that is not
+    Ready, or of an agent that is silent, where that is no news, is only believed as before."""
 
 
 @dataclass(frozen=True, kw_only=True)

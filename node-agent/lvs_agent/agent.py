@@ -118,7 +118,7 @@ class Agent:
         self._said: _Said | None = None
         self._standings: Mapping[MemberKey, Standing] = {}
         self._looked: float | None = None
-        """Monotonic clock at the beginning of the last good round."""
+        """Monotonic clock at the beginning of the last round; None where that failed."""
         self._conditions: tuple[Condition, ...] | None = None
         self._failure: str | None = None
         self._failing_since: float | None = None
@@ -148,6 +148,7 @@ class Agent:
             try:
                 await self._carry_out(plan)
             except LvsAgentError as error:
+                self._looked = None
                 self._metrics.rounds.labels("failed").inc()
                 if str(error) != self._failure:
                     _log.error("this round failed: %s", error)

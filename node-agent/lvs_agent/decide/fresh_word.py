@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 from lvs_agent.decide.kernel_state import DestinationKey, IPAddress, ServiceKey
 from lvs_agent.decide.node_word import Carried
 
+WORD_SECONDS: Final = 3.0
+"""Within so many seconds an agent that runs has been asked and has answered."""
 _V6: Final = 6
 
 
