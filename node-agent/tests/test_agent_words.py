@@ -239,6 +239,23 @@ async def test_where_nobody_is_asked_prepared_is_believed(world: World) -> None:
     assert world.weights() == {"100": 1}
 
 
+async def test_who_vanished_stands_in_until_the_new_member_has_been_asked(world: World) -> None:
+    await serving(world)
+    world.ipvs.set_connections(SERVICE, destination(100), active=1)
+    await world.do(director(service(node(101))))
+    assert world.weights() == {"100": 1, "101": 0}
+    world.health.find(101, Verdict.UP)
+    await world.later(1)
+    assert (world.weights(), world.health.asked) == ({"100": 1, "101": 0}, {ip_address("192.168.4.101")})
+    await world.later(2)
+    assert world.weights() == {"100": 1, "101": 0}
+    await world.later(1)
+    assert world.weights() == {"100": 0, "101": 0}
+    world.health.answer(101, VIP, heard=world.now + 0.1)
+    await world.later(1)
+    assert world.weights() == {"100": 0, "101": 1}
+
+
 async def test_a_paused_service_asks_nobody(world: World) -> None:
     await after_a_failed_check(world)
     await world.do(director(service(node(), paused=True)))

@@ -5,11 +5,12 @@ needs, healthy and believed to carry the VIP; else 0. Unknown is not down: a mem
 the weight it has.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from lvs_agent.decide.drain import Drain, DrainCause, DrainKey, step_drains
-from lvs_agent.decide.fresh_word import MemberKey, MemberNow, Standing, Words, step_standing, why_not_believed
+from lvs_agent.decide.fresh_word import MemberKey, MemberNow, Standing, Words, is_due, step_standing, why_not_believed
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict, seconds_to_tell
 from lvs_agent.decide.kernel_state import (
     AnyServiceKey,
@@ -247,7 +248,12 @@ class _Composer:
         return WantedService(settings=self._service.settings, destinations=destinations), part
 
     def _patience(self) -> float:
-        """Seconds within which checks that have not told yet must have told; 0 where there are none."""
+        """Seconds within which checks that have not told yet must have told; 0 where there are none.
+
+        No end while an agent has just been asked for its word, which has an end of its own.
+        """
+        if any(is_due(standing, self._around.now) for standing in self.standings.values()):
+            return math.inf
         checks = [
             member.check
             for member in self._service.members

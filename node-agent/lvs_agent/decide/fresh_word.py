@@ -95,6 +95,11 @@ def step_standing(
     return before if before == standing else standing
 
 
+def is_due(standing: Standing, now: float) -> bool:
+    """Whether an agent that runs need not have answered yet."""
+    return standing.asked_since is not None and now < standing.asked_since + WORD_SECONDS
+
+
 def why_not_believed(need: Carried, address: IPAddress, words: Words, since: float) -> tuple[bool, str]:
     """Whether the agent has answered, and the sentence that says what is missing."""
     answer = words.answers.get(address)
