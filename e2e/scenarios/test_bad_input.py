@@ -162,7 +162,6 @@ def test_accepted_service_edited_into_a_conflict_goes_on(tidy: Scene) -> None:
         deployment.patch("lvsvs", "older", {"addresses": [older], "scheduler": "rr"})
         deployment.wait_ready("older")
     assert first.failures == second.failures == []
-    assert min(first.requests, second.requests) > 0
 
 
 def test_service_goes_on_when_its_pool_goes_or_turns_bad(tidy: Scene) -> None:
@@ -184,7 +183,6 @@ def test_service_goes_on_when_its_pool_goes_or_turns_bad(tidy: Scene) -> None:
         deployment.apply(pool)
         deployment.wait_ready(BAD)
     assert record.failures == []
-    assert record.requests > 0
 
 
 def test_director_that_is_not_there(tidy: Scene) -> None:

@@ -134,7 +134,7 @@ def test_stopped_server_loses_its_weight_and_gets_it_back(lab: Lab, case: Case) 
     client = deployment.lab.machine(case.client)
     if not case.sticky:
         assert count_replies(client, case.vip, 30, port=case.port) == Counter({stays: 30})
-    deployment.wait_condition(case.service, "Ready", "True", deadline=15)
+    deployment.wait_condition(case.service, "Ready", "True", "MembersNotReady", deadline=15)
     deployment.lab.machine(victim).serve(port=case.server_port)
     deployment.wait_weight(case.director, service, entry, entries[entry][1], deadline=2 * 1 + 1 + 2)
 

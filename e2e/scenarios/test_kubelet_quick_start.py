@@ -99,7 +99,6 @@ def test_agents_pod_is_replaced_under_traffic(web: ChartDeployment) -> None:
         web.lab.kubectl("--namespace", DEFAULT_NAMESPACE, "delete", "pod", old)
         wait_for(lambda: web.agent_pods().get(active, old) != old, POD_SECONDS, "another pod", interval=0.5)
     assert record.failures == []
-    assert record.requests > 0
     assert web.shape(active) == quick_shape()
 
 

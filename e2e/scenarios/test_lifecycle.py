@@ -56,7 +56,6 @@ def stream(web: Deployment) -> Iterator[StreamRecord]:
     with steady_requests(web.client_namespace("client"), VIP) as record:
         yield record
     assert record.failures == []
-    assert record.requests > 0
 
 
 @pytest.fixture

@@ -156,3 +156,4 @@ def steady_requests(
         end.set()
         thread.join(2 * _ANSWER_SECONDS)
         assert not thread.is_alive(), "the stream of requests does not end"
+    assert record.requests > 0, "no request was made in all that time"
