@@ -7,6 +7,7 @@ import pytest
 
 from support.deployment import Deployment
 from support.lab_fixtures import take_down_orphans
+from support.quick_start import quick_start_lab, restore
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -15,9 +16,26 @@ def no_orphans() -> None:
     take_down_orphans()
 
 
+@pytest.fixture(scope="session")
+def quick_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """The one lab of the standard topology with the quick start in it that the tests of several modules share."""
+    with quick_start_lab("shared", tmp_path_factory.mktemp("quick-start")) as deployment:
+        yield deployment
+
+
+@pytest.fixture
+def web(quick_start: Deployment) -> Iterator[Deployment]:
+    """The quick start, Ready; whatever a test does to it is put right afterwards."""
+    yield quick_start
+    restore(quick_start)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a module that share a parametrized lab stand together, so that each lab comes up once."""
+    """Tests of a module that share a parametrized lab stand together, so that each lab comes up once.
+
+    Modules that share the quick start's lab come last, so that it is up for no longer than they run.
+    """
 
     def lab(item: pytest.Item) -> tuple[Path, object]:
         callspec = getattr(item, "callspec", None)
@@ -28,7 +46,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for index, item in enumerate(items):
         modules.setdefault(item.path, index)
         labs.setdefault(lab(item), index)
-    items.sort(key=lambda item: (modules[item.path], labs[lab(item)]))
+    sharing = {item.path for item in items if "quick_start" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: (item.path in sharing, modules[item.path], labs[lab(item)]))
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -1,7 +1,5 @@
 """Other hands in the kernel: what is ours is repaired and counted, what is not ours is left alone."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from lvs_lab.python_packages import agent_environment
@@ -16,8 +14,6 @@ from support.quick_start import (
     active_director,
     client,
     quick_shape,
-    quick_start_lab,
-    restore,
 )
 from support.tables import Shape
 from support.traffic import HeldConnection, answers
@@ -26,18 +22,6 @@ pytestmark = pytest.mark.lab
 REPAIR_SECONDS = 3.0
 """Repairs come within about a second; the rest is for a busy machine and for looking."""
 FOREIGN: Shape = {"TCP 192.168.10.200:99 wlc": {"192.168.10.23:99": ("Masq", 5)}}
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with quick_start_lab("drift", tmp_path_factory.mktemp("drift")) as deployment:
-        yield deployment
-
-
-@pytest.fixture
-def web(lab: Deployment) -> Iterator[Deployment]:
-    yield lab
-    restore(lab)
 
 
 def repairs(web: Deployment, node: str) -> float:

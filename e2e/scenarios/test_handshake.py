@@ -1,7 +1,5 @@
 """Who may take packets for a VIP, and who may not: preparation, refusals, machines that nobody can verify."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from lvs_lab.waiting import wait_for
@@ -14,25 +12,11 @@ from support.quick_start import (
     active_director,
     client,
     quick_shape,
-    quick_start_lab,
-    restore,
 )
 from support.traffic import answers, count_replies, steady_requests
 
 pytestmark = pytest.mark.lab
 DIRECTORS = ("director-1", "director-2")
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with quick_start_lab("hands", tmp_path_factory.mktemp("handshake")) as deployment:
-        yield deployment
-
-
-@pytest.fixture
-def web(lab: Deployment) -> Iterator[Deployment]:
-    yield lab
-    restore(lab)
 
 
 def test_real_server_without_an_agent_gets_no_weight(web: Deployment) -> None:

@@ -1,7 +1,6 @@
 """Checks move weights: servers that stop, hang, answer wrongly; and what must not move them."""
 
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
@@ -16,9 +15,7 @@ from support.quick_start import (
     active_director,
     client,
     quick_shape,
-    quick_start_lab,
     replies,
-    restore,
 )
 from support.traffic import HeldConnection, answers, steady_requests
 
@@ -26,18 +23,6 @@ pytestmark = pytest.mark.lab
 DIRECTORS = ("director-1", "director-2")
 ENTRY = f"{SERVERS['server-3']}:80"
 CHECK = {"intervalSeconds": 1, "timeoutSeconds": 1, "rise": 2, "fall": 3}
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with quick_start_lab("health", tmp_path_factory.mktemp("health")) as deployment:
-        yield deployment
-
-
-@pytest.fixture
-def web(lab: Deployment) -> Iterator[Deployment]:
-    yield lab
-    restore(lab)
 
 
 def test_stopped_server_gets_nothing_until_it_is_back(web: Deployment) -> None:

@@ -17,9 +17,7 @@ from support.quick_start import (
     active_director,
     client,
     quick_shape,
-    quick_start_lab,
     replies,
-    restore,
 )
 from support.tables import Shape
 from support.traffic import HeldConnection, StreamRecord, answers, count_replies, steady_requests
@@ -36,18 +34,6 @@ for _ in range(count):
         asking.send(b"hello")
         print(asking.recv(100).decode().strip())
 """
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with quick_start_lab("life", tmp_path_factory.mktemp("lifecycle")) as deployment:
-        yield deployment
-
-
-@pytest.fixture
-def web(lab: Deployment) -> Iterator[Deployment]:
-    yield lab
-    restore(lab)
 
 
 @pytest.fixture
