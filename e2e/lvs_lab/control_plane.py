@@ -56,6 +56,14 @@ class ControlPlane:
             if name == "kube-apiserver":
                 self.wait_until_ready()
 
+    def repair(self) -> None:
+        """Let what is paused go on, and start what has ended."""
+        for name in _DAEMONS:
+            if self.program(name).stopped:
+                self.resume(name)
+        if any(self.program(name).pid is None for name in _DAEMONS):
+            self.start_missing()
+
     def program(self, name: str) -> processes.Program:
         """One of its daemons, to be paused or ended by a test."""
         return processes.Program(self._places.pid(name))

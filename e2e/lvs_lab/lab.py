@@ -178,7 +178,9 @@ class Lab:
             )
 
     def repair(self) -> None:
-        """Undo faults: cards whole, paused guests going on, guests without power booted."""
+        """Undo faults: cards whole, paused guests and daemons going on, what has ended started again."""
+        if self.topology.control_plane:
+            self.control_plane.repair()
         for name, device in faults.broken_cards(self.places):
             if self.topology.machine(name).kind is Kind.NAMESPACE or self.guest(name).running:
                 self.machine(name).link("up", device=device)

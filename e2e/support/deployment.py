@@ -191,10 +191,7 @@ class Deployment:
 
     def ensure_running(self) -> None:
         """Bring back what a test may have broken: power, agents, API server, cards."""
-        plane = self.lab.control_plane
-        if plane.program("kube-apiserver").pid is None:
-            plane.start("kube-apiserver")
-            plane.wait_until_ready()
+        self.lab.control_plane.repair()
         for name in self.plain_nodes:
             if not self.lab.guest(name).running:
                 self.lab.guest(name).power_on()
