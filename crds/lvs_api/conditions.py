@@ -61,6 +61,7 @@ class Reason(StrEnum):
     FOREIGN_ENTRY = "ForeignEntry"
     KERNEL_REFUSED = "KernelRefused"
     ADDRESS_CONFLICT = "AddressConflict"
+    ADDRESS_REFUSED = "AddressRefused"
     PAUSED = "Paused"
     CRD_OUTDATED = "CRDOutdated"
 

@@ -24,9 +24,10 @@ from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelLinks
 from lvs_agent.decide.ownership import LinkOwnership, judge_links
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.decide.wanted_sysctls import SysctlRole, SysctlVerdict, judge_sysctls, keys_to_read
+from lvs_agent.duplicates import DuplicateKeeper
 from lvs_agent.errors import SysctlError
 from lvs_agent.kernel.interface import Announcer, Links, Sysctls
-from lvs_agent.metrics import AgentMetrics
+from lvs_agent.metrics import NOT_BOUND, AgentMetrics
 from lvs_api.conditions import Reason
 
 _log = logging.getLogger(__name__)
@@ -87,11 +88,13 @@ class AddressKeeper:
         links: Links,
         sysctls: Sysctls,
         announcer: Announcer,
+        duplicates: DuplicateKeeper,
         metrics: AgentMetrics,
         monotonic: Callable[[], float],
     ) -> None:
         self._links = links
         self._sysctls = sysctls
+        self._duplicates = duplicates
         self._metrics = metrics
         self._announcements = AnnouncementKeeper(announcer, metrics, monotonic)
         self._settled: frozenset[AddressBinding] = frozenset()
@@ -110,7 +113,7 @@ class AddressKeeper:
         links = await self._links.read()
         if self._last is not None and self._last.is_of(given, links):
             return
-        desired = desire_addresses(given.prepared.plan, links, given.owned)
+        desired = _desire(given, links)
         ownership = judge_links(links, desired.all, given.owned)
         moving = {binding.address for binding in desired.vips - ownership.owned}
         gone = [
@@ -132,11 +135,13 @@ class AddressKeeper:
         if last is not None and last.is_of(given, links) and last.served is served and self._is_quiet(last, links):
             self._announcements.announce()
             return last.outcome
-        desired = desire_addresses(given.prepared.plan, links, given.owned)
+        desired = _desire(given, links)
         ownership = judge_links(links, desired.all, given.owned)
         role = _role(given, desired, ownership)
         keeping = self._keep_sysctls(role, links, given.sysctls, partial(remember, ownership.owned))
         missing = self._to_bind(desired, ownership, served, silent=keeping.verdict.is_silent)
+        waiting = self._duplicates.judge(self._first_claims(missing, desired), links)
+        missing = [change for change in missing if change.binding not in waiting]
         faults: Mapping[AddressBinding, Fault] = {}
         if missing:
             ours = ownership.owned | {change.binding for change in missing}
@@ -152,8 +157,11 @@ class AddressKeeper:
             takes_traffic=keeping.verdict.takes_traffic,
             ready=keeping.verdict.is_met and keeping.fault is None,
             sysctl_fault=keeping.fault,
-            faults={**_conflicts(ownership), **self._stuck, **faults},
+            faults={**_conflicts(ownership), **desired.refused, **self._stuck, **waiting, **faults},
         )
+        for reason in NOT_BOUND:
+            count = sum(fault.reason is reason for fault in outcome.faults.values())
+            self._metrics.addresses_not_bound.labels(reason).set(count)
         bound = {change.binding for change in missing if change.binding not in faults}
         self._announcements.carry(ownership.owned & desired.vips, bound, links)
         self._announcements.announce()
@@ -185,6 +193,12 @@ class AddressKeeper:
                 else (silent or change.binding.address.version != ipv4) and change.binding in desired.silent
             )
         ]
+
+    def _first_claims(self, missing: Iterable[LinkChange], desired: DesiredAddresses) -> frozenset[AddressBinding]:
+        """VIPs that this process has not seen here: one that somebody removed, or that changes its device, is ours."""
+        carried = {binding.address for binding in self._settled if binding.device not in SILENT_DEVICES}
+        asked = {change.binding for change in missing if change.binding.address not in carried}
+        return frozenset(asked & desired.vips)
 
     async def _apply(self, changes: Iterable[LinkChange]) -> dict[AddressBinding, Fault]:
         """Carry out; what failed, by address."""
@@ -274,6 +288,11 @@ class _LastRound:
     def is_of(self, given: Given, links: KernelLinks) -> bool:
         """Whether the same would come out again."""
         return self.links is links and self.given.is_same(given)
+
+
+def _desire(given: Given, links: KernelLinks) -> DesiredAddresses:
+    desired = desire_addresses(given.prepared.plan, links, given.owned)
+    return desired.without(given.prepared.refusals.faults)
 
 
 def _role(given: Given, desired: DesiredAddresses, ownership: LinkOwnership) -> SysctlRole:

@@ -29,6 +29,7 @@ from lvs_agent.errors import LvsAgentError, StateFileDamaged
 from lvs_agent.kernel.interface import Links
 from lvs_agent.ledger import Ledger, LedgerFile
 from lvs_agent.metrics import AgentMetrics
+from lvs_agent.refusals import RefusalKeeper
 from lvs_agent.route_lookup import RouteLookup
 from lvs_agent.routes import RouteKeeper
 from lvs_agent.table import TableKeeper, TableOutcome
@@ -91,6 +92,7 @@ class Agent:
         table: TableKeeper,
         addresses: AddressKeeper,
         host_routes: RouteKeeper,
+        refusals: RefusalKeeper,
         links: Links,
         prober: Prober,
         ledger_file: LedgerFile,
@@ -103,6 +105,7 @@ class Agent:
         self._table = table
         self._addresses = addresses
         self._host_routes = host_routes
+        self._refusals = refusals
         self._links = links
         self._prober = prober
         self._ledger_file = ledger_file
@@ -193,8 +196,9 @@ class Agent:
         self._news.clear()
 
     async def _carry_out(self, plan: NodePlan) -> None:
-        if self._prepared is None or self._prepared.plan is not plan:
-            self._prepared = prepare(plan, self._prepared)
+        refusals = await self._refusals.judge(plan, self._ledger)
+        if self._prepared is None or not self._prepared.is_of(plan, refusals):
+            self._prepared = prepare(plan, self._prepared, refusals)
         prepared = self._prepared
         routes = await self._routes.look_up(prepared.routed)
         ledger = self._ledger
@@ -221,7 +225,7 @@ class Agent:
         given = replace(given, owned=self._ledger.bindings, sysctls=self._ledger.sysctls)
         addresses = await self._addresses.take_on(given, table.served, self._remember_addresses)
         self._remember(replace(self._ledger, bindings=addresses.owned, sysctls=addresses.sysctls))
-        self._report(plan, table, addresses)
+        self._report(prepared, table, addresses)
 
     def _remember_table(self, owned: OwnedIpvs) -> None:
         self._remember(replace(self._ledger, ipvs=owned))
@@ -233,8 +237,8 @@ class Agent:
         self._ledger_file.write(ledger)
         self._ledger = ledger
 
-    def _report(self, plan: NodePlan, table: TableOutcome, addresses: AddressOutcome) -> None:
-        capabilities = self._identity.capabilities()
+    def _report(self, prepared: PreparedPlan, table: TableOutcome, addresses: AddressOutcome) -> None:
+        plan, capabilities = prepared.plan, self._identity.capabilities()
         if self._said is not None and self._said.is_of(plan, table, addresses, capabilities):
             self._tell(self._said.status)
             return
@@ -243,6 +247,7 @@ class Agent:
             agent_version=self._identity.agent_version,
             capabilities=capabilities,
             plan=plan,
+            refusals=prepared.refusals,
             desired=table.desired,
             service_faults=table.faults,
             former_names=table.former_names,

@@ -61,6 +61,11 @@ class ApiConnection:
             raise InvalidSettings(f"{where}: it has no current context")
         return cls(client)
 
+    @property
+    def host(self) -> str:
+        """Where the API server is: an address or a name."""
+        return self._client.base_url.host
+
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
         """GET one object or one page of a list."""
         return await self._json("GET", path, params=dict(params or {}))

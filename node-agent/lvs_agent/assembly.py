@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import platform
 import signal
 import sys
@@ -10,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,11 +20,14 @@ from lvs_agent.agent import Agent, NodeIdentity, PlanSource
 from lvs_agent.api_connection import ApiConnection
 from lvs_agent.api_source import ApiSource, read_plan_once
 from lvs_agent.cleanup import clean_up
+from lvs_agent.cluster_facts import ClusterFactsReader
 from lvs_agent.decide.kernel_state import HOST_PREFIX_LENGTH
 from lvs_agent.decide.node_word import WORD_PATH
+from lvs_agent.duplicates import DuplicateKeeper
 from lvs_agent.errors import CleanupIncomplete, InvalidSettings, IpvsReadFailed, IpvsUnavailable, LvsAgentError
 from lvs_agent.heartbeat import keep_lease
 from lvs_agent.kernel.announce import PacketAnnouncer
+from lvs_agent.kernel.duplicate_probe import PacketDuplicateProbe
 from lvs_agent.kernel.host_routes import KernelHostRoutes
 from lvs_agent.kernel.interface import IpvsTable, Links
 from lvs_agent.kernel.ipvs import KernelIpvsTable
@@ -35,6 +39,7 @@ from lvs_agent.manifest_source import ManifestSource, read_plan
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.plan_text import plan_lines
 from lvs_agent.probes.supervisor import ProbeSupervisor
+from lvs_agent.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
 from lvs_agent.report import StatusReporter
 from lvs_agent.routes import RouteKeeper
 from lvs_agent.settings import Endpoint, Settings
@@ -46,6 +51,8 @@ from lvs_api.lvs_node import LvsNodeStatus, NodeCapabilities
 
 LEDGER_FILE: Final = "ledger"
 VIEW_FILE: Final = "view"
+CLUSTER_FILE: Final = "cluster"
+_API_HOST_VARIABLE: Final = "KUBERNETES_SERVICE_HOST"
 _STALLED_SECONDS: Final = 30.0
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -98,6 +105,7 @@ async def clean_node(settings: Settings) -> None:
             host_routes=host_routes,
             sysctls=ProcSysctls(),
         )
+        await asyncio.to_thread((settings.state_dir / CLUSTER_FILE).unlink, missing_ok=True)
     finally:
         await host_routes.close()
         await links.close()
@@ -138,42 +146,60 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
         prober = ProbeSupervisor(relay.wake, word_port=word.port if word is not None else None)
         metrics.probe_restarts.set_function(lambda: prober.restarts)
         ledger_file = LedgerFile(settings.state_dir / LEDGER_FILE, boot_id())
-        source, tell, tasks = _source(settings, metrics, relay.wake, links, cleanup)
+        parts = _source(settings, metrics, relay.wake, links, cleanup)
+        duplicates = DuplicateKeeper(PacketDuplicateProbe(), monotonic=time.monotonic, wake=relay.wake)
+        cleanup.push_async_callback(duplicates.close)
         agent = Agent(
-            source=source,
+            source=parts.source,
             table=TableKeeper(ipvs, metrics, time.monotonic),
             addresses=AddressKeeper(
                 links=links,
                 sysctls=ProcSysctls(),
                 announcer=PacketAnnouncer(),
+                duplicates=duplicates,
                 metrics=metrics,
                 monotonic=time.monotonic,
             ),
             host_routes=RouteKeeper(host_routes, metrics),
+            refusals=RefusalKeeper(
+                links=links,
+                cluster=parts.cluster,
+                resolv_confs=settings.resolv_confs,
+                refused_ranges=settings.refused_ranges,
+            ),
             links=links,
             prober=prober,
             ledger_file=ledger_file,
             identity=NodeIdentity(
-                boot_id=boot_id(), agent_version=agent_version(), capabilities=_Capabilities(ipvs, source).read
+                boot_id=boot_id(), agent_version=agent_version(), capabilities=_Capabilities(ipvs, parts.source).read
             ),
             metrics=metrics,
-            tell=tell,
+            tell=parts.tell,
         )
         relay.target = agent.wake
         agent.wake()
-        await _serve(replace(settings, word=word), agent, source, metrics, cleanup)
-        yield [agent.run(), prober.run(), *tasks]
+        await _serve(replace(settings, word=word), agent, parts.source, metrics, cleanup)
+        yield [agent.run(), prober.run(), *parts.tasks]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SourceParts:
+    """Where the plan comes from, whom to tell the status, and what has to run for both."""
+
+    source: PlanSource
+    tell: Callable[[LvsNodeStatus], None]
+    cluster: ClusterKnowledge
+    tasks: list[Task]
 
 
 def _source(
     settings: Settings, metrics: AgentMetrics, wake: Callable[[], None], links: Links, cleanup: AsyncExitStack
-) -> tuple[PlanSource, Callable[[LvsNodeStatus], None], list[Task]]:
-    """Where the plan comes from, whom to tell the status, and what has to run for both."""
+) -> _SourceParts:
     if settings.manifests is not None:
         manifests = ManifestSource(
             settings.manifests, own_addresses=lambda: own_addresses(links), metrics=metrics, wake=wake
         )
-        return manifests, manifests.tell, [manifests.run()]
+        return _SourceParts(source=manifests, tell=manifests.tell, cluster=NoCluster(), tasks=[manifests.run()])
     api = ApiConnection.open(settings.kubeconfig)
     cleanup.push_async_callback(api.close)
     source = ApiSource(
@@ -186,7 +212,16 @@ def _source(
     source.load()
     reporter = StatusReporter(api, node_name=settings.node_name, observed=lambda: source.observed_node, metrics=metrics)
     lease = keep_lease(api, namespace=settings.namespace, node_name=settings.node_name)
-    return source, reporter.tell, [source.run(), reporter.run(), lease]
+    cluster = ClusterFactsReader(
+        api,
+        node_name=settings.node_name,
+        hosts={api.host, os.environ.get(_API_HOST_VARIABLE, api.host)},
+        path=settings.state_dir / CLUSTER_FILE,
+        wake=wake,
+    )
+    cluster.load()
+    tasks = [source.run(), reporter.run(), lease, cluster.run()]
+    return _SourceParts(source=source, tell=reporter.tell, cluster=cluster, tasks=tasks)
 
 
 async def _serve(

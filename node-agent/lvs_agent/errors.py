@@ -67,6 +67,10 @@ class AnnounceError(KernelError):
     """An announcement could not be sent."""
 
 
+class LinkNotAsked(KernelError):
+    """The neighbours on a link could not be asked whether one of them has an address."""
+
+
 class NamespaceInUse(LvsAgentError):
     """Another agent works in this network namespace."""
 

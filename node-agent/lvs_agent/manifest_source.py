@@ -15,7 +15,7 @@ import yaml
 from lvs_agent.errors import InvalidManifests, LinkError
 from lvs_agent.metrics import AgentMetrics
 from lvs_api.kinds import VIRTUAL_SERVICE
-from lvs_api.lvs_node import LvsNodeStatus
+from lvs_api.lvs_node import LvsNodeStatus, NodeAddressState
 from lvs_api.violations import InvalidObject
 from lvs_core.cluster_view import ObjectKey
 from lvs_core.manifests import ManifestPlan, check_manifest, plan_manifests, read_manifests
@@ -61,16 +61,20 @@ class ManifestSource:
         """Nothing is reported anywhere."""
 
     def tell(self, status: LvsNodeStatus) -> None:
-        """Without an API server the log is where exceptions are told."""
+        """Without an API server the log is where exceptions, and addresses that are not bound, are told."""
         said = tuple(
             f"{exception.namespace}/{exception.name}: {exception.reason}: {exception.message}"
             for exception in status.exceptions or ()
+        ) + tuple(
+            f"{one.address} on {one.device}: {one.state}: {one.message}"
+            for one in status.addresses or ()
+            if one.state is not NodeAddressState.BOUND
         )
         for line in said:
             if line not in self._exceptions:
                 _log.warning("%s", line)
         if self._exceptions and not said:
-            _log.info("every virtual service is programmed, every real server ready")
+            _log.info("every virtual service is programmed, every real server ready, every address bound")
         self._exceptions = said
 
     async def run(self) -> None:

@@ -9,9 +9,11 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from lvs_agent.decide.desired_state import ServicePart
+from lvs_api.conditions import Reason
 from lvs_core.cluster_view import ObjectKey
 
 MAX_HEALTH_ROWS: Final = 1000
+NOT_BOUND: Final = (Reason.ADDRESS_CONFLICT, Reason.ADDRESS_REFUSED)
 
 
 class AgentMetrics:
@@ -58,6 +60,12 @@ class AgentMetrics:
             "Real servers that lack nothing but their agent's word that they carry the VIP",
             registry=self.registry,
         )
+        self.addresses_not_bound = Gauge(
+            "lvs_agent_addresses_not_bound",
+            "Addresses that this node is told to carry and does not, since they are refused or somebody else has them",
+            ["reason"],
+            registry=self.registry,
+        )
         self.members: Mapping[ObjectKey, tuple[ServicePart, ...]] = {}
         """Shown as they are at the moment of a scrape."""
         self.registry.register(_MemberRows(self))
@@ -65,6 +73,8 @@ class AgentMetrics:
             self.repairs.labels(kind)
         for kind in ("ipvs", "address", "route", "sysctl"):
             self.kernel_writes.labels(kind)
+        for reason in NOT_BOUND:
+            self.addresses_not_bound.labels(reason)
         for result in ("ok", "failed"):
             self.rounds.labels(result)
             self.status_writes.labels(result)

@@ -5,13 +5,17 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final, NoReturn
 
+from lvs_agent.decide.refused_addresses import IPNetwork
 from lvs_agent.errors import InvalidSettings
 from lvs_api.api_group import DEFAULT_NAMESPACE
 
 DEFAULT_STATE_DIR: Final = Path("/var/lib/lvs-agent")
+RESOLV_CONFS: Final = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+"""The second has the real name servers where the first names systemd-resolved on this machine."""
 _MAX_PORT: Final = 65535
 
 
@@ -37,6 +41,8 @@ class Settings:
     health: Endpoint | None
     word: Endpoint | None
     """Where directors are told what this node carries, and the port at which this one asks others."""
+    refused_ranges: tuple[IPNetwork, ...]
+    resolv_confs: tuple[Path, ...]
     log_level: str
 
 
@@ -64,6 +70,8 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
         metrics=_endpoint("--metrics-address", read.metrics_address),
         health=_endpoint("--health-address", read.health_address),
         word=_endpoint("--word-address", read.word_address),
+        refused_ranges=tuple(map(_range, _given(read.refuse_range, "LVS_AGENT_REFUSE_RANGES"))),
+        resolv_confs=tuple(map(Path, _given(read.resolv_conf, "LVS_AGENT_RESOLV_CONFS"))) or RESOLV_CONFS,
         log_level=read.log_level,
     )
 
@@ -110,6 +118,19 @@ def _parser() -> argparse.ArgumentParser:
         "without HOST every address, empty for neither (LVS_AGENT_WORD_ADDRESS; %(default)s)",
     )
     shared.add_argument(
+        "--refuse-range",
+        action="append",
+        metavar="CIDR",
+        help="take no address out of this range; may be repeated (LVS_AGENT_REFUSE_RANGES, separated by commas)",
+    )
+    shared.add_argument(
+        "--resolv-conf",
+        action="append",
+        metavar="FILE",
+        help="take no name server's address that this file names; may be repeated (LVS_AGENT_RESOLV_CONFS, "
+        f"separated by commas; {' and '.join(map(str, RESOLV_CONFS))})",
+    )
+    shared.add_argument(
         "--log-level",
         choices=("debug", "info", "warning", "error"),
         default=os.environ.get("LVS_AGENT_LOG_LEVEL", "info"),
@@ -121,6 +142,18 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("plan", parents=[shared], help="print what this node has to do, and touch nothing")
     verbs.add_parser("cleanup", parents=[shared], help="remove from this node everything that the agent made")
     return parser
+
+
+def _given(flags: list[str] | None, variable: str) -> list[str]:
+    """What a flag that may be repeated says, else its environment variable."""
+    return flags or [text for text in os.environ.get(variable, "").split(",") if text]
+
+
+def _range(text: str) -> IPNetwork:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise InvalidSettings(f"--refuse-range {text}: {error}") from error
 
 
 def _endpoint(flag: str, text: str) -> Endpoint | None:

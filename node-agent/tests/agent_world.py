@@ -1,5 +1,6 @@
 """A whole agent on the fake kernel: what the loop's tests share."""
 
+import asyncio
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -24,9 +25,19 @@ from lvs_agent.decide.kernel_state import (
     conf_key,
 )
 from lvs_agent.decide.node_word import Carried
-from lvs_agent.kernel.fake_kernel import FakeAnnouncer, FakeHostRoutes, FakeIpvsTable, FakeLinks, FakeSysctls
+from lvs_agent.decide.refused_addresses import IPNetwork
+from lvs_agent.duplicates import DuplicateKeeper
+from lvs_agent.kernel.fake_kernel import (
+    FakeAnnouncer,
+    FakeDuplicateProbe,
+    FakeHostRoutes,
+    FakeIpvsTable,
+    FakeLinks,
+    FakeSysctls,
+)
 from lvs_agent.ledger import LedgerFile
 from lvs_agent.metrics import AgentMetrics
+from lvs_agent.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
 from lvs_agent.routes import RouteKeeper
 from lvs_agent.table import TableKeeper
 from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeCapabilities, ServiceException
@@ -208,6 +219,9 @@ class World:
         self.sysctls = FakeSysctls(values=dict.fromkeys(_sysctl_keys(), 0))
         self.announcer = FakeAnnouncer()
         self.host_routes = FakeHostRoutes()
+        self.probe = FakeDuplicateProbe()
+        self.refused_ranges: list[IPNetwork] = []
+        self.cluster: ClusterKnowledge = NoCluster()
         self.source = PlanInHand()
         self.health = HealthInHand()
         self.now = 1000.0
@@ -218,6 +232,8 @@ class World:
     def restart(self) -> None:
         self.metrics = AgentMetrics()
         self.health = HealthInHand()
+        self.answered = asyncio.Event()
+        self.duplicates = DuplicateKeeper(self.probe, monotonic=lambda: self.now, wake=self.answered.set)
         self.agent = Agent(
             source=self.source,
             table=TableKeeper(self.ipvs, self.metrics, lambda: self.now),
@@ -225,10 +241,17 @@ class World:
                 links=self.links,
                 sysctls=self.sysctls,
                 announcer=self.announcer,
+                duplicates=self.duplicates,
                 metrics=self.metrics,
                 monotonic=lambda: self.now,
             ),
             host_routes=RouteKeeper(self.host_routes, self.metrics),
+            refusals=RefusalKeeper(
+                links=self.links,
+                cluster=self.cluster,
+                resolv_confs=[self.directory / "resolv.conf"],
+                refused_ranges=self.refused_ranges,
+            ),
             links=self.links,
             prober=self.health,
             ledger_file=LedgerFile(self.directory / "ledger", self.boot_id),
@@ -242,12 +265,20 @@ class World:
         """Carry out a plan."""
         self.source.plan = plan
         for _ in range(rounds):
-            await self.agent.round()
+            await self._round()
 
     async def later(self, seconds: float) -> None:
         """One more round, after some time."""
         self.now += seconds
+        await self._round()
+
+    async def _round(self) -> None:
+        """One round, and another one if it asked a link and is woken by the answer."""
+        self.answered.clear()
         await self.agent.round()
+        if self.duplicates.is_asking:
+            await self.answered.wait()
+            await self.agent.round()
 
     def weights(self, key: ServiceKey = SERVICE) -> dict[str, int]:
         """The weights in the kernel, by last part of the address."""

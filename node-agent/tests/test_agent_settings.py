@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
 from lvs_agent.errors import InvalidSettings
-from lvs_agent.settings import Endpoint, parse_settings
+from lvs_agent.settings import RESOLV_CONFS, Endpoint, parse_settings
+
+LISTS = ("REFUSE_RANGES", "RESOLV_CONFS")
 
 
 def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,6 +22,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         "METRICS_ADDRESS",
         "HEALTH_ADDRESS",
         "WORD_ADDRESS",
+        *LISTS,
     ):
         monkeypatch.delenv(f"LVS_AGENT_{name}", raising=False)
     settings = parse_settings(["run", "--node-name", "n"])
@@ -26,6 +30,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.state_dir == Path("/var/lib/lvs-agent")
     assert (settings.metrics, settings.health) == (None, Endpoint(host="127.0.0.1", port=9461))
     assert settings.word == Endpoint(host="", port=9462)
+    assert (settings.refused_ranges, settings.resolv_confs) == ((), RESOLV_CONFS)
 
 
 def test_the_environment_gives_defaults_and_flags_win(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +45,18 @@ def test_the_environment_gives_defaults_and_flags_win(monkeypatch: pytest.Monkey
     assert parse_settings(["run", "--node-name", "n"]).node_name == "n"
 
 
+def test_what_may_be_repeated_is_a_list_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LVS_AGENT_REFUSE_RANGES", "10.0.0.0/8,fd00::/8")
+    monkeypatch.setenv("LVS_AGENT_RESOLV_CONFS", "/a,/b")
+    settings = parse_settings(["run"])
+    assert settings.refused_ranges == (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
+    assert settings.resolv_confs == (Path("/a"), Path("/b"))
+    flags = ["--refuse-range", "10.1.0.0/16", "--refuse-range", "10.2.0.0/16", "--resolv-conf", "/c"]
+    settings = parse_settings(["run", *flags])
+    assert settings.refused_ranges == (ip_network("10.1.0.0/16"), ip_network("10.2.0.0/16"))
+    assert settings.resolv_confs == (Path("/c"),)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -48,6 +65,7 @@ def test_the_environment_gives_defaults_and_flags_win(monkeypatch: pytest.Monkey
         (["run", "--health-address", "localhost:0"], "--health-address localhost:0: expected HOST:PORT"),
         (["run", "--manifests", "/nowhere"], "--manifests /nowhere: there is no such directory"),
         (["run", "--manifests", "/", "--kubeconfig", "/x"], "exclude each other"),
+        (["run", "--refuse-range", "10.0.0.1/8"], "--refuse-range 10.0.0.1/8: 10.0.0.1/8 has host bits set"),
         (["run", "--node-name", ""], "--node-name is empty"),
         (["run", "--unknown"], "unrecognized arguments: --unknown"),
         ([], "the following arguments are required: verb"),

@@ -85,6 +85,34 @@ def test_tells_when_frames_no_longer_get_through_a_device(router: NetworkNamespa
     with_links(router, work)
 
 
+def test_reads_the_next_hops_of_every_table(router: NetworkNamespace) -> None:
+    """Also those of several next hops, and IPv6 ones of IPv4 routes."""
+    router.ip("route", "add", "10.2.0.0/16", "table", "77", "via", "172.16.24.3")
+    router.ip("route", "add", "10.3.0.0/16", "nexthop", "via", "172.16.24.4", "nexthop", "via", "10.1.0.4")
+    router.ip("route", "add", "10.4.0.0/16", "via", "inet6", "2001:db8:24::5")
+    router.ip("route", "add", "unreachable", "10.5.0.0/16")
+    router.ip("nexthop", "add", "id", "1", "via", "172.16.24.6", "dev", "e0")
+    router.ip("route", "add", "10.6.0.0/16", "nhid", "1")
+    hops = ["nexthop", "via", "2001:db8:24::7", "nexthop", "via", "2001:db8:24::8"]
+    router.ip("-6", "route", "add", "2001:db8:7::/48", *hops)
+    found = with_links(router, lambda links: links.next_hops())
+    fours = {f"172.16.24.{n}" for n in (254, 3, 4, 6)} | {"10.1.0.4"}
+    assert {str(one) for one in found} == fours | {f"2001:db8:24::{n}" for n in ("fe", 5, 7, 8)}
+
+
+def test_next_hops_are_read_again_when_routes_changed(router: NetworkNamespace) -> None:
+    async def work(links: KernelLinksSeam) -> None:
+        await links.watch(lambda: None)
+        first = await links.next_hops()
+        assert await links.next_hops() is first
+        router.ip("route", "add", "10.2.0.0/16", "via", "172.16.24.3")
+        async with asyncio.timeout(10):
+            while ip_address("172.16.24.3") not in await links.next_hops():  # noqa: ASYNC110 (the kernel)
+                await asyncio.sleep(0.01)
+
+    with_links(router, work)
+
+
 @pytest.mark.parametrize("device", ["lo", "e0"])
 def test_binds_host_addresses_and_takes_only_them_off(router: NetworkNamespace, device: str) -> None:
     wanted = [binding(VIP4, device), binding(VIP6, device)]

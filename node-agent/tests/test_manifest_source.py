@@ -11,6 +11,7 @@ from lvs_agent import manifest_source
 from lvs_agent.errors import InvalidManifests, LinkError
 from lvs_agent.manifest_source import ManifestSource, read_objects, read_plan
 from lvs_agent.metrics import AgentMetrics
+from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeAddressState, NodeAddressStatus
 from lvs_core.plan import NodePlan
 
 NODE = """
@@ -195,3 +196,20 @@ def test_a_file_beyond_the_bound(tmp_path: Path) -> None:
     (tmp_path / "big.yaml").write_text("#" * (8 * 1024 * 1024 + 1))
     with pytest.raises(InvalidManifests, match="over 8388608 bytes"):
         list(read_objects(tmp_path))
+
+
+def test_without_an_api_server_the_log_tells_of_addresses_that_are_not_bound(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Machine(tmp_path).source
+    bound = NodeAddressStatus(address="192.168.4.15", device=BindDevice.LO, state=NodeAddressState.BOUND)
+    refused = NodeAddressStatus(
+        address="192.168.4.1", device=BindDevice.LO, state=NodeAddressState.FAILED, message="192.168.4.1 is a next hop"
+    )
+    with caplog.at_level(logging.INFO):
+        for addresses in ([bound, refused], [bound, refused], [bound]):
+            source.tell(LvsNodeStatus(addresses=addresses))
+    assert [record.getMessage() for record in caplog.records] == [
+        "192.168.4.1 on lo: Failed: 192.168.4.1 is a next hop",
+        "every virtual service is programmed, every real server ready, every address bound",
+    ]

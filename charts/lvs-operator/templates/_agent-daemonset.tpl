@@ -40,6 +40,9 @@ spec:
             {{- end }}
             - --health-address=127.0.0.1:{{ .Values.nodeAgent.healthPort }}
             - --word-address={{ with .Values.nodeAgent.wordPort }}:{{ . }}{{ end }}
+            {{- range .Values.nodeAgent.refuseRanges }}
+            - --refuse-range={{ . }}
+            {{- end }}
             - --log-level={{ lower .Values.nodeAgent.logLevel }}
             {{- with .Values.nodeAgent.extraArgs }}{{ toYaml . | nindent 12 }}{{ end }}
           env:

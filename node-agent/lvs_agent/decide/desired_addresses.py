@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelLinks, Route
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.decide.vip_device import choose_vip_device
@@ -28,11 +29,25 @@ class DesiredAddresses:
     """Ours, and to stay as they are for now."""
     homeless: Mapping[IPAddress, str] = field(default_factory=dict)
     """VIPs for which this node has no device, and why."""
+    refused: Mapping[AddressBinding, Fault] = field(default_factory=dict)
+    """What this node does not take, also where somebody else has made just the same, and why."""
 
     @property
     def all(self) -> frozenset[AddressBinding]:
         """Everything that may be bound."""
         return self.vips | self.silent | self.kept
+
+    def without(self, refused: Mapping[IPAddress, Fault]) -> "DesiredAddresses":
+        """The same without these addresses."""
+        if not refused:
+            return self
+        bindings = {binding for binding in self.vips | self.silent if binding.address in refused}
+        return replace(
+            self,
+            vips=self.vips - bindings,
+            silent=self.silent - bindings,
+            refused={binding: refused[binding.address] for binding in bindings},
+        )
 
 
 def desire_addresses(plan: NodePlan, links: KernelLinks, owned: AbstractSet[AddressBinding]) -> DesiredAddresses:

@@ -10,6 +10,7 @@ from lvs_agent.decide.desired_state import DesiredIpvs, ServicePart, Waiting
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey, IPAddress
 from lvs_agent.decide.node_word import Carried
+from lvs_agent.decide.refused_addresses import NO_REFUSALS, Refusals
 from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, set_condition
 from lvs_api.lvs_node import (
     MAX_DRAINED_MEMBERS,
@@ -40,6 +41,7 @@ class NodeFacts:
     agent_version: str
     capabilities: NodeCapabilities
     plan: NodePlan
+    refusals: Refusals = NO_REFUSALS
     desired: DesiredIpvs
     service_faults: Mapping[AnyServiceKey, Fault] = field(default_factory=dict)
     former_names: Mapping[AnyServiceKey, ObjectKey] = field(default_factory=dict)
@@ -153,6 +155,10 @@ def _further_faults(facts: NodeFacts) -> Iterator[tuple[ObjectKey, Fault]]:
     for key, name in facts.former_names.items():
         gone = Fault(reason=Reason.NOT_PROGRAMMED, message=f"{key} is still in the kernel")
         yield name, facts.service_faults.get(key, gone)
+    if facts.refusals.left_out:
+        for planned in facts.plan.services():
+            if planned.key.address in facts.refusals.left_out:
+                yield planned.service, facts.refusals.faults[planned.key.address]
     for director in facts.plan.directing:
         for name in director.incomplete:
             yield name, Fault(reason=Reason.NOT_PROGRAMMED, message="its first slice has not been seen yet")
@@ -246,11 +252,14 @@ def _director_reports(facts: NodeFacts) -> Iterator[DirectorReport]:
 def _node_addresses(facts: NodeFacts) -> Iterator[NodeAddressStatus]:
     """Wanted addresses, and those of ours that did not go: one that is missing here is not bound."""
     silent = {binding for binding in facts.bound if binding.device in SILENT_DEVICES}
-    for binding in sorted(silent | facts.addresses.silent, key=lambda b: (str(b.address), b.device)):
+    refused = {binding for binding in facts.addresses.refused if binding.device in SILENT_DEVICES}
+    for binding in sorted(silent | refused | facts.addresses.silent, key=lambda b: (str(b.address), b.device)):
         state, message = NodeAddressState.BOUND, None
         fault = facts.address_faults.get(binding)
         if fault is not None and fault.reason is Reason.ADDRESS_CONFLICT:
             state, message = NodeAddressState.CONFLICT, fault.message
+        elif fault is not None and binding in refused:
+            state, message = NodeAddressState.FAILED, fault.message
         elif binding not in facts.addresses.silent:
             state, message = NodeAddressState.FAILED, fault.message if fault else "it could not be unbound"
         elif binding not in silent:

@@ -18,6 +18,7 @@ from lvs_agent.decide.kernel_words import (
     service_settings,
 )
 from lvs_agent.decide.node_word import Carried
+from lvs_agent.decide.refused_addresses import NO_REFUSALS, Refusals
 from lvs_api.network_types import ForwardingMethod
 from lvs_core.needs import device_for
 from lvs_core.plan import NodePlan, PlannedMember, PlannedService, family_of_ip
@@ -52,7 +53,7 @@ class PreparedService:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedPlan:
-    """The whole plan."""
+    """The whole plan. `services` lacks those whose addresses this node does not take."""
 
     plan: NodePlan
     services: tuple[PreparedService, ...]
@@ -66,13 +67,20 @@ class PreparedPlan:
     """Some real server answers clients directly: DirectRouting or Tunnel."""
     persistent: bool
     """Clients of some service stick to their real server."""
+    refusals: Refusals = NO_REFUSALS
+
+    def is_of(self, plan: NodePlan, refusals: Refusals) -> bool:
+        """Whether it was made from just these."""
+        return self.plan is plan and self.refusals is refusals
 
 
-def prepare(plan: NodePlan, before: PreparedPlan | None = None) -> PreparedPlan:
+def prepare(plan: NodePlan, before: PreparedPlan | None = None, refusals: Refusals = NO_REFUSALS) -> PreparedPlan:
     """Prepare a plan; services that are as they were `before` are taken from there."""
     known = {service.key: service for service in before.services} if before is not None else {}
     services = []
     for planned in plan.services():
+        if planned.key.address in refusals.left_out:
+            continue
         earlier = known.get(service_key(planned.key))
         services.append(earlier if earlier is not None and earlier.planned == planned else _prepare_service(planned))
     routed, masqueraded = set[IPAddress](), set[IPAddress]()
@@ -94,6 +102,7 @@ def prepare(plan: NodePlan, before: PreparedPlan | None = None) -> PreparedPlan:
         formerly_direct=frozenset(formerly_direct),
         replies_pass_by=not methods <= {ForwardingMethod.MASQUERADE},
         persistent=any(service.planned.persistence is not None for service in services),
+        refusals=refusals,
     )
 
 

@@ -4,7 +4,7 @@ The scenarios on real kernels run the same cases against both.
 """
 
 import errno
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
@@ -49,6 +49,7 @@ from lvs_agent.errors import (
     DeviceNotFound,
     IpvsUnavailable,
     LinkError,
+    LinkNotAsked,
     NamespaceInUse,
     SysctlError,
 )
@@ -239,6 +240,8 @@ class FakeLinks:
     addresses: set[InterfaceAddress] = field(default_factory=set)
     default_devices: dict[AddressFamily, str] = field(default_factory=dict)
     routes: dict[IPAddress, Route] = field(default_factory=dict)
+    gateways: set[IPAddress] = field(default_factory=set)
+    """Next hops beside those of `routes`, say of a default route."""
     modules: bool = True
     writes: int = 0
     wake: Callable[[], None] | None = None
@@ -266,6 +269,11 @@ class FakeLinks:
         if any(a.address == address for a in self.addresses):
             return Route(kind=RouteKind.LOCAL, device="lo")
         return self.routes.get(address, Route(kind=RouteKind.UNREACHABLE))
+
+    async def next_hops(self) -> frozenset[IPAddress]:
+        """Those of `routes`, and the gateways."""
+        named = {route.next_hop for route in self.routes.values() if route.next_hop is not None}
+        return frozenset(named | self.gateways)
 
     async def watch(self, wake: Callable[[], None]) -> None:
         """Remember whom to wake."""
@@ -350,6 +358,26 @@ class FakeAnnouncer:
         if device in self.silent_devices:
             raise AnnounceError(f"{device} has no Ethernet address to announce {address} with")
         self.sent.append((device, address))
+
+
+@dataclass(kw_only=True)
+class FakeDuplicateProbe:
+    """`DuplicateProbe` among `neighbours`; devices in `silent_devices` have no Ethernet address to ask with."""
+
+    neighbours: dict[tuple[str, IPAddress], set[bytes]] = field(default_factory=dict)
+    """Who answers on a device's link for an address."""
+    down_devices: set[str] = field(default_factory=set)
+    silent_devices: frozenset[str] = frozenset({"lo", "tunl0", "ip6tnl0"})
+    asked: list[tuple[str, frozenset[IPAddress]]] = field(default_factory=list)
+
+    async def ask(self, device: str, addresses: Collection[IPAddress]) -> Mapping[IPAddress, frozenset[bytes]]:
+        """The neighbours' answers."""
+        if device in self.silent_devices:
+            raise LinkNotAsked(f"{device} has no Ethernet address to ask its link with")
+        if device in self.down_devices:
+            raise LinkNotAsked(f"the link of {device} is down: nobody on it can be asked who has the address")
+        self.asked.append((device, frozenset(addresses)))
+        return {a: frozenset(self.neighbours[device, a]) for a in addresses if self.neighbours.get((device, a))}
 
 
 @dataclass(kw_only=True)

@@ -6,7 +6,7 @@ allow the table to be changed by two rounds at once. Links are coroutines since 
 Probes run in a process of their own, so none of this delays a check.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -84,6 +84,9 @@ class Links(Protocol):
     async def route_to(self, address: IPAddress) -> Route:
         """What the kernel would do with a packet to the address; UNREACHABLE when there is no route."""
 
+    async def next_hops(self) -> frozenset[IPAddress]:
+        """The next hops of every route. While watching, an unchanged answer is given again. Raises LinkError."""
+
     async def watch(self, wake: Callable[[], None]) -> None:
         """From now on call `wake` whenever a device, an address or a route changes. It carries nothing else."""
 
@@ -122,6 +125,17 @@ class Announcer(Protocol):
 
     def announce(self, device: str, address: IPAddress) -> None:
         """Send one gratuitous ARP request and reply, or unsolicited neighbour advertisement. Raises AnnounceError."""
+
+
+class DuplicateProbe(Protocol):
+    """Asks the neighbours on a device's link whether one of them has an address."""
+
+    async def ask(self, device: str, addresses: Collection[IPAddress]) -> Mapping[IPAddress, frozenset[bytes]]:
+        """The MAC addresses that answered, by address; nothing for those that nobody has. Takes a fraction of a second.
+
+        A device of this node may be among them. Raises LinkNotAsked (the device is gone, or down) and
+        PermissionRefused.
+        """
 
 
 class NamespaceLock(Protocol):

@@ -5,6 +5,7 @@ import errno
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -27,6 +28,7 @@ from lvs_agent.decide.kernel_state import (
 )
 from lvs_agent.errors import AddressRefused, DeviceNotFound, LinkError, PermissionRefused
 from lvs_agent.kernel.interface import LinkFailure
+from lvs_agent.kernel.next_hops import read_next_hops
 
 # linux/if.h, linux/if_arp.h, linux/if_addr.h, linux/rtnetlink.h
 _IFF_UP, _IFF_LOOPBACK, _IFF_RUNNING, _IFF_NOARP = 0x1, 0x8, 0x40, 0x80
@@ -41,6 +43,8 @@ _HEADER = struct.Struct("=IH10x")  # of struct nlmsghdr the length and the type
 _ROUTE_KINDS = {1: RouteKind.UNICAST, 2: RouteKind.LOCAL, 6: RouteKind.UNREACHABLE, 7: RouteKind.UNREACHABLE}
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EAFNOSUPPORT, errno.EOPNOTSUPP}
 """The last two where a node was started with ipv6.disable=1 (rtnetlink_rcv_msg in net/core/rtnetlink.c)."""
+_READ_SHARE = 10
+"""Routes are dumped again after ten times the time that it took: a large table may change all the time."""
 _MADE_ON_DEMAND = {"tunl0": "ipip", "ip6tnl0": "ip6tnl"}
 # Addresses for documentation (RFC 5737, RFC 3849, RFC 9637): whichever of a family matches a route of length 0 shows
 # the default route, without reading a table that may hold the whole Internet.
@@ -74,6 +78,9 @@ class KernelLinksSeam:
         self._changes = _Changes(0, 0)
         self._seen = self._changes
         """The changes that the last picture takes into account."""
+        self._next_hops: frozenset[IPAddress] | None = None
+        self._next_hops_seen = self._changes
+        self._next_dump = 0.0
 
     async def read(self, *, fresh: bool = False) -> KernelLinks:
         """Every device and address. A change that comes meanwhile counts for the next call.
@@ -122,6 +129,22 @@ class KernelLinksSeam:
             next_hop=ip_address(next_hop) if next_hop and ip_address(next_hop) != address else None,
             source=ip_address(source) if source else None,
         )
+
+    async def next_hops(self) -> frozenset[IPAddress]:
+        """The next hops of every route."""
+        self._hear()
+        began, before, known = time.monotonic(), self._changes, self._next_hops
+        if (
+            self._watch is not None
+            and known is not None
+            and (self._next_hops_seen == before or began < self._next_dump)
+        ):
+            return known
+        found = await asyncio.to_thread(read_next_hops)
+        self._next_hops, self._next_hops_seen = found, before
+        now = time.monotonic()
+        self._next_dump = now + _READ_SHARE * (now - began)
+        return found
 
     async def watch(self, wake: Callable[[], None]) -> None:
         """From now on call `wake` whenever a device, an address or a route changes."""

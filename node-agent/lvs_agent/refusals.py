@@ -1,0 +1,118 @@
+"""Keeps what this node knows of its surroundings, and judges by it what it is told to take.
+
+The judgement is `decide.refused_addresses`.
+"""
+
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final, Protocol
+
+from lvs_agent.decide.faults import Fault
+from lvs_agent.decide.kernel_state import IPAddress, ServiceKey
+from lvs_agent.decide.refused_addresses import (
+    NO_REFUSALS,
+    Claim,
+    ClusterFacts,
+    IPNetwork,
+    Refusals,
+    Surroundings,
+    first_claims,
+    refuse,
+)
+from lvs_agent.kernel.interface import Links
+from lvs_agent.ledger import Ledger
+from lvs_core.plan import NodePlan
+
+_NOTHING_KNOWN: Final = ClusterFacts()
+
+
+class ClusterKnowledge(Protocol):
+    """What is known of the cluster's addresses."""
+
+    def facts_for(self, address: IPAddress, wanted: AbstractSet[IPAddress]) -> ClusterFacts | Fault:
+        """What an address is judged by; a Fault while nothing can be said of it. `wanted` are all of the plan."""
+
+
+class NoCluster:
+    """Without an API server: the Nodes that the manifests name were heeded when they were read."""
+
+    def facts_for(self, address: IPAddress, wanted: AbstractSet[IPAddress]) -> ClusterFacts:  # noqa: ARG002 (the same)
+        """Nothing."""
+        return _NOTHING_KNOWN
+
+
+class RefusalKeeper:
+    """Judges first claims of addresses."""
+
+    def __init__(
+        self,
+        *,
+        links: Links,
+        cluster: ClusterKnowledge,
+        resolv_confs: Sequence[Path] = (),
+        refused_ranges: Sequence[IPNetwork] = (),
+    ) -> None:
+        self._links = links
+        self._cluster = cluster
+        self._resolv_confs = resolv_confs
+        self._refused_ranges = refused_ranges
+        self._last: tuple[NodePlan, Ledger, Refusals] | None = None
+
+    async def judge(self, plan: NodePlan, ledger: Ledger) -> Refusals:
+        """What of the plan this node does not take. The same object as long as nothing changes. Raises LinkError."""
+        if self._last is not None and _is_settled(*self._last, plan, ledger):
+            return NO_REFUSALS
+        served = {key.address for key in ledger.ipvs if isinstance(key, ServiceKey)}
+        bound = {binding.address for binding in ledger.bindings}
+        claims = first_claims(plan, await self._links.read(), served, bound)
+        faults = await self._refuse(plan, claims, ledger) if claims else {}
+        refusals = Refusals(faults=faults, left_out=frozenset(faults) - served) if faults else NO_REFUSALS
+        if self._last is not None and self._last[2] == refusals:
+            refusals = self._last[2]
+        self._last = (plan, ledger, refusals)
+        return refusals
+
+    async def _refuse(self, plan: NodePlan, claims: frozenset[Claim], ledger: Ledger) -> dict[IPAddress, Fault]:
+        wanted = _addresses(plan)
+        facts = {claim.address: self._cluster.facts_for(claim.address, wanted) for claim in claims}
+        unknown = {address: one for address, one in facts.items() if isinstance(one, Fault)}
+        known = next((one for one in facts.values() if isinstance(one, ClusterFacts)), _NOTHING_KNOWN)
+        around = Surroundings(
+            cluster=known,
+            next_hops=await self._links.next_hops(),
+            name_servers=frozenset(name_servers(self._resolv_confs)),
+            refused_ranges=self._refused_ranges,
+            addresses=(await self._links.read()).addresses,
+            bound=ledger.bindings,
+        )
+        return unknown | refuse(claims, around)
+
+
+def _is_settled(before: NodePlan, known: Ledger, refusals: Refusals, plan: NodePlan, ledger: Ledger) -> bool:
+    """Whether everything was ours, and is so still."""
+    is_same = plan is before and ledger.ipvs is known.ipvs and ledger.bindings is known.bindings
+    return is_same and refusals is NO_REFUSALS
+
+
+def _addresses(plan: NodePlan) -> frozenset[IPAddress]:
+    """Every address that the plan names."""
+    vips = {address for director in plan.directing for address in director.addresses}
+    return frozenset(vips | {one.address for one in plan.bind})
+
+
+def name_servers(resolv_confs: Sequence[Path]) -> Iterator[IPAddress]:
+    """The name servers that resolver files name (resolv.conf(5)); a file that is not there names none."""
+    for path in resolv_confs:
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            continue
+        for line in lines:
+            words = line.split()
+            if len(words) > 1 and words[0] == "nameserver":
+                try:
+                    yield ip_address(words[1].partition("%")[0])
+                except ValueError:
+                    continue  # the resolver does not heed it either
