@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import pytest
 
 from lvs_agent.api_connection import ApiConnection
 from lvs_agent.api_source import ApiSource, read_plan_once
+from lvs_agent.cluster_facts import ClusterFactsReader
+from lvs_agent.decide.refused_addresses import ClusterFacts, NodeClaim
 from lvs_agent.heartbeat import keep_lease
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.report import StatusReporter
 from lvs_agent.view_store import ViewStore
 from lvs_api.lvs_node import LvsNodeStatus
 from lvs_api.testing import director_group, lvs_node, service_slice, slice_member
-from support.api_server import ApiServer, running_api_server
+from support.api_server import MERGE, ApiServer, running_api_server
 
 NODE = "node-1"
 
@@ -101,6 +104,30 @@ async def test_the_plan_follows_the_objects(server: ApiServer, tmp_path: Path) -
         spec = {"addresses": [{"address": "192.168.4.15", "device": "lo"}]}
         server.replace(node | {"spec": spec}).raise_for_status()
         await until(lambda: bool(agent.source.plan and agent.source.plan.bind and not agent.source.plan.directing))
+
+
+async def test_addresses_in_use_are_learnt(server: ApiServer, tmp_path: Path) -> None:
+    spec = {"podCIDR": "10.9.0.0/24", "podCIDRs": ["10.9.0.0/24"]}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "elsewhere"}, "spec": spec}
+    status = {"status": {"addresses": [{"type": "InternalIP", "address": "192.168.4.77"}]}}
+    server.request("POST", "/api/v1/nodes", node).raise_for_status()
+    server.request("PATCH", "/api/v1/nodes/elsewhere/status", status, content_type=MERGE).raise_for_status()
+    vip = ip_address("192.168.4.15")
+    async with agent_side(server, tmp_path) as agent:
+        reader = ClusterFactsReader(
+            agent.api, node_name=NODE, hosts={agent.api.host}, path=tmp_path / "cluster", wake=lambda: None
+        )
+        task = asyncio.create_task(reader.run())
+        await until(lambda: isinstance(reader.facts_for(vip, {vip}), ClusterFacts))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    facts = reader.facts_for(vip, {vip})
+    assert isinstance(facts, ClusterFacts)
+    assert facts.nodes[ip_address("192.168.4.77")] == NodeClaim(node="elsewhere")
+    assert facts.ranges[ip_network("10.9.0.0/24")] == "the pod range of Node elsewhere"
+    assert facts.ranges[ip_network("10.96.0.0/16")] == "the Service range kubernetes"
+    assert ip_address("127.0.0.1") in facts.api_servers
+    server.request("DELETE", "/api/v1/nodes/elsewhere").raise_for_status()
 
 
 async def test_a_node_without_an_object_has_no_plan(server: ApiServer, tmp_path: Path) -> None:

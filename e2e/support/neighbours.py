@@ -1,5 +1,6 @@
 """Who says it has an address: asked on the wire by arping, and by neighbour solicitation for IPv6."""
 
+import json
 import re
 
 from lvs_lab.lab_machine import LabMachine
@@ -42,4 +43,6 @@ def wait_for_neighbour(client: LabMachine, address: str, mac: str, *, deadline: 
 
 def mac_of(machine: LabMachine, device: str = "eth0") -> str:
     """A machine's own MAC address, as it says itself."""
-    return machine.out("cat", f"/sys/class/net/{device}/address").strip()
+    # Not from /sys, which in a namespace's programs is that of this machine.
+    shown: list[dict[str, str]] = json.loads(machine.out("ip", "-json", "link", "show", "dev", device))
+    return shown[0]["address"]
