@@ -1,4 +1,4 @@
-"""Reading our objects with the user's own kubeconfig."""
+"""Our objects, with the user's own kubeconfig."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +23,7 @@ StatusT = TypeVar("StatusT", bound=ApiModel)
 
 PAGE_SIZE: Final = 500
 TIMEOUT_SECONDS: Final = 15.0
+MERGE_PATCH: Final = "application/merge-patch+json"
 _NO_KUBECONFIG: Final = (ConfigError, OSError, yaml.YAMLError, LookupError, AttributeError, TypeError, ValueError)
 """What reading a file ends in that is no kubeconfig: lightkube takes the shape of one for granted."""
 
@@ -57,8 +58,21 @@ class Cluster:
                     return sorted(found, key=lambda obj: (obj.metadata.namespace or "", obj.metadata.name))
                 parameters["continue"] = rest
 
+    def annotate(self, kind: Kind[SpecT, StatusT], name: str, annotation: str, value: str) -> None:
+        """Set one annotation of a cluster-scoped object."""
+        with _said_plainly():
+            response = self._http.request(
+                "PATCH",
+                f"apis/{GROUP}/{VERSION}/{kind.plural}/{name}",
+                json={"metadata": {"annotations": {annotation: value}}},
+                headers={"Content-Type": MERGE_PATCH},
+            )
+            self._answer(response)
+
     def _get(self, path: str, parameters: dict[str, str]) -> dict[str, Any]:
-        response = self._http.request("GET", path, params=parameters)
+        return self._answer(self._http.request("GET", path, params=parameters))
+
+    def _answer(self, response: httpx2.Response) -> dict[str, Any]:
         if response.status_code == httpx2.codes.NOT_FOUND:
             raise CliError(f"the API server does not know {GROUP}/{VERSION}: is lvs-operator installed?")
         if not response.is_success:

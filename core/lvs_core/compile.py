@@ -40,7 +40,11 @@ class AgentView:
     """Its own LvsNode; None: there is none, the node has no part."""
     groups: Mapping[str, DirectorGroup] = field(default_factory=lambda: MappingProxyType({}))
     slices: tuple[Slice, ...] = ()
-    """At least those of the groups in which the node is a director."""
+    """At least those of the groups in which the node is a director; what is held stands here as it was."""
+    held: Mapping[ObjectKey, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Services of which `slices` has more, or something older, than the API server has, each with the reason why."""
+    acted_on: tuple[Slice, ...] | None = None
+    """What the digest speaks of: the slices as the API server has them; None: `slices`."""
 
 
 def compile_plan(view: AgentView) -> NodePlan:
@@ -64,11 +68,13 @@ def compile_plan(view: AgentView) -> NodePlan:
 
 def _director_plan(view: AgentView, name: str, taken: dict[VirtualServerKey, ObjectKey]) -> DirectorPlan:
     group = view.groups.get(name)
-    slices = [one for one in view.slices if one.content.director_group == name]
+    slices = _of_group(view.slices, name)
     services: list[PlannedService] = []
     conflicts: list[tuple[ObjectKey, VirtualServerKey, ObjectKey]] = []
     incomplete: list[ObjectKey] = []
-    for key, parts in _by_service(slices):
+    # What is held goes last: an address and port that somebody has now is not kept from them.
+    by_service = sorted(_by_service(slices), key=lambda item: (item[0] in view.held, item[0]))
+    for key, parts in by_service:
         settings = next((part.content for part in parts if part.content.service is not None), None)
         if settings is None or settings.service is None or settings.pool is None:
             incomplete.append(key)
@@ -82,14 +88,19 @@ def _director_plan(view: AgentView, name: str, taken: dict[VirtualServerKey, Obj
                 conflicts.append((key, planned.key, holder))
     return DirectorPlan(
         group=name,
-        view_digest=slices_digest(slices),
+        view_digest=slices_digest(_of_group(view.slices if view.acted_on is None else view.acted_on, name)),
         holding=_holding(view.node, group),
         interface=group.spec.interface if group is not None and group.spec is not None else None,
         addresses=tuple(sorted({one.key.address for one in services}, key=lambda one: (one.version, int(one)))),
-        services=tuple(services),
-        incomplete=tuple(incomplete),
+        services=tuple(sorted(services, key=lambda one: (one.service, _order(one.key)))),
+        incomplete=tuple(sorted(incomplete)),
         conflicts=tuple(conflicts),
+        held=tuple((key, view.held[key]) for key, _ in by_service if key in view.held),
     )
+
+
+def _of_group(slices: Iterable[Slice], name: str) -> list[Slice]:
+    return [one for one in slices if one.content.director_group == name]
 
 
 def _holding(node: str, group: DirectorGroup | None) -> Holding:

@@ -167,6 +167,9 @@ class DirectorPlan:
     names them as exceptions that are not programmed."""
     conflicts: tuple[tuple[ObjectKey, VirtualServerKey, ObjectKey], ...] = ()
     """(service, key, holder): virtual services left out because another service of this node has the same key."""
+    held: tuple[tuple[ObjectKey, str], ...] = ()
+    """(service, why): served as they were, though the API server no longer has all of that; the report names them as
+    exceptions that are not programmed, for `view_digest` does not speak of what is held."""
 
     def methods(self) -> frozenset[tuple[Family, ForwardingMethod]]:
         """How this director forwards, by the family of the VIP: tells which sysctls it needs."""

@@ -37,12 +37,26 @@ class Preparation:
         """The boot in which a node carries all that is needed; None where it does not, or cannot be believed.
 
         `sticky_boot` is the boot for which the same needs were found carried before. In that boot an older report
-        is good enough, for what is needed without a break is not given up in between.
+        is good enough, for what is needed without a break is not given up in between; and no report at all, of a
+        LvsNode that is gone or was made anew, is no news: its agent keeps what it has.
         """
+        if sticky_boot is not None and self._is_unheard(node):
+            return sticky_boot if self._may_be_in(node, sticky_boot) else None
         state = self._state(node)
         if state is None or not state.carried.issuperset(needs):
             return None
         return state.boot_id if state.is_current or state.boot_id == sticky_boot else None
+
+    def _is_unheard(self, name: str) -> bool:
+        node = self.view.lvs_nodes.get(name)
+        return node is None or node.status is None or node.status.boot_id is None
+
+    def _may_be_in(self, name: str, boot: str) -> bool:
+        """Whether nothing says that the node has left a boot."""
+        node = self.view.nodes.get(name)
+        if node is None or node.out_of_service or (not node.ready and self.view.readiness_is_news):
+            return False
+        return node.boot_id in (None, boot)
 
     def _state(self, node: str) -> NodeState | None:
         if node not in self._states:

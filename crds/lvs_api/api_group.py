@@ -12,6 +12,8 @@ LABEL_DIRECTOR_GROUP: Final = f"{GROUP}/director-group"
 LABEL_NODE_AGENT: Final = f"{GROUP}/node-agent"
 """On a Node, set by the operator: an agent is needed here; the agents' DaemonSet selects by it."""
 NODE_AGENT_WANTED: Final = "wanted"
+ANNOTATION_RELEASE: Final = f"{GROUP}/release"
+"""On a LvsNode, set by a person: the `releaseToken` of its status; what is held under that token is let go."""
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 
 FIELD_MANAGER_OPERATOR: Final = "lvs-operator"

@@ -30,6 +30,8 @@ class ConditionType(StrEnum):
     PROGRAMMED = "Programmed"
     READY = "Ready"
     CRD_OUTDATED = "CRDOutdated"
+    REMOVAL_HELD = "RemovalHeld"
+    CLUSTER_CHANGED = "ClusterChanged"
 
 
 class Reason(StrEnum):
@@ -64,6 +66,13 @@ class Reason(StrEnum):
     ADDRESS_REFUSED = "AddressRefused"
     PAUSED = "Paused"
     CRD_OUTDATED = "CRDOutdated"
+    REMOVAL_HELD = "RemovalHeld"
+    CRD_MISSING = "CRDMissing"
+    SERVICE_EXISTS = "ServiceExists"
+    MADE_ANEW = "MadeAnew"
+    LOOK_UP_FAILED = "LookUpFailed"
+    LVS_NODE_MISSING = "LvsNodeMissing"
+    CLUSTER_CHANGED = "ClusterChanged"
 
 
 class Condition(ApiModel):

@@ -165,6 +165,9 @@ class LvsNodeStatus(ApiModel):
     truncated: bool = False
     """There were more exceptions than fit: of services not named it is only known that they are no worse than the last
     one named."""
+    release_token: Annotated[str, Field(max_length=64)] | None = None
+    """Present while something is held, see the conditions RemovalHeld and ClusterChanged. The annotation
+    lvs-operator.io/release with this value (kubectl lvs release) lets go what is held now, and nothing else."""
     conditions: (
         Annotated[list[Condition], Field(max_length=16, json_schema_extra={"x-lvs-list-key": "type"})] | None
     ) = None

@@ -25,6 +25,7 @@ from lvs_agent.decide.node_report import NodeFacts, carried, report, report_fail
 from lvs_agent.decide.node_word import NodeWord
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
+from lvs_agent.decide.withheld import Withheld
 from lvs_agent.errors import LvsAgentError, StateFileDamaged
 from lvs_agent.kernel.interface import Links
 from lvs_agent.ledger import Ledger, LedgerFile
@@ -52,6 +53,10 @@ class PlanSource(Protocol):
     @property
     def plan(self) -> NodePlan | None:
         """What is to be done; None while nothing complete is known: then nothing is done."""
+
+    @property
+    def withheld(self) -> Withheld:
+        """What is not carried out of what the source says."""
 
     def reported_status(self) -> LvsNodeStatus | None:
         """What the node's status says now; None where there is none, or it can not be read."""
@@ -238,8 +243,8 @@ class Agent:
         self._ledger = ledger
 
     def _report(self, prepared: PreparedPlan, table: TableOutcome, addresses: AddressOutcome) -> None:
-        plan, capabilities = prepared.plan, self._identity.capabilities()
-        if self._said is not None and self._said.is_of(plan, table, addresses, capabilities):
+        plan, capabilities, withheld = prepared.plan, self._identity.capabilities(), self._source.withheld
+        if self._said is not None and self._said.is_of(plan, table, addresses, capabilities, withheld):
             self._tell(self._said.status)
             return
         self._facts = NodeFacts(
@@ -257,9 +262,10 @@ class Agent:
             address_faults=addresses.faults,
             takes_traffic=addresses.takes_traffic,
             node_fault=table.unavailable or addresses.sysctl_fault,
+            withheld=withheld,
             now=timestamp(datetime.now(UTC)),
         )
-        self._said = _Said(plan, table, addresses, capabilities, self._say(self._facts))
+        self._said = _Said(plan, table, addresses, capabilities, withheld, self._say(self._facts))
         self._metrics.services_not_programmed.set(len(table.faults))
         self._metrics.words_awaited.set(len(table.desired.asks))
         self._metrics.members = table.desired.services
@@ -308,10 +314,16 @@ class _Said:
     table: TableOutcome
     addresses: AddressOutcome
     capabilities: NodeCapabilities
+    withheld: Withheld
     status: LvsNodeStatus
 
     def is_of(
-        self, plan: NodePlan, table: TableOutcome, addresses: AddressOutcome, capabilities: NodeCapabilities
+        self,
+        plan: NodePlan,
+        table: TableOutcome,
+        addresses: AddressOutcome,
+        capabilities: NodeCapabilities,
+        withheld: Withheld,
     ) -> bool:
         """Whether the same would be said again."""
         return (
@@ -319,4 +331,5 @@ class _Said:
             and self.table is table
             and self.addresses is addresses
             and self.capabilities == capabilities
+            and self.withheld == withheld
         )

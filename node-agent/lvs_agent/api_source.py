@@ -3,28 +3,29 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from lvs_agent.api_connection import ApiConnection, ApiRefused
+from lvs_agent.cluster_identity import ClusterIdentity
+from lvs_agent.decide.absence import DEFAULT_BRAKE
 from lvs_agent.decide.stored_plan import without_claims
+from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld, cluster_changed, node_missing
 from lvs_agent.errors import ApiUnavailable, StateFileDamaged, StateNotWritten
+from lvs_agent.held_view import Copies, HeldView, asked_release, without_status
 from lvs_agent.metrics import AgentMetrics
-from lvs_agent.view_store import Raw, StoredView, ViewStore, without_noise
-from lvs_agent.watch import Reflector, Selection
+from lvs_agent.removal_check import RemovalCheck
+from lvs_agent.view_store import Raw, StoredView, ViewStore
+from lvs_agent.watch import Reflector, Selection, read_page
 from lvs_api.api_group import API_VERSION, LABEL_DIRECTOR_GROUP
-from lvs_api.kinds import DIRECTOR_GROUP, NODE, SERVICE_SLICE
+from lvs_api.kinds import DIRECTOR_GROUP, NODE, SERVICE_SLICE, Kind
 from lvs_api.lvs_node import LvsNodeStatus
 from lvs_api.violations import InvalidObject
-from lvs_core.cluster_view import DirectorGroup, LvsNode, Slice
 from lvs_core.compile import AgentView, compile_plan
 from lvs_core.plan import NodePlan
 from lvs_core.view_objects import group_from_raw, lvs_node_from_raw, slice_from_raw
 
 _API: Final = f"/apis/{API_VERSION}"
-_CLUSTER_PATH: Final = "/api/v1/namespaces/kube-system"
-_FIRST_DELAY: Final = 0.5
-_LONGEST_DELAY: Final = 15.0
 STORED_VIEW_SECONDS: Final = 5.0
 """So long an agent that starts from the last view on disk waits for the API server before it takes VIPs by that."""
 STORED_VIEW_SECONDS_CONNECTED: Final = 30.0
@@ -33,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class ApiSource:
-    """Owner of the reflectors. `wake` is called when the plan changed."""
+    """Owner of the reflectors. `wake` is called when the plan changed, or what is withheld of it."""
 
     def __init__(
         self,
@@ -43,6 +44,7 @@ class ApiSource:
         store: ViewStore,
         metrics: AgentMetrics,
         wake: Callable[[], None],
+        brake: float = DEFAULT_BRAKE,
     ) -> None:
         self._api = api
         self._node_name = node_name
@@ -50,15 +52,18 @@ class ApiSource:
         self._metrics = metrics
         self._wake = wake
         self._news = asyncio.Event()
-        self._node = self._reflector(NODE.plural, field_selector=f"metadata.name={node_name}")
-        self._groups = self._reflector(DIRECTOR_GROUP.plural)
+        self._identity = ClusterIdentity(api, self._news.set)
+        self._check = RemovalCheck(api, self._news.set)
+        self._node = self._reflector(NODE, field_selector=f"metadata.name={node_name}")
+        self._groups = self._reflector(DIRECTOR_GROUP)
         self._slices: dict[str, tuple[Reflector, asyncio.Task[None]]] = {}
-        self._parsed = _ParsedSlices()
-        self._cluster_id: str | None = None
+        self._held = HeldView(node_name, brake=brake)
+        self._due: float | None = None
         self._plan: NodePlan | None = None
         self._cautious: NodePlan | None = None
         """In the place of a plan by the last view on disk, until the API server told everything or is not there."""
         self._plan_changed = time.monotonic()
+        self._withheld = NOTHING_WITHHELD
         self._complaint: str | None = None
         metrics.view_age_seconds.set_function(lambda: time.monotonic() - self._plan_changed)
 
@@ -66,6 +71,11 @@ class ApiSource:
     def plan(self) -> NodePlan | None:
         """What is to be done."""
         return self._cautious or self._plan
+
+    @property
+    def withheld(self) -> Withheld:
+        """What the API server says and the plan does not."""
+        return self._withheld
 
     @property
     def observed_node(self) -> Raw | None:
@@ -87,33 +97,39 @@ class ApiSource:
         """Start from the last view on disk, until the API server has told everything."""
         try:
             stored = self._store.read(self._node_name)
-        except StateFileDamaged as error:
+            view = self._held.load(stored) if stored is not None else None
+        except (StateFileDamaged, InvalidObject) as error:
             _log.warning("no last view: %s", error)
             return
-        if stored is not None:
-            _log.info("starting from the last view, of cluster %s", stored.cluster_id)
-            self._take(stored.node, stored.groups, stored.slices)
+        if view is not None:
+            _log.info("starting from the last view, of cluster %s", self._held.cluster_id)
+            self._carry_out(view)
         if self._plan is not None:
             self._cautious = without_claims(self._plan)
 
     async def run(self) -> None:
         """Follow the API server until cancelled. What ends one of the tasks ends all: no copy grows old unnoticed."""
         async with asyncio.TaskGroup() as following:
-            for reflector in (self._node, self._groups):
-                following.create_task(reflector.run())
-            following.create_task(self._learn_cluster())
+            for part in (self._node, self._groups, self._identity, self._check):
+                following.create_task(part.run())
             following.create_task(self._trust_stored_view())
             while True:
-                await self._news.wait()
-                self._news.clear()
+                await self._wait()
                 self._follow_groups(following)
                 self._metrics.api_up.set(1 if self._is_connected() else 0)
-                if self._is_complete():
-                    await self._compile()
+                cluster = self._identity.uid
+                if cluster is not None and all(reflector.complete for reflector in self._all_reflectors()):
+                    await self._take(cluster)
 
-    def _reflector(self, plural: str, *, label: str | None = None, field_selector: str | None = None) -> Reflector:
-        selection = Selection(path=f"{_API}/{plural}", label_selector=label, field_selector=field_selector)
-        return Reflector(self._api, selection, self._news.set)
+    async def _wait(self) -> None:
+        """Until there is news, or something has waited long enough."""
+        due = None if self._due is None else max(0.0, self._due - time.monotonic())
+        try:
+            async with asyncio.timeout(due):
+                await self._news.wait()
+        except TimeoutError:
+            self._due = None
+        self._news.clear()
 
     async def _trust_stored_view(self) -> None:
         """Act on all of the last view on disk, if nothing better comes."""
@@ -127,82 +143,93 @@ class ApiSource:
             self._cautious = None
             self._wake()
 
-    async def _learn_cluster(self) -> None:
-        delay = _FIRST_DELAY
-        while self._cluster_id is None:
-            try:
-                self._cluster_id = (await self._api.get(_CLUSTER_PATH))["metadata"]["uid"]
-                self._news.set()
-            except (ApiUnavailable, KeyError, TypeError) as error:
-                if delay == _FIRST_DELAY:
-                    _log.warning("the cluster's identity is not known yet: %s", error)
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, _LONGEST_DELAY)
+    def _reflector(
+        self, kind: Kind[Any, Any], *, label: str | None = None, field_selector: str | None = None
+    ) -> Reflector:
+        selection = Selection(
+            path=f"{_API}/{kind.plural}", kind=kind.name, label_selector=label, field_selector=field_selector
+        )
+        return Reflector(self._api, selection, self._news.set, connected=self._identity.doubt)
 
     def _follow_groups(self, following: asyncio.TaskGroup) -> None:
-        """One copy of slices for each group in which this node is a director."""
+        """One copy of slices for each group in which this node is a director, or was when its LvsNode was whole."""
         raw = self.observed_node
         if raw is None:
             return
         wanted = set((raw.get("spec") or {}).get("directorGroups") or ())
+        before = self._held.node
+        if before is not None and before.meta.uid != raw["metadata"]["uid"]:
+            wanted |= set(before.spec.director_groups or ())
         for gone in self._slices.keys() - wanted:
             self._slices.pop(gone)[1].cancel()
         for group in wanted - self._slices.keys():
-            reflector = self._reflector(SERVICE_SLICE.plural, label=f"{LABEL_DIRECTOR_GROUP}={group}")
+            reflector = self._reflector(SERVICE_SLICE, label=f"{LABEL_DIRECTOR_GROUP}={group}")
             self._slices[group] = (reflector, following.create_task(reflector.run()))
 
     def _all_reflectors(self) -> list[Reflector]:
         return [self._node, self._groups, *(reflector for reflector, _ in self._slices.values())]
 
     def _is_connected(self) -> bool:
-        return all(reflector.complete and reflector.failure is None for reflector in self._all_reflectors())
+        copies = all(reflector.complete and reflector.failure is None for reflector in self._all_reflectors())
+        return copies and self._identity.failure is None
 
-    def _is_complete(self) -> bool:
-        """Every kind was listed to its end in this process, and it is known of which cluster."""
-        return self._cluster_id is not None and all(reflector.complete for reflector in self._all_reflectors())
-
-    async def _compile(self) -> None:
+    async def _take(self, cluster: str) -> None:
+        """Take over what the API server says. Every kind was listed to its end in this process, from this cluster."""
         node = self.observed_node
+        if (before := self._held.cluster_id) not in (None, cluster):
+            withheld = cluster_changed(before or "", cluster)
+            if node is None or asked_release(node) != withheld.token:
+                self._withhold(withheld)
+                return
+            _log.warning("cluster %s is let in by the annotation on the LvsNode", cluster)
+            self._held.adopt(cluster)
         if node is None:
             # The operator makes it before there is anything to do and removes it after everything is clean; one that
             # is missing means neither, so what there is stays.
             self._complain("there is no LvsNode for this node: everything stays as it is")
+            self._withhold(node_missing(self._held.node))
             return
+        self._held.cluster_id = cluster
         groups = sorted(self._groups.objects().values(), key=_name)
         slices = sorted((raw for r, _ in self._slices.values() for raw in r.objects().values()), key=_name)
-        if not self._take(node, groups, slices):
+        try:
+            taken = self._held.take(
+                Copies(node=node, groups=groups, slices=slices), self._check.answers, time.monotonic()
+            )
+        except InvalidObject as error:
+            self._complain(f"the last plan goes on: {error}")
             return
+        self._complaint = None
+        self._due = taken.due
+        self._check.want(taken.wanted)
+        self._carry_out(taken.view)
         self._end_caution()
-        view = StoredView(
-            cluster_id=self._cluster_id or "",
-            node_name=self._node_name,
-            node=without_noise(node, status=False),
-            groups=tuple(without_noise(raw, status=True) for raw in groups),
-            slices=tuple(without_noise(raw, status=False) for raw in slices),
-        )
+        self._withhold(taken.withheld)
+        await self._keep(taken.stored)
+
+    def _carry_out(self, view: AgentView) -> None:
+        plan = compile_plan(view)
+        if plan != self._plan:
+            self._plan, self._plan_changed = plan, time.monotonic()
+            self._wake()
+
+    def _withhold(self, withheld: Withheld) -> None:
+        self._metrics.removals_held.set(withheld.count)
+        if withheld == self._withheld:
+            return
+        for fault in (withheld.removal, withheld.cluster):
+            if fault is not None and fault not in (self._withheld.removal, self._withheld.cluster):
+                _log.warning("held: %s", fault.message)
+        if withheld == NOTHING_WITHHELD:
+            _log.info("nothing is held any more")
+        self._withheld = withheld
+        self._wake()
+
+    async def _keep(self, view: StoredView) -> None:
         try:
             await asyncio.to_thread(self._store.write, view)
         except StateNotWritten as error:
             self._complain(f"the last view is not stored: {error}")
-
-    def _take(self, node: Raw, groups: Iterable[Raw], slices: Iterable[Raw]) -> bool:
-        """Make the plan from these objects; False where one of them can not be read: then the last plan goes on."""
-        try:
-            view = AgentView(
-                node=self._node_name,
-                lvs_node=_lvs_node(node),
-                groups={group.meta.name: group for group in map(_group, groups)},
-                slices=self._parsed.parse(slices),
-            )
-        except InvalidObject as error:
-            self._complain(f"the last plan goes on: {error}")
-            return False
-        plan = compile_plan(view)
-        self._complaint = None
-        if plan != self._plan:
-            self._plan, self._plan_changed = plan, time.monotonic()
-            self._wake()
-        return True
 
     def _complain(self, complaint: str) -> None:
         if complaint != self._complaint:
@@ -219,16 +246,16 @@ async def read_plan_once(api: ApiConnection, node_name: str) -> NodePlan:
         if not error.not_found:
             raise
         raw_node = None
-    groups = await _list_all(api, DIRECTOR_GROUP.plural, {})
+    groups = await _list_all(api, DIRECTOR_GROUP)
     slices: list[Raw] = []
     for group in ((raw_node or {}).get("spec") or {}).get("directorGroups") or ():
-        slices += await _list_all(api, SERVICE_SLICE.plural, {"labelSelector": f"{LABEL_DIRECTOR_GROUP}={group}"})
+        slices += await _list_all(api, SERVICE_SLICE, label=f"{LABEL_DIRECTOR_GROUP}={group}")
     try:
         return compile_plan(
             AgentView(
                 node=node_name,
-                lvs_node=_lvs_node(raw_node) if raw_node else None,
-                groups={group.meta.name: group for group in map(_group, groups)},
+                lvs_node=lvs_node_from_raw(without_status(raw_node)) if raw_node else None,
+                groups={group.meta.name: group for group in map(group_from_raw, groups)},
                 slices=tuple(map(slice_from_raw, slices)),
             )
         )
@@ -236,40 +263,13 @@ async def read_plan_once(api: ApiConnection, node_name: str) -> NodePlan:
         raise ApiUnavailable(f"the API server has an object that this version can not read: {error}") from error
 
 
-async def _list_all(api: ApiConnection, plural: str, params: Mapping[str, str]) -> list[Raw]:
+async def _list_all(api: ApiConnection, kind: Kind[Any, Any], *, label: str | None = None) -> list[Raw]:
     """A whole list; it is small enough to be read at once."""
-    listed = await api.get(f"{_API}/{plural}", params)
-    kind = listed["kind"].removesuffix("List")
-    return [{"apiVersion": API_VERSION, "kind": kind} | item for item in listed["items"]]
-
-
-class _ParsedSlices:
-    """Slices by uid and generation, so that an event about one does not parse all."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, int], Slice] = {}
-
-    def parse(self, raws: Iterable[Raw]) -> tuple[Slice, ...]:
-        """The slices. Raises InvalidObject."""
-        parsed: dict[tuple[str, int], Slice] = {}
-        for raw in raws:
-            key = _version(raw)
-            parsed[key] = self._known.get(key) or slice_from_raw(raw)
-        self._known = parsed
-        return tuple(parsed.values())
-
-
-def _lvs_node(raw: Raw) -> LvsNode:
-    """Without its status: what this agent said itself decides nothing."""
-    return lvs_node_from_raw({key: value for key, value in raw.items() if key != "status"})
-
-
-def _group(raw: Raw) -> DirectorGroup:
-    return group_from_raw(raw)
-
-
-def _version(raw: Mapping[str, Any]) -> tuple[str, int]:
-    return raw["metadata"]["uid"], raw["metadata"].get("generation", 0)
+    selection = Selection(path=f"{_API}/{kind.plural}", kind=kind.name, label_selector=label)
+    items, following, _ = read_page(selection, await api.get(selection.path, selection.params()))
+    if following:
+        raise ApiUnavailable(f"{selection.path}: only a part of the list")
+    return list(items.values())
 
 
 def _name(raw: Mapping[str, Any]) -> tuple[str, str]:

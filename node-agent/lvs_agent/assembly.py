@@ -208,6 +208,7 @@ def _source(
         store=ViewStore(settings.state_dir / VIEW_FILE),
         metrics=metrics,
         wake=wake,
+        brake=settings.removal_brake,
     )
     source.load()
     reporter = StatusReporter(api, node_name=settings.node_name, observed=lambda: source.observed_node, metrics=metrics)

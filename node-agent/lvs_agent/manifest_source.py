@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import yaml
 
+from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld
 from lvs_agent.errors import InvalidManifests, LinkError
 from lvs_agent.metrics import AgentMetrics
 from lvs_api.kinds import VIRTUAL_SERVICE
@@ -56,6 +57,11 @@ class ManifestSource:
     def plan(self) -> NodePlan | None:
         """What is to be done; None until the files were good once."""
         return self._plan
+
+    @property
+    def withheld(self) -> Withheld:
+        """Nothing: whoever edits the files sees them."""
+        return NOTHING_WITHHELD
 
     def reported_status(self) -> None:
         """Nothing is reported anywhere."""

@@ -50,6 +50,11 @@ class AgentMetrics:
         self.view_age_seconds = Gauge(
             "lvs_agent_view_age_seconds", "Seconds since the plan that is carried out changed", registry=self.registry
         )
+        self.removals_held = Gauge(
+            "lvs_agent_removals_held",
+            "Slices, addresses and director groups that stay though the API server does not have them",
+            registry=self.registry,
+        )
         self.services_not_programmed = Gauge(
             "lvs_agent_services_not_programmed",
             "Virtual services that the kernel does not hold",

@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Final, NoReturn
 
+from lvs_agent.decide.absence import DEFAULT_BRAKE
 from lvs_agent.decide.refused_addresses import IPNetwork
 from lvs_agent.errors import InvalidSettings
 from lvs_api.api_group import DEFAULT_NAMESPACE
@@ -37,6 +38,8 @@ class Settings:
     kubeconfig: Path | None
     manifests: Path | None
     state_dir: Path
+    removal_brake: float
+    """Share of the node's real servers."""
     metrics: Endpoint | None
     health: Endpoint | None
     word: Endpoint | None
@@ -67,6 +70,7 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
         kubeconfig=read.kubeconfig,
         manifests=read.manifests,
         state_dir=read.state_dir,
+        removal_brake=_share("--removal-brake", read.removal_brake),
         metrics=_endpoint("--metrics-address", read.metrics_address),
         health=_endpoint("--health-address", read.health_address),
         word=_endpoint("--word-address", read.word_address),
@@ -100,6 +104,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path(os.environ.get("LVS_AGENT_STATE_DIR") or DEFAULT_STATE_DIR),
         help="ledger and last view (LVS_AGENT_STATE_DIR; %(default)s)",
+    )
+    shared.add_argument(
+        "--removal-brake",
+        default=os.environ.get("LVS_AGENT_REMOVAL_BRAKE") or str(DEFAULT_BRAKE),
+        help="share of this node's real servers: when more than these vanish at once without a drain, the API server "
+        "is asked first (LVS_AGENT_REMOVAL_BRAKE; %(default)s)",
     )
     shared.add_argument(
         "--metrics-address",
@@ -154,6 +164,16 @@ def _range(text: str) -> IPNetwork:
         return ip_network(text)
     except ValueError as error:
         raise InvalidSettings(f"--refuse-range {text}: {error}") from error
+
+
+def _share(flag: str, text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise InvalidSettings(f"{flag} {text}: expected a number from 0 to 1")
+    return share
 
 
 def _endpoint(flag: str, text: str) -> Endpoint | None:

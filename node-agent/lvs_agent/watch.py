@@ -38,6 +38,8 @@ class Selection:
     """What to copy: a collection's path and selectors."""
 
     path: str
+    kind: str
+    """Of the objects, as in `kind:`."""
     label_selector: str | None = None
     field_selector: str | None = None
 
@@ -48,7 +50,10 @@ class Selection:
 
 
 class Reflector:
-    """A copy of one selection. `wake` is called whenever it changed or became complete."""
+    """A copy of one selection. `wake` is called whenever it changed or became complete.
+
+    `connected` is called before anything of a list or a watch is taken over: the other side may be another API server.
+    """
 
     def __init__(
         self,
@@ -56,12 +61,14 @@ class Reflector:
         selection: Selection,
         wake: Callable[[], None],
         *,
+        connected: Callable[[], None] = lambda: None,
         silence_seconds: float = SILENCE_SECONDS,
         watch_seconds: int = WATCH_SECONDS,
     ) -> None:
         self._api = api
         self._selection = selection
         self._wake = wake
+        self._connected = connected
         self._silence_seconds = silence_seconds
         self._watch_seconds = watch_seconds
         self._objects: dict[str, Raw] = {}
@@ -111,18 +118,12 @@ class Reflector:
         params = self._selection.params() | {"limit": str(_PAGE)}
         while True:
             page = await self._api.get(self._selection.path, params)
-            try:
-                kind, version = page["kind"].removesuffix("List"), page["apiVersion"]
-                for item in page["items"] or []:
-                    # Items of a list carry neither kind nor apiVersion when they come from a custom resource's cache.
-                    listed[item["metadata"]["uid"]] = {"apiVersion": version, "kind": kind} | item
-                following = page["metadata"].get("continue")
-                resource_version = page["metadata"]["resourceVersion"]
-            except (KeyError, TypeError, AttributeError) as error:
-                raise ApiUnavailable(f"{self._selection.path}: not a list") from error
+            items, following, resource_version = read_page(self._selection, page)
+            listed.update(items)
             if not following:
                 break
             params["continue"] = following
+        self._connected()
         self._resource_version = resource_version
         changed = not self.complete or listed != self._objects or self.failure is not None
         self._objects = listed
@@ -140,6 +141,7 @@ class Reflector:
             "timeoutSeconds": str(self._watch_seconds),
         }
         async with self._api.stream(self._selection.path, params, silence_seconds=self._silence_seconds) as lines:
+            self._connected()
             if self.failure is not None:
                 self.failure = None
                 self._wake()
@@ -163,3 +165,23 @@ class Reflector:
             else:
                 continue
             self._wake()
+
+
+def read_page(selection: Selection, page: Mapping[str, Any]) -> tuple[dict[str, Raw], str | None, str]:
+    """The objects of a page by uid, how to go on, and the version of the list.
+
+    Raises ApiUnavailable for anything but a whole page of the kind: what is missing from it would be taken for gone.
+    """
+    try:
+        if page["kind"] != f"{selection.kind}List":
+            raise ApiUnavailable(f"{selection.path}: a {page['kind']} and not a {selection.kind}List")
+        # Items of a list carry neither kind nor apiVersion when they come from a custom resource's cache.
+        typed = {"apiVersion": page["apiVersion"], "kind": selection.kind}
+        items = {item["metadata"]["uid"]: typed | item for item in page["items"]}
+        following, version = page["metadata"].get("continue"), page["metadata"]["resourceVersion"]
+        remaining = page["metadata"].get("remainingItemCount")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ApiUnavailable(f"{selection.path}: not a list") from error
+    if remaining and not following:
+        raise ApiUnavailable(f"{selection.path}: the list ends {remaining} objects early")
+    return items, following, version

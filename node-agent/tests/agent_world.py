@@ -26,6 +26,7 @@ from lvs_agent.decide.kernel_state import (
 )
 from lvs_agent.decide.node_word import Carried
 from lvs_agent.decide.refused_addresses import IPNetwork
+from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld
 from lvs_agent.duplicates import DuplicateKeeper
 from lvs_agent.kernel.fake_kernel import (
     FakeAnnouncer,
@@ -151,6 +152,10 @@ class PlanInHand:
 
     plan: NodePlan | None = None
     status: LvsNodeStatus | None = None
+
+    @property
+    def withheld(self) -> Withheld:
+        return NOTHING_WITHHELD
 
     def reported_status(self) -> LvsNodeStatus | None:
         return self.status

@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from object_server import ObjectServer, serving
+from waiting_for import until
 
 from lvs_agent import api_source
 from lvs_agent.api_connection import ApiConnection
@@ -101,10 +103,9 @@ async def test_what_the_api_server_says_counts_at_once(tmp_path: Path, named: st
     wakes: list[int] = []
     source = from_the_last_view(tmp_path, lambda: wakes.append(1))
     wakes.clear()
-    source._cluster_id = "c"
     source._node._objects, source._node.complete = {"n": lvs_node("node1", directorGroups=["default"])}, True
     source._groups._objects, source._groups.complete = {"g": active(named)}, True
-    await source._compile()
+    await source._take("c")
     assert holding(source) == [expected]
     assert wakes
 
@@ -126,19 +127,35 @@ async def test_without_a_good_view_there_is_no_plan(tmp_path: Path, damaged: Any
 
 
 async def test_an_object_that_can_not_be_read_leaves_the_plan(tmp_path: Path) -> None:
+    server = ObjectServer()
+    server.put(lvs_node("node1", directorGroups=["default"]), director_group(), service_slice())
+    async with serving(server) as api:
+        source = ApiSource(
+            api, node_name="node1", store=ViewStore(tmp_path / "view"), metrics=AgentMetrics(), wake=lambda: None
+        )
+        task = asyncio.create_task(source.run())
+        await until(lambda: source.plan is not None)
+        plan = source.plan
+        newer = service_slice(directorGroup=5)
+        newer["metadata"]["generation"] = 2
+        server.put(newer)
+        await until(lambda: source._complaint is not None)
+        assert source.plan is plan
+        server.put(service_slice())
+        await until(lambda: source._complaint is None)
+        server.put(lvs_node("node1", addresses=5))
+        await until(lambda: source._complaint is not None)
+        assert source.plan is plan
+        assert source.reported_status() is None
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_stored_view_that_can_not_be_read_is_none(tmp_path: Path) -> None:
+    ViewStore(tmp_path / "view").write(a_view(node=lvs_node("node1", addresses=5)))
     source = a_source(tmp_path)
-    good = a_view()
-    assert source._take(good.node, good.groups, good.slices)
-    plan = source.plan
-    newer = service_slice(directorGroup=5)
-    newer["metadata"]["generation"] = 2
-    assert not source._take(good.node, good.groups, [newer])
-    assert source.plan is plan
-    assert not source._take(lvs_node("node1", addresses=5), good.groups, good.slices)
-    assert source.plan is plan
-    source._node._objects["uid"] = lvs_node("node1", addresses=5)
-    source._node.complete = True
-    assert source.reported_status() is None
+    source.load()
+    assert source.plan is None
 
 
 class Broken(ApiConnection):

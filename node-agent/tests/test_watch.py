@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,14 +79,23 @@ class ScriptedServer:
 
 @asynccontextmanager
 async def reflecting(
-    *script: tuple[int, list[Any]], silence: float = 60, watch: int = 290, selection: Selection | None = None
+    *script: tuple[int, list[Any]],
+    silence: float = 60,
+    watch: int = 290,
+    selection: Selection | None = None,
+    connected: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[tuple[Reflector, ScriptedServer]]:
     server = ScriptedServer(deque(script))
     listening = await asyncio.start_server(server.answer, "127.0.0.1", 0)
     client = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
     api = ApiConnection(client)
     reflector = Reflector(
-        api, selection or Selection(path=PATH), lambda: None, silence_seconds=silence, watch_seconds=watch
+        api,
+        selection or Selection(path=PATH, kind="LvsNode"),
+        lambda: None,
+        connected=connected,
+        silence_seconds=silence,
+        watch_seconds=watch,
     )
     task = asyncio.create_task(reflector.run())
     try:
@@ -106,7 +115,7 @@ def names(reflector: Reflector) -> set[str]:
 
 async def test_a_list_of_several_pages_counts_when_it_is_whole() -> None:
     pages = [listed(item("a", "1"), version="5", following="more"), listed(item("b", "2"), version="5"), watched()]
-    selection = Selection(path=PATH, label_selector="x=y", field_selector="metadata.name=n")
+    selection = Selection(path=PATH, kind="LvsNode", label_selector="x=y", field_selector="metadata.name=n")
     async with reflecting(*pages, selection=selection) as (reflector, server):
         assert not reflector.complete
         await until(lambda: reflector.complete)
@@ -163,9 +172,30 @@ async def test_no_error_is_an_empty_list(code: int) -> None:
         assert (names(reflector), reflector.failure) == ({"a"}, None)
 
 
-@pytest.mark.parametrize(
-    "second_page", [refused(500), refused(410), (200, ['{"kind": "LvsNodeList"}']), (200, ["not JSON"])]
-)
+def mutilated(**changes: object) -> tuple[int, list[str]]:
+    """The second page of a list, with parts replaced, or taken away where None."""
+    metadata = {"resourceVersion": "5"}
+    whole = {"apiVersion": "lvs-operator.io/v1alpha1", "kind": "LvsNodeList", "metadata": metadata, "items": []}
+    return 200, [json.dumps({key: value for key, value in (whole | changes).items() if value is not None})]
+
+
+CUT_SHORT = {
+    "error": refused(500),
+    "expired": refused(410),
+    "no JSON": (200, ["not JSON"]),
+    "JSON cut": (200, [mutilated()[1][0][:-20]]),
+    "nothing": (200, []),
+    "no items": mutilated(items=None),
+    "null items": (200, [mutilated()[1][0].replace("[]", "null")]),
+    "no metadata": mutilated(metadata=None),
+    "another kind": mutilated(kind="LvsServiceSliceList"),
+    "a status": (200, [json.dumps({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})]),
+    "an end before the end": mutilated(metadata={"resourceVersion": "5", "remainingItemCount": 3}),
+    "an item that is none": mutilated(items=[{"metadata": {"name": "without a uid"}}]),
+}
+
+
+@pytest.mark.parametrize("second_page", CUT_SHORT.values(), ids=CUT_SHORT)
 async def test_half_a_list_changes_nothing(second_page: tuple[int, list[str]]) -> None:
     first = listed(item("a", "1"), version="5", following="more")
     whole = listed(item("a", "1"), item("b", "2"), version="6")
@@ -174,6 +204,29 @@ async def test_half_a_list_changes_nothing(second_page: tuple[int, list[str]]) -
         assert (reflector.complete, names(reflector)) == (False, set())
         await until(lambda: reflector.complete)
         assert names(reflector) == {"a", "b"}
+
+
+@pytest.mark.parametrize("cut", CUT_SHORT.values(), ids=CUT_SHORT)
+async def test_a_list_cut_short_takes_nothing_away(cut: tuple[int, list[str]]) -> None:
+    """The copy stays as it was until a whole list has been read."""
+    script = [
+        listed(item("a", "1"), version="5"),
+        watched(hold=False),
+        cut,
+        listed(item("b", "6"), version="6"),
+        watched(),
+    ]
+    async with reflecting(*script) as (reflector, server):
+        await until(lambda: reflector.failure is not None)
+        assert (reflector.complete, names(reflector), len(server.asked)) == (True, {"a"}, 3)
+        await until(lambda: names(reflector) == {"b"})
+
+
+async def test_every_connection_is_told() -> None:
+    told: list[int] = []
+    script = [listed(item("a", "1"), version="5"), watched(hold=False), refused(500), listed(version="6"), watched()]
+    async with reflecting(*script, connected=lambda: told.append(1)) as (_, server):
+        await until(lambda: len(server.asked) == 5 and len(told) == 4)
 
 
 async def test_what_vanished_meanwhile_is_found_after_410() -> None:
@@ -207,7 +260,7 @@ async def test_a_silent_watch_is_given_up() -> None:
 
 async def test_a_server_that_is_not_there() -> None:
     client = httpx2.AsyncClient(base_url="http://127.0.0.1:9")
-    reflector = Reflector(ApiConnection(client), Selection(path=PATH), lambda: None)
+    reflector = Reflector(ApiConnection(client), Selection(path=PATH, kind="LvsNode"), lambda: None)
     task = asyncio.create_task(reflector.run())
     await until(lambda: reflector.failure is not None)
     assert not reflector.complete

@@ -11,6 +11,7 @@ from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey, IPAddress
 from lvs_agent.decide.node_word import Carried
 from lvs_agent.decide.refused_addresses import NO_REFUSALS, Refusals
+from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld, withheld_conditions
 from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, set_condition
 from lvs_api.lvs_node import (
     MAX_DRAINED_MEMBERS,
@@ -55,6 +56,7 @@ class NodeFacts:
     """The sysctls are as a real server needs them."""
     node_fault: Fault | None = None
     """What the node as a whole suffers from."""
+    withheld: Withheld = NOTHING_WITHHELD
     now: str = ""
     """RFC 3339, for conditions."""
 
@@ -70,17 +72,21 @@ class _Standing:
 def report(facts: NodeFacts, before: Sequence[Condition] | None) -> LvsNodeStatus:
     """The status to write; `before` are the conditions that it says now."""
     exceptions = list(service_exceptions(facts))
+    # Of another cluster's LvsNode nothing has been carried out, whatever its generation.
+    generation = None if facts.withheld.cluster else facts.plan.observed_generation
+    conditions = set_condition(before, _ready(facts, generation))
     return LvsNodeStatus(
         boot_id=facts.boot_id,
         agent_version=facts.agent_version,
-        observed_generation=facts.plan.observed_generation,
+        observed_generation=generation,
         capabilities=facts.capabilities,
         addresses=list(_node_addresses(facts))[:MAX_NODE_ADDRESSES],
         director_groups=list(_director_reports(facts)),
         drained=list(_drained(facts.desired))[:MAX_EXCEPTIONS],
         exceptions=exceptions[:MAX_EXCEPTIONS],
         truncated=len(exceptions) > MAX_EXCEPTIONS,
-        conditions=set_condition(before, _ready(facts)),
+        release_token=facts.withheld.token,
+        conditions=withheld_conditions(facts.withheld, conditions, facts.now, generation),
     )
 
 
@@ -164,6 +170,8 @@ def _further_faults(facts: NodeFacts) -> Iterator[tuple[ObjectKey, Fault]]:
             yield name, Fault(reason=Reason.NOT_PROGRAMMED, message="its first slice has not been seen yet")
         for name, taken, holder in director.conflicts:
             yield name, _taken(taken, holder)
+        for name, why in director.held:
+            yield name, Fault(reason=Reason.REMOVAL_HELD, message=why)
 
 
 def _taken(key: VirtualServerKey, holder: ObjectKey) -> Fault:
@@ -274,13 +282,13 @@ def _node_addresses(facts: NodeFacts) -> Iterator[NodeAddressStatus]:
         )
 
 
-def _ready(facts: NodeFacts) -> Condition:
-    fault = facts.node_fault
+def _ready(facts: NodeFacts, generation: int | None) -> Condition:
+    fault = facts.node_fault or facts.withheld.cluster
     return Condition(
         type=ConditionType.READY,
         status=ConditionStatus.FALSE if fault else ConditionStatus.TRUE,
         reason=fault.reason if fault else Reason.READY,
         message=fault.message if fault else "The agent carries out the plan.",
         last_transition_time=facts.now,
-        observed_generation=facts.plan.observed_generation,
+        observed_generation=generation,
     )
