@@ -16,6 +16,11 @@ DIFFERENCES = Counter(
     ["kind"],
     registry=REGISTRY,
 )
+REMOVALS_HELD = Gauge(
+    "lvs_operator_removals_held",
+    "1: nothing is taken away, for a CRD is missing or being deleted, or cannot be looked at",
+    registry=REGISTRY,
+)
 LEADING = Gauge("lvs_operator_leading", "1: this replica holds the Lease", registry=REGISTRY)
 SILENT_AGENTS = Gauge("lvs_operator_silent_agents", "Agents whose Lease ran out", registry=REGISTRY)
 WATCH_RESTARTS = Counter("lvs_operator_watch_restarts", "Restarts of kopf after it ended", registry=REGISTRY)

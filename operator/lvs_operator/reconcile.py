@@ -23,6 +23,7 @@ from lvs_operator.cache import Cache
 from lvs_operator.changes import Changes, find_changes, only_counts_differ
 from lvs_operator.crd_outdated import mark_outdated
 from lvs_operator.errors import ApiError, ApiNotFoundError, ApiUnavailableError, NotLeaderError, SettingsError
+from lvs_operator.kind_guard import KindGuard, mark_held
 from lvs_operator.leader import Leader
 from lvs_operator.watched_kinds import (
     DIRECTOR_GROUPS,
@@ -82,6 +83,7 @@ class Reconciler:
         self._daemonset = daemonset
         self._signs = signs
         self._writer = Writer(client, cache, leader.may_write)
+        self._guard = KindGuard(client)
         self._memory = Memory()
         self._wake = asyncio.Event()
         self._check_due = time.monotonic()
@@ -132,6 +134,8 @@ class Reconciler:
             await self._check()  # raises where a kind cannot be listed: nothing is decided upon a part of the view
         if not self._leader.leads:
             return max(self._check_due - time.monotonic(), 0.0)
+        if self._guard.due is not None and self._guard.may_look:
+            await self._look_at_kinds()
         with metrics.ROUND_SECONDS.time():
             written = await self._round()
         metrics.ROUNDS.labels("wrote" if written else "nothing to do").inc()
@@ -140,11 +144,18 @@ class Reconciler:
         return self._until_due()
 
     async def _check(self) -> None:
-        await self._cache.check(self._client)
+        await self._check_view()
         if self._leader.leads:
             await self._look_at_schema()
             await self._ensure_daemonset()
         self._check_due = time.monotonic() + self._rhythm.check
+
+    async def _check_view(self) -> None:
+        try:
+            await self._cache.check(self._client)
+        except ApiNotFoundError:
+            metrics.REMOVALS_HELD.set(1)  # no round is made while a kind is not served
+            raise
 
     async def _look_at_schema(self) -> None:
         """What older CRDs dropped is tried again when the served schema has changed, and not before."""
@@ -169,8 +180,9 @@ class Reconciler:
     async def _round(self) -> int:
         view, changes = self._decide()
         if changes.losses or changes.new_conflicts:
-            # An absence or a clash is believed only after a look at the API server itself.
-            await self._cache.check(self._client)
+            # An absence or a clash is believed only after a look at the API server itself, and at our kinds after that.
+            await self._check_view()
+            await self._look_at_kinds()
             view, changes = self._decide()
         self._writer.keep_only({write.key for write in (*changes.growth, *changes.statuses, *changes.losses)})
         began = time.monotonic()
@@ -179,15 +191,26 @@ class Reconciler:
             return self._wake.is_set() and time.monotonic() - began > UNDISTURBED_SECONDS
 
         written = await self._writer.carry_out([*changes.growth, *self._presentable(view, changes)], give_way)
-        if changes.losses and not give_way() and self._may_take_away():
-            written += await self._writer.carry_out(changes.losses, give_way)
+        losses = self._guard.believed(view, changes.losses)
+        if losses and not give_way() and self._may_take_away():
+            written += await self._writer.carry_out(losses, give_way)
+        if self._writer.next_try() is not None and self._guard.may_look:
+            await self._look_at_kinds()  # what was refused may be of a kind that is gone
         return written
+
+    async def _look_at_kinds(self) -> None:
+        """Where all kinds are whole again, what was refused meanwhile is tried again at once, on a new view."""
+        if await self._guard.look():
+            self._writer.forgive()
+            self._check_due = time.monotonic()
+            self._wake.set()
 
     def _decide(self) -> tuple[ClusterView, Changes]:
         view = self._view()
         decision = decide(view, self._memory, _now())
         self._memory = decision.memory
         decision = mark_outdated(view, decision, self._writer.dropped(), _now())
+        decision = mark_held(view, decision, self._guard, _now())
         self._decision = decision
         versions = {entry.meta.uid: entry.meta.version for entry in self._cache.entries(NODES)}
         return view, find_changes(view, decision, versions)
@@ -207,6 +230,8 @@ class Reconciler:
         return (entry.value for entry in self._cache.entries(kind) if not isinstance(entry.value, Unreadable))
 
     def _may_take_away(self) -> bool:
+        if self._guard.reason is not None:
+            return False
         for kind in OWN_KINDS:
             for entry in self._cache.entries(kind):
                 if isinstance(entry.value, Unreadable):
@@ -233,6 +258,8 @@ class Reconciler:
         now = time.monotonic()
         self._counts_due = {key: due for key, due in self._counts_due.items() if due > now}
         dues = [self._check_due, *self._counts_due.values()]
+        if self._guard.due is not None:
+            dues.append(self._guard.due)
         held = self._writer.next_try()
         if held is not None:
             dues.append(held)
