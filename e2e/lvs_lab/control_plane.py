@@ -64,6 +64,15 @@ class ControlPlane:
         if any(self.program(name).pid is None for name in _DAEMONS):
             self.start_missing()
 
+    def begin_anew(self) -> None:
+        """Lose every object, as with an etcd that was restored empty: another cluster, with the same credentials."""
+        for name in reversed(_DAEMONS):
+            self.stop(name)
+        remove_tree(self._etcd_data)
+        for name in _DAEMONS:
+            self.start(name)
+        self.wait_until_ready()
+
     def program(self, name: str) -> processes.Program:
         """One of its daemons, to be paused or ended by a test."""
         return processes.Program(self._places.pid(name))

@@ -113,6 +113,7 @@ class Cache:
             listed, list_version = await _metadata(client, kind)
         except ApiNotFoundError:
             self._shelves[kind].listed = False  # the kind is not served: an absence means nothing
+            metrics.VIEW_COMPLETE.set(0)
             raise
         entries = self._shelves[kind].entries
         vanished = [uid for uid, entry in entries.items() if uid not in listed and entry.meta.version <= list_version]

@@ -179,7 +179,8 @@ class Reconciler:
 
     async def _round(self) -> int:
         view, changes = self._decide()
-        if changes.losses or changes.new_conflicts:
+        held = self._guard.reason is not None and not self._guard.may_look
+        if (changes.losses and not held) or changes.new_conflicts:
             # An absence or a clash is believed only after a look at the API server itself, and at our kinds after that.
             await self._check_view()
             await self._look_at_kinds()
