@@ -18,9 +18,11 @@ from lvs_agent.heartbeat import keep_lease
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.report import StatusReporter
 from lvs_agent.view_store import ViewStore
+from lvs_api.conditions import Reason
 from lvs_api.lvs_node import LvsNodeStatus
-from lvs_api.testing import director_group, lvs_node, service_slice, slice_member
+from lvs_api.testing import director_group, lvs_node, service_slice, slice_member, virtual_service
 from support.api_server import MERGE, ApiServer, running_api_server
+from support.fault_proxy import MUTILATING, Fault, FaultProxy
 
 NODE = "node-1"
 
@@ -44,8 +46,10 @@ class AgentSide:
 
 
 @asynccontextmanager
-async def agent_side(server: ApiServer, state: Path, node: str = NODE) -> AsyncIterator[AgentSide]:
-    api = ApiConnection.open(server.kubeconfig)
+async def agent_side(
+    server: ApiServer, state: Path, node: str = NODE, *, kubeconfig: Path | None = None
+) -> AsyncIterator[AgentSide]:
+    api = ApiConnection.open(kubeconfig or server.kubeconfig)
     metrics = AgentMetrics()
     source = ApiSource(api, node_name=node, store=ViewStore(state / "view"), metrics=metrics, wake=lambda: None)
     source.load()
@@ -128,6 +132,41 @@ async def test_addresses_in_use_are_learnt(server: ApiServer, tmp_path: Path) ->
     assert facts.ranges[ip_network("10.96.0.0/16")] == "the Service range kubernetes"
     assert ip_address("127.0.0.1") in facts.api_servers
     server.request("DELETE", "/api/v1/nodes/elsewhere").raise_for_status()
+
+
+def services(agent: AgentSide) -> set[str]:
+    return {planned.service.name for planned in agent.source.plan.services()} if agent.source.plan else set()
+
+
+def serve(server: ApiServer, name: str, vip: str) -> None:
+    """A service and its slice, as the operator makes it."""
+    service = created(server, virtual_service(name, addresses=[vip]))
+    raw = service_slice(name, directorGroup="agents", serviceRef={"name": name, "uid": service["metadata"]["uid"]})
+    raw["spec"]["service"]["addresses"] = [vip]
+    created(server, raw)
+
+
+@pytest.mark.parametrize("fault", MUTILATING, ids=lambda fault: fault.name)
+async def test_a_list_cut_short_takes_nothing_away(server: ApiServer, tmp_path: Path, fault: Fault) -> None:
+    server.delete(service_slice("web")).raise_for_status()  # of no service that is there
+    for name, vip in (("first", "192.168.4.16"), ("last", "192.168.4.17")):
+        serve(server, name, vip)
+    with FaultProxy(server) as proxy:
+        kubeconfig = server.write_kubeconfig(tmp_path / "proxied", url=proxy.url)
+        async with agent_side(server, tmp_path, kubeconfig=kubeconfig) as agent:
+            await until(lambda: services(agent) == {"first", "last"})
+            with proxy.failing(fault, only="lvsserviceslices"):
+                if fault is Fault.CUT_SHORT:
+                    await until(lambda: agent.metrics.registry.get_sample_value("lvs_agent_api_up") == 0)
+                else:
+                    await until(lambda: agent.source.withheld.removal is not None)
+                    assert agent.source.withheld.removal.reason is Reason.SERVICE_EXISTS  # type: ignore[union-attr]
+                assert services(agent) == {"first", "last"}
+            server.delete(virtual_service("first")).raise_for_status()
+            server.delete(service_slice("first")).raise_for_status()
+            await until(lambda: services(agent) == {"last"})
+    for raw in (virtual_service("last"), service_slice("last")):
+        server.delete(raw).raise_for_status()
 
 
 async def test_a_node_without_an_object_has_no_plan(server: ApiServer, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ It speaks plain HTTP on a loopback port and hands requests on over TLS, so it ca
 """
 
 import asyncio
+import json
 import ssl
 import threading
 from collections import Counter
@@ -31,6 +32,10 @@ class Fault(Enum):
     NONE = 0
     REFUSED = 1
     SILENT = 2
+    CUT_SHORT = 3
+    """Lists end in the middle of a word."""
+    HALF = 4
+    """Lists lack half of their objects, and nothing in them says so."""
     FORBIDDEN = 403
     TOO_MANY_REQUESTS = 429
     INTERNAL_ERROR = 500
@@ -45,6 +50,9 @@ class Seen:
     path: str
     status: int
     """What the client got; 0: nothing."""
+
+
+MUTILATING: Final = (Fault.CUT_SHORT, Fault.HALF)
 
 
 class FaultProxy:
@@ -137,16 +145,20 @@ class FaultProxy:
         if fault is Fault.REFUSED and request.transport is not None:
             request.transport.abort()  # a connection that was kept from before
             return web.Response()
-        if fault not in (Fault.NONE, Fault.SILENT):
+        if fault not in (Fault.NONE, Fault.SILENT, *MUTILATING):
             self.seen.append(Seen(method=request.method, path=request.path, status=fault.value))
             return _failure(fault)
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
+        if fault in MUTILATING:
+            headers["Accept-Encoding"] = "identity"
         try:
             async with self._session.request(
                 request.method, f"{self._target}{request.rel_url}", headers=headers, data=body or None
             ) as upstream:
                 self.seen.append(Seen(method=request.method, path=request.path, status=upstream.status))
                 kept = {name: value for name, value in upstream.headers.items() if name.lower() not in HOP_BY_HOP}
+                if fault in MUTILATING and request.method == "GET" and "watch" not in request.query:
+                    return _mutilated(fault, await upstream.read())
                 encoding = upstream.headers.get("Content-Encoding")
                 response = web.StreamResponse(
                     status=upstream.status, headers=kept | ({"Content-Encoding": encoding} if encoding else {})
@@ -193,6 +205,14 @@ def _abort_unfinished(upstream: ClientResponse) -> None:
     connection = upstream.connection
     if connection is not None and connection.transport is not None:
         connection.transport.abort()
+
+
+def _mutilated(fault: Fault, body: bytes) -> web.Response:
+    if fault is Fault.CUT_SHORT:
+        return web.Response(body=body[: len(body) // 2], content_type="application/json")
+    whole = json.loads(body)
+    whole["items"] = whole["items"][: len(whole["items"]) // 2]
+    return web.json_response(whole)
 
 
 def _failure(fault: Fault) -> web.Response:
