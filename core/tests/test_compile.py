@@ -155,6 +155,26 @@ def test_who_may_have_weight() -> None:
     assert [member.name for member in members if member.may_have_weight] == ["ready"]
 
 
+def test_what_is_held_is_served_and_the_digest_does_not_speak_of_it() -> None:
+    live, gone = testing.service_slice("live"), testing.service_slice("gone")
+    gone["spec"]["service"]["addresses"] = ["192.168.4.16"]
+    clash = testing.service_slice("clash")
+    slices = [slice_from_raw(one) for one in (clash, gone, live)]
+    view = AgentView(
+        node="d1",
+        lvs_node=lvs_node_from_raw(testing.lvs_node("d1", addresses=None, directorGroups=["default"])),
+        slices=tuple(slices),
+        held={ObjectKey("default", "gone"): "why", ObjectKey("default", "clash"): "why too"},
+        acted_on=tuple(slices[2:]),
+    )
+    (director,) = compile_plan(view).directing
+    assert [one.service.name for one in director.services] == ["gone", "live"]
+    assert director.view_digest == directing(live).view_digest
+    assert director.held == ((ObjectKey("default", "clash"), "why too"), (ObjectKey("default", "gone"), "why"))
+    ((loser, _, holder),) = director.conflicts
+    assert (loser.name, holder.name) == ("clash", "live"), "what is there goes before what is held"
+
+
 def test_holding_follows_the_active_director() -> None:
     assert directing(testing.service_slice()).holding is Holding.HOLD
     assert directing(testing.service_slice(), active="d2").holding is Holding.RELEASE

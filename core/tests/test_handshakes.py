@@ -171,6 +171,33 @@ def test_the_kubelet_tells_of_a_new_boot_before_the_agent_does() -> None:
     assert not members(cluster)["rs1"].prepared
 
 
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_a_lvs_node_that_is_gone_is_no_news_of_its_node(everywhere: bool) -> None:
+    """Its agent keeps what it has, and so do the directors."""
+    cluster = small_cluster()
+    cluster.settle()
+    before = {key: one.meta.generation for key, one in cluster.slices.items()}
+    specs = {name: one.spec for name, one in cluster.lvs_nodes.items()}
+    for name in list(cluster.lvs_nodes) if everywhere else ["n1"]:
+        del cluster.lvs_nodes[name]
+    cluster.round()
+    assert {name: one.spec for name, one in cluster.lvs_nodes.items()} == specs, "made anew"
+    cluster.round()
+    assert {key: one.meta.generation for key, one in cluster.slices.items()} == before
+    cluster.nodes["n1"] = replace(cluster.nodes["n1"], boot_id="n1-boot-2")
+    cluster.round()
+    assert not members(cluster)["rs1"].prepared, "this is news"
+    assert members(cluster)["rs2"].prepared
+
+
+def test_a_node_that_never_reported_is_not_prepared() -> None:
+    cluster = small_cluster()
+    cluster.round()
+    del cluster.lvs_nodes["n1"]
+    cluster.round()
+    assert not members(cluster)["rs1"].prepared
+
+
 def test_leaving_drains_then_removes_then_gives_up_the_address() -> None:
     cluster = small_cluster(directors=2)
     cluster.settle()

@@ -133,6 +133,7 @@ def director(*services: PlannedService, holding: Holding = Holding.HOLD, **chang
         services=services,
         incomplete=changes.pop("incomplete", ()),
         conflicts=changes.pop("conflicts", ()),
+        held=changes.pop("held", ()),
     )
     return NodePlan(node="node", observed_generation=1, directing=(group,), **changes)
 
@@ -152,10 +153,7 @@ class PlanInHand:
 
     plan: NodePlan | None = None
     status: LvsNodeStatus | None = None
-
-    @property
-    def withheld(self) -> Withheld:
-        return NOTHING_WITHHELD
+    withheld: Withheld = NOTHING_WITHHELD
 
     def reported_status(self) -> LvsNodeStatus | None:
         return self.status
