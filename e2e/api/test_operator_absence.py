@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from lvs_api.api_group import GROUP, LABEL_NODE_AGENT
-from lvs_api.conditions import timestamp
+from lvs_api.conditions import Reason, timestamp
 from lvs_api.kinds import DIRECTOR_GROUP, NODE, REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE, Kind
+from lvs_api.lvs_node import ServiceException
 from lvs_api.testing import director_group, virtual_service
 from support.operator_process import OperatorProcess, running_operator
-from support.operator_world import World, world
+from support.operator_world import DIRECTORS, World, world
 
 Json = dict[str, Any]
 
@@ -133,13 +134,18 @@ def test_groups_and_services_that_went_together(scene: World, operator: Operator
     slices, nodes, labels = made(scene, SERVICE_SLICE), made(scene, NODE), labelled(scene)
     for kind in (DIRECTOR_GROUP, VIRTUAL_SERVICE):
         delete_crd(scene, kind)
+    held = ServiceException(
+        namespace="default", name="web", reason=Reason.REMOVAL_HELD, message="held", programmed=False
+    )
+    scene.agents.exceptions.update({name: [held] for name in DIRECTORS})
     for item in scene.items(SERVICE_SLICE):
         scene.server.delete(item).raise_for_status()  # as the garbage collector does
     apply_crds(scene)
     wait_rounds(scene, operator)
     assert (made(scene, NODE), labelled(scene)) == (nodes, labels)
-    scene.server.create(virtual_service("web")).raise_for_status()
     scene.server.create(director_group()).raise_for_status()
+    scene.server.create(virtual_service("web")).raise_for_status()
+    scene.agents.exceptions.clear()
     scene.wait_condition(virtual_service("web"), "Ready", "True")
     assert slices.keys().isdisjoint(made(scene, SERVICE_SLICE))
     assert (made(scene, NODE), labelled(scene)) == (nodes, labels)

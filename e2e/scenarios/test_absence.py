@@ -96,7 +96,12 @@ def watched(web: Deployment) -> Iterator[KernelRecord]:
 def apply_crds(web: Deployment) -> None:
     files = [f"--filename={file}" for file in sorted((CHECKOUT / "crds").glob(f"{GROUP}_*.yaml"))]
     web.lab.kubectl("apply", "--server-side", *files)
-    web.lab.kubectl("wait", "--for=condition=Established", "--timeout=30s", *files)
+    # kubectl wait fails at once on a CRD that has no status yet.
+    wait_for(
+        lambda: web.lab.kubectl("wait", "--for=condition=Established", "--timeout=30s", *files).ok,
+        60,
+        "the CRDs to be established",
+    )
 
 
 def delete_crd(web: Deployment, kind: Kind[object, object]) -> None:

@@ -165,8 +165,14 @@ class ApiServer:
         done = self.kubectl("apply", "--server-side", *(f"--filename={file}" for file in crd_files(directory)))
         assert done.returncode == 0, done.stderr
         names = [f"crd/{kind.plural}.{GROUP}" for kind in ALL_KINDS]
-        done = self.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
-        assert done.returncode == 0, done.stderr
+
+        def established() -> bool:
+            # kubectl wait fails at once on a CRD that has no status yet.
+            done = self.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+            assert done.returncode == 0, done.stderr
+            return True
+
+        wait_for(established, START_SECONDS, "the CRDs to be established")
 
     def is_ready(self) -> bool:
         """Whether it answers and all its parts are started."""
