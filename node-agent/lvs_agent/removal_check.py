@@ -18,7 +18,7 @@ from lvs_api.kinds import ALL_KINDS, SERVICE_SLICE, VIRTUAL_SERVICE, Kind
 
 CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _AT_ONCE: Final = 8
-_FIRST_DELAY: Final = 0.5
+_FIRST_DELAY: Final = 1.0
 _LONGEST_DELAY: Final = 30.0
 Raw = dict[str, Any]
 
@@ -62,14 +62,23 @@ class RemovalCheck:
                 self._wake()
 
     async def _look_up(self, owners: Iterable[Owner]) -> LookUps:
-        """Owners first: one that was gone while our kinds were whole was deleted by a user."""
+        """Owners, and our kinds after them: an owner that was gone while those were whole was deleted by a user.
+
+        Where they are not whole to begin with nobody's owner matters.
+        """
         try:
+            problem = _crd_problem(await self._crds())
+            if problem is not None:
+                return LookUps(problem=problem)
             answers = await self._owners(owners)
-            crds = {kind: await self._get(f"{CRDS}/{kind.plural}.{GROUP}") for kind in ALL_KINDS}
+            crds = await self._crds()
         except ApiUnavailable as error:
             message = f"it is gone, and why cannot be looked up: {error}"
             return LookUps(problem=Fault(reason=Reason.LOOK_UP_FAILED, message=message))
         return LookUps(owners=answers, kinds_made=_later(crds), problem=_crd_problem(crds))
+
+    async def _crds(self) -> Mapping[Kind[Any, Any], Raw | None]:
+        return {kind: await self._get(f"{CRDS}/{kind.plural}.{GROUP}") for kind in ALL_KINDS}
 
     async def _owners(self, owners: Iterable[Owner]) -> Mapping[Owner, OwnerAnswer]:
         """All of them. Raises ApiUnavailable where one of them cannot be read."""
