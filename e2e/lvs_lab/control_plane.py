@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lvs_lab import processes
+from lvs_lab.artifacts import remove_tree
 from lvs_lab.certificates import Authority
 from lvs_lab.errors import CommandError, NotUpError
 from lvs_lab.host_commands import Completed, run
@@ -69,9 +70,7 @@ class ControlPlane:
         for name in reversed(_DAEMONS):
             self.stop(name)
         remove_tree(self._etcd_data)
-        for name in _DAEMONS:
-            self.start(name)
-        self.wait_until_ready()
+        self.start_missing()
 
     def program(self, name: str) -> processes.Program:
         """One of its daemons, to be paused or ended by a test."""
