@@ -1,6 +1,7 @@
 """What of an absence is believed: tables of what was, what is, what was answered, and what is served."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -52,6 +53,10 @@ def members(*numbers: int, **fields: Any) -> list[dict[str, Any]]:
 
 def answered(answer: OwnerAnswer | None = None, *, made: str = CREATED, problem: Fault | None = None) -> LookUps:
     return LookUps(owners={} if answer is None else {OWNER: answer}, kinds_made=made, problem=problem)
+
+
+def uids_of(slices: Iterable[Slice]) -> list[str]:
+    return sorted(one.meta.uid for one in slices)
 
 
 def uids(judgement: Judgement) -> list[str]:
@@ -149,21 +154,40 @@ def test_what_is_gone(case: Case) -> None:
 UNPREPARED = {"prepared": False, "node": "server-1"}
 
 
-@pytest.mark.parametrize("anew", [{"uid": "anew"}, {"uid": "anew", "owner": "another"}], ids=["slice", "service"])
-def test_what_was_made_anew_waits_for_its_real_servers(anew: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("anew", "look_ups"),
+    [
+        ({"uid": "anew"}, answered(THERE)),
+        ({"uid": "anew", "owner": "another"}, answered(OwnerAnswer(uid="another"), made=LATER)),
+        ({"uid": "anew", "owner": "another"}, answered(problem=TROUBLE)),
+    ],
+    ids=["slice", "service after its CRD", "service while nothing is known"],
+)
+def test_what_was_made_anew_waits_for_its_real_servers(anew: dict[str, str], look_ups: LookUps) -> None:
     """Who made it has lost what it knew of them."""
     blank = a_slice(**anew, members=members(100, 200, **UNPREPARED))
-    first = judge(AbsenceFacts(before=[FIRST], live=[blank], now=100.0))
+    asking = judge(AbsenceFacts(before=[FIRST], live=[blank], now=100.0))
+    assert (uids(asking), asking.held, asking.wanted) == ([FIRST.meta.uid], {}, {OWNER})
+    assert uids_of(asking.acted_on) == [FIRST.meta.uid], "the digest says nothing new yet"
+    facts = AbsenceFacts(before=[FIRST], live=[blank], look_ups=look_ups, waiting=asking.waiting, now=101.0)
+    first = judge(facts)
     assert uids(first) == [FIRST.meta.uid]
     assert first.held[WEB].reason is Reason.MADE_ANEW
-    assert (first.held_uids, first.wanted) == (frozenset(), frozenset())
+    assert (first.held_uids, first.wanted) == (frozenset(), {OWNER})
     assert first.due == 100.0 + GRACE_SECONDS
-    again = AbsenceFacts(before=[FIRST], live=[blank], waiting=first.waiting, now=100.0 + GRACE_SECONDS - 1)
-    assert uids(judge(again)) == [FIRST.meta.uid]
-    late = AbsenceFacts(before=[FIRST], live=[blank], waiting=first.waiting, now=100.0 + GRACE_SECONDS)
-    assert uids(judge(late)) == ["anew"]
-    ready = a_slice(**anew, members=members(100, 200))
-    assert uids(judge(AbsenceFacts(before=[FIRST], live=[ready], waiting=first.waiting, now=101.0))) == ["anew"]
+    assert uids_of(first.acted_on) == ["anew"]
+    assert uids(judge(replace(facts, now=100.0 + GRACE_SECONDS - 1))) == [FIRST.meta.uid]
+    assert uids(judge(replace(facts, now=100.0 + GRACE_SECONDS))) == ["anew"]
+    assert uids(judge(replace(facts, live=[a_slice(**anew, members=members(100, 200))]))) == ["anew"]
+    released = judge(replace(facts, released=True))
+    assert (uids(released), released.wanted) == ([FIRST.meta.uid], frozenset()), "a new cluster waits just so"
+
+
+@pytest.mark.parametrize("answer", [GONE, OwnerAnswer(uid="another")], ids=["gone", "another"])
+def test_a_service_that_a_user_made_anew_waits_for_nothing(answer: OwnerAnswer) -> None:
+    other = a_slice(uid="anew", owner="another", members=members(7, **UNPREPARED))
+    found = judge(AbsenceFacts(before=[FIRST], live=[other], look_ups=answered(answer)))
+    assert (uids(found), found.held, found.wanted) == (["anew"], {}, frozenset())
 
 
 @pytest.mark.parametrize(
@@ -217,6 +241,12 @@ def test_the_condition_names_three_services() -> None:
     assert summary({}) is None
 
 
+def held_owners(found: Judgement) -> set[Owner]:
+    """Owners of what is held: the others are being looked up."""
+    owners = {Owner(one.service_key, one.content.service_uid) for one in found.slices}
+    return {owner for owner in owners if owner.service in found.held}
+
+
 SLICES = st.lists(st.sampled_from([FIRST, SECOND, ANEW, NAMESAKE, SHRUNK, LEAVING]), unique_by=lambda one: one.meta.uid)
 ANSWERS = st.one_of(
     st.none(),
@@ -238,9 +268,10 @@ def test_nothing_goes_without_an_answer_and_nothing_live_is_forgotten(
     whole = look_ups is not None and look_ups.problem is None and look_ups.kinds_made == CREATED
     if before and not live and not whole:
         assert {one.meta.uid for one in before} <= served
-    if not found.held:
-        assert {one.meta.uid for one in live} <= served
-    assert {one.meta.uid for one in live} <= {one.meta.uid for one in found.acted_on}
+    if not found.wanted:
+        assert {one.meta.uid for one in live} == served
+    if found.wanted <= held_owners(found):
+        assert {one.meta.uid for one in live} <= {one.meta.uid for one in found.acted_on}
     assert len(served) == len(found.slices)
     settled = judge(AbsenceFacts(before=found.slices, live=live, look_ups=look_ups))
     assert {one.meta.uid for one in settled.slices} == served, "judging again changes nothing"

@@ -166,42 +166,77 @@ class _Judging:
     def _succeed(self, old: Sequence[Slice], anew: Sequence[Slice], view: "_ServiceView") -> None:
         """What was made anew is served once it says of every real server what the old one said.
 
-        A slice that never called a real server prepared knows nothing of it: who made it had lost what it knew.
+        A slice that never called a real server prepared knows nothing of it: who made it had lost what it knew. Where
+        a user deleted the service and made another there is nothing to wait for.
         """
         missing = sorted(_unprepared(old, anew))
         first = min(one.meta.uid for one in anew)
         since = self._facts.waiting.get(first, self._facts.now)
         if not missing or self._facts.now >= since + GRACE_SECONDS:
             return
-        self._waiting[first] = since
-        for one in anew:
-            view.serve.pop(one.meta.uid, None)
-        view.serve.update((one.meta.uid, one) for one in old)
-        message = f"it was made anew, and waits at most {GRACE_SECONDS:.0f} s for {_some(missing)} to be prepared anew"
-        self._held[old[0].service_key] = Fault(reason=Reason.MADE_ANEW, message=message)
-
-    def _keep(self, one: Slice, view: "_ServiceView", *, enough: Callable[[OwnerAnswer], bool]) -> None:
-        """Serve a slice as it was, unless a look-up lets it go; with the service there, `enough` says if it does."""
-        if self._facts.released:
+        verdict = self._verdict(old[0], enough=lambda _: False)
+        if verdict is None and not self._facts.released:
             return
-        owner = Owner(one.service_key, one.content.service_uid)
-        answers = self._facts.look_ups
-        problem = answers.problem if answers is not None else None
-        answer = answers.owners.get(owner) if answers is not None else None
-        if problem is None and answers is not None and answer is not None:
-            if answers.kinds_made > (one.meta.creation_timestamp or ""):
-                problem = _remade(one)
-            elif answer.uid != owner.uid or answer.deleting or enough(answer):
-                return
-            else:
-                problem = _exists(one)
-        self._wanted.add(owner)
+        self._waiting[first] = since
+        replaced = [view.serve] if verdict is not _PENDING else [view.serve, view.acted_on]
+        for slices in replaced:
+            for one in anew:
+                slices.pop(one.meta.uid, None)
+            slices.update((one.meta.uid, one) for one in old)
+        if verdict is not _PENDING:
+            message = (
+                f"it was made anew, and waits at most {GRACE_SECONDS:.0f} s for {_some(missing)} to be prepared anew"
+            )
+            self._held[old[0].service_key] = Fault(reason=Reason.MADE_ANEW, message=message)
+
+    def _keep(self, one: Slice, view: "_ServiceView", *, enough: "_Enough") -> None:
+        """Serve a slice as it was, unless a look-up lets it go."""
+        verdict = self._verdict(one, enough=enough)
+        if verdict is None:
+            return
         view.serve[one.meta.uid] = one
-        if problem is None:
+        if verdict is _PENDING:
             view.acted_on[one.meta.uid] = one
         else:
-            self._held.setdefault(one.service_key, problem)
+            self._held.setdefault(one.service_key, verdict)
             self._held_uids.add(one.meta.uid)
+
+    def _verdict(self, one: Slice, *, enough: "_Enough") -> Fault | None:
+        """Why a slice stays; None where it is let go. With its service there, `enough` says whether it is.
+
+        Whatever stays is looked up again.
+        """
+        if self._facts.released:
+            return None
+        owner = Owner(one.service_key, one.content.service_uid)
+        verdict = _judge_owner(one, owner, self._facts.look_ups, enough)
+        if verdict is not None:
+            self._wanted.add(owner)
+        return verdict
+
+
+_Enough = Callable[[OwnerAnswer], bool]
+_PENDING: Final = Fault(reason=Reason.PENDING, message="it is being looked up")
+
+
+def _judge_owner(one: Slice, owner: Owner, answers: LookUps | None, enough: _Enough) -> Fault | None:
+    if answers is None:
+        return _PENDING
+    if answers.problem is not None:
+        return answers.problem
+    answer = answers.owners.get(owner)
+    if answer is None:
+        return _PENDING
+    if answers.kinds_made > (one.meta.creation_timestamp or ""):
+        message = (
+            f"slice {one.meta.name} went with a CustomResourceDefinition that has been made anew since: "
+            "apply the LvsVirtualService anew"
+        )
+        return Fault(reason=Reason.CRD_MISSING, message=message)
+    if answer.uid != owner.uid or answer.deleting or enough(answer):
+        return None
+    message = f"slice {one.meta.name} is gone, but its LvsVirtualService is there: the operator has to make it anew"
+    return Fault(reason=Reason.SERVICE_EXISTS, message=message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,19 +245,6 @@ class _ServiceView:
 
     serve: dict[str, Slice]
     acted_on: dict[str, Slice]
-
-
-def _remade(one: Slice) -> Fault:
-    message = (
-        f"slice {one.meta.name} went with a CustomResourceDefinition that has been made anew since: "
-        "apply the LvsVirtualService anew"
-    )
-    return Fault(reason=Reason.CRD_MISSING, message=message)
-
-
-def _exists(one: Slice) -> Fault:
-    message = f"slice {one.meta.name} is gone, but its LvsVirtualService is there: the operator has to make it anew"
-    return Fault(reason=Reason.SERVICE_EXISTS, message=message)
 
 
 def _by_service(slices: Iterable[Slice]) -> dict[ObjectKey, list[Slice]]:
@@ -240,7 +262,7 @@ def _first(slices: Iterable[Slice]) -> Slice | None:
     return next((one for one in slices if one.content.index == 0), None)
 
 
-def _counts_only(same: Iterable[Slice]) -> Callable[[OwnerAnswer], bool]:
+def _counts_only(same: Iterable[Slice]) -> _Enough:
     """Whether the service's status counts the real servers of these slices and no others."""
     staying = sum(_stays(member) for one in same for member in one.content.members)
     return lambda answer: answer.real_servers == staying
