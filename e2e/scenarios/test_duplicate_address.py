@@ -12,7 +12,7 @@ from lvs_lab.waiting import wait_for
 from support.deployment import AGENT_ACCOUNT, Deployment, agent_options
 from support.manifests import service_text
 from support.neighbours import claimants, mac_of
-from support.quick_start import VIP, active_director, client, quick_shape, quick_start_lab, restore
+from support.quick_start import VIP, active_director, client, quick_shape
 from support.traffic import answers, steady_requests
 
 pytestmark = pytest.mark.lab
@@ -21,18 +21,6 @@ STRANGER: Final = "gateway"
 RETRY_SECONDS: Final = 30.0 + 15.0
 """The longest time between two questions, and some for a busy machine."""
 Json = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with quick_start_lab("duplicate", tmp_path_factory.mktemp("duplicate")) as deployment:
-        yield deployment
-
-
-@pytest.fixture
-def web(lab: Deployment) -> Iterator[Deployment]:
-    yield lab
-    restore(lab)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pytest
 from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_lab.waiting import wait_for
 from support.deployment import AGENT_ACCOUNT, RELEASE, Deployment, agent_options
-from support.quick_start import SERVERS, VIP, active_director, quick_shape, quick_start_lab, restore
+from support.quick_start import SERVERS, VIP, active_director, quick_shape, restore
 from support.traffic import StreamRecord, steady_requests
 
 pytestmark = pytest.mark.lab
@@ -82,31 +82,30 @@ def restart_agents(lab: Deployment, *options: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with (
-        quick_start_lab("refusals", tmp_path_factory.mktemp("refusals")) as lab,
-        steady_requests(lab.client_namespace("client"), VIP) as record,
-    ):
-        pods = {"spec": {"podCIDR": POD_RANGE, "podCIDRs": [POD_RANGE]}}
-        lab.lab.kubectl("patch", "node", "server-3", f"--patch={json.dumps(pods)}")
-        for node in OWN:
-            lab.lab.guest(node).sh(f"echo nameserver {NAME_SERVER} > /etc/resolv.conf")
+def scene(quick_start: Deployment) -> Iterator[Scene]:
+    lab = quick_start
+    pods = {"spec": {"podCIDR": POD_RANGE, "podCIDRs": [POD_RANGE]}}
+    lab.lab.kubectl("patch", "node", "server-3", f"--patch={json.dumps(pods)}")
+    for node in OWN:
+        lab.lab.guest(node).sh(f"echo nameserver {NAME_SERVER} > /etc/resolv.conf")
+    told = {name: address for name, (address, _) in refused(lab).items()} | OWN
+    forged = [forged_slice(lab, name, address) for name, address in told.items()]
+    bind = {"spec": {"addresses": [{"address": one, "device": "lo"} for one in sorted({VIP, *told.values()})]}}
+    with steady_requests(lab.client_namespace("client"), VIP) as record:
         restart_agents(lab, "--refuse-range", RANGE)
         assert lab.operator.terminate() == 0
-        told = {name: address for name, (address, _) in refused(lab).items()} | OWN
-        forged = [forged_slice(lab, name, address) for name, address in told.items()]
-        bind = [{"address": address, "device": "lo"} for address in sorted({VIP, *told.values()})]
-        as_operator(
-            lab, "create", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": forged})
-        )
-        as_operator(
-            lab, "patch", "lvsnode", "server-1", "--type=merge", f"--patch={json.dumps({'spec': {'addresses': bind}})}"
-        )
-        yield Scene(deployment=lab, record=record)
-        names = [one["metadata"]["name"] for one in forged]
-        as_operator(lab, "delete", "lvsslice", *names)
-        lab.restart_operator()
-        restore(lab)
+        listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": forged})
+        as_operator(lab, "create", "--filename=-", stdin=listed)
+        as_operator(lab, "patch", "lvsnode", "server-1", "--type=merge", f"--patch={json.dumps(bind)}")
+        try:
+            yield Scene(deployment=lab, record=record)
+        finally:
+            as_operator(lab, "delete", "lvsslice", *told)
+            lab.restart_operator()
+            for node in OWN:
+                lab.lab.guest(node).sh(": > /etc/resolv.conf")
+            restart_agents(lab)
+            restore(lab)
 
 
 @pytest.mark.parametrize("director", DIRECTORS)
