@@ -181,8 +181,9 @@ def test_client_sticks_until_its_time_is_over_and_then_moves(lab: Lab) -> None:
 
 
 def templates(connections: str) -> list[str]:
-    """The persistence templates among the lines of `ipvsadm -Lnc`: they have no client port and no state."""
-    return [line for line in connections.splitlines() if " NONE " in line]
+    """The persistence templates among the lines of `ipvsadm -Lnc`: they are of every port of the client."""
+    rows = [line for line in connections.splitlines() if line.startswith("TCP")]
+    return [row for row in rows if row.split()[3].endswith(":0")]
 
 
 @pytest.mark.parametrize("lab", ["one"], indirect=True, scope="module")
