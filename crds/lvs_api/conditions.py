@@ -32,6 +32,8 @@ class ConditionType(StrEnum):
     CRD_OUTDATED = "CRDOutdated"
     REMOVAL_HELD = "RemovalHeld"
     CLUSTER_CHANGED = "ClusterChanged"
+    STATE_NOT_STORED = "StateNotStored"
+    CHECKS_BLIND = "ChecksBlind"
 
 
 class Reason(StrEnum):
@@ -73,6 +75,10 @@ class Reason(StrEnum):
     LOOK_UP_FAILED = "LookUpFailed"
     LVS_NODE_MISSING = "LvsNodeMissing"
     CLUSTER_CHANGED = "ClusterChanged"
+    STATE_NOT_WRITTEN = "StateNotWritten"
+    STATE_DAMAGED = "StateDamaged"
+    CHECKS_UNANSWERED = "ChecksUnanswered"
+    CHECKS_NOT_MADE = "ChecksNotMade"
 
 
 class Condition(ApiModel):

@@ -178,10 +178,10 @@ class Deployment:
         self.operator = self.stack.enter_context(running_operator(self.directory, self.operator_kubeconfig, name=name))
 
     def agent_metric(self, node: str, name: str) -> float:
-        """The sum of one of an agent's metrics over its labels."""
+        """One of an agent's metrics, with its labels as they are exposed; without them the sum over all."""
         text = self.lab.guest(node).out("curl", "--silent", "--fail", f"http://127.0.0.1:{METRICS_PORT}/metrics")
         rows = [line.rpartition(" ") for line in text.splitlines()]
-        values = [float(value) for series, _, value in rows if series.partition("{")[0] == name]
+        values = [float(value) for series, _, value in rows if name in {series, series.partition("{")[0]}]
         assert values, f"{node}'s agent has no metric {name}"
         return sum(values)
 

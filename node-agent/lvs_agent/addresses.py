@@ -23,17 +23,19 @@ from lvs_agent.decide.kernel_diff import diff_links
 from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelLinks, KernelSysctls, Route
 from lvs_agent.decide.ownership import LinkOwnership, judge_links
 from lvs_agent.decide.prepared_plan import PreparedPlan
+from lvs_agent.decide.remembered import not_remembered, waiting_addresses, waiting_sysctls
 from lvs_agent.decide.wanted_sysctls import SysctlRole, SysctlVerdict, judge_sysctls, keys_to_read
 from lvs_agent.duplicates import DuplicateKeeper
 from lvs_agent.errors import SysctlError
 from lvs_agent.kernel.interface import Announcer, Links, Sysctls
+from lvs_agent.ledger import Ledger
 from lvs_agent.metrics import NOT_BOUND, AgentMetrics
 from lvs_api.conditions import Reason
 
 _log = logging.getLogger(__name__)
 
-Remember = Callable[[AbstractSet[AddressBinding], KernelSysctls], None]
-"""Called before a write with what is ours, and with the values from before."""
+Remember = Callable[[AbstractSet[AddressBinding], KernelSysctls], Ledger]
+"""Called before a write with what will be ours, and with the values from before; the ledger as it is on disk then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,10 +144,13 @@ class AddressKeeper:
         missing = self._to_bind(desired, ownership, served, silent=keeping.verdict.is_silent)
         waiting = self._duplicates.judge(self._first_claims(missing, desired), links)
         missing = [change for change in missing if change.binding not in waiting]
+        if missing:
+            ours = ownership.owned | {change.binding for change in missing}
+            waiting = {**waiting, **waiting_addresses(missing, remember(ours, keeping.remembered).bindings)}
+            missing = [change for change in missing if change.binding not in waiting]
         faults: Mapping[AddressBinding, Fault] = {}
         if missing:
             ours = ownership.owned | {change.binding for change in missing}
-            remember(ours, keeping.remembered)
             faults = await self._apply(missing)
             links = await self._links.read(fresh=True)
             ownership = judge_links(links, desired.all, ours)
@@ -231,7 +236,7 @@ class AddressKeeper:
         role: SysctlRole,
         links: KernelLinks,
         remembered: KernelSysctls,
-        remember: Callable[[KernelSysctls], None],
+        remember: Callable[[KernelSysctls], Ledger],
     ) -> "_Keeping":
         """Write what differs and look again."""
         found = self._sysctls.read(keys_to_read(role, links, remembered))
@@ -241,11 +246,16 @@ class AddressKeeper:
         if not verdict.writes and not verdict.restores:
             return _Keeping(verdict, verdict.remember, None)
         # Old values stay remembered until they are back.
-        remember({**remembered, **verdict.remember})
-        fault = None
+        on_disk = remember({**remembered, **verdict.remember}).sysctls
+        waiting = waiting_sysctls(verdict.writes, remembered, on_disk)
+        fault = not_remembered(", ".join(str(write.key) for write in waiting)) if waiting else None
         for write in (*verdict.writes, *verdict.restores):
-            fault = self._write_sysctl(write) or fault
-        kept = {**remembered, **verdict.remember} if fault else verdict.remember
+            if write not in waiting:
+                fault = self._write_sysctl(write) or fault
+        kept = verdict.remember
+        if fault:
+            both = {**remembered, **verdict.remember}
+            kept = {key: value for key, value in both.items() if key in remembered or on_disk.get(key) == value}
         found = self._sysctls.read(keys_to_read(role, links, kept))
         return _Keeping(judge_sysctls(role, links, found, kept), kept, fault)
 

@@ -21,14 +21,16 @@ from lvs_agent.decide.former_routes import wanted_host_routes
 from lvs_agent.decide.fresh_word import MemberKey, Standing, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
 from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelIpvs, KernelSysctls
-from lvs_agent.decide.node_report import NodeFacts, carried, report, report_failure
+from lvs_agent.decide.lost_ledger import lost_bindings
+from lvs_agent.decide.node_report import NodeFacts, Troubles, carried, report, report_failure
 from lvs_agent.decide.node_word import NodeWord
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
 from lvs_agent.decide.withheld import Withheld
-from lvs_agent.errors import LvsAgentError, StateFileDamaged
+from lvs_agent.errors import LvsAgentError
 from lvs_agent.kernel.interface import Links
-from lvs_agent.ledger import Ledger, LedgerFile
+from lvs_agent.ledger import Ledger
+from lvs_agent.ledger_keeper import LedgerKeeper
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.refusals import RefusalKeeper
 from lvs_agent.route_lookup import RouteLookup
@@ -61,12 +63,18 @@ class PlanSource(Protocol):
     def reported_status(self) -> LvsNodeStatus | None:
         """What the node's status says now; None where there is none, or it can not be read."""
 
+    def state_faults(self) -> tuple[Fault, ...]:
+        """What is the matter with the copy of it on disk."""
+
 
 class Prober(Protocol):
     """Runs checks, and asks the agents of real servers what these carry."""
 
     def verdicts(self) -> Mapping[Check, CheckResult]:
         """What is known of every wanted check."""
+
+    def blindness(self) -> Fault | None:
+        """Why checks say less than they should."""
 
     def want(self, checks: Mapping[Check, Verdict]) -> None:
         """Run exactly these."""
@@ -100,7 +108,7 @@ class Agent:
         refusals: RefusalKeeper,
         links: Links,
         prober: Prober,
-        ledger_file: LedgerFile,
+        ledger: LedgerKeeper,
         identity: NodeIdentity,
         metrics: AgentMetrics,
         tell: Callable[[LvsNodeStatus], None],
@@ -113,8 +121,7 @@ class Agent:
         self._refusals = refusals
         self._links = links
         self._prober = prober
-        self._ledger_file = ledger_file
-        self._ledger = _read_ledger(ledger_file)
+        self._keeper = ledger
         self._identity = identity
         self._metrics = metrics
         self._tell = tell
@@ -189,7 +196,7 @@ class Agent:
         if self._is_well:
             if (announcement := self._addresses.next_deadline()) is not None:
                 due.append(announcement - time.monotonic())
-            if (drain := next_deadline(self._ledger.drains)) is not None:
+            if (drain := next_deadline(self._keeper.ledger.drains)) is not None:
                 due.append(drain - self._boot_clock())
             if (look_up := self._routes.next_deadline()) is not None:
                 due.append(look_up - self._boot_clock())
@@ -201,12 +208,14 @@ class Agent:
         self._news.clear()
 
     async def _carry_out(self, plan: NodePlan) -> None:
-        refusals = await self._refusals.judge(plan, self._ledger)
+        if self._keeper.is_lost:
+            self._keeper.take_back(lost_bindings(plan, await self._links.read()))
+        ledger = self._keeper.ledger
+        refusals = await self._refusals.judge(plan, ledger)
         if self._prepared is None or not self._prepared.is_of(plan, refusals):
             self._prepared = prepare(plan, self._prepared, refusals)
         prepared = self._prepared
         routes = await self._routes.look_up(prepared.routed)
-        ledger = self._ledger
         given = Given(prepared=prepared, owned=ledger.bindings, sysctls=ledger.sysctls, routes=routes)
         host_routes = wanted_host_routes(prepared, routes)
         await self._addresses.let_go(given, self._remember_addresses)
@@ -222,29 +231,27 @@ class Agent:
             words=self._prober.words(),
         )
         table = self._table.converge(prepared, around, self._remember_table)
-        self._remember(replace(self._ledger, ipvs=table.owned, drains=table.desired.drains))
+        self._keeper.settle(replace(self._keeper.ledger, ipvs=table.owned, drains=table.desired.drains))
         self._standings = table.desired.standings
         self._prober.want(table.desired.checks)
         self._prober.ask(table.desired.asks)
         await self._host_routes.let_go(host_routes)
-        given = replace(given, owned=self._ledger.bindings, sysctls=self._ledger.sysctls)
+        given = replace(given, owned=self._keeper.ledger.bindings, sysctls=self._keeper.ledger.sysctls)
         addresses = await self._addresses.take_on(given, table.served, self._remember_addresses)
-        self._remember(replace(self._ledger, bindings=addresses.owned, sysctls=addresses.sysctls))
+        self._keeper.settle(replace(self._keeper.ledger, bindings=addresses.owned, sysctls=addresses.sysctls))
         self._report(prepared, table, addresses)
 
-    def _remember_table(self, owned: OwnedIpvs) -> None:
-        self._remember(replace(self._ledger, ipvs=owned))
+    def _remember_table(self, owned: OwnedIpvs) -> OwnedIpvs:
+        return self._keeper.reserve(replace(self._keeper.ledger, ipvs=owned)).ipvs
 
-    def _remember_addresses(self, owned: AbstractSet[AddressBinding], sysctls: KernelSysctls) -> None:
-        self._remember(replace(self._ledger, bindings=frozenset(owned), sysctls=sysctls))
-
-    def _remember(self, ledger: Ledger) -> None:
-        self._ledger_file.write(ledger)
-        self._ledger = ledger
+    def _remember_addresses(self, owned: AbstractSet[AddressBinding], sysctls: KernelSysctls) -> Ledger:
+        return self._keeper.reserve(replace(self._keeper.ledger, bindings=frozenset(owned), sysctls=sysctls))
 
     def _report(self, prepared: PreparedPlan, table: TableOutcome, addresses: AddressOutcome) -> None:
-        plan, capabilities, withheld = prepared.plan, self._identity.capabilities(), self._source.withheld
-        if self._said is not None and self._said.is_of(plan, table, addresses, capabilities, withheld):
+        plan, capabilities = prepared.plan, self._identity.capabilities()
+        state = (*self._keeper.faults(), *self._source.state_faults())
+        troubles = Troubles(withheld=self._source.withheld, state=state, blindness=self._prober.blindness())
+        if self._said is not None and self._said.is_of(plan, table, addresses, capabilities, troubles):
             self._tell(self._said.status)
             return
         self._facts = NodeFacts(
@@ -255,6 +262,7 @@ class Agent:
             refusals=prepared.refusals,
             desired=table.desired,
             service_faults=table.faults,
+            service_notes=table.notes,
             former_names=table.former_names,
             present=table.present,
             addresses=addresses.desired,
@@ -262,10 +270,10 @@ class Agent:
             address_faults=addresses.faults,
             takes_traffic=addresses.takes_traffic,
             node_fault=table.unavailable or addresses.sysctl_fault,
-            withheld=withheld,
+            troubles=troubles,
             now=timestamp(datetime.now(UTC)),
         )
-        self._said = _Said(plan, table, addresses, capabilities, withheld, self._say(self._facts))
+        self._said = _Said(plan, table, addresses, capabilities, troubles, self._say(self._facts))
         self._metrics.services_not_programmed.set(len(table.faults))
         self._metrics.words_awaited.set(len(table.desired.asks))
         self._metrics.members = table.desired.services
@@ -297,15 +305,6 @@ class Agent:
         return status
 
 
-def _read_ledger(ledger_file: LedgerFile) -> Ledger:
-    """The ledger; a damaged one owns nothing: entries that equal the plan are adopted, others stay as foreign ones."""
-    try:
-        return ledger_file.read()
-    except StateFileDamaged as error:
-        _log.error("%s: what was made before and is no longer wanted has to be removed by hand", error)
-        return Ledger()
-
-
 @dataclass(frozen=True, slots=True)
 class _Said:
     """The last status and what it was made from."""
@@ -314,7 +313,7 @@ class _Said:
     table: TableOutcome
     addresses: AddressOutcome
     capabilities: NodeCapabilities
-    withheld: Withheld
+    troubles: Troubles
     status: LvsNodeStatus
 
     def is_of(
@@ -323,7 +322,7 @@ class _Said:
         table: TableOutcome,
         addresses: AddressOutcome,
         capabilities: NodeCapabilities,
-        withheld: Withheld,
+        troubles: Troubles,
     ) -> bool:
         """Whether the same would be said again."""
         return (
@@ -331,5 +330,5 @@ class _Said:
             and self.table is table
             and self.addresses is addresses
             and self.capabilities == capabilities
-            and self.withheld == withheld
+            and self.troubles == troubles
         )

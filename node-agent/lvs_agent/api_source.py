@@ -9,13 +9,14 @@ from typing import Any, Final
 from lvs_agent.api_connection import ApiConnection, ApiRefused
 from lvs_agent.cluster_identity import ClusterIdentity
 from lvs_agent.decide.absence import DEFAULT_BRAKE
+from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.stored_plan import without_claims
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld, cluster_changed, node_missing
-from lvs_agent.errors import ApiUnavailable, StateFileDamaged, StateNotWritten
+from lvs_agent.errors import ApiUnavailable, StateFileDamaged
 from lvs_agent.held_view import Copies, HeldView, asked_release, without_status
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.removal_check import RemovalCheck
-from lvs_agent.view_store import Raw, StoredView, ViewStore
+from lvs_agent.view_store import Raw, ViewStore
 from lvs_agent.watch import Reflector, Selection, read_page
 from lvs_api.api_group import API_VERSION, LABEL_DIRECTOR_GROUP
 from lvs_api.kinds import DIRECTOR_GROUP, NODE, SERVICE_SLICE, Kind
@@ -93,12 +94,18 @@ class ApiSource:
             _log.warning("the conditions begin anew: %s", error)
             return None
 
+    def state_faults(self) -> tuple[Fault, ...]:
+        """What is the matter with the last view on disk."""
+        return (self._store.fault,) if self._store.fault is not None else ()
+
     def load(self) -> None:
         """Start from the last view on disk, until the API server has told everything."""
         try:
             stored = self._store.read(self._node_name)
             view = self._held.load(stored) if stored is not None else None
-        except (StateFileDamaged, InvalidObject) as error:
+        except StateFileDamaged:
+            return  # the store tells
+        except InvalidObject as error:
             _log.warning("no last view: %s", error)
             return
         if view is not None:
@@ -110,7 +117,7 @@ class ApiSource:
     async def run(self) -> None:
         """Follow the API server until cancelled. What ends one of the tasks ends all: no copy grows old unnoticed."""
         async with asyncio.TaskGroup() as following:
-            for part in (self._node, self._groups, self._identity, self._check):
+            for part in (self._node, self._groups, self._identity, self._check, self._store):
                 following.create_task(part.run())
             following.create_task(self._trust_stored_view())
             while True:
@@ -119,7 +126,7 @@ class ApiSource:
                 self._metrics.api_up.set(1 if self._is_connected() else 0)
                 cluster = self._identity.uid
                 if cluster is not None and all(reflector.complete for reflector in self._all_reflectors()):
-                    await self._take(cluster)
+                    self._take(cluster)
 
     async def _wait(self) -> None:
         """Until there is news, or something has waited long enough."""
@@ -173,7 +180,7 @@ class ApiSource:
         copies = all(reflector.complete and reflector.failure is None for reflector in self._all_reflectors())
         return copies and self._identity.failure is None
 
-    async def _take(self, cluster: str) -> None:
+    def _take(self, cluster: str) -> None:
         """Take over what the API server says. Every kind was listed to its end in this process, from this cluster."""
         node = self.observed_node
         if (before := self._held.cluster_id) not in (None, cluster):
@@ -205,7 +212,7 @@ class ApiSource:
         self._carry_out(taken.view)
         self._end_caution()
         self._withhold(taken.withheld)
-        await self._keep(taken.stored)
+        self._store.put(taken.stored)
 
     def _carry_out(self, view: AgentView) -> None:
         plan = compile_plan(view)
@@ -224,12 +231,6 @@ class ApiSource:
             _log.info("nothing is held any more")
         self._withheld = withheld
         self._wake()
-
-    async def _keep(self, view: StoredView) -> None:
-        try:
-            await asyncio.to_thread(self._store.write, view)
-        except StateNotWritten as error:
-            self._complain(f"the last view is not stored: {error}")
 
     def _complain(self, complaint: str) -> None:
         if complaint != self._complaint:

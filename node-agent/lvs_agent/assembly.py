@@ -8,9 +8,9 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +35,7 @@ from lvs_agent.kernel.links import KernelLinksSeam
 from lvs_agent.kernel.namespace_lock import AbstractSocketLock
 from lvs_agent.kernel.sysctl import ProcSysctls
 from lvs_agent.ledger import LedgerFile
+from lvs_agent.ledger_keeper import LedgerKeeper
 from lvs_agent.manifest_source import ManifestSource, read_plan
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.plan_text import plan_lines
@@ -43,6 +44,7 @@ from lvs_agent.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
 from lvs_agent.report import StatusReporter
 from lvs_agent.routes import RouteKeeper
 from lvs_agent.settings import Endpoint, Settings
+from lvs_agent.state_lock import StateLock
 from lvs_agent.status_server import check_page, metrics_page, serve_pages, word_page
 from lvs_agent.table import TableKeeper
 from lvs_agent.version import agent_version
@@ -81,36 +83,43 @@ async def run_agent(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    lock = AbstractSocketLock()
-    lock.acquire()
-    try:
+    with _alone(settings):
         async with _assembled(settings) as tasks:
             await _run_until(stopping, tasks)
-    finally:
-        lock.release()
     _log.info("stopped; addresses and IPVS entries stay as they are")
 
 
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """No other agent in this network namespace, nor with this state directory. Raises NamespaceInUse and StateInUse."""
+    with ExitStack() as held:
+        for lock in (AbstractSocketLock(), StateLock(settings.state_dir)):
+            lock.acquire()
+            held.callback(lock.release)
+        yield
+
+
 async def clean_node(settings: Settings) -> None:
-    """Remove what is ours. Raises CleanupIncomplete where something is left, NamespaceInUse while an agent runs."""
-    lock = AbstractSocketLock()
-    lock.acquire()
-    ipvs, links, host_routes = KernelIpvsTable(), KernelLinksSeam(), KernelHostRoutes()
-    try:
-        problems = await clean_up(
-            LedgerFile(settings.state_dir / LEDGER_FILE, boot_id()),
-            settings.state_dir / VIEW_FILE,
-            ipvs=ipvs,
-            links=links,
-            host_routes=host_routes,
-            sysctls=ProcSysctls(),
-        )
-        await asyncio.to_thread((settings.state_dir / CLUSTER_FILE).unlink, missing_ok=True)
-    finally:
-        await host_routes.close()
-        await links.close()
-        ipvs.close()
-        lock.release()
+    """Remove what is ours.
+
+    Raises CleanupIncomplete where something is left, StateFileDamaged where nobody knows any more what is ours,
+    NamespaceInUse and StateInUse while an agent runs.
+    """
+    with _alone(settings):
+        ipvs, links, host_routes = KernelIpvsTable(), KernelLinksSeam(), KernelHostRoutes()
+        try:
+            problems = await clean_up(
+                LedgerFile(settings.state_dir / LEDGER_FILE, boot_id()),
+                [settings.state_dir / VIEW_FILE, settings.state_dir / CLUSTER_FILE],
+                ipvs=ipvs,
+                links=links,
+                host_routes=host_routes,
+                sysctls=ProcSysctls(),
+            )
+        finally:
+            await host_routes.close()
+            await links.close()
+            ipvs.close()
     if problems:
         raise CleanupIncomplete("not everything could be removed: " + "; ".join(problems))
 
@@ -143,7 +152,11 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
         cleanup.push_async_callback(host_routes.close)
         relay = _Relay()
         word = settings.word if settings.manifests is None else None  # no member of a manifest is known to be a node
-        prober = ProbeSupervisor(relay.wake, word_port=word.port if word is not None else None)
+        prober = ProbeSupervisor(
+            relay.wake,
+            word_port=word.port if word is not None else None,
+            count=lambda result, number: metrics.checks.labels(result).inc(number),
+        )
         metrics.probe_restarts.set_function(lambda: prober.restarts)
         ledger_file = LedgerFile(settings.state_dir / LEDGER_FILE, boot_id())
         parts = _source(settings, metrics, relay.wake, links, cleanup)
@@ -169,7 +182,7 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
             ),
             links=links,
             prober=prober,
-            ledger_file=ledger_file,
+            ledger=LedgerKeeper(ledger_file, metrics, time.monotonic),
             identity=NodeIdentity(
                 boot_id=boot_id(), agent_version=agent_version(), capabilities=_Capabilities(ipvs, parts.source).read
             ),
@@ -205,7 +218,7 @@ def _source(
     source = ApiSource(
         api,
         node_name=settings.node_name,
-        store=ViewStore(settings.state_dir / VIEW_FILE),
+        store=ViewStore(settings.state_dir / VIEW_FILE, metrics.state_failures.labels("view")),
         metrics=metrics,
         wake=wake,
         brake=settings.removal_brake,

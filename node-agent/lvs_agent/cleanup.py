@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,16 +10,16 @@ from lvs_agent.decide.changes import DeleteDestination, DeleteService, IpvsChang
 from lvs_agent.decide.kernel_state import KernelIpvs
 from lvs_agent.decide.ownership import OwnedIpvs, judge_ipvs, judge_links
 from lvs_agent.decide.wanted_sysctls import SysctlRole, judge_sysctls, keys_to_read
-from lvs_agent.errors import KernelError
+from lvs_agent.errors import KernelError, StateNotWritten
 from lvs_agent.kernel.interface import HostRoutes, IpvsTable, Links, Sysctls
-from lvs_agent.ledger import LedgerFile
+from lvs_agent.ledger import Ledger, LedgerFile
 
 _log = logging.getLogger(__name__)
 
 
 async def clean_up(
     ledger_file: LedgerFile,
-    view_file: Path,
+    copies: Sequence[Path],
     *,
     ipvs: IpvsTable,
     links: Links,
@@ -27,19 +28,25 @@ async def clean_up(
 ) -> tuple[str, ...]:
     """Addresses first, then IPVS entries, then sysctls, as on any way down; what could not be removed.
 
-    What is left stays in the ledger, so that it can be tried again; the last view goes, so that nothing brings all of
-    it back at the next start.
+    What is left stays in the ledger, so that it can be tried again; the copies of what the API server said go, so that
+    nothing brings all of it back at the next start. No removal waits for a disk that takes nothing.
+
+    Raises StateFileDamaged, with nothing done.
     """
-    await asyncio.to_thread(view_file.unlink, missing_ok=True)
     ledger = ledger_file.read()
     problems: list[str] = []
+    for copy in copies:
+        try:
+            await asyncio.to_thread(copy.unlink, missing_ok=True)
+        except OSError as error:
+            problems.append(f"{copy}: {error.strerror}")
 
     read = await links.read(fresh=True)
     bound = judge_links(read, frozenset(), ledger.bindings).owned
     failed = await links.apply([UnbindAddress(binding=binding) for binding in bound])
     problems += [str(failure.error) for failure in failed]
     ledger = replace(ledger, bindings=frozenset(failure.change.binding for failure in failed))
-    ledger_file.write(ledger)
+    problems += _store(ledger_file, ledger)
     _log.info("unbound %d addresses", len(bound) - len(failed))
 
     if ledger.ipvs:
@@ -48,7 +55,7 @@ async def clean_up(
         _log.info("removed %d IPVS entries", applied.written)
         left = judge_ipvs(ipvs.read(), {}, ledger.ipvs).owned
         ledger = replace(ledger, ipvs=left, drains={})
-        ledger_file.write(ledger)
+        problems += _store(ledger_file, ledger)
 
     for route in await host_routes.read():
         await host_routes.remove(route)
@@ -70,8 +77,17 @@ async def clean_up(
             _log.info("%s: %d -> %d", write.key, write.previous, write.value)
     if not problems:
         kept = {}
-    ledger_file.write(replace(ledger, sysctls=kept))
-    return tuple(problems)
+    problems += _store(ledger_file, replace(ledger, sysctls=kept))
+    return tuple(dict.fromkeys(problems))
+
+
+def _store(ledger_file: LedgerFile, ledger: Ledger) -> list[str]:
+    """Store what is still ours; why that failed. The old ledger names more than there is, which harms nobody."""
+    try:
+        ledger_file.write(ledger)
+    except StateNotWritten as error:
+        return [str(error)]
+    return []
 
 
 def deletions(table: KernelIpvs, owned: OwnedIpvs) -> list[IpvsChange]:

@@ -75,12 +75,21 @@ class NamespaceInUse(LvsAgentError):
     """Another agent works in this network namespace."""
 
 
+class StateInUse(LvsAgentError):
+    """Another agent works with this state directory."""
+
+
 class StateFileDamaged(LvsAgentError):
-    """A file of the state directory is not what was written."""
+    """A file of the state directory is not what was written, or can not be read."""
 
 
 class StateNotWritten(LvsAgentError):
     """The state directory takes no file: nothing is made that could not be remembered."""
+
+    def __init__(self, message: str, *, is_in_place: bool = False) -> None:
+        super().__init__(message)
+        self.is_in_place = is_in_place
+        """The file is there for whoever reads it; whether it outlives a power cut is not known."""
 
 
 class InvalidManifests(LvsAgentError):

@@ -21,6 +21,7 @@ from lvs_agent.decide.kernel_state import (
     TransportProtocol,
 )
 from lvs_agent.decide.ownership import OwnedIpvs
+from lvs_agent.errors import StateNotWritten
 from lvs_agent.state_file import read_state, write_state
 
 _FORMAT: Final = 1
@@ -45,6 +46,21 @@ class LedgerFile:
         self._boot_id = boot_id
         self._stored: Ledger | None = None
 
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self._path
+
+    @property
+    def aside(self) -> Path:
+        """Where one that was found damaged in this boot is kept, for a person to look at."""
+        return self._path.with_name(f"{self._path.name}.damaged.{self._boot_id[:8]}")
+
+    @property
+    def stored(self) -> Ledger:
+        """What the file says of this boot, as far as this agent has read or written it."""
+        return self._stored or Ledger()
+
     def read(self) -> Ledger:
         """The ledger of this boot; an empty one when there is none. Raises StateFileDamaged."""
         body = read_state(self._path, _FORMAT)
@@ -53,11 +69,16 @@ class LedgerFile:
         self._stored = _read_ledger(body)
         return self._stored
 
-    def write(self, ledger: Ledger) -> bool:
-        """Store it where it differs; whether it did."""
-        if ledger == self._stored:
+    def write(self, ledger: Ledger, *, anyway: bool = False) -> bool:
+        """Store it where it differs, or `anyway`; whether it did. Raises StateNotWritten."""
+        if ledger == self._stored and not anyway:
             return False
-        write_state(self._path, _FORMAT, {"bootID": self._boot_id} | _raw_ledger(ledger))
+        try:
+            write_state(self._path, _FORMAT, {"bootID": self._boot_id} | _raw_ledger(ledger))
+        except StateNotWritten as error:
+            if error.is_in_place:  # and good for this boot, which is all that it is for
+                self._stored = ledger
+            raise
         self._stored = ledger
         return True
 

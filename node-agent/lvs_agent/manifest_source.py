@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import yaml
 
+from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld
 from lvs_agent.errors import InvalidManifests, LinkError
 from lvs_agent.metrics import AgentMetrics
@@ -65,6 +66,10 @@ class ManifestSource:
 
     def reported_status(self) -> None:
         """Nothing is reported anywhere."""
+
+    def state_faults(self) -> tuple[Fault, ...]:
+        """The files are the view: there is no other copy that could be lost."""
+        return ()
 
     def tell(self, status: LvsNodeStatus) -> None:
         """Without an API server the log is where exceptions, and addresses that are not bound, are told."""

@@ -46,6 +46,13 @@ class AgentMetrics:
         self.probe_restarts = Gauge(
             "lvs_agent_probe_restarts", "Times that the probe process was started again", registry=self.registry
         )
+        self.checks = Counter("lvs_agent_checks", "Checks of real servers", ["result"], registry=self.registry)
+        self.state_failures = Counter(
+            "lvs_agent_state_failures",
+            "Times that a file of the state directory was damaged or could not be written",
+            ["file"],
+            registry=self.registry,
+        )
         self.api_up = Gauge("lvs_agent_api_up", "1 while every watch of the API server runs", registry=self.registry)
         self.view_age_seconds = Gauge(
             "lvs_agent_view_age_seconds", "Seconds since the plan that is carried out changed", registry=self.registry
@@ -80,6 +87,10 @@ class AgentMetrics:
             self.kernel_writes.labels(kind)
         for reason in NOT_BOUND:
             self.addresses_not_bound.labels(reason)
+        for result in ("passed", "failed", "unanswered", "not_made"):
+            self.checks.labels(result)
+        for file in ("ledger", "view"):
+            self.state_failures.labels(file)
         for result in ("ok", "failed"):
             self.rounds.labels(result)
             self.status_writes.labels(result)

@@ -13,13 +13,17 @@ from lvs_agent.errors import StateFileDamaged, StateNotWritten
 def write_state(path: Path, format_version: int, body: dict[str, Any]) -> None:
     """Replace the file by one with this content; after a power cut there is the old one or the new one.
 
-    Raises StateNotWritten.
+    Raises StateNotWritten; the old file is in place then, unless the error says that the new one is.
     """
     text = json.dumps(body, separators=(",", ":"), sort_keys=True)
     try:
         _replace(path, f"{format_version} {_digest(text)}\n{text}\n")
     except OSError as error:
-        raise StateNotWritten(f"{path}: {error.strerror}") from error
+        raise StateNotWritten(f"{path}: {_why(error)}") from error
+    try:
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise StateNotWritten(f"{path.parent}: {_why(error)}", is_in_place=True) from error
 
 
 def _replace(path: Path, content: str) -> None:
@@ -34,7 +38,6 @@ def _replace(path: Path, content: str) -> None:
     except OSError:
         Path(temporary).unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
 
 
 def read_state(path: Path, format_version: int) -> dict[str, Any] | None:
@@ -43,14 +46,38 @@ def read_state(path: Path, format_version: int) -> dict[str, Any] | None:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise StateFileDamaged(f"{path}: {_why(error)}") from error
     except UnicodeDecodeError as error:
-        raise StateFileDamaged(f"{path}: not text; it is not used") from error
+        raise StateFileDamaged(f"{path}: it is not text") from error
     head, _, rest = text.partition("\n")
     body_text = rest.removesuffix("\n")
-    if head != f"{format_version} {_digest(body_text)}":
-        raise StateFileDamaged(f"{path}: the checksum or the format is not the expected one; it is not used")
+    found_format, _, digest = head.partition(" ")
+    if digest != _digest(body_text):
+        raise StateFileDamaged(f"{path}: its checksum is wrong")
+    if found_format != str(format_version):
+        raise StateFileDamaged(
+            f"{path}: another version of the agent wrote it, in format {found_format}; this one reads {format_version}"
+        )
     body: dict[str, Any] = json.loads(body_text)
     return body
+
+
+def set_aside(path: Path, aside: Path) -> None:
+    """Give a damaged file another name, for a person to look at, unless somebody took it away.
+
+    Raises StateNotWritten.
+    """
+    try:
+        path.replace(aside)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StateNotWritten(f"{path} can not be renamed to {aside.name}: {_why(error)}") from error
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def _digest(text: str) -> str:

@@ -12,11 +12,12 @@ from typing import Final
 
 from lvs_agent.decide.changes import AddDestination, AddService, DeleteService, IpvsChange
 from lvs_agent.decide.desired_state import Circumstances, DesiredIpvs, desire
-from lvs_agent.decide.faults import Fault, conflict_faults, describe, left_over, refusal
+from lvs_agent.decide.faults import Fault, conflict_faults, describe, left_over, refusal, strangers
 from lvs_agent.decide.kernel_diff import diff_ipvs
 from lvs_agent.decide.kernel_state import AnyServiceKey, DestinationKey, IPAddress, KernelIpvs, WantedIpvs
 from lvs_agent.decide.ownership import IpvsOwnership, OwnedIpvs, judge_ipvs
 from lvs_agent.decide.prepared_plan import PreparedPlan
+from lvs_agent.decide.remembered import service_faults, waiting_ipvs
 from lvs_agent.errors import IpvsUnavailable
 from lvs_agent.kernel.interface import IpvsTable
 from lvs_agent.metrics import AgentMetrics
@@ -30,7 +31,8 @@ _PASSES: Final = 4
 _FIRST_RETRY: Final = 1.0
 _LONGEST_RETRY: Final = 60.0
 
-Remember = Callable[[OwnedIpvs], None]
+Remember = Callable[[OwnedIpvs], OwnedIpvs]
+"""Called before anything is made with all that will be ours; what the ledger on disk names, which may be made."""
 _log = logging.getLogger(__name__)
 
 
@@ -47,6 +49,8 @@ class TableOutcome:
     former_names: Mapping[AnyServiceKey, ObjectKey] = field(default_factory=dict)
     """Ours and in the kernel, though the plan no longer has them: whose they were."""
     faults: Mapping[AnyServiceKey, Fault] = field(default_factory=dict)
+    notes: Mapping[AnyServiceKey, Fault] = field(default_factory=dict)
+    """What is to be said of services that are as they shall be."""
     unavailable: Fault | None = None
     """IPVS as a whole is not there."""
 
@@ -108,7 +112,7 @@ class TableKeeper:
         self._last: _LastRound | None = None
 
     def converge(self, prepared: PreparedPlan, around: Circumstances, remember: Remember) -> TableOutcome:
-        """One round. `around.kernel` is filled in here; `remember` is called before anything is made.
+        """One round. `around.kernel` is filled in here. What can not be remembered on disk is not made.
 
         Raises IpvsReadFailed and PermissionRefused.
         """
@@ -132,19 +136,23 @@ class TableKeeper:
             table = self._read_again(table, {change.service for change in judged.changes})
             judged = _judge(prepared, replace(around, kernel=table))
         attempted: set[IpvsChange] = set()
+        waiting: frozenset[IpvsChange] = frozenset()
         for _ in range(_PASSES):
-            changes = self._due(judged.changes)
+            changes = tuple(change for change in self._due(judged.changes) if change not in waiting)
+            owned = _with_frozen(judged.ownership.owned, around.owned, judged.desired)
+            if changes and (more := waiting_ipvs(changes, remember(_with_added(owned, changes)))):
+                waiting |= more
+                changes = tuple(change for change in changes if change not in more)
             if not changes:
                 break
-            ours = _with_added(_with_frozen(judged.ownership.owned, around.owned, judged.desired), changes)
-            remember(ours)
+            ours = _with_added(owned, changes)
             self._write(changes)
             attempted.update(changes)
             table = self._read_again(table, {change.service for change in changes})
             around = replace(around, owned=ours, drains=judged.desired.drains, standings=judged.desired.standings)
             judged = _judge(prepared, replace(around, kernel=table))
         self._known = table
-        faults = self._faults(judged, attempted)
+        faults = {**service_faults(waiting), **self._faults(judged, attempted)}
         self._settled = {k: w for k, w in judged.desired.wanted.items() if k not in faults}
         owned = _with_frozen(judged.ownership.owned, around.owned, judged.desired)
         named: dict[AnyServiceKey, ObjectKey] = {
@@ -159,6 +167,7 @@ class TableKeeper:
             present=frozenset(table.services),
             served=frozenset(s.planned.key.address for s in prepared.services if s.key in table.services),
             faults=faults,
+            notes=strangers(judged.ownership.foreign, judged.desired.wanted),
         )
         self._last = None if judged.changes else _LastRound(prepared, around, outcome)
         return outcome

@@ -1,13 +1,26 @@
-"""The last complete view on disk, from which an agent serves that starts while the API server is away."""
+"""The last complete view on disk, from which an agent serves that starts while the API server is away.
 
+A view that the disk does not take is tried again after 1, 2, 4 … 30 s; the plan does not wait for it.
+"""
+
+import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from prometheus_client import Counter
+
+from lvs_agent.decide.faults import Fault
+from lvs_agent.errors import StateFileDamaged, StateNotWritten
 from lvs_agent.state_file import read_state, write_state
+from lvs_api.conditions import Reason
 
 _FORMAT: Final = 1
+_FIRST_RETRY: Final = 1.0
+_LONGEST_RETRY: Final = 30.0
+_log = logging.getLogger(__name__)
 Raw = dict[str, Any]
 
 
@@ -27,14 +40,26 @@ class StoredView:
 class ViewStore:
     """The view's place on disk. Writes only what differs from what is there."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, failures: Counter | None = None) -> None:
         self._path = path
+        self._failures = failures
         self._stored: StoredView | None = None
+        self._put: StoredView | None = None
+        self._news = asyncio.Event()
+        self.fault: Fault | None = None
+        """What is the matter with the file; None once the last view is in it."""
 
     def read(self, node_name: str) -> StoredView | None:
         """The last view of this node; None when there is none. Raises StateFileDamaged."""
-        body = read_state(self._path, _FORMAT)
-        if body is None or body["nodeName"] != node_name:
+        try:
+            body = read_state(self._path, _FORMAT)
+        except StateFileDamaged as error:
+            self._failed(Reason.STATE_DAMAGED, f"{error}: it is not used")
+            raise
+        if body is None:
+            return None
+        if body["nodeName"] != node_name:
+            _log.warning("%s is a view of the node %s: it is not used", self._path, body["nodeName"])
             return None
         self._stored = StoredView(
             cluster_id=body["clusterID"],
@@ -59,6 +84,41 @@ class ViewStore:
         write_state(self._path, _FORMAT, body)
         self._stored = view
         return True
+
+    def put(self, view: StoredView) -> None:
+        """Have it stored as soon as the disk takes it, unless another one is put before."""
+        self._put = view
+        self._news.set()
+
+    async def run(self) -> None:
+        """Store what is put until cancelled."""
+        delay = _FIRST_RETRY
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            if self._put is None:
+                continue
+            try:
+                await asyncio.to_thread(self.write, self._put)
+            except StateNotWritten as error:
+                self._failed(
+                    Reason.STATE_NOT_WRITTEN,
+                    f"{error}: an agent that starts without the API server begins with an older view, or none",
+                )
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, _LONGEST_RETRY)
+                self._news.set()
+            else:
+                self.fault = None
+                delay = _FIRST_RETRY
+
+    def _failed(self, reason: Reason, message: str) -> None:
+        if self._failures is not None:
+            self._failures.inc()
+        fault = Fault(reason=reason, message=message)
+        if fault != self.fault:
+            _log.error("the last view: %s", message)
+        self.fault = fault
 
 
 def without_noise(raw: Mapping[str, Any], *, status: bool) -> Raw:

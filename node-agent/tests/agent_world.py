@@ -1,8 +1,10 @@
 """A whole agent on the fake kernel: what the loop's tests share."""
 
 import asyncio
-from collections.abc import Mapping
+import resource
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 from lvs_agent.addresses import AddressKeeper
 from lvs_agent.agent import Agent, NodeIdentity
+from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.fresh_word import Answer, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
 from lvs_agent.decide.kernel_state import (
@@ -37,10 +40,12 @@ from lvs_agent.kernel.fake_kernel import (
     FakeSysctls,
 )
 from lvs_agent.ledger import LedgerFile
+from lvs_agent.ledger_keeper import LedgerKeeper
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
 from lvs_agent.routes import RouteKeeper
 from lvs_agent.table import TableKeeper
+from lvs_api.conditions import ConditionType, find_condition
 from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeCapabilities, ServiceException
 from lvs_api.network_types import ForwardingMethod, Protocol, Scheduler
 from lvs_api.real_server_pool import OnFailure
@@ -158,6 +163,9 @@ class PlanInHand:
     def reported_status(self) -> LvsNodeStatus | None:
         return self.status
 
+    def state_faults(self) -> tuple[Fault, ...]:
+        return ()
+
 
 @dataclass
 class HealthInHand:
@@ -168,8 +176,13 @@ class HealthInHand:
     heard: Words | None = field(default_factory=lambda: Words(port=9462))
     asked: AbstractSet[IPAddress] = frozenset()
 
+    blind: Fault | None = None
+
     def verdicts(self) -> Mapping[Check, CheckResult]:
         return self.results
+
+    def blindness(self) -> Fault | None:
+        return self.blind
 
     def want(self, checks: Mapping[Check, Verdict]) -> None:
         if checks.keys() != self.results.keys():
@@ -237,6 +250,8 @@ class World:
         self.health = HealthInHand()
         self.answered = asyncio.Event()
         self.duplicates = DuplicateKeeper(self.probe, monotonic=lambda: self.now, wake=self.answered.set)
+        file = LedgerFile(self.directory / "ledger", self.boot_id)
+        self.ledger = LedgerKeeper(file, self.metrics, lambda: self.now)
         self.agent = Agent(
             source=self.source,
             table=TableKeeper(self.ipvs, self.metrics, lambda: self.now),
@@ -257,7 +272,7 @@ class World:
             ),
             links=self.links,
             prober=self.health,
-            ledger_file=LedgerFile(self.directory / "ledger", self.boot_id),
+            ledger=self.ledger,
             identity=NodeIdentity(boot_id=self.boot_id, agent_version="1", capabilities=NodeCapabilities),
             metrics=self.metrics,
             tell=self.statuses.append,
@@ -305,6 +320,11 @@ class World:
         """Writes to IPVS, addresses and sysctls."""
         return self.ipvs.writes, self.links.writes, self.sysctls.writes
 
+    def condition(self, kind: ConditionType) -> tuple[str, str] | None:
+        """Reason and message of a condition that is there."""
+        found = find_condition(self.status.conditions, kind)
+        return (found.reason, found.message) if found else None
+
     def metric(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
@@ -317,6 +337,17 @@ def _sysctl_keys() -> list[SysctlKey]:
     names = ("arp_ignore", "arp_announce", "rp_filter", "send_redirects", "forwarding")
     keys = [conf_key("ipv4", device, name) for device in ("all", "eth0", "lo", "tunl0") for name in names]
     return [*keys, SysctlKey(("ipv4", "vs", "conntrack"))]
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """The kernel takes no byte into any file of this process; what is there can be read."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def service_on(port: int) -> ServiceKey:

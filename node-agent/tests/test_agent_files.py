@@ -1,10 +1,18 @@
 """The ledger and the last view on disk."""
 
+import asyncio
+import errno
+import os
 import stat
+from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from agent_world import full_disk
+from waiting_for import until
 
 from lvs_agent.decide.drain import Drain, DrainCause, DrainKey
 from lvs_agent.decide.kernel_state import (
@@ -16,9 +24,13 @@ from lvs_agent.decide.kernel_state import (
     TransportProtocol,
     conf_key,
 )
-from lvs_agent.errors import StateFileDamaged, StateNotWritten
+from lvs_agent.errors import StateFileDamaged, StateInUse, StateNotWritten
 from lvs_agent.ledger import Ledger, LedgerFile
+from lvs_agent.metrics import AgentMetrics
+from lvs_agent.state_file import set_aside
+from lvs_agent.state_lock import StateLock
 from lvs_agent.view_store import StoredView, ViewStore, without_noise
+from lvs_api.conditions import Reason
 
 SERVICE = ServiceKey(protocol=TransportProtocol.UDP, address=ip_address("2001:db8::1"), port=0)
 DESTINATION = DestinationKey(address=ip_address("192.0.2.9"), port=8080)
@@ -61,27 +73,103 @@ def test_an_equal_ledger_is_not_written_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    ("spoil", "why"),
     [
-        lambda text: text[:-20],
-        lambda text: text.replace("8080", "8081"),
-        lambda text: "2" + text[1:],
-        lambda _: "",
-        lambda _: "\x00\xff",
+        (lambda text: text[:-20], "its checksum is wrong"),
+        (lambda text: text.replace("8080", "8081"), "its checksum is wrong"),
+        (lambda text: text.partition("\n")[2], "its checksum is wrong"),
+        (lambda text: "2" + text[1:], "another version of the agent wrote it, in format 2; this one reads 1"),
+        (lambda _: "", "its checksum is wrong"),
+        (lambda _: "\x00\xff", "it is not text"),
     ],
+    ids=["truncated", "changed", "beheaded", "newer format", "empty", "no text"],
 )
-def test_a_damaged_file_is_not_believed(tmp_path: Path, spoil) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def test_a_damaged_file_is_not_believed(tmp_path: Path, spoil: Callable[[str], str], why: str) -> None:
     path = tmp_path / "ledger"
     LedgerFile(path, "boot").write(LEDGER)
     path.write_text(spoil(path.read_text()), encoding="latin-1")
-    with pytest.raises(StateFileDamaged, match=str(path)):
+    with pytest.raises(StateFileDamaged, match=f"{path}: {why}"):
         LedgerFile(path, "boot").read()
 
 
-def test_a_directory_that_takes_no_file_is_told(tmp_path: Path) -> None:
+def test_something_else_in_the_file_s_place_is_told(tmp_path: Path) -> None:
+    (tmp_path / "ledger").mkdir()
+    with pytest.raises(StateFileDamaged, match="Is a directory"):
+        LedgerFile(tmp_path / "ledger", "boot").read()
+    with pytest.raises(StateNotWritten, match="Is a directory"):
+        LedgerFile(tmp_path / "ledger", "boot").write(LEDGER)
     (tmp_path / "file").touch()
+    with pytest.raises(StateFileDamaged, match="Not a directory"):
+        LedgerFile(tmp_path / "file" / "ledger", "boot").read()
     with pytest.raises(StateNotWritten, match=r"Not a directory|File exists"):
         LedgerFile(tmp_path / "file" / "ledger", "boot").write(LEDGER)
+
+
+def refusing(code: int) -> Callable[..., NoReturn]:
+    """What a system call does on a disk in trouble."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise OSError(code, os.strerror(code))
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("place", "code"),
+    [
+        ("lvs_agent.state_file.tempfile.mkstemp", errno.EROFS),
+        ("lvs_agent.state_file.tempfile.mkstemp", errno.ENOSPC),
+        ("lvs_agent.state_file.os.fsync", errno.EIO),
+        ("lvs_agent.state_file.os.fsync", errno.ENOSPC),
+        ("lvs_agent.state_file.Path.replace", errno.EIO),
+        ("lvs_agent.state_file.Path.mkdir", errno.EACCES),
+    ],
+)
+def test_a_write_that_fails_anywhere_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, code: int
+) -> None:
+    file = LedgerFile(tmp_path / "ledger", "boot")
+    file.write(LEDGER)
+    monkeypatch.setattr(place, refusing(code))
+    with pytest.raises(StateNotWritten, match=os.strerror(code)) as refused:
+        file.write(Ledger())
+    monkeypatch.undo()
+    assert not refused.value.is_in_place
+    assert [path.name for path in tmp_path.iterdir()] == ["ledger"]
+    assert file.stored == LEDGER == LedgerFile(tmp_path / "ledger", "boot").read()
+    assert file.write(Ledger())
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    file = LedgerFile(tmp_path / "ledger", "boot")
+    file.write(LEDGER)
+    with full_disk(), pytest.raises(StateNotWritten, match="File too large"):
+        file.write(Ledger())
+    assert [path.name for path in tmp_path.iterdir()] == ["ledger"]
+    assert LedgerFile(tmp_path / "ledger", "boot").read() == LEDGER
+
+
+def test_a_directory_that_is_not_synced_has_the_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = LedgerFile(tmp_path / "ledger", "boot")
+    file.write(Ledger())
+    monkeypatch.setattr("lvs_agent.state_file._sync_directory", refusing(errno.EIO))
+    with pytest.raises(StateNotWritten, match="Input/output error") as refused:
+        file.write(LEDGER)
+    assert refused.value.is_in_place
+    assert file.stored == LEDGER == LedgerFile(tmp_path / "ledger", "boot").read()
+
+
+def test_what_lies_in_the_way_is_set_aside(tmp_path: Path) -> None:
+    file = LedgerFile(tmp_path / "ledger", "0123456789abcdef")
+    set_aside(file.path, file.aside)
+    assert not file.aside.exists(), "somebody took it away"
+    (tmp_path / "ledger").mkdir()
+    set_aside(file.path, file.aside)
+    assert [path.name for path in tmp_path.iterdir()] == ["ledger.damaged.01234567"]
+    (file.aside / "full").touch()
+    (tmp_path / "ledger").mkdir()
+    with pytest.raises(StateNotWritten, match=r"can not be renamed to ledger\.damaged\.01234567: Directory not empty"):
+        set_aside(file.path, file.aside)
 
 
 def test_a_view_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -91,6 +179,58 @@ def test_a_view_comes_back_as_it_was(tmp_path: Path) -> None:
     assert not store.write(VIEW)
     assert ViewStore(tmp_path / "view").read("n") == VIEW
     assert ViewStore(tmp_path / "view").read("other") is None, "the view of another node is none"
+
+
+async def test_a_view_is_stored_when_the_disk_takes_it(tmp_path: Path) -> None:
+    failures = AgentMetrics().state_failures.labels("view")
+    store = ViewStore(tmp_path / "view", failures)
+    storing = asyncio.create_task(store.run())
+    with full_disk():
+        store.put(VIEW)
+        await until(lambda: store.fault is not None)
+        assert store.fault is not None
+        assert store.fault.reason is Reason.STATE_NOT_WRITTEN
+        newer = replace(VIEW, slices=())
+        store.put(newer)
+    await until(lambda: store.fault is None)
+    assert ViewStore(tmp_path / "view").read("n") == newer
+    storing.cancel()
+    await asyncio.gather(storing, return_exceptions=True)
+
+
+async def test_a_damaged_view_is_told_until_there_is_another(tmp_path: Path) -> None:
+    store = ViewStore(tmp_path / "view")
+    (tmp_path / "view").write_text("1 0\n{}\n")
+    with pytest.raises(StateFileDamaged):
+        store.read("n")
+    assert store.fault is not None
+    assert (store.fault.reason, "checksum" in store.fault.message) == (Reason.STATE_DAMAGED, True)
+    storing = asyncio.create_task(store.run())
+    store.put(VIEW)
+    await until(lambda: store.fault is None)
+    storing.cancel()
+    await asyncio.gather(storing, return_exceptions=True)
+    assert ViewStore(tmp_path / "view").read("n") == VIEW
+
+
+def test_one_agent_has_a_state_directory(tmp_path: Path) -> None:
+    first, second = StateLock(tmp_path / "state"), StateLock(tmp_path / "state")
+    first.acquire()
+    with pytest.raises(StateInUse, match=f"{tmp_path}/state: stop it, or give this one another directory by --state-"):
+        second.acquire()
+    StateLock(tmp_path / "other").acquire()
+    first.release()
+    second.acquire()
+
+
+def test_a_state_directory_that_is_none_keeps_no_agent_from_working(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    lock = StateLock(tmp_path / "file")
+    lock.acquire()
+    lock.release()
+    assert "is not locked: File exists" in caplog.text
 
 
 def test_noise_is_not_stored() -> None:

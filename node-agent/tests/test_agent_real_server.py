@@ -51,7 +51,7 @@ async def test_a_real_server_lets_go_before_it_speaks_again(world: World) -> Non
     assert order[0] == "unbind"
     assert sorted(order[1:]) == ["arp_announce=0", "arp_ignore=0"]
     assert world.status.addresses == []
-    assert (world.agent._ledger.bindings, dict(world.agent._ledger.sysctls)) == (frozenset(), {})
+    assert (world.ledger.ledger.bindings, dict(world.ledger.ledger.sysctls)) == (frozenset(), {})
 
 
 async def test_it_stays_silent_while_one_address_is_left(world: World) -> None:

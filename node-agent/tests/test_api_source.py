@@ -105,7 +105,7 @@ async def test_what_the_api_server_says_counts_at_once(tmp_path: Path, named: st
     wakes.clear()
     source._node._objects, source._node.complete = {"n": lvs_node("node1", directorGroups=["default"])}, True
     source._groups._objects, source._groups.complete = {"g": active(named)}, True
-    await source._take("c")
+    source._take("c")
     assert holding(source) == [expected]
     assert wakes
 

@@ -37,7 +37,7 @@ FOREIGN = ServiceKey(protocol=SERVICE.protocol, address=SERVICE.address, port=80
 async def clean(world: World) -> tuple[str, ...]:
     return await clean_up(
         LedgerFile(world.directory / "ledger", world.boot_id),
-        world.directory / "view",
+        [world.directory / "view"],
         ipvs=world.ipvs,
         links=world.links,
         host_routes=world.host_routes,

@@ -111,7 +111,7 @@ async def test_cleanup_takes_them_away(tmp_path: Path) -> None:
     await world.do(NOW_TUNNEL)
     problems = await clean_up(
         LedgerFile(tmp_path / "ledger", world.boot_id),
-        tmp_path / "view",
+        [tmp_path / "view"],
         ipvs=world.ipvs,
         links=world.links,
         host_routes=world.host_routes,

@@ -5,14 +5,22 @@ import os
 import resource
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from waiting_for import until
 
+from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.health_verdict import Check, Verdict
+from lvs_agent.kernel.testing import NetworkNamespace
+from lvs_agent.probes.interface import Result
 from lvs_agent.probes.supervisor import ProbeSupervisor
+from lvs_api.conditions import Reason
+
+NONE = Fault(reason=Reason.READY, message="")
 
 
 def a_check(port: int) -> Check:
@@ -29,8 +37,8 @@ async def running(supervisor: ProbeSupervisor) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def a_server() -> tuple[asyncio.Server, int]:
-    server = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0)
+async def a_server(port: int = 0) -> tuple[asyncio.Server, int]:
+    server = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", port)
     return server, server.sockets[0].getsockname()[1]
 
 
@@ -67,6 +75,56 @@ async def test_the_process_may_open_as_many_connections_as_its_hard_limit_says()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+async def test_probes_killed_again_and_again_while_a_server_is_down_change_nothing_by_that() -> None:
+    counted: Counter[Result] = Counter()
+
+    def count(result: Result, number: int) -> None:
+        counted[result] += number
+
+    supervisor = ProbeSupervisor(lambda: None, count=count)
+    server, port = await a_server()
+    check = replace(a_check(port), fall=10**6)
+    async with server, running(supervisor):
+        supervisor.want({check: Verdict.UNKNOWN})
+        await until(lambda: supervisor.verdicts()[check].verdict is Verdict.UP)
+        server.close()
+        await server.wait_closed()
+        for restarts in (1, 2, 3):
+            assert supervisor._process is not None
+            os.kill(supervisor._process.pid, signal.SIGKILL)
+            await until(lambda number=restarts: supervisor.restarts == number and supervisor.running)  # type: ignore[misc]
+            assert supervisor.verdicts()[check].verdict is Verdict.UP
+        await until(lambda: counted[Result.FAILED] > 0)
+        assert supervisor.verdicts()[check].verdict is Verdict.UP
+        before = counted[Result.PASSED]
+        server, _ = await a_server(port)
+        async with server:
+            await until(lambda: counted[Result.PASSED] > before)
+        assert supervisor.blindness() is None
+
+
+async def test_nobody_who_answers_leaves_every_weight_until_somebody_does(namespace: NetworkNamespace) -> None:
+    """A network without anybody in it: neither ARP nor anything else is answered."""
+    namespace.ip("link", "add", "veth0", "type", "veth", "peer", "name", "veth1")
+    namespace.ip("addr", "add", "192.0.2.1/24", "dev", "veth0")
+    namespace.ip("link", "set", "veth0", "up")
+    namespace.ip("link", "set", "veth1", "up")
+    command = ("ip", "netns", "exec", namespace.name, sys.executable, "-m", "lvs_agent.probes")
+    wakes: list[int] = []
+    supervisor = ProbeSupervisor(lambda: wakes.append(1), command=command)
+    silent = [replace(a_check(80), address=f"192.0.2.{number}") for number in (2, 3)]
+    here = a_check(80)
+    async with running(supervisor):
+        supervisor.want({silent[0]: Verdict.UP, silent[1]: Verdict.UNKNOWN})
+        await until(lambda: (supervisor.blindness() or NONE).reason is Reason.CHECKS_UNANSWERED)
+        assert [result.verdict for result in supervisor.verdicts().values()] == [Verdict.UP, Verdict.UNKNOWN]
+        # An answer, and be it a refusal: this node does hear.
+        supervisor.want({silent[0]: Verdict.UP, silent[1]: Verdict.UNKNOWN, here: Verdict.UP})
+        await until(lambda: {result.verdict for result in supervisor.verdicts().values()} == {Verdict.DOWN})
+        assert supervisor.blindness() is None
+    assert wakes
+
+
 async def test_a_check_that_goes_on_keeps_its_verdict() -> None:
     supervisor = ProbeSupervisor(lambda: None)
     server, port = await a_server()
@@ -90,8 +148,10 @@ async def test_a_check_that_goes_on_keeps_its_verdict() -> None:
         'import sys; sys.stdout.write(\'{"verdicts":[[1,"Do\')',
         "import sys; print('{}', flush=True); sys.stdin.read()",
         "import sys; print('[]', flush=True); sys.stdin.read()",
+        'import sys; print(\'{"tally":[[1],false,""]}\', flush=True); sys.stdin.read()',
+        'import sys; print(\'{"tally":[{"won":1},0,0]}\', flush=True); sys.stdin.read()',
     ],
-    ids=["exits", "silent", "endless line", "dies within a line", "no verdicts", "no object"],
+    ids=["exits", "silent", "endless line", "dies within a line", "no verdicts", "no object", "no tally", "no result"],
 )
 async def test_a_bad_process_is_replaced_and_changes_no_verdict(program: str) -> None:
     supervisor = ProbeSupervisor(
@@ -101,6 +161,7 @@ async def test_a_bad_process_is_replaced_and_changes_no_verdict(program: str) ->
     supervisor.want({check: Verdict.UP})
     async with running(supervisor):
         await until(lambda: supervisor.restarts >= 2)
+        await until(lambda: supervisor.running or supervisor.blindness() is not None)
     assert supervisor.verdicts()[check].verdict is Verdict.UP
 
 

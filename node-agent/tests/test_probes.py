@@ -1,27 +1,32 @@
 """The probes against real sockets on loopback."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import resource
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from math import inf
 
 import pytest
 from waiting_for import until
 
 from lvs_agent.decide.health_verdict import Check, HttpRequest, Verdict
 from lvs_agent.probes.http import MAX_HEAD
-from lvs_agent.probes.interface import Outcome
+from lvs_agent.probes.interface import Outcome, Result
 from lvs_agent.probes.messages import (
     MAX_LINE,
     StartCheck,
+    Tally,
     Told,
     VerdictChanged,
     decode_orders,
     decode_told,
     encode_start,
     encode_stop,
+    encode_tally,
     encode_verdicts,
 )
-from lvs_agent.probes.runner import Runner, _check_once, make_probe
+from lvs_agent.probes.runner import LATE_SECONDS, Runner, _check_once, make_probe
 
 
 def a_check(port: int, *, http: HttpRequest | None = None, address: str = "127.0.0.1", **pace: float) -> Check:
@@ -70,45 +75,140 @@ async def unused_port() -> int:
 async def test_tcp_passes_where_somebody_listens(host: str) -> None:
     async with answering(b"", host=host) as (port, _):
         outcome = await _check_once(make_probe(a_check(port, address=host)), 1)
-    assert outcome.passed
+    assert outcome.result is Result.PASSED
 
 
 async def test_tcp_fails_with_the_reason() -> None:
     outcome = await _check_once(make_probe(a_check(await unused_port())), 1)
-    assert (outcome.passed, outcome.detail) == (False, "Connection refused")
+    assert (outcome.result, outcome.detail) == (Result.FAILED, "Connection refused")
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected", "passed", "detail"),
+    ("answer", "expected", "result", "detail"),
     [
-        (b"HTTP/1.1 200 OK\r\n\r\n", (), True, ""),
-        (b"HTTP/1.0 204 No Content\r\nX: y\r\n\r\n", (), True, ""),
-        (b"HTTP/1.1 204\r\n\r\n", (), True, ""),
-        (b"HTTP/1.1 301 Moved\r\nLocation: /x\r\n\r\n", (), False, "HTTP status 301"),
-        (b"HTTP/1.1 301 Moved\r\nLocation: /x\r\n\r\n", (301,), True, ""),
-        (b"HTTP/1.1 200 OK\r\n\r\n", (204,), False, "HTTP status 200"),
-        (b"HTTP/1.1 103 Early Hints\r\nLink: </s>\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", (), True, ""),
-        (b"HTTP/1.1 100 Continue\r\n\r\n" * 9, (), False, "only interim answers"),
-        (b"HTTP/1.1 103 E\r\n" + b"A: b\r\n" * 200, (), False, "too many headers"),
-        (b"HTTP/1.1 503 Busy\r\n\r\n", (), False, "HTTP status 503"),
-        (b"SSH-2.0-OpenSSH\r\n", (), False, r"no HTTP answer: b'SSH-2.0-OpenSSH\r\n'"),
-        (b"HTTP/1.1 2000 X\r\n", (), False, r"no HTTP answer: b'HTTP/1.1 2000 X\r\n'"),
-        (b"", (), False, "closed without an answer"),
-        (b"x" * (MAX_HEAD * 3), (), False, "a header line without an end"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", (), Result.PASSED, ""),
+        (b"HTTP/1.0 204 No Content\r\nX: y\r\n\r\n", (), Result.PASSED, ""),
+        (b"HTTP/1.1 204\r\n\r\n", (), Result.PASSED, ""),
+        (b"HTTP/1.1 301 Moved\r\nLocation: /x\r\n\r\n", (), Result.FAILED, "HTTP status 301"),
+        (b"HTTP/1.1 301 Moved\r\nLocation: /x\r\n\r\n", (301,), Result.PASSED, ""),
+        (b"HTTP/1.1 200 OK\r\n\r\n", (204,), Result.FAILED, "HTTP status 200"),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: </s>\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", (), Result.PASSED, ""),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 9, (), Result.FAILED, "only interim answers"),
+        (b"HTTP/1.1 103 E\r\n" + b"A: b\r\n" * 200, (), Result.FAILED, "too many headers"),
+        (b"HTTP/1.1 503 Busy\r\n\r\n", (), Result.FAILED, "HTTP status 503"),
+        (b"SSH-2.0-OpenSSH\r\n", (), Result.FAILED, r"no HTTP answer: b'SSH-2.0-OpenSSH\r\n'"),
+        (b"HTTP/1.1 2000 X\r\n", (), Result.FAILED, r"no HTTP answer: b'HTTP/1.1 2000 X\r\n'"),
+        (b"", (), Result.FAILED, "closed without an answer"),
+        (b"x" * (MAX_HEAD * 3), (), Result.FAILED, "a header line without an end"),
     ],
 )
-async def test_http_judges_the_status(answer: bytes, expected: tuple[int, ...], passed: bool, detail: str) -> None:
+async def test_http_judges_the_status(answer: bytes, expected: tuple[int, ...], result: Result, detail: str) -> None:
     request = HttpRequest(path="/health?x=1", host="web.example", expected_statuses=expected)
     async with answering(answer) as (port, heard):
         outcome = await _check_once(make_probe(a_check(port, http=request)), 5)
-    assert (outcome.passed, outcome.detail) == (passed, detail)
+    assert (outcome.result, outcome.detail) == (result, detail)
     assert heard[0].startswith(b"GET /health?x=1 HTTP/1.1\r\nHost: web.example\r\n")
 
 
 async def test_a_server_that_says_nothing_fails_in_time() -> None:
     async with answering(b"", stay=True) as (port, _):
         outcome = await _check_once(make_probe(a_check(port, http=HttpRequest(path="/", host="x"))), 0.05)
-    assert (outcome.passed, outcome.detail) == (False, "no answer in time")
+    assert (outcome.result, outcome.detail) == (Result.UNANSWERED, "no answer in time")
+
+
+NO_ROUTE = "255.255.255.255"
+"""TCP to the broadcast address has no route (tcp_v4_connect)."""
+
+
+@pytest.mark.parametrize("http", [None, HttpRequest(path="/", host="x")], ids=["tcp", "http"])
+async def test_what_this_node_can_not_ask_is_no_answer(http: HttpRequest | None) -> None:
+    outcome = await _check_once(make_probe(a_check(80, http=http, address=NO_ROUTE)), 1)
+    assert (outcome.result, outcome.detail) == (Result.NOT_MADE, "Network is unreachable")
+
+
+async def test_a_node_without_file_descriptors_has_not_asked() -> None:
+    async with answering(b"") as (port, _):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            outcome = await _check_once(make_probe(a_check(port)), 1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (outcome.result, outcome.detail) == (Result.NOT_MADE, "Too many open files")
+
+
+class Starving:
+    """A probe whose process does not get to run until long after its time is over."""
+
+    async def check(self) -> Outcome:
+        time.sleep(LATE_SECONDS + 0.1)  # noqa: ASYNC251 (nothing else may run meanwhile: that is what is tried)
+        await asyncio.sleep(60)
+        raise AssertionError("nobody cut it off")
+
+
+async def test_a_process_that_did_not_run_has_missed_what_came() -> None:
+    outcome = await _check_once(Starving(), 0.01)
+    assert outcome.result is Result.NOT_MADE
+
+
+async def test_checks_that_are_not_made_change_no_verdict_and_are_counted() -> None:
+    changes: list[VerdictChanged] = []
+    runner = Runner(changes.append)
+    async with answering(b"") as (port, heard):
+        runner.start(StartCheck(number=1, check=a_check(80, address=NO_ROUTE), verdict=Verdict.UP))
+        runner.start(StartCheck(number=2, check=a_check(80, address=NO_ROUTE), verdict=Verdict.UNKNOWN))
+        runner.start(StartCheck(number=3, check=a_check(port), verdict=Verdict.UP))
+        await until(lambda: runner.sightings._results[Result.NOT_MADE] >= 8)
+        tally = runner.sightings.take_tally()
+        assert tally.results[Result.PASSED] > 0
+        assert tally.not_made == "Network is unreachable"
+        assert runner.sightings.take_tally().results == {}
+        runner.stop(1)
+        runner.stop(2)
+        assert runner.sightings.take_tally().not_made == ""
+    await runner.stop_all()
+    assert changes == []
+    assert heard
+
+
+class Mute:
+    """A probe that goes unanswered; with `answer_at`, it passes from that check on, and then `tell` is called."""
+
+    def __init__(self, answer_at: float = inf, tell: Callable[[], None] = lambda: None) -> None:
+        self.made = 0
+        self._answer_at = answer_at
+        self._tell = tell
+
+    async def check(self) -> Outcome:
+        self.made += 1
+        if self.made < self._answer_at:
+            return Outcome(result=Result.UNANSWERED)
+        self._tell()
+        return Outcome(result=Result.PASSED)
+
+
+async def test_what_was_not_answered_before_the_first_answer_never_counts() -> None:
+    """The first answer does not turn what went before into failures: who is up is up until it fails from then on."""
+    made_when_heard: list[int] = []
+    made_when_down: list[int] = []
+    mute = Mute()
+    probes = {80: Mute(10, lambda: made_when_heard.append(mute.made)), 81: mute, 82: Mute()}
+    changes: list[VerdictChanged] = []
+
+    def tell(change: VerdictChanged) -> None:
+        changes.append(change)
+        made_when_down.append(mute.made)
+
+    runner = Runner(tell, probe_for=lambda check: probes[check.port])
+    for number, (port, verdict) in enumerate([(80, Verdict.UP), (81, Verdict.UP), (82, Verdict.UNKNOWN)]):
+        runner.start(StartCheck(number=number, check=a_check(port, fall=3), verdict=verdict))
+    await until(lambda: runner.sightings.take_tally().silent)
+    assert (changes, made_when_heard) == ([], [])
+    await until(lambda: len(changes) == 2)
+    assert {(change.number, change.verdict) for change in changes} == {(1, Verdict.DOWN), (2, Verdict.DOWN)}
+    assert max(made_when_down) - made_when_heard[0] == 3
+    assert runner.sightings.take_tally().silent is False
+    await runner.stop_all()
 
 
 async def test_runner_tells_changes_only() -> None:
@@ -138,6 +238,8 @@ def test_messages_survive_the_pipe() -> None:
     assert line.count(b"\n") == 1
     assert decode_told(line) == Told(verdicts=changes)
     assert [decode_told(line) for line in encode_verdicts([])] == [Told()]
+    tally = Tally(results={Result.PASSED: 7, Result.NOT_MADE: 1}, silent=True, not_made="Too many open files")
+    assert decode_told(encode_tally(tally)) == Told(tally=tally)
 
 
 def test_lines_stay_bounded_with_the_longest_checks() -> None:

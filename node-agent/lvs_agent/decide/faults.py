@@ -1,13 +1,16 @@
 """What is the matter with something that should be programmed, in the words of a condition."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from lvs_agent.decide.changes import AddService, DeleteDestination, DeleteService, EditService, IpvsChange
 from lvs_agent.decide.kernel_state import AnyServiceKey
-from lvs_agent.decide.ownership import IpvsConflict
+from lvs_agent.decide.ownership import IpvsConflict, OwnedIpvs
 from lvs_agent.errors import IpvsEntryError, SchedulerNotAvailable
 from lvs_api.conditions import Reason
+
+_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,19 @@ def conflict_faults(conflicts: Iterable[IpvsConflict]) -> Mapping[AnyServiceKey,
             ),
         )
     return faults
+
+
+def strangers(foreign: OwnedIpvs, wanted: Collection[AnyServiceKey]) -> Mapping[AnyServiceKey, Fault]:
+    """Somebody else's destinations in our services: in nobody's way, but they take their share of connections."""
+    return {
+        service: Fault(
+            reason=Reason.FOREIGN_ENTRY,
+            message=f"somebody else's real servers are in {service}, and left alone: "
+            + ", ".join(sorted(map(str, destinations))[:_NAMED]),
+        )
+        for service, destinations in foreign.items()
+        if destinations and service in wanted
+    }
 
 
 def left_over(changes: Iterable[IpvsChange]) -> Mapping[AnyServiceKey, Fault]:

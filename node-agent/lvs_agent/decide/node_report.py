@@ -11,8 +11,8 @@ from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey, IPAddress
 from lvs_agent.decide.node_word import Carried
 from lvs_agent.decide.refused_addresses import NO_REFUSALS, Refusals
-from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld, withheld_conditions
-from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, set_condition
+from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld
+from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, drop_condition, set_condition
 from lvs_api.lvs_node import (
     MAX_DRAINED_MEMBERS,
     MAX_EXCEPTIONS,
@@ -32,6 +32,28 @@ from lvs_core.plan import NodePlan, VirtualServerKey
 _NAMED_MEMBERS: Final = 3
 _MAX_MESSAGE: Final = 512
 _MAX_ADDRESS_MESSAGE: Final = 256
+_MAX_CONDITION_MESSAGE: Final = 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Troubles:
+    """What has a condition of its own while it lasts."""
+
+    withheld: Withheld = NOTHING_WITHHELD
+    """What of the API server's word is not carried out."""
+    state: tuple[Fault, ...] = ()
+    """What is the matter with the agent's files, the worst first."""
+    blindness: Fault | None = None
+    """Why checks say less than they should."""
+
+    def by_condition(self) -> Iterator[tuple[ConditionType, Fault | None]]:
+        """Each condition with what it is True for; None where it is not there."""
+        state = self.state
+        lost = Fault(reason=state[0].reason, message="; ".join(one.message for one in state)) if state else None
+        yield ConditionType.REMOVAL_HELD, self.withheld.removal
+        yield ConditionType.CLUSTER_CHANGED, self.withheld.cluster
+        yield ConditionType.STATE_NOT_STORED, lost
+        yield ConditionType.CHECKS_BLIND, self.blindness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +67,8 @@ class NodeFacts:
     refusals: Refusals = NO_REFUSALS
     desired: DesiredIpvs
     service_faults: Mapping[AnyServiceKey, Fault] = field(default_factory=dict)
+    service_notes: Mapping[AnyServiceKey, Fault] = field(default_factory=dict)
+    """What is to be said of services that are as they shall be."""
     former_names: Mapping[AnyServiceKey, ObjectKey] = field(default_factory=dict)
     """LvsVirtualServices of which the kernel still has entries though the plan no longer has them."""
     present: frozenset[AnyServiceKey] = frozenset()
@@ -56,7 +80,7 @@ class NodeFacts:
     """The sysctls are as a real server needs them."""
     node_fault: Fault | None = None
     """What the node as a whole suffers from."""
-    withheld: Withheld = NOTHING_WITHHELD
+    troubles: Troubles = field(default_factory=Troubles)
     now: str = ""
     """RFC 3339, for conditions."""
 
@@ -67,14 +91,14 @@ class _Standing:
 
     parts: list[ServicePart] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    notes: list[Fault] = field(default_factory=list)
 
 
 def report(facts: NodeFacts, before: Sequence[Condition] | None) -> LvsNodeStatus:
     """The status to write; `before` are the conditions that it says now."""
     exceptions = list(service_exceptions(facts))
     # Of another cluster's LvsNode nothing has been carried out, whatever its generation.
-    generation = None if facts.withheld.cluster else facts.plan.observed_generation
-    conditions = set_condition(before, _ready(facts, generation))
+    generation = None if facts.troubles.withheld.cluster else facts.plan.observed_generation
     return LvsNodeStatus(
         boot_id=facts.boot_id,
         agent_version=facts.agent_version,
@@ -85,8 +109,8 @@ def report(facts: NodeFacts, before: Sequence[Condition] | None) -> LvsNodeStatu
         drained=list(_drained(facts.desired))[:MAX_EXCEPTIONS],
         exceptions=exceptions[:MAX_EXCEPTIONS],
         truncated=len(exceptions) > MAX_EXCEPTIONS,
-        release_token=facts.withheld.token,
-        conditions=withheld_conditions(facts.withheld, conditions, facts.now, generation),
+        release_token=facts.troubles.withheld.token,
+        conditions=_conditions(facts, before, generation),
     )
 
 
@@ -138,8 +162,10 @@ def _standings(facts: NodeFacts) -> dict[ObjectKey, _Standing]:
     }
     for name, parts in facts.desired.services.items():
         faults = [fault for part in parts for fault in _part_faults(facts, part, by_address)]
-        if faults or any(part.waiting or part.vanishing or part.paused or not part.member_names for part in parts):
-            standings[name] = _Standing(parts=list(parts), faults=faults)
+        notes = [facts.service_notes[part.key] for part in parts if part.key in facts.service_notes]
+        quiet = not any(part.waiting or part.vanishing or part.paused or not part.member_names for part in parts)
+        if faults or notes or not quiet:
+            standings[name] = _Standing(parts=list(parts), faults=faults, notes=notes)
     for name, fault in _further_faults(facts):
         standings.setdefault(name, _Standing(parts=list(facts.desired.services.get(name, ())))).faults.append(fault)
     return standings
@@ -194,6 +220,8 @@ def _exception(name: ObjectKey, standing: _Standing) -> ServiceException | None:
         fault = Fault(reason=Reason.MEMBERS_NOT_READY, message=f"{vanishing} former real servers still drain")
     elif not total:
         fault = Fault(reason=Reason.NO_MEMBERS, message="it has no real servers")
+    elif standing.notes:
+        fault = standing.notes[0]
     else:
         return None
     return ServiceException(
@@ -282,13 +310,26 @@ def _node_addresses(facts: NodeFacts) -> Iterator[NodeAddressStatus]:
         )
 
 
-def _ready(facts: NodeFacts, generation: int | None) -> Condition:
-    fault = facts.node_fault or facts.withheld.cluster
+def _conditions(facts: NodeFacts, before: Sequence[Condition] | None, generation: int | None) -> list[Condition]:
+    """Ready always, the others while there is something to say."""
+    fault = facts.node_fault or facts.troubles.withheld.cluster
+    ready = fault or Fault(reason=Reason.READY, message="The agent carries out the plan.")
+    status = ConditionStatus.FALSE if fault else ConditionStatus.TRUE
+    said = set_condition(before, _condition(ConditionType.READY, status, ready, facts.now, generation))
+    for kind, why in facts.troubles.by_condition():
+        if why is None:
+            said = drop_condition(said, kind)
+        else:
+            said = set_condition(said, _condition(kind, ConditionStatus.TRUE, why, facts.now, generation))
+    return said
+
+
+def _condition(kind: ConditionType, status: ConditionStatus, why: Fault, now: str, generation: int | None) -> Condition:
     return Condition(
-        type=ConditionType.READY,
-        status=ConditionStatus.FALSE if fault else ConditionStatus.TRUE,
-        reason=fault.reason if fault else Reason.READY,
-        message=fault.message if fault else "The agent carries out the plan.",
-        last_transition_time=facts.now,
+        type=kind,
+        status=status,
+        reason=why.reason,
+        message=why.message[:_MAX_CONDITION_MESSAGE],
+        last_transition_time=now,
         observed_generation=generation,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from lvs_agent.decide.faults import Fault
-from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, drop_condition, set_condition
+from lvs_api.conditions import Reason
 from lvs_api.lvs_node import LvsNodeSpec
 from lvs_core.cluster_view import LvsNode
 
@@ -35,29 +35,6 @@ def token_of(what: Iterable[str]) -> str | None:
     """A short name for a set of things; None for none."""
     things = sorted(what)
     return hashlib.sha256("\n".join(things).encode()).hexdigest()[:_TOKEN_LENGTH] if things else None
-
-
-def withheld_conditions(
-    withheld: Withheld, conditions: list[Condition], now: str, generation: int | None
-) -> list[Condition]:
-    """The conditions with those of what is withheld, and without those of what no longer is."""
-    for type_, fault in (
-        (ConditionType.REMOVAL_HELD, withheld.removal),
-        (ConditionType.CLUSTER_CHANGED, withheld.cluster),
-    ):
-        if fault is None:
-            conditions = drop_condition(conditions, type_)
-            continue
-        said = Condition(
-            type=type_,
-            status=ConditionStatus.TRUE,
-            reason=fault.reason,
-            message=fault.message,
-            last_transition_time=now,
-            observed_generation=generation,
-        )
-        conditions = set_condition(conditions, said)
-    return conditions
 
 
 def cluster_changed(before: str, now: str) -> Withheld:

@@ -3,13 +3,16 @@
 import asyncio
 import signal
 import sys
+from collections.abc import Callable
 
 from lvs_agent.probes.messages import (
     BEAT_SECONDS,
     MAX_LINE,
+    Tally,
     VerdictChanged,
     WordHeard,
     decode_orders,
+    encode_tally,
     encode_verdicts,
     encode_word_heard,
 )
@@ -33,7 +36,7 @@ class _Outbox:
             self._changes.append(news)
         self._filled.set()
 
-    async def run(self) -> None:
+    async def run(self, take_tally: Callable[[], Tally]) -> None:
         while True:
             try:
                 async with asyncio.timeout(BEAT_SECONDS):
@@ -43,7 +46,7 @@ class _Outbox:
             self._filled.clear()
             changes, self._changes = self._changes, []
             words, self._words = self._words, []
-            for line in (*encode_verdicts(changes), *map(encode_word_heard, words)):
+            for line in (encode_tally(take_tally()), *encode_verdicts(changes), *map(encode_word_heard, words)):
                 self._writer.write(line)
             await self._writer.drain()
 
@@ -56,7 +59,7 @@ async def serve() -> None:
     transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, sys.stdout.buffer)
     outbox = _Outbox(asyncio.StreamWriter(transport, protocol, None, loop))
     runner = Runner(outbox.put)
-    sending = asyncio.create_task(outbox.run())
+    sending = asyncio.create_task(outbox.run(runner.sightings.take_tally))
     receiving = asyncio.create_task(_receive(reader, runner))
     await asyncio.wait({sending, receiving, runner.broken}, return_when=asyncio.FIRST_COMPLETED)
     for task in (sending, receiving):

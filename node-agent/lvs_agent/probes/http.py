@@ -5,7 +5,8 @@ import re
 from typing import Final
 
 from lvs_agent.decide.health_verdict import HttpRequest
-from lvs_agent.probes.interface import MAX_DETAIL, Outcome
+from lvs_agent.probes.connection import connect
+from lvs_agent.probes.interface import MAX_DETAIL, Outcome, Result
 
 MAX_HEAD: Final = 16 * 1024
 """Bytes of status lines and headers that are looked at."""
@@ -31,7 +32,8 @@ class HttpProbe:
 
     async def check(self) -> Outcome:
         """Connect, ask, read the status."""
-        reader, writer = await asyncio.open_connection(self._address, self._port, limit=MAX_HEAD)
+        connection = await connect(self._address, self._port)
+        reader, writer = await asyncio.open_connection(sock=connection, limit=MAX_HEAD)
         try:
             writer.write(self._request)
             await writer.drain()
@@ -45,15 +47,16 @@ class HttpProbe:
             line = await _read_line(reader)
             status = _status(line)
             if status is None:
-                return Outcome(passed=False, detail=f"no HTTP answer: {line[:40]!r}"[:MAX_DETAIL])
+                return Outcome(result=Result.FAILED, detail=f"no HTTP answer: {line[:40]!r}"[:MAX_DETAIL])
             if status not in _INTERIM or status in self._expected or status == _SWITCHING_PROTOCOLS:
                 return self._judge(status)
             await skip_headers(reader)
-        return Outcome(passed=False, detail="only interim answers")
+        return Outcome(result=Result.FAILED, detail="only interim answers")
 
     def _judge(self, status: int) -> Outcome:
         passed = status in self._expected if self._expected else status in _SUCCESS
-        return Outcome(passed=passed, detail="" if passed else f"HTTP status {status}")
+        result = Result.PASSED if passed else Result.FAILED
+        return Outcome(result=result, detail="" if passed else f"HTTP status {status}")
 
 
 async def read_status(reader: asyncio.StreamReader) -> int | None:

@@ -1,18 +1,20 @@
 """What the agent and its probe process say to each other: one JSON object a line, each line bounded.
 
 Agent to process: `{"start": [[id, check, verdict]...]}`, `{"ask": [[id, address, port]...]}` and `{"stop": [id...]}`.
-Process to agent: `{"verdicts": [[id, verdict, detail]...]}`, at the latest after BEAT_SECONDS, then perhaps empty; and
-`{"word": [id, [[address, device]...], detail]}` for each answer.
+Process to agent, at the latest after BEAT_SECONDS: `{"tally": [{result: number}, silent, not made]}` and
+`{"verdicts": [[id, verdict, detail]...]}`, which may be empty; and `{"word": [id, [[address, device]...], detail]}` for
+each answer.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, Final, NamedTuple, TypeVar
 
 from lvs_agent.decide.health_verdict import Check, HttpRequest, Verdict
 from lvs_agent.decide.node_word import Carried
+from lvs_agent.probes.interface import Result
 from lvs_api.lvs_node import BindDevice
 
 BEAT_SECONDS: Final = 1.0
@@ -68,11 +70,23 @@ class Orders(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How checks went since the last one."""
+
+    results: Mapping[Result, int]
+    silent: bool = False
+    """Some checks went unanswered `fall` times in a row, and do not count: nobody has answered any yet."""
+    not_made: str = ""
+    """Why some checks could not be made `fall` times in a row; empty when there are none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
     """What the process tells in one line."""
 
     verdicts: list[VerdictChanged] = field(default_factory=list)
     word: WordHeard | None = None
+    tally: Tally | None = None
 
 
 def encode_start(starts: Sequence[StartCheck]) -> Iterator[bytes]:
@@ -99,6 +113,11 @@ def encode_verdicts(changes: Sequence[VerdictChanged]) -> Iterator[bytes]:
         yield _line({"verdicts": [[c.number, c.verdict, c.detail] for c in part]})
 
 
+def encode_tally(tally: Tally) -> bytes:
+    """The line that tells it."""
+    return _line({"tally": [dict(tally.results), tally.silent, tally.not_made]})
+
+
 def encode_word_heard(heard: WordHeard) -> bytes:
     """The line that tells an answer."""
     return _line({"word": [heard.number, [[str(c.address), c.device] for c in heard.carried], heard.detail]})
@@ -122,6 +141,10 @@ def decode_told(line: bytes) -> Told:
         number, carried, detail = message["word"]
         found = frozenset(Carried(ip_address(address), BindDevice(device)) for address, device in carried)
         return Told(word=WordHeard(number=int(number), carried=found, detail=str(detail)))
+    if "tally" in message:
+        results, silent, not_made = message["tally"]
+        counts = {Result(result): int(number) for result, number in dict(results).items()}
+        return Told(tally=Tally(results=counts, silent=bool(silent), not_made=str(not_made)))
     verdicts = [
         VerdictChanged(number=int(number), verdict=Verdict(verdict), detail=str(detail))
         for number, verdict, detail in message["verdicts"]

@@ -8,13 +8,17 @@ from typing import Any
 
 from lvs_agent.decide.health_verdict import Check, Streak, judge
 from lvs_agent.probes.http import HttpProbe
-from lvs_agent.probes.interface import MAX_DETAIL, Outcome, Probe
+from lvs_agent.probes.interface import MAX_DETAIL, CheckNotMade, Outcome, Probe, Result
 from lvs_agent.probes.messages import AskAgent, StartCheck, VerdictChanged, WordHeard
+from lvs_agent.probes.sightings import Sightings
 from lvs_agent.probes.tcp import TcpProbe
 from lvs_agent.probes.word import NoWord, ask_agent
 
 START_SPACING_SECONDS = 0.002
 """Checks that arrive together start so far apart, at most spread over one interval; later rounds keep the spread."""
+LATE_SECONDS = 0.5
+"""A time-out that is noticed so much too late is no news: this process did not run, and may have missed the answer."""
+_SILENT = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT})
 ASK_SECONDS = 1.0
 """Between questions to one agent, and the time that it has to answer."""
 
@@ -36,6 +40,7 @@ class Runner:
         self._probe_for = probe_for
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._next_start = 0.0
+        self.sightings = Sightings()
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done, with the error, when a check ended by itself: its verdict would stay for ever."""
 
@@ -65,6 +70,7 @@ class Runner:
 
     def stop(self, number: int) -> None:
         """Forget a check or a question; one that is not known was stopped before."""
+        self.sightings.forget(number)
         task = self._tasks.pop(number, None)
         if task is not None:
             task.cancel()
@@ -84,11 +90,13 @@ class Runner:
         streak = Streak(verdict=order.verdict)
         while True:
             await asyncio.sleep(due - loop.time())
+            had_heard = self.sightings.has_heard
             outcome = await _check_once(probe, check.timeout_seconds)
-            before = streak.verdict
-            streak = judge(streak, passed=outcome.passed, rise=check.rise, fall=check.fall)
-            if streak.verdict is not before:
-                self._tell(VerdictChanged(number=order.number, verdict=streak.verdict, detail=outcome.detail))
+            if self.sightings.is_news(order.number, outcome, had_heard=had_heard, fall=check.fall):
+                before = streak.verdict
+                streak = judge(streak, passed=outcome.result is Result.PASSED, rise=check.rise, fall=check.fall)
+                if streak.verdict is not before:
+                    self._tell(VerdictChanged(number=order.number, verdict=streak.verdict, detail=outcome.detail))
             due = _next_due(due, check.interval_seconds, loop.time())
 
     async def _repeat_ask(self, order: AskAgent, due: float) -> None:
@@ -107,13 +115,20 @@ def _next_due(due: float, interval: float, now: float) -> float:
 
 
 async def _check_once(probe: Probe, timeout_seconds: float) -> Outcome:
+    loop = asyncio.get_running_loop()
+    due = loop.time() + timeout_seconds
     try:
-        async with asyncio.timeout(timeout_seconds):
+        async with asyncio.timeout_at(due):
             return await probe.check()
     except TimeoutError:
-        return Outcome(passed=False, detail="no answer in time")
+        if loop.time() - due > LATE_SECONDS:
+            return Outcome(result=Result.NOT_MADE, detail="this node was too busy to check")
+        return Outcome(result=Result.UNANSWERED, detail="no answer in time")
+    except CheckNotMade as error:
+        return Outcome(result=Result.NOT_MADE, detail=str(error)[:MAX_DETAIL])
     except OSError as error:
-        return Outcome(passed=False, detail=_said(error))
+        result = Result.UNANSWERED if error.errno in _SILENT else Result.FAILED
+        return Outcome(result=result, detail=_said(error))
 
 
 async def _ask_once(order: AskAgent) -> WordHeard:

@@ -12,16 +12,21 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Final
 
+from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.fresh_word import Answer, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
 from lvs_agent.decide.kernel_state import IPAddress
+from lvs_agent.decide.sight import Sight, blindness
+from lvs_agent.probes.interface import Result
 from lvs_agent.probes.messages import (
     BEAT_SECONDS,
     MAX_LINE,
     AskAgent,
     StartCheck,
+    Tally,
     WordHeard,
     decode_told,
     encode_ask,
@@ -39,6 +44,10 @@ _LONGEST_DELAY: Final = 30.0
 _log = logging.getLogger(__name__)
 
 
+def _count_nothing(result: Result, number: int) -> None:
+    """Nobody wants to know."""
+
+
 class ProbeSupervisor:
     """Owner of the probe process. `wake` is called when a verdict changed, or what an agent says.
 
@@ -54,8 +63,10 @@ class ProbeSupervisor:
         command: Sequence[str] = COMMAND,
         silence_seconds: float = SILENCE_SECONDS,
         start_seconds: float = START_SECONDS,
+        count: Callable[[Result, int], None] = _count_nothing,
     ) -> None:
         self._wake = wake
+        self._count = count
         self._command = tuple(command)
         self._silence_seconds = silence_seconds
         self._start_seconds = start_seconds
@@ -69,6 +80,8 @@ class ProbeSupervisor:
         self._words: Words | None = None
         self._last_number = 0
         self._process: Process | None = None
+        self._sight = Sight()
+        self._last_word = time.monotonic()
         self.restarts = 0
         self.running = False
 
@@ -77,6 +90,11 @@ class ProbeSupervisor:
         if self._verdicts is None:
             self._verdicts = {check: self._health[number] for check, number in self._numbers.items()}
         return self._verdicts
+
+    def blindness(self) -> Fault | None:
+        """Why checks say less than they should."""
+        is_running = time.monotonic() - self._last_word < self._start_seconds
+        return blindness(replace(self._sight, is_running=is_running)) if self._numbers else None
 
     def want(self, checks: Mapping[Check, Verdict]) -> None:
         """Run exactly these checks. The verdict given counts for those that did not run before."""
@@ -174,6 +192,9 @@ class ProbeSupervisor:
         except (ValueError, TypeError, KeyError) as error:
             _log.warning("the probe process sent something that is none of its words: %s", error)
             return False
+        self._last_word = time.monotonic()
+        if told.tally is not None:
+            self._hear_tally(told.tally)
         changes = [change for change in told.verdicts if change.number in self._health]
         for change in changes:
             self._health[change.number] = CheckResult(verdict=change.verdict, detail=change.detail)
@@ -183,6 +204,11 @@ class ProbeSupervisor:
         if told.word is not None:
             self._hear_word(told.word)
         return True
+
+    def _hear_tally(self, tally: Tally) -> None:
+        for result, number in tally.results.items():
+            self._count(result, number)
+        self._sight = Sight(silent=tally.silent, not_made=tally.not_made)
 
     def _hear_word(self, word: WordHeard) -> None:
         """Keep an answer; one that says the same as before is no reason for a round."""

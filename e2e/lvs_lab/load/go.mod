@@ -1,0 +1,3 @@
+module lvs-operator.io/lab/load
+
+go 1.24
