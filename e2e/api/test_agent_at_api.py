@@ -155,7 +155,7 @@ async def test_a_list_cut_short_takes_nothing_away(server: ApiServer, tmp_path: 
         kubeconfig = server.write_kubeconfig(tmp_path / "proxied", url=proxy.url)
         async with agent_side(server, tmp_path, kubeconfig=kubeconfig) as agent:
             await until(lambda: services(agent) == {"first", "last"})
-            with proxy.failing(fault, only="lvsserviceslices"):
+            with proxy.failing(fault, only="v1alpha1/lvsserviceslices"):
                 if fault is Fault.CUT_SHORT:
                     await until(lambda: agent.metrics.registry.get_sample_value("lvs_agent_api_up") == 0)
                 else:
