@@ -18,6 +18,7 @@ from lvs_agent.decide.withheld import (
 from lvs_api.conditions import Condition, ConditionType, Reason, find_condition
 from lvs_api.testing import VIP, lvs_node
 from lvs_core.cluster_view import LvsNode
+from lvs_core.plan import Holding
 from lvs_core.view_objects import lvs_node_from_raw
 
 HELD = Withheld(
@@ -60,6 +61,19 @@ async def test_of_another_cluster_nothing_has_been_carried_out(tmp_path: Path) -
     assert (ready.status, ready.reason, ready.observed_generation) == ("False", "ClusterChanged", None)
     assert world.status.observed_generation is None
     assert world.weights() == {"100": 1}, "what was planned goes on"
+
+
+@pytest.mark.parametrize(("holding", "told"), [(Holding.HOLD, [True]), (Holding.RELEASE, [])])
+async def test_to_another_cluster_only_a_holder_speaks_of_its_group(
+    tmp_path: Path, holding: Holding, told: list[bool]
+) -> None:
+    world = World(tmp_path)
+    plan = director(service(member(100)), holding=holding)
+    await world.do(plan)
+    assert [one.holds_addresses for one in world.status.director_groups or ()] == [holding is Holding.HOLD]
+    world.source.withheld = cluster_changed("one", "another")
+    await world.do(plan)
+    assert [one.holds_addresses for one in world.status.director_groups or ()] == told
 
 
 def a_node(uid: str, *addresses: str, groups: list[str] | None = None) -> LvsNode:

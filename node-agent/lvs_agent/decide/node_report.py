@@ -276,13 +276,12 @@ def _drained(desired: DesiredIpvs) -> Iterator[DrainedMembers]:
 
 
 def _director_reports(facts: NodeFacts) -> Iterator[DirectorReport]:
+    """Its groups. To another cluster only one that holds addresses speaks, so that its operator names no other."""
     vips = {binding.address for binding in facts.bound if binding.device not in SILENT_DEVICES}
     for director in facts.plan.directing:
-        yield DirectorReport(
-            name=director.group,
-            view_digest=director.view_digest,
-            holds_addresses=not vips.isdisjoint(director.addresses),
-        )
+        holds = not vips.isdisjoint(director.addresses)
+        if holds or facts.troubles.withheld.cluster is None:
+            yield DirectorReport(name=director.group, view_digest=director.view_digest, holds_addresses=holds)
 
 
 def _node_addresses(facts: NodeFacts) -> Iterator[NodeAddressStatus]:
