@@ -19,7 +19,7 @@ from support.agent_state import (
     wait_node_condition,
     wait_rounds,
 )
-from support.deployment import GONE_SECONDS, Deployment
+from support.deployment import GONE_SECONDS, Deployment, holds
 from support.manifests import service_text
 from support.quick_start import (
     HEALTH_BOUND,
@@ -41,7 +41,7 @@ DAMAGES = {
     "missing": "rm {0}",
     "empty": ": > {0}",
     "truncated": "truncate --size=-20 {0}",
-    "changed": "sed -i s/192.168.10.2/192.168.10.9/ {0}",
+    "changed": "sed -i s/192.168.10.100/192.168.10.109/ {0}",
     "newer format": "sed -i '1s/^1 /2 /' {0}",
     "directory": "rm {0} && mkdir -p {0}/in-the-way",
 }
@@ -173,11 +173,17 @@ def test_ledger_of_another_boot_and_a_script_that_restored_entries(web: Deployme
     wait_rounds(web, active)
     web.wait_condition("other", "Programmed", "False", "ForeignEntry")
     assert web.shape(active) == restored
-    told = {one["name"]: one for one in web.get("lvsnode", active)["status"]["exceptions"]}
-    assert (told["other"]["reason"], told["other"]["programmed"]) == ("ForeignEntry", False)
-    assert (told["web"]["reason"], told["web"]["programmed"]) == ("ForeignEntry", True)
-    assert "192.168.10.77:80" in told["web"]["message"]
-    assert f"{VIP}/32" in web.addresses(active, "eth0")
+
+    def told() -> bool:
+        said = {one["name"]: one for one in web.get("lvsnode", active)["status"]["exceptions"]}
+        assert (said["other"]["reason"], said["other"]["programmed"]) == ("ForeignEntry", False)
+        assert (said["web"]["reason"], said["web"]["programmed"]) == ("ForeignEntry", True)
+        return "192.168.10.77:80" in said["web"]["message"]
+
+    wait_for(holds(told), 20, "both to be named")
+    # The link is asked before an address is claimed for the first time after a boot.
+    wait_for(lambda: f"{VIP}/32" in web.addresses(active, "eth0"), 30, f"{active} to carry {VIP}")
+    assert web.shape(active) == restored
     assert node_condition(web, active, "StateNotStored") == {}
     assert web.agent_metric(active, 'lvs_agent_kernel_writes_total{kind="ipvs"}') == 0
     # Services beside it are served, and what was adopted follows its checks.
