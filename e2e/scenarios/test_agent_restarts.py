@@ -30,6 +30,7 @@ def web(lab: Deployment) -> Iterator[Deployment]:
     restore(lab)
 
 
+@pytest.mark.timeout(900)
 def test_thousand_connections_a_second_while_the_agent_is_killed(web: Deployment) -> None:
     active = active_director(web)
     with (
