@@ -23,7 +23,6 @@ from lvs_core.digest import SliceVersion, view_digest
 from support.api_server import MERGE, ApiServer
 from support.chart_release import AGENT, ask_token
 
-POLL_SECONDS = 0.1
 UNAUTHORIZED = 401
 NOT_FOUND = 404
 LVS_NODES = "/apis/lvs-operator.io/v1alpha1/lvsnodes"
@@ -35,7 +34,8 @@ Json = dict[str, Any]
 class FakeAgents:
     """Agents of all nodes, in a thread of their own with a connection of its own."""
 
-    def __init__(self, server: ApiServer) -> None:
+    def __init__(self, server: ApiServer, *, report_seconds: float) -> None:
+        self._report_seconds = report_seconds
         self._server = ApiServer(
             directory=server.directory, port=server.port, etcd_port=server.etcd_port, programs=server.programs
         )
@@ -57,7 +57,7 @@ class FakeAgents:
         self._server.disconnect()
 
     def _run(self) -> None:
-        while not self._stop.wait(POLL_SECONDS):
+        while not self._stop.wait(self._report_seconds):
             self.report()
 
     def report(self) -> None:

@@ -15,15 +15,19 @@ from typing import Final, Self
 
 from lvs_api.kinds import NODE, SERVICE_SLICE
 from lvs_lab.waiting import wait_for
-from support.fault_proxy import Fault, FaultProxy
+from support.fault_proxy import MUTILATING, Fault, FaultProxy
 from support.operator_process import OperatorProcess, running_operator
 from support.operator_world import World, world
 
 FAULT_SECONDS: Final = float(os.environ.get("LVS_FAULT_SECONDS", "60"))
 RECOVERY_SECONDS: Final = 120
-FAULTS: Final = tuple(fault for fault in Fault if fault is not Fault.NONE)
+FAULTS: Final[tuple[Fault, ...]] = tuple(fault for fault in Fault if fault not in {Fault.NONE, *MUTILATING})
+"""Nothing gets through to the operator; where only lists are mutilated, its watches go on, and so does its work."""
 AT_ONCE: Final = 2
 """Control planes that come up at the same time: each takes a whole processor meanwhile."""
+COMING_UP_SECONDS: Final = 300
+REPORT_SECONDS: Final = 1.0
+"""Between reports of the stand-ins for agents: six sets of them shall take nothing from the tests beside."""
 
 
 class FaultRuns:
@@ -32,12 +36,16 @@ class FaultRuns:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._coming_up = Semaphore(AT_ONCE)
+        self._come_up: Mapping[Fault, Event] = {fault: Event() for fault in FAULTS}
         self._given_up = Event()
         self._pool = ThreadPoolExecutor(len(FAULTS), thread_name_prefix="fault-run")
         self._runs: Mapping[Fault, Future[None]] = {}
 
     def __enter__(self) -> Self:
+        """Begin, and return when all that takes processor time is done: what follows is mostly waiting."""
         self._runs = {fault: self._pool.submit(self._live_through, fault) for fault in FAULTS}
+        for event in self._come_up.values():
+            event.wait(COMING_UP_SECONDS)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -51,8 +59,9 @@ class FaultRuns:
     def _live_through(self, fault: Fault) -> None:
         directory = self._directory / fault.name.lower()
         with ExitStack() as stack:
+            stack.callback(self._come_up[fault].set)  # also when it fails
             with self._coming_up:
-                scene = stack.enter_context(world(directory))
+                scene = stack.enter_context(world(directory, report_seconds=REPORT_SECONDS))
                 proxy = stack.enter_context(FaultProxy(scene.server))
                 kubeconfig = scene.server.write_kubeconfig(directory / "proxied.kubeconfig", url=proxy.url)
                 operator = stack.enter_context(running_operator(directory, kubeconfig, "--check-seconds=10"))
@@ -60,6 +69,7 @@ class FaultRuns:
                 doomed, _ = scene.create_web("doomed", "192.168.4.52")
                 for service in (kept, doomed):
                     scene.wait_condition(service, "Ready", "True", "Ready")
+            self._come_up[fault].set()
             before = scene.generated()
             with proxy.failing(fault):
                 # While the operator sees nothing, one service goes and another comes.
@@ -80,7 +90,7 @@ class FaultRuns:
             status, said = operator.endpoint("/healthz")
             assert status == 200, f"not healthy: {said}"
 
-        wait_for(lambda: time.monotonic() > end, FAULT_SECONDS + 30, "the fault to be over", interval=1, always=always)
+        wait_for(lambda: time.monotonic() > end, FAULT_SECONDS + 30, "the fault to be over", interval=2, always=always)
 
 
 def _recover(scene: World, operator: OperatorProcess, before: Mapping[str, object]) -> None:

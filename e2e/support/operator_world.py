@@ -88,7 +88,9 @@ class World:
 
 
 @contextmanager
-def world(directory: Path, *, crds: bool = True, policies: bool = False) -> Iterator[World]:
+def world(
+    directory: Path, *, crds: bool = True, policies: bool = False, report_seconds: float = 0.1
+) -> Iterator[World]:
     """Namespace, Nodes, the default group, agents, the chart's rights and, if asked for, policies; no operator yet."""
     with ExitStack() as stack:
         server = stack.enter_context(running_api_server(directory / "server"))
@@ -103,7 +105,7 @@ def world(directory: Path, *, crds: bool = True, policies: bool = False) -> Iter
         token = account_token(server, OPERATOR)
         yield World(
             server=server,
-            agents=stack.enter_context(FakeAgents(server)),
+            agents=stack.enter_context(FakeAgents(server, report_seconds=report_seconds)),
             directory=directory,
             operator_kubeconfig=server.write_kubeconfig(directory / "operator.kubeconfig", token=token),
         )
