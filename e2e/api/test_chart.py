@@ -186,6 +186,8 @@ OPERATOR_MAY = [
     ("delete", "lvsnodes.lvs-operator.io", "default"),
     ("update", "leases.coordination.k8s.io", NAMESPACE),
     ("patch", f"daemonsets.apps/{RELEASE}-agent", NAMESPACE),
+    ("create", "events", "shop"),
+    ("patch", "events", "default"),
 ]
 OPERATOR_MAY_NOT = [
     ("update", "lvsvirtualservices.lvs-operator.io", "default"),
@@ -193,6 +195,7 @@ OPERATOR_MAY_NOT = [
     ("delete", "lvsdirectorgroups.lvs-operator.io", "default"),
     ("patch", "lvsnodes.lvs-operator.io/status", "default"),
     ("get", "secrets", NAMESPACE),
+    ("list", "events", "default"),
     ("create", "pods", NAMESPACE),
     ("delete", "nodes", "default"),
     ("update", "leases.coordination.k8s.io", "kube-system"),
@@ -205,8 +208,11 @@ AGENT_MAY = [
     ("patch", "lvsnodes.lvs-operator.io/status", "default"),
     ("get", "namespaces/kube-system", "default"),
     ("patch", "leases.coordination.k8s.io", NAMESPACE),
+    ("create", "events", "default"),
+    ("patch", "events", "default"),
 ]
 AGENT_MAY_NOT = [
+    ("create", "events", "shop"),
     ("patch", "lvsnodes.lvs-operator.io", "default"),
     ("create", "lvsnodes.lvs-operator.io", "default"),
     ("patch", "lvsserviceslices.lvs-operator.io", "default"),

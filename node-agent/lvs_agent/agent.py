@@ -292,6 +292,7 @@ class Agent:
             before = self._source.reported_status()
             status = report_failure(before, fault, self._identity.boot_id, self._identity.agent_version, told)
             self._conditions = tuple(status.conditions or ())
+            self._metrics.status = status
             self._tell(status)
         self._said = None
 
@@ -301,6 +302,7 @@ class Agent:
             self._conditions = tuple(before.conditions or ()) if before is not None else ()
         status = report(facts, self._conditions)
         self._conditions = tuple(status.conditions or ())
+        self._metrics.status = status
         self._tell(status)
         return status
 

@@ -19,6 +19,7 @@ _READ_SECONDS: Final = 15.0
 _NOT_FOUND: Final = 404
 _GONE: Final = 410
 APPLY: Final = "application/apply-patch+yaml"
+MERGE_PATCH: Final = "application/merge-patch+json"
 
 
 class ApiRefused(ApiUnavailable):
@@ -79,6 +80,15 @@ class ApiConnection:
             content=json.dumps(body).encode(),
             headers={"Content-Type": APPLY},
         )
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """POST one object to its collection."""
+        return await self._json("POST", path, json=dict(body))
+
+    async def merge(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Change an object by a merge patch (RFC 7396)."""
+        content = json.dumps(body).encode()
+        return await self._json("PATCH", path, content=content, headers={"Content-Type": MERGE_PATCH})
 
     @asynccontextmanager
     async def stream(

@@ -25,6 +25,7 @@ from lvs_agent.decide.kernel_state import HOST_PREFIX_LENGTH
 from lvs_agent.decide.node_word import WORD_PATH
 from lvs_agent.duplicates import DuplicateKeeper
 from lvs_agent.errors import CleanupIncomplete, InvalidSettings, IpvsReadFailed, IpvsUnavailable, LvsAgentError
+from lvs_agent.event_poster import EventPoster
 from lvs_agent.heartbeat import keep_lease
 from lvs_agent.kernel.announce import PacketAnnouncer
 from lvs_agent.kernel.duplicate_probe import PacketDuplicateProbe
@@ -225,6 +226,7 @@ def _source(
     )
     source.load()
     reporter = StatusReporter(api, node_name=settings.node_name, observed=lambda: source.observed_node, metrics=metrics)
+    events = EventPoster(api, node_name=settings.node_name, observed=lambda: source.observed_node, metrics=metrics)
     lease = keep_lease(api, namespace=settings.namespace, node_name=settings.node_name)
     cluster = ClusterFactsReader(
         api,
@@ -234,8 +236,13 @@ def _source(
         wake=wake,
     )
     cluster.load()
-    tasks = [source.run(), reporter.run(), lease, cluster.run()]
-    return _SourceParts(source=source, tell=reporter.tell, cluster=cluster, tasks=tasks)
+    tasks = [source.run(), reporter.run(), events.run(), lease, cluster.run()]
+
+    def tell(status: LvsNodeStatus) -> None:
+        events.tell(status)
+        reporter.tell(status)
+
+    return _SourceParts(source=source, tell=tell, cluster=cluster, tasks=tasks)
 
 
 async def _serve(

@@ -1,5 +1,6 @@
 """What the agent counts, for Prometheus. Labels are bounded: kinds and reasons; members only up to a limit."""
 
+from collections import Counter as Counted
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Final
@@ -10,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from lvs_agent.decide.desired_state import ServicePart
 from lvs_api.conditions import Reason
+from lvs_api.lvs_node import LvsNodeStatus, NodeAddressState
 from lvs_core.cluster_view import ObjectKey
 
 MAX_HEALTH_ROWS: Final = 1000
@@ -43,6 +45,7 @@ class AgentMetrics:
         self.status_writes = Counter(
             "lvs_agent_status_writes", "Writes of LvsNode.status", ["result"], registry=self.registry
         )
+        self.events = Counter("lvs_agent_events", "Events, by what became of them", ["result"], registry=self.registry)
         self.probe_restarts = Gauge(
             "lvs_agent_probe_restarts", "Times that the probe process was started again", registry=self.registry
         )
@@ -80,7 +83,10 @@ class AgentMetrics:
         )
         self.members: Mapping[ObjectKey, tuple[ServicePart, ...]] = {}
         """Shown as they are at the moment of a scrape."""
+        self.status: LvsNodeStatus | None = None
+        """As last told; shown by type, reason and state, never by name."""
         self.registry.register(_MemberRows(self))
+        self.registry.register(_StatusRows(self))
         for kind in ("service", "destination", "address", "sysctl"):
             self.repairs.labels(kind)
         for kind in ("ipvs", "address", "route", "sysctl"):
@@ -94,6 +100,8 @@ class AgentMetrics:
         for result in ("ok", "failed"):
             self.rounds.labels(result)
             self.status_writes.labels(result)
+        for result in ("posted", "dropped", "refused"):
+            self.events.labels(result)
 
 
 class _MemberRows(Collector):
@@ -112,6 +120,45 @@ class _MemberRows(Collector):
         for (name, member), has_weight in islice(_has_weight(self._metrics.members).items(), MAX_HEALTH_ROWS):
             rows.add_metric([name.namespace, name.name, member], float(has_weight))
         yield rows
+
+
+class _StatusRows(Collector):
+    """What the node's status says, without the objects that it names."""
+
+    def __init__(self, metrics: AgentMetrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        """The rows of this moment."""
+        status = self._metrics.status or LvsNodeStatus()
+        conditions = GaugeMetricFamily(
+            "lvs_agent_condition",
+            "1 for what each condition of the LvsNode says",
+            labels=["type", "status", "reason"],
+        )
+        for condition in status.conditions or ():
+            conditions.add_metric([condition.type, condition.status.value, condition.reason], 1.0)
+        yield conditions
+        yield _numbers("lvs_agent_exceptions", "Services with something to say", "reason", _reasons(status))
+        yield _numbers("lvs_agent_addresses", "VIPs of a real-server node", "state", _states(status))
+
+
+def _reasons(status: LvsNodeStatus) -> Counted[str]:
+    return Counted(exception.reason for exception in status.exceptions or ())
+
+
+def _states(status: LvsNodeStatus) -> Counted[str]:
+    """Every state, so that a rule sees 0 rather than nothing."""
+    found = Counted(dict.fromkeys((state.value for state in NodeAddressState), 0))
+    found.update(address.state.value for address in status.addresses or ())
+    return found
+
+
+def _numbers(name: str, text: str, label: str, rows: Mapping[str, int]) -> Metric:
+    family = GaugeMetricFamily(name, f"{text}, by {label}", labels=[label])
+    for value, number in sorted(rows.items()):
+        family.add_metric([value], number)
+    return family
 
 
 def _has_weight(services: Mapping[ObjectKey, tuple[ServicePart, ...]]) -> dict[tuple[ObjectKey, str], bool]:

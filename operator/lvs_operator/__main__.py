@@ -14,6 +14,7 @@ from lvs_operator.agent_leases import AgentLeases
 from lvs_operator.api_client import ApiClient, BlockingApiClient, read_kubeconfig
 from lvs_operator.cache import Cache
 from lvs_operator.errors import OperatorError, SettingsError
+from lvs_operator.event_poster import EventPoster
 from lvs_operator.health_endpoint import HealthEndpoint
 from lvs_operator.leader import Leader
 from lvs_operator.reconcile import Reconciler, Rhythm
@@ -49,6 +50,7 @@ class Operator:
             on_gain=self._gained,
         )
         self._leases = AgentLeases(client, settings.namespace, self._wake)
+        self._events = EventPoster(client, identity=settings.identity, leads=lambda: self._leader.leads)
         self._reconciler = Reconciler(
             client=client,
             cache=self._cache,
@@ -56,6 +58,7 @@ class Operator:
             rhythm=Rhythm(check=settings.check_seconds, counts=settings.count_seconds),
             daemonset=_daemonset(settings, client, self._leader),
             signs=lambda: self._leases.signs,
+            events=self._events,
         )
         self._watch = WatchThread(config, self._deliver)
         self._health = HealthEndpoint(settings.listen, health=self._health_complaint, readiness=self._readiness)
@@ -71,6 +74,7 @@ class Operator:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._reconciler.run(), name="reconcile")
                 group.create_task(self._leases.run(), name="agents' Leases")
+                group.create_task(self._events.run(), name="events")
                 group.create_task(self._supervise(), name="supervise")
         finally:
             await asyncio.gather(

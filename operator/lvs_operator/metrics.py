@@ -1,6 +1,10 @@
 """What the operator counts, for Prometheus."""
 
+from collections.abc import Iterator, Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 REGISTRY = CollectorRegistry()
 
@@ -23,4 +27,33 @@ REMOVALS_HELD = Gauge(
 )
 LEADING = Gauge("lvs_operator_leading", "1: this replica holds the Lease", registry=REGISTRY)
 SILENT_AGENTS = Gauge("lvs_operator_silent_agents", "Agents whose Lease ran out", registry=REGISTRY)
+EVENTS = Counter("lvs_operator_events", "Events, by what became of them", ["result"], registry=REGISTRY)
 WATCH_RESTARTS = Counter("lvs_operator_watch_restarts", "Restarts of kopf after it ended", registry=REGISTRY)
+
+
+class ServicesByReadiness(Collector):
+    """LvsVirtualServices by status and reason of their condition Ready; a whole table is shown, or the next one."""
+
+    def __init__(self) -> None:
+        self._rows: Mapping[tuple[str, str], int] = {}
+
+    def show(self, rows: Mapping[tuple[str, str], int]) -> None:
+        """These from now on; none where another replica leads, which shows them."""
+        self._rows = rows
+
+    def collect(self) -> Iterator[Metric]:
+        """The rows of this moment. From the endpoint's threads."""
+        family = GaugeMetricFamily(
+            "lvs_operator_services",
+            "LvsVirtualServices by status and reason of Ready",
+            labels=["status", "reason"],
+        )
+        for (status, reason), number in sorted(self._rows.items()):
+            family.add_metric([status, reason], number)
+        yield family
+
+
+SERVICES = ServicesByReadiness()
+REGISTRY.register(SERVICES)
+for _result in ("posted", "dropped", "refused"):
+    EVENTS.labels(_result)

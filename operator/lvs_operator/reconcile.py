@@ -7,14 +7,17 @@ nothing is done twice. A round that finds no difference writes nothing.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from lvs_api.api_group import API_VERSION
+from lvs_api.conditions import ConditionType, find_condition
 from lvs_core.cluster_view import AgentSigns, ClusterView, ObjectKey, make_view
 from lvs_core.decide import decide
+from lvs_core.decision import Decision
 from lvs_core.memory import Memory
 from lvs_operator import metrics
 from lvs_operator.agent_daemonset import AgentDaemonSet
@@ -23,8 +26,10 @@ from lvs_operator.cache import Cache
 from lvs_operator.changes import Changes, find_changes, only_counts_differ
 from lvs_operator.crd_outdated import mark_outdated
 from lvs_operator.errors import ApiError, ApiNotFoundError, ApiUnavailableError, NotLeaderError, SettingsError
+from lvs_operator.event_poster import EventPoster
 from lvs_operator.kind_guard import KindGuard, mark_held
 from lvs_operator.leader import Leader
+from lvs_operator.status_events import status_events
 from lvs_operator.watched_kinds import (
     DIRECTOR_GROUPS,
     LVS_NODES,
@@ -35,7 +40,7 @@ from lvs_operator.watched_kinds import (
     Unreadable,
     WatchedKind,
 )
-from lvs_operator.writer import ReplacePart, Writer
+from lvs_operator.writer import ReplacePart, Write, Writer
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +79,7 @@ class Reconciler:
         rhythm: Rhythm,
         daemonset: AgentDaemonSet | None,
         signs: Callable[[], AgentSigns],
+        events: EventPoster,
     ) -> None:
         """`signs` is asked in each round what the agents' Leases say."""
         self._client = client
@@ -82,8 +88,9 @@ class Reconciler:
         self._rhythm = rhythm
         self._daemonset = daemonset
         self._signs = signs
-        self._writer = Writer(client, cache, leader.may_write)
         self._guard = KindGuard(client)
+        self._events = events
+        self._writer = Writer(client, cache, leader.may_write, self._tell_events)
         self._memory = Memory()
         self._wake = asyncio.Event()
         self._check_due = time.monotonic()
@@ -133,6 +140,7 @@ class Reconciler:
         if time.monotonic() >= self._check_due or not self._cache.complete:
             await self._check()  # raises where a kind cannot be listed: nothing is decided upon a part of the view
         if not self._leader.leads:
+            metrics.SERVICES.show({})
             return max(self._check_due - time.monotonic(), 0.0)
         if self._guard.due is not None and self._guard.may_look:
             await self._look_at_kinds()
@@ -212,7 +220,8 @@ class Reconciler:
         self._memory = decision.memory
         decision = mark_outdated(view, decision, self._writer.dropped(), _now())
         decision = mark_held(view, decision, self._guard, _now())
-        self._decision = decision
+        self._decided = view, decision
+        metrics.SERVICES.show(_readiness(decision))
         versions = {entry.meta.uid: entry.meta.version for entry in self._cache.entries(NODES)}
         return view, find_changes(view, decision, versions)
 
@@ -248,12 +257,17 @@ class Reconciler:
         for write in changes.statuses:
             if write.kind is VIRTUAL_SERVICES:
                 key = ObjectKey(write.meta.namespace or "", write.meta.name)
-                only_counts = only_counts_differ(view.services[key].status, self._decision.services[key])
+                only_counts = only_counts_differ(view.services[key].status, self._decided[1].services[key])
                 if only_counts and now < self._counts_due.get(key, now):
                     continue
                 self._counts_due[key] = now + self._rhythm.counts
             presentable.append(write)
         return presentable
+
+    def _tell_events(self, write: Write) -> None:
+        """A status that was written tells of what happened."""
+        if isinstance(write, ReplacePart) and write.part == "status":
+            self._events.post(write.kind, write.meta, status_events(*self._decided, write))
 
     def _until_due(self) -> float:
         now = time.monotonic()
@@ -265,6 +279,12 @@ class Reconciler:
         if held is not None:
             dues.append(held)
         return max(min(dues) - now, SETTLE_SECONDS)
+
+
+def _readiness(decision: Decision) -> Counter[tuple[str, str]]:
+    """Services by status and reason of their condition Ready."""
+    ready = (find_condition(status.conditions, ConditionType.READY) for status in decision.services.values())
+    return Counter((one.status.value, one.reason) for one in ready if one is not None)
 
 
 def _pause(error: ApiError, pause: float) -> float:

@@ -146,10 +146,18 @@ class Dropped:
 class Writer:
     """Carries out what a round decided. Belongs to the main loop."""
 
-    def __init__(self, client: ApiClient, cache: Cache, may_write: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        client: ApiClient,
+        cache: Cache,
+        may_write: Callable[[], None],
+        written: Callable[[Write], None] = lambda _: None,
+    ) -> None:
+        """`written` is told of each write that the API server took."""
         self._client = client
         self._cache = cache
         self._may_write = may_write
+        self._written = written
         self._held: dict[WriteKey, Held] = {}
         self._waiting: dict[WriteKey, float] = {}
         """Of this round: writes that were asked for and have to wait, and until when."""
@@ -223,6 +231,7 @@ class Writer:
         self._no_answers = 0
         self._held.pop(write.key, None)
         metrics.WRITES.labels(write.kind.name, type(write).__name__).inc()
+        self._written(write)
         if answer is not None:
             self._cache.apply(write.kind, answer)
             self._note_dropped(write, answer)

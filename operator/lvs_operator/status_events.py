@@ -1,0 +1,50 @@
+"""Pure: what happened to an object between the status that it has and the one that was decided."""
+
+from collections.abc import Iterator
+
+from lvs_api.director_group import LvsDirectorGroupStatus
+from lvs_api.events import EventReason, EventType, Occurrence, condition_events
+from lvs_core.cluster_view import ClusterView, ObjectKey
+from lvs_core.decision import Decision
+from lvs_operator.watched_kinds import DIRECTOR_GROUPS, POOLS, VIRTUAL_SERVICES
+from lvs_operator.writer import ReplacePart
+
+
+def status_events(view: ClusterView, decision: Decision, write: ReplacePart) -> tuple[Occurrence, ...]:
+    """What a written status tells that the one in the view did not."""
+    key = ObjectKey(write.meta.namespace or "", write.meta.name)
+    if write.kind is DIRECTOR_GROUPS:
+        old, new = view.groups[key.name].status, decision.groups[key.name]
+        return (*_active_events(view, old, new), *condition_events(old.conditions if old else None, new.conditions))
+    if write.kind is VIRTUAL_SERVICES:
+        before = view.services[key].status
+        return tuple(condition_events(before.conditions if before else None, decision.services[key].conditions))
+    if write.kind is POOLS:
+        earlier = view.pools[key].status
+        return tuple(condition_events(earlier.conditions if earlier else None, decision.pools[key].conditions))
+    return ()
+
+
+def _active_events(
+    view: ClusterView, before: LvsDirectorGroupStatus | None, after: LvsDirectorGroupStatus
+) -> Iterator[Occurrence]:
+    old, new = before.active if before is not None else None, after.active
+    if old == new:
+        return
+    if new is None:
+        message = f"no director carries the addresses: {_why_no_longer(view, old or '')}"
+        yield Occurrence(type=EventType.WARNING, reason=EventReason.NO_ACTIVE_DIRECTOR.value, message=message)
+        return
+    message = f"{new} is the active director"
+    if old is not None:
+        message += f" instead of {old}: {_why_no_longer(view, old)}"
+    yield Occurrence(type=EventType.NORMAL, reason=EventReason.ACTIVE_DIRECTOR_CHANGED.value, message=message)
+
+
+def _why_no_longer(view: ClusterView, name: str) -> str:
+    node = view.nodes.get(name)
+    if node is None:
+        return f"Node {name} is deleted"
+    if node.out_of_service:
+        return f"Node {name} is tainted node.kubernetes.io/out-of-service"
+    return f"{name} is no longer selected and has let go of them"
