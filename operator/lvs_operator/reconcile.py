@@ -130,8 +130,10 @@ class Reconciler:
     async def _wait(self, seconds: float) -> None:
         """Until something wakes us, at most so long; then until what came together has come."""
         waiter = asyncio.create_task(self._wake.wait())
-        await asyncio.wait({waiter}, timeout=seconds)
-        waiter.cancel()
+        try:
+            await asyncio.wait({waiter}, timeout=seconds)
+        finally:
+            waiter.cancel()
         await asyncio.sleep(SETTLE_SECONDS)
 
     async def _turn(self) -> float:
