@@ -1,10 +1,9 @@
 """Connections at a fixed rate from a client of the lab, made and answered by programs that are fast enough."""
 
 import json
-import shlex
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,7 +13,6 @@ from lvs_lab.load_program import load_program
 from lvs_lab.waiting import wait_for
 from support.traffic import answers
 
-_PROGRAM_TARGET: Final = "/run/lab-load"
 _END_SECONDS: Final = 15.0
 """The last connections have five seconds."""
 
@@ -47,24 +45,20 @@ class LoadReport:
 
 
 @contextmanager
-def fast_servers(lab: Lab, *names: str, port: int = 80) -> Iterator[None]:
-    """Answer with the fast server on these guests, in the place of the small ones."""
-    program = load_program()
-    for name in names:
-        guest = lab.guest(name)
-        guest.server(port=port).stop()
-        guest.sh(f"mkdir -p {_PROGRAM_TARGET} && mount -t hostfs -o ro,hostfs={program.parent} none {_PROGRAM_TARGET}")
-        command = shlex.join([f"{_PROGRAM_TARGET}/{program.name}", "serve", f":{port}", name])
-        guest.exec(["setsid", "--fork", "sh", "-c", f"exec {command} > /dev/null 2>&1 < /dev/null"], check=True)
-        wait_for(lambda guest=guest: answers(guest, "127.0.0.1", port=port), 10, f"the fast server of {name}")  # type: ignore[misc]
-    try:
-        yield
-    finally:
+def plain_real_servers(lab: Lab, vip: str, *names: str, port: int = 80) -> Iterator[None]:
+    """Make namespaces of the lab real servers for direct routing, by hand as on plain machines: silent, then bound."""
+    with ExitStack() as stack:
         for name in names:
-            guest = lab.guest(name)
-            guest.sh(f"pkill -x {program.name}; while pgrep -x {program.name}; do sleep 0.05; done")
-            guest.sh(f"umount {_PROGRAM_TARGET}")
-            guest.serve(port=port)
+            machine = lab.machine(name)
+            for setting in ("arp_ignore=1", "arp_announce=2"):
+                machine.out("sysctl", "--quiet", "--write", f"net.ipv4.conf.all.{setting}")
+            machine.out("ip", "address", "add", f"{vip}/32", "dev", "lo")
+            namespace = lab.places.namespace(lab.topology.machine(name))
+            command = in_namespace(namespace, [str(load_program()), "serve", f":{port}", name])
+            process = stack.enter_context(subprocess.Popen(command))
+            stack.callback(process.terminate)
+            wait_for(lambda one=machine: answers(one, "127.0.0.1", port=port), 10, f"the server of {name}")  # type: ignore[misc]
+        yield
 
 
 @contextmanager
