@@ -81,9 +81,13 @@ class GroupMemory:
     """Nodes that were told to be directors and have not said since that they no longer are."""
 
     def position_of(self, director: str) -> int | None:
-        """The latest view that a director is known to have acted on; None: not known."""
+        """The view of which a director's last report speaks; None where that is not known.
+
+        One that was understood before does not count: the rest of the report, what is left over and what has drained,
+        is of the view that was not.
+        """
         seen = self.directors.get(director)
-        return None if seen is None else seen.position
+        return seen.position if seen is not None and seen.known else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -264,6 +264,29 @@ def test_a_restarted_operator_waits_until_it_understands_the_directors() -> None
     assert asked(cluster, "n1") == []
 
 
+def test_leftovers_of_a_view_that_is_not_known_do_not_count_for_one_that_was() -> None:
+    """A director that starts again from what it serves, and not from what the slices are, says nothing of leftovers."""
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.delete_service(WEB)
+    live(cluster, "d1")
+    cluster.round()
+    (said,) = cluster.lvs_nodes["d1"].status.exceptions
+    assert said.draining
+    assert asked(cluster, "n1") == ["192.168.4.15 lo"]
+    d1 = cluster.lvs_nodes["d1"]
+    (group,) = d1.status.director_groups
+    stranger = group.model_copy(update={"view_digest": "0" * 64})
+    status = d1.status.model_copy(update={"director_groups": [stranger], "exceptions": None})
+    cluster.lvs_nodes["d1"] = replace(d1, status=status)
+    cluster.round()
+    assert asked(cluster, "n1") == ["192.168.4.15 lo"]
+    cluster.finish("d1")
+    cluster.report("d1")
+    cluster.round()
+    assert asked(cluster, "n1") == []
+
+
 def test_slices_that_return_do_not_make_an_old_report_a_new_one() -> None:
     """The digest of no slices at all is always the same."""
     cluster = small_cluster()
