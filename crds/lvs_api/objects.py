@@ -183,9 +183,9 @@ def _parse_part(model: type[_ModelT], raw: Mapping[str, Any], part: str, *, igno
 def _known_items(status: Mapping[str, Any], error: ValidationError) -> Mapping[str, Any] | None:
     """The status without the items of its lists that hold a word of a newer version; None where more is at fault."""
     newer: set[tuple[str, int]] = set()
-    for fault in error.errors(include_url=False, include_input=False):
-        match fault["type"], fault["loc"]:
-            case "enum", (str(name), int(position), *_) if isinstance(status.get(name), list):
+    for fault in error.errors(include_url=False):
+        match fault["type"], fault["loc"], fault["input"]:
+            case "enum", (str(name), int(position), *_), str() if isinstance(status.get(name), list):
                 newer.add((name, position))
             case _:
                 return None

@@ -125,6 +125,7 @@ def full_statuses() -> list[Raw]:
             "drained": [{"namespace": "default", "name": "web", "members": ["rs1", "node.n1"]}],
             "exceptions": [exception],
             "truncated": False,
+            "releaseToken": "0" * 16,
         }
     }
     return [service, pool, group, node]
