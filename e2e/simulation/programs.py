@@ -20,6 +20,7 @@ from lvs_agent.duplicates import DuplicateKeeper
 from lvs_agent.event_poster import EventPoster as AgentEvents
 from lvs_agent.heartbeat import keep_lease
 from lvs_agent.ledger import LedgerFile
+from lvs_agent.ledger_keeper import LedgerKeeper
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.refusals import RefusalKeeper
 from lvs_agent.report import StatusReporter
@@ -118,6 +119,10 @@ class Checks:
             begun = {check: Streak(verdict=verdict) for check, verdict in checks.items()}
             self._streaks = {check: self._streaks.get(check, streak) for check, streak in begun.items()}
             self._verdicts = None
+
+    @staticmethod
+    def blindness() -> None:
+        """Of checks that could not be made nothing is modelled."""
 
     def words(self) -> Words:
         """What agents were heard to say; the same object until they say something."""
@@ -281,7 +286,7 @@ class AgentProgram(Program):
             refusals=RefusalKeeper(links=machine.links, cluster=cluster),
             links=machine.links,
             prober=self.checks,
-            ledger_file=LedgerFile(machine.disk / "ledger", machine.boot_id),
+            ledger=LedgerKeeper(LedgerFile(machine.disk / "ledger", machine.boot_id), metrics, machine.clock),
             identity=NodeIdentity(boot_id=machine.boot_id, agent_version="1", capabilities=NodeCapabilities),
             metrics=metrics,
             tell=tell,
