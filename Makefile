@@ -30,7 +30,7 @@ lint: venv ## Format, lint, types, layers, generated files
 	$(BIN)/lint-imports
 	$(BIN)/python -m lvs_api.generate --check
 
-check: lint unit ## lint and the unit tests: about a minute
+check: lint unit ## lint and the unit tests: about two minutes
 
 unit: venv ## Tests that need neither an API server nor a lab
 	$(BIN)/pytest -q $(UNIT_TESTS)
@@ -45,7 +45,7 @@ api-test: prepare ## Tests against a real API server
 scenarios: prepare ## Tests on labs: guests with real kernels, a real control plane
 	$(BIN)/pytest e2e/scenarios
 
-test: lint prepare ## Everything that CI runs; pytest's summary of all tests comes last (about 20 minutes on 2 cores, when prepared)
+test: lint prepare ## Everything that CI runs; pytest's summary of all tests comes last (about 40 minutes on 2 cores, when prepared)
 	$(BIN)/pytest
 
 bench: prepare ## The figures that this project promises, measured in labs

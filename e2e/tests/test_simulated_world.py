@@ -25,7 +25,7 @@ from lvs_agent.errors import ApiUnavailable
 from lvs_agent.watch import Reflector
 from simulation.happenings import Happening, draw_sequence, run_sequence, silence_logs
 
-EXAMPLES = os.environ.get("LVS_WORLD_EXAMPLES", "100")
+EXAMPLES = os.environ.get("LVS_WORLD_EXAMPLES", "40")
 SEED = os.environ.get("LVS_WORLD_SEED")
 FEW = range(60)
 """Enough for what is wrong always, or often."""
