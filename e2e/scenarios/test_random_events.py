@@ -274,6 +274,20 @@ def test_a_minute_of_random_events(web: Deployment) -> None:
     look_at_rest(web)
 
 
+def test_the_watch_sees_what_is_lost(web: Deployment) -> None:
+    """Else the minute above would prove nothing."""
+    active = active_director(web)
+    (standby,) = set(DIRECTORS) - {active}
+    web.lab.agent(standby).kill("KILL")
+    with watching(web, active) as watch:
+        wait_for(lambda: watch.looks >= 20, 60, "looks before the loss")
+        assert watch.wrong == []
+        web.lab.guest(standby).out("ipvsadm", "-C")
+        wait_for(lambda: watch.wrong, 30, "the loss to be seen")
+    assert f"{standby} has lost {KEY}" in watch.wrong[0]
+    web.start_agent(standby)
+
+
 def look_at_rest(web: Deployment) -> None:
     """Nothing is written any more, neither to a kernel nor to an object."""
 

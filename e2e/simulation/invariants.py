@@ -61,6 +61,8 @@ class Invariants:
         """Node, boot, address and device that were reported as bound."""
         self._disabled: set[str] = set()
         """Addresses of real servers that were Disabled at some time: they leave without a drain."""
+        self._nodes_went: set[str] = set()
+        """Nodes whose LvsNode went by other hands."""
         self._unselected: set[str] = set()
         """Nodes that at some time were no directors."""
         self.released: set[str] = set()
@@ -74,26 +76,29 @@ class Invariants:
     # Writes to the API
 
     def _witness(self, author: str, plural: str, old: Raw | None, new: Raw | None) -> None:
-        if new is not None:
+        if new is not None and "spec" in new and plural != "nodes":
             metadata = new["metadata"]
-            key = (metadata.get("namespace") or "", metadata["name"])
-            if "spec" in new and plural != "nodes":
-                self._specs[plural, key, metadata["generation"]] = new["spec"]
-        if author == "user" and plural in USERS:
-            self._note_intent(plural, old, new)
-        if plural == "lvsserviceslices" and new is None and old is not None:
-            self._went.add(old["spec"]["serviceRef"]["uid"])
+            self._specs[plural, (metadata.get("namespace") or "", metadata["name"]), metadata["generation"]] = new[
+                "spec"
+            ]
         if author in {"operator", "agent"} and plural in USERS:
             self._users_objects_are_the_users(author, plural, old, new)
-        if author == "user" and plural == "lvsrealserverpools" and new is not None:
-            servers = new["spec"].get("realServers") or ()
-            self._disabled |= {one["address"] for one in servers if one.get("state") == "Disabled"}
+        if author == "user" and plural in USERS:
+            self._note_intent(plural, old, new)
         if plural == "nodes":
             self._note_selection(old, new)
         if author == "agent" and plural == "lvsnodes" and new is not None:
             self._note_report(new)
+        if new is None and old is not None:
+            self._note_gone(author, plural, old)
         if author == "operator":
             self._look_at_operator(plural, old, new)
+
+    def _note_gone(self, author: str, plural: str, old: Raw) -> None:
+        if plural == "lvsserviceslices":
+            self._went.add(old["spec"]["serviceRef"]["uid"])
+        if plural == "lvsnodes" and author in {"crd", "somebody"}:
+            self._nodes_went.add(old["metadata"]["name"])
 
     def _note_intent(self, plural: str, old: Raw | None, new: Raw | None) -> None:
         if plural == "lvsvirtualservices" and new is None and old is not None:
@@ -104,6 +109,9 @@ class Invariants:
             if pool is not None:
                 wanted = {server["address"] for server in staying(pool["spec"])}
                 self._unwanted |= {(raw["metadata"]["uid"], address) for address in MEMBERS if address not in wanted}
+        if plural == "lvsrealserverpools" and new is not None:
+            servers = new["spec"].get("realServers") or ()
+            self._disabled |= {one["address"] for one in servers if one.get("state") == "Disabled"}
 
     def _note_selection(self, old: Raw | None, new: Raw | None) -> None:
         labels = (new or {}).get("metadata", {}).get("labels", {})
@@ -204,7 +212,10 @@ class Invariants:
         return [
             machine.name
             for machine in self._machines.values()
-            if machine.powered and not machine.fenced and not machine.lost_ledger
+            if machine.powered
+            and not machine.fenced
+            and not machine.lost_ledger
+            and not self._is_forgotten(machine.name)
             for service, state in machine.ipvs.services.items()
             if isinstance(service, ServiceKey) and str(service.address) == address
             for key, found in state.destinations.items()
@@ -212,6 +223,13 @@ class Invariants:
             and DEVICES.get(found.settings.method) == device
             and (found.settings.weight or found.connections)
         ]
+
+    def _is_forgotten(self, name: str) -> bool:
+        """Whether nobody can know that it was a director: it is none any more, and its LvsNode went before it said so.
+
+        It holds what it has until a person lets go, and says so where there is a LvsNode to say it on.
+        """
+        return name in self._nodes_went and name in self._unselected
 
     @staticmethod
     def _vips_of(machine: Machine) -> set[AddressBinding]:
