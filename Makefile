@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 UNIT_TESTS := crds/tests core/tests operator/tests node-agent/tests cli/tests e2e/tests
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help venv lint check unit prepare api-test scenarios test bench demo images fmt generate lock clean
+.PHONY: help venv lint check unit prepare api-test scenarios test test-long bench demo images fmt generate lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,10 +43,13 @@ api-test: prepare ## Tests against a real API server
 	$(BIN)/pytest e2e/api
 
 scenarios: prepare ## Tests on labs: guests with real kernels, a real control plane
-	$(BIN)/pytest e2e/scenarios
+	$(BIN)/pytest -m "not long" e2e/scenarios
 
 test: lint prepare ## Everything that CI runs; pytest's summary of all tests comes last (about 40 minutes on 2 cores, when prepared)
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not long"
+
+test-long: prepare ## Tests that take minutes and want an otherwise idle machine
+	$(BIN)/pytest -m long
 
 bench: prepare ## The figures that this project promises, measured in labs
 	$(BIN)/python bench/load_services.py

@@ -1,6 +1,5 @@
 """Agents that are killed, doubled, or new: the kernel stays as it is, and clients notice nothing."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +14,6 @@ from support.quick_start import VIP, active_director, quick_shape, quick_start_l
 from support.steady_load import plain_real_servers, steady_load
 
 pytestmark = pytest.mark.lab
-RATE = int(os.environ.get("LVS_LOAD_RATE", "300"))
-KILLS = int(os.environ.get("LVS_LOAD_KILLS", "3"))
-"""So much fits beside other tests on two cores; on an idle machine try LVS_LOAD_RATE=1000 LVS_LOAD_KILLS=10."""
 LOAD_VIP = "192.168.30.100"
 DIRECTOR = "load-director"
 FAST_SERVERS = {f"load-server-{number}": f"192.168.30.{20 + number}" for number in (1, 2, 3)}
@@ -50,21 +46,26 @@ def loaded(tmp_path: Path) -> Iterator[Deployment]:
         yield deployment
 
 
-def test_connections_at_a_steady_rate_while_the_agent_is_killed(loaded: Deployment) -> None:
+@pytest.mark.parametrize(
+    ("rate", "kills"),
+    [(300, 3), pytest.param(1000, 10, marks=[pytest.mark.long, pytest.mark.timeout(1200)])],
+    ids=["300 a second, 3 times", "1,000 a second, 10 times"],
+)
+def test_connections_at_a_steady_rate_while_the_agent_is_killed(loaded: Deployment, rate: int, kills: int) -> None:
     table = {f"TCP {LOAD_VIP}:80 rr": {f"{address}:80": ("Route", 1) for address in FAST_SERVERS.values()}}
     loaded.wait_shape(DIRECTOR, table)
     # A little more is asked for than is promised: the figure is what was answered.
-    with steady_load(loaded.client_namespace("load-client"), LOAD_VIP, RATE + RATE // 20) as report:
-        for _ in range(KILLS):
+    with steady_load(loaded.client_namespace("load-client"), LOAD_VIP, rate + rate // 20) as report:
+        for _ in range(kills):
             restart_agent(loaded, DIRECTOR)
             assert loaded.agent_metric(DIRECTOR, "lvs_agent_kernel_writes_total") == 0
             assert loaded.shape(DIRECTOR) == table
             assert f"{LOAD_VIP}/32" in loaded.addresses(DIRECTOR, "eth0")
-    print(f"{KILLS} agents killed and started again: {report}")
+    print(f"{kills} agents killed and started again: {report}")
     assert report.failures == {}, str(report)
     assert set(report.replies) == set(FAST_SERVERS)
-    if report.rate < RATE:
-        pytest.fail(f"no connection failed, but this machine had no time for {RATE} a second: {report}")
+    if report.rate < rate:
+        pytest.fail(f"no connection failed, but this machine had no time for {rate} a second: {report}")
 
 
 def test_agent_and_fresh_director_serve_what_was_accepted_last(web: Deployment) -> None:
