@@ -135,6 +135,9 @@ def test_director_whose_disk_takes_nothing(web: Deployment, trouble: Callable[[G
 
 def test_real_server_whose_disk_takes_nothing_binds_nothing_new(web: Deployment) -> None:
     active = active_director(web)
+    # An earlier test's address is gone and forgotten: what the ledger on disk still names may be bound again.
+    ledger = web.lab.guest("server-2")
+    wait_for(lambda: OTHER not in ledger.out("cat", LEDGER), GONE_SECONDS, f"server-2 to forget {OTHER}")
     with small_disk(web, "server-2") as guest, steady_requests(web.client_namespace("client"), VIP) as record:
         fill(guest)
         web.apply(service_text("other", OTHER))
