@@ -1,7 +1,7 @@
 """The API server fails in every way for a minute while an operator runs: what each such run does and demands.
 
-Each fault has a control plane, a proxy and an operator of its own. The runs go on in threads beside other tests, so
-that their minutes cost none of the session's. LVS_FAULT_SECONDS shortens them for a quick look.
+Each fault has a control plane, a proxy and an operator of its own. The runs go on in threads side by side, so that
+their minutes are one. LVS_FAULT_SECONDS shortens them for a quick look.
 """
 
 import os
@@ -27,7 +27,7 @@ AT_ONCE: Final = 2
 """Control planes that come up at the same time: each takes a whole processor meanwhile."""
 COMING_UP_SECONDS: Final = 300
 REPORT_SECONDS: Final = 1.0
-"""Between reports of the stand-ins for agents: six sets of them shall take nothing from the tests beside."""
+"""Between reports of the stand-ins for agents: six sets of them share two processors."""
 
 
 class FaultRuns:
