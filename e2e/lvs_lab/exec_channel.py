@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
@@ -18,6 +18,8 @@ from lvs_lab.host_commands import NETNS_DIRECTORY
 _HEADER = struct.Struct(">BI")
 _CLONE_NEWNET = 0x40000000
 _STDIN_CHUNK = 65536
+_LOOK_SECONDS = 1.0
+"""How often a silent guest's power is looked at: one that was cut off says nothing any more."""
 
 
 class Stream(IntEnum):
@@ -70,17 +72,17 @@ def _enter(libc: ctypes.CDLL, descriptor: int) -> None:
 class Connection:
     """One command in a guest. Leaving the `with` block before it ended kills its process group."""
 
-    def __init__(
-        self, namespace: str, address: tuple[str, int], request: Mapping[str, object], *, connect_timeout: float
-    ) -> None:
-        self._machine = request["machine"]
+    def __init__(self, channel: "ExecChannel", request: Mapping[str, object], *, connect_timeout: float) -> None:
+        self._machine = channel.machine
+        self._power = channel.power
+        self._boot = channel.power()
         try:
-            self._socket = socket_in(namespace)
+            self._socket = socket_in(channel.namespace)
         except FileNotFoundError as error:
             raise ExecError(f"{self._machine}: its lab is not up") from error
         try:
             self._socket.settimeout(connect_timeout)
-            self._socket.connect(address)
+            self._socket.connect(channel.address)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.sendall(json.dumps(request).encode() + b"\n")
         except OSError as error:
@@ -121,10 +123,13 @@ class Connection:
             if left is not None and left <= 0:
                 raise TimeoutError
             try:
-                self._socket.settimeout(left)  # refused, too, where another thread has closed the channel
+                # Refused, too, where another thread has closed the channel.
+                self._socket.settimeout(_LOOK_SECONDS if left is None else min(left, _LOOK_SECONDS))
                 part = self._socket.recv(min(length - len(parts), 1 << 20))
             except TimeoutError:
-                raise
+                if self._power() != self._boot:
+                    raise ExecError(f"{self._machine}: its power was cut before the command ended") from None
+                continue
             except OSError as error:
                 raise ExecError(f"{self._machine}: the exec channel broke: {error}") from error
             if not part:
@@ -140,6 +145,8 @@ class ExecChannel:
     machine: str
     namespace: str
     address: tuple[str, int]
+    power: Callable[[], str | None]
+    """What names the run of the guest's power from on to off; None while it is off."""
 
     def open(
         self,
@@ -158,7 +165,7 @@ class ExecChannel:
             "dir": cwd,
             "stdin": stdin,
         }
-        return Connection(self.namespace, self.address, request, connect_timeout=connect_timeout)
+        return Connection(self, request, connect_timeout=connect_timeout)
 
     def run(
         self,

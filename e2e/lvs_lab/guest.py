@@ -36,7 +36,10 @@ class Guest:
         self._topology = topology
         self._program = processes.Program(places.pid(f"guest.{machine.name}"))
         self.channel = ExecChannel(
-            machine=machine.name, namespace=places.switches, address=(exec_address(machine), EXEC_PORT)
+            machine=machine.name,
+            namespace=places.switches,
+            address=(exec_address(machine), EXEC_PORT),
+            power=lambda: self._program.run_note,
         )
 
     @property

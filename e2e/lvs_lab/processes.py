@@ -57,6 +57,13 @@ class Program:
         return self.pid_file.read_text()
 
     @property
+    def run_note(self) -> str | None:
+        """The note of the living process, none if there is none."""
+        with suppress(FileNotFoundError):  # it ended between the two looks
+            return None if self.pid is None else self.note
+        return None
+
+    @property
     def stopped(self) -> bool:
         """Whether it is alive and stopped by a signal."""
         pid = self.pid

@@ -332,7 +332,7 @@ def test_etcd_restored_empty(emptied: Emptied) -> None:
         wait_held(web, "ClusterChanged", condition="ClusterChanged", nodes=tuple(web.plain_nodes))
         assert set(replies(web, 30)) == set(SERVERS)
         # Only who holds the addresses has spoken of its group.
-        wait_for(holds(lambda: active_director(web) == holder), 30, f"the new cluster to name {holder}")
+        wait_for(holds(lambda: active_director(web) == holder), GONE_SECONDS, f"the new cluster to name {holder}")
         assert "director-1" in release(web, "--all")
         web.wait_ready("web", deadline=GONE_SECONDS)
         wait_nothing_held(web, tuple(web.plain_nodes))

@@ -73,7 +73,10 @@ def test_a_power_cut_keeps_the_state_directory_only(plain_lab: Lab) -> None:
     guest = plain_lab.guest("server-2")
     guest.sh(f"echo kept > {STATE_DIRECTORY}/note; sync {STATE_DIRECTORY}/note; echo lost > /root/note")
     boot_id = guest.out("cat", "/proc/sys/kernel/random/boot_id")
-    guest.power_off()
+    with guest.open(["sleep", "600"]) as connection:
+        guest.power_off()
+        with pytest.raises(ExecError, match=r"its power was cut before the command ended|the exec channel broke"):
+            next(connection.frames(60))
     assert not guest.running
     with pytest.raises(ExecError):
         guest.exec(["true"])

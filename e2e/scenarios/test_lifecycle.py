@@ -64,18 +64,19 @@ def test_rules_are_on_both_directors_and_the_address_on_one(web: Deployment) -> 
     assert claimants(client(web), VIP) == {mac_of(web.lab.guest(active))}
 
 
+def wait_counts(web: Deployment, *, total: int) -> None:
+    """Wait until all so many real servers are told as ready, none as draining; counts are written at most every 5 s."""
+    wanted = {"total": total, "ready": total, "draining": 0}
+    wait_for(lambda: web.get("lvsvs", "web")["status"]["realServers"] == wanted, 10, f"counts {wanted}", interval=0.5)
+
+
 def test_status_tells_who_does_what(web: Deployment) -> None:
     status = web.get("lvsvs", "web")["status"]
     states = {director["node"]: director["state"] for director in status["directors"]}
     active = active_director(web)
     assert states == {name: "Active" if name == active else "Standby" for name in DIRECTORS}
     assert status["addresses"] == [VIP]
-    wait_for(
-        lambda: web.get("lvsvs", "web")["status"]["realServers"] == {"total": 3, "ready": 3, "draining": 0},
-        10,
-        "the counts, which are written at most every 5 s",
-        interval=0.5,
-    )
+    wait_counts(web, total=3)
 
 
 @pytest.mark.usefixtures("stream")
@@ -136,7 +137,7 @@ def test_leaving_real_server_keeps_its_connections(web: Deployment, held: HeldCo
         web.wait_weight(director, KEY, entry, None, deadline=GONE_SECONDS)
     wait_for(lambda: f"{VIP}/32" not in web.addresses(leaver, "lo"), GONE_SECONDS, f"the VIP to leave {leaver}")
     web.wait_condition("web", "Ready", "True", "Ready")
-    assert web.get("lvsvs", "web")["status"]["realServers"] == {"total": 2, "ready": 2, "draining": 0}
+    wait_counts(web, total=2)
 
 
 def test_drain_ends_when_its_time_is_over(web: Deployment, held: HeldConnection) -> None:

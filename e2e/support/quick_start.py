@@ -43,9 +43,6 @@ def quick_start_lab(name: str, directory: Path) -> Iterator[Deployment]:
     with deployed(name, ["plain"], directory) as deployment:
         for server in SERVERS:
             deployment.lab.machine(server).serve(port=80)
-        for director in ("director-1", "director-2"):
-            # A drain waits for closed connections too, which are counted for two minutes otherwise.
-            deployment.lab.guest(director).out("ipvsadm", "--set", "900", "2", "300")
         restore(deployment)
         yield deployment
 
@@ -53,6 +50,9 @@ def quick_start_lab(name: str, directory: Path) -> Iterator[Deployment]:
 def restore(deployment: Deployment) -> None:
     """Bring back the quick start as the example has it, whatever a test did to it."""
     deployment.ensure_running()
+    for director in ("director-1", "director-2"):
+        # A drain waits for closed connections too, which are counted for two minutes otherwise; a boot forgets it.
+        deployment.lab.guest(director).out("ipvsadm", "--set", "900", "2", "300")
     kubectl = deployment.lab.kubectl
     kubectl("label", "node", *SERVERS, "app=web", "--overwrite")
     for server in SERVERS:
