@@ -4,6 +4,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests wait more than they compute: two workers on two cores. `make test WORKERS=0` runs one test after the other.
+WORKERS ?= 2
+IN_WORKERS := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 UNIT_TESTS := crds/tests core/tests operator/tests node-agent/tests cli/tests e2e/tests
 export PYTHONDONTWRITEBYTECODE = 1
 
@@ -33,20 +36,20 @@ lint: venv ## Format, lint, types, layers, generated files
 check: lint unit ## lint and the unit tests: about two minutes
 
 unit: venv ## Tests that need neither an API server nor a lab
-	$(BIN)/pytest -q $(UNIT_TESTS)
+	$(BIN)/pytest -q $(IN_WORKERS) $(UNIT_TESTS)
 
 prepare: venv ## Install and build what API servers, labs and images are made of; cached outside the checkout (cold: 20 minutes)
 	@$(BIN)/python -m lvs_lab prepare
 	@$(BIN)/python -m lvs_lab.image_build > /dev/null
 
 api-test: prepare ## Tests against a real API server
-	$(BIN)/pytest e2e/api
+	$(BIN)/pytest $(IN_WORKERS) e2e/api
 
 scenarios: prepare ## Tests on labs: guests with real kernels, a real control plane
-	$(BIN)/pytest -m "not long" e2e/scenarios
+	$(BIN)/pytest $(IN_WORKERS) -m "not long" e2e/scenarios
 
 test: lint prepare ## Everything that CI runs; pytest's summary of all tests comes last (about 40 minutes on 2 cores, when prepared)
-	$(BIN)/pytest -m "not long"
+	$(BIN)/pytest $(IN_WORKERS) -m "not long"
 
 test-long: prepare ## Tests that take minutes and want an otherwise idle machine
 	$(BIN)/pytest -m long

@@ -10,6 +10,8 @@ import pytest
 from support.fault_proxy import Fault
 from support.fault_runs import FAULT_SECONDS, FAULTS, FaultRuns
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def fault_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultRuns]:
