@@ -24,10 +24,11 @@ from lvs_agent.decide.kernel_state import (
 from lvs_agent.decide.kernel_words import check_of, destination_key, service_key
 from lvs_api.real_server_pool import OnFailure
 from lvs_core.plan import Holding, NodePlan, PlannedMember, PlannedService
+from simulation.history import History
 from simulation.machines import ETH, Machine
-from simulation.model_api import USERS, Key, ModelApi, Raw
+from simulation.model_api import USERS, ModelApi, Raw
 from simulation.programs import AgentProgram
-from simulation.users import DEVICES, DIRECTOR_LABEL, DRAIN_SECONDS, MEMBERS, staying
+from simulation.users import DEVICES, DRAIN_SECONDS, staying
 
 NEWS_SECONDS: Final = 5.0
 """Between the word that a node is prepared, or the loss of what that rested on, and what a director makes of it."""
@@ -35,7 +36,7 @@ SLACK_SECONDS: Final = 0.5
 
 
 class Invariants:
-    """Owner of what was said and done so far, as far as later deeds are judged by it."""
+    """Owner of the violations found."""
 
     def __init__(
         self,
@@ -49,22 +50,7 @@ class Invariants:
         self._agents = agents
         self._machines = machines
         self.violations: list[str] = []
-        self._specs: dict[tuple[str, Key, int], Raw] = {}
-        """Every spec that there was, by kind, name and generation."""
-        self._deleted: set[str] = set()
-        """Services that users deleted, by uid."""
-        self._went: set[str] = set()
-        """Services of which slices went by other hands: only who remembers them can hold them."""
-        self._unwanted: set[tuple[str, str]] = set()
-        """Services by uid with addresses that at some time were none of their real servers', by users' word."""
-        self._bound_reports: set[tuple[str, str, str, str]] = set()
-        """Node, boot, address and device that were reported as bound."""
-        self._disabled: set[str] = set()
-        """Addresses of real servers that were Disabled at some time: they leave without a drain."""
-        self._nodes_went: set[str] = set()
-        """Nodes whose LvsNode went by other hands."""
-        self._unselected: set[str] = set()
-        """Nodes that at some time were no directors."""
+        self._history = History(api)
         self.released: set[str] = set()
         """Nodes whose held removals a person let go."""
         self.weights_by_others: set[tuple[str, AnyServiceKey, DestinationKey]] = set()
@@ -76,53 +62,10 @@ class Invariants:
     # Writes to the API
 
     def _witness(self, author: str, plural: str, old: Raw | None, new: Raw | None) -> None:
-        if new is not None and "spec" in new and plural != "nodes":
-            metadata = new["metadata"]
-            self._specs[plural, (metadata.get("namespace") or "", metadata["name"]), metadata["generation"]] = new[
-                "spec"
-            ]
         if author in {"operator", "agent"} and plural in USERS:
             self._users_objects_are_the_users(author, plural, old, new)
-        if author == "user" and plural in USERS:
-            self._note_intent(plural, old, new)
-        if plural == "nodes":
-            self._note_selection(old, new)
-        if author == "agent" and plural == "lvsnodes" and new is not None:
-            self._note_report(new)
-        if new is None and old is not None:
-            self._note_gone(author, plural, old)
         if author == "operator":
             self._look_at_operator(plural, old, new)
-
-    def _note_gone(self, author: str, plural: str, old: Raw) -> None:
-        if plural == "lvsserviceslices":
-            self._went.add(old["spec"]["serviceRef"]["uid"])
-        if plural == "lvsnodes" and author in {"crd", "somebody"}:
-            self._nodes_went.add(old["metadata"]["name"])
-
-    def _note_intent(self, plural: str, old: Raw | None, new: Raw | None) -> None:
-        if plural == "lvsvirtualservices" and new is None and old is not None:
-            self._deleted.add(old["metadata"]["uid"])
-        pools = self._api.objects("lvsrealserverpools")
-        for key, raw in self._api.objects("lvsvirtualservices").items():
-            pool = pools.get((key[0], raw["spec"]["realServerPoolRef"]["name"]))
-            if pool is not None:
-                wanted = {server["address"] for server in staying(pool["spec"])}
-                self._unwanted |= {(raw["metadata"]["uid"], address) for address in MEMBERS if address not in wanted}
-        if plural == "lvsrealserverpools" and new is not None:
-            servers = new["spec"].get("realServers") or ()
-            self._disabled |= {one["address"] for one in servers if one.get("state") == "Disabled"}
-
-    def _note_selection(self, old: Raw | None, new: Raw | None) -> None:
-        labels = (new or {}).get("metadata", {}).get("labels", {})
-        if not DIRECTOR_LABEL.items() <= labels.items():
-            self._unselected.add((new or old or {})["metadata"]["name"])
-
-    def _note_report(self, new: Raw) -> None:
-        name, status = new["metadata"]["name"], new["status"]
-        for one in status.get("addresses") or ():
-            if one["state"] == "Bound":
-                self._bound_reports.add((name, status["bootId"], one["address"], one["device"]))
 
     def _users_objects_are_the_users(self, author: str, plural: str, old: Raw | None, new: Raw | None) -> None:
         def users_part(raw: Raw | None) -> Any:  # noqa: ANN401 (JSON)
@@ -146,13 +89,13 @@ class Invariants:
             owner, key = old["spec"]["serviceRef"], (old["metadata"]["namespace"], old["spec"]["serviceRef"]["name"])
             namesake = self._api.objects("lvsvirtualservices").get(key)
             was_made_anew = namesake is not None and namesake["metadata"]["uid"] != owner["uid"]
-            if owner["uid"] not in self._deleted and not was_made_anew:
+            if owner["uid"] not in self._history.deleted and not was_made_anew:
                 self._say(f"the operator deleted slice {old['metadata']['name']} of a service that nobody deleted")
             return
         spec, namespace = new["spec"], new["metadata"]["namespace"]
         name, accepted, of_pool = spec["serviceRef"]["name"], spec["service"], spec["pool"]
-        service = self._specs.get(("lvsvirtualservices", (namespace, name), accepted["generation"]))
-        pool = self._specs.get(("lvsrealserverpools", (namespace, of_pool["name"]), of_pool["generation"]))
+        service = self._history.specs.get(("lvsvirtualservices", (namespace, name), accepted["generation"]))
+        pool = self._history.specs.get(("lvsrealserverpools", (namespace, of_pool["name"]), of_pool["generation"]))
         if service is None or pool is None:
             self._say(f"a slice of {name} tells of a generation that no user wrote")
             return
@@ -179,7 +122,7 @@ class Invariants:
                 continue
             device = "lo" if method == "DirectRouting" else "tunl0"
             for address in spec["service"]["addresses"]:
-                if (member["node"], member.get("bootId"), address, device) not in self._bound_reports:
+                if (member["node"], member.get("bootId"), address, device) not in self._history.bound_reports:
                     self._say(f"{member['name']} is called prepared, and {member['node']} never said so of {address}")
 
     def _look_at_node_spec(self, old: Raw, new: Raw | None) -> None:
@@ -190,7 +133,7 @@ class Invariants:
                 for director in self._who_forwards(self._machines[name], one["address"], one["device"]):
                     self._say(f"{name} is told to give up {one['address']}, and {director} has an entry for it")
         groups = set(((new or {}).get("spec") or {}).get("directorGroups") or ())
-        if set(old["spec"].get("directorGroups") or ()) - groups and name not in self._unselected:
+        if set(old["spec"].get("directorGroups") or ()) - groups and name not in self._history.unselected:
             self._say(f"{name} is told that it is no director, and no user said so")
 
     def _look_at_active(self, old: Raw, new: Raw) -> None:
@@ -229,7 +172,7 @@ class Invariants:
 
         It holds what it has until a person lets go, and says so where there is a LvsNode to say it on.
         """
-        return name in self._nodes_went and name in self._unselected
+        return name in self._history.nodes_went and name in self._history.unselected
 
     @staticmethod
     def _vips_of(machine: Machine) -> set[AddressBinding]:
@@ -260,9 +203,13 @@ class Invariants:
         An agent that has lost its last view, and of which the slices went meanwhile, takes them for deleted.
         """
         owner = machine.planned.get(service)
-        if owner in self._deleted or machine.name in self.released or (machine.lost_view and owner in self._went):
+        if (
+            owner in self._history.deleted
+            or machine.name in self.released
+            or (machine.lost_view and owner in self._history.went)
+        ):
             return True
-        spec = self._specs.get(("lvsnodes", ("", machine.name), plan.observed_generation or 0))
+        spec = self._history.specs.get(("lvsnodes", ("", machine.name), plan.observed_generation or 0))
         return not plan.directing and spec is not None and not spec.get("directorGroups")
 
     def _look_at_lost_service(
@@ -286,12 +233,12 @@ class Invariants:
             if planned.on_failure is OnFailure.ZERO_WEIGHT:
                 self._say(f"{where} is removed, though its slices name it")
             return
-        asked_for = (planned.service_uid, str(change.destination.address)) in self._unwanted
+        asked_for = (planned.service_uid, str(change.destination.address)) in self._history.unwanted
         if not asked_for and machine.name not in self.released:
             self._say(f"{where} is removed, and no user asked for it")
         found = machine.destination(change.service, change.destination)
         touched = (machine.name, change.service, change.destination) in self.weights_by_others
-        if found is None or touched or str(change.destination.address) in self._disabled:
+        if found is None or touched or str(change.destination.address) in self._history.disabled:
             return
         since = machine.ipvs.zero_since.get((change.service, change.destination))
         drained = since is not None and self._clock() - since >= DRAIN_SECONDS - SLACK_SECONDS
@@ -345,7 +292,7 @@ class Invariants:
         node = next((one for one in self._machines.values() if one.address == str(destination.address)), None)
         if device is None or node is None or member.node is None or not isinstance(service, ServiceKey):
             return
-        if (node.name, member.boot_id, str(service.address), device) not in self._bound_reports:
+        if (node.name, member.boot_id, str(service.address), device) not in self._history.bound_reports:
             self._say(f"{where}, and {node.name} never said that it is prepared")
         elif not self._is_prepared(node, str(service.address), device) and not self._could_not_know(
             machine, node, service, destination
