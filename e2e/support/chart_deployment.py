@@ -1,9 +1,10 @@
 """lvs-operator in a lab of kubelet nodes, as a user has it: by helm install, everything in pods."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from lvs_api.api_group import DEFAULT_NAMESPACE
@@ -11,7 +12,7 @@ from lvs_lab.artifacts import CHECKOUT
 from lvs_lab.image_build import build_images
 from lvs_lab.lab import standard_topology
 from lvs_lab.topology import merge_topologies
-from support.deployment import RELEASE, Deployment
+from support.deployment import RELEASE, Deployment, described
 from support.lab_fixtures import session_lab
 
 AGENTS: Final = f"{RELEASE}-agent"
@@ -45,20 +46,24 @@ class ChartDeployment(Deployment):
 
     def describe(self) -> str:
         """What somebody who looks for a fault wants to see first."""
-        kinds = ("lvsvs,lvsdg,lvsslice,lvsnode", "pods,daemonsets,events")
-        parts = [
-            (kind, self.lab.kubectl("get", kind, "-A", "-o", form, check=False).stdout[-20000:])
-            for kind, form in zip(kinds, ("yaml", "wide"), strict=True)
-        ]
-        command = ["--namespace", DEFAULT_NAMESPACE, "logs", "--prefix", "--tail=40", "--max-log-requests=20"]
-        parts += [
-            (component, self.lab.kubectl(*command, f"-lapp.kubernetes.io/component={component}", check=False).stdout)
-            for component in ("operator", "node-agent")
-        ]
+        parts: dict[str, Callable[[], str]] = {}
+        for kinds, form in (("lvsvs,lvsdg,lvsslice,lvsnode", "yaml"), ("pods,daemonsets,events", "wide")):
+            parts[kinds] = partial(self._listed, kinds, form)
+        for component in ("operator", "node-agent"):
+            parts[component] = partial(self._last_words, component)
         for node in self.lab.topology.nodes:
-            state = "ipvsadm -Ln 2>&1; ip -brief address"
-            parts.append((node.name, self.lab.guest(node.name).sh(state, check=False)))
-        return "".join(f"--- {title}\n{text}\n" for title, text in parts)
+            parts[node.name] = partial(self._node_state, node.name)
+        return described(parts)
+
+    def _listed(self, kinds: str, form: str) -> str:
+        return self.lab.kubectl("get", kinds, "-A", "-o", form, check=False).stdout[-20000:]
+
+    def _last_words(self, component: str) -> str:
+        command = ["--namespace", DEFAULT_NAMESPACE, "logs", "--prefix", "--tail=40", "--max-log-requests=20"]
+        return self.lab.kubectl(*command, f"-lapp.kubernetes.io/component={component}", check=False).stdout
+
+    def _node_state(self, node: str) -> str:
+        return self.lab.guest(node).sh("ipvsadm -Ln 2>&1; ip -brief address", check=False)
 
 
 @contextmanager

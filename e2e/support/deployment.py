@@ -2,15 +2,17 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from lvs_api.api_group import DEFAULT_NAMESPACE, GROUP
 from lvs_api.kinds import ALL_KINDS
 from lvs_lab.artifacts import CHECKOUT
+from lvs_lab.errors import LabError
 from lvs_lab.guest import Guest
 from lvs_lab.lab import Lab, for_all, standard_topology
 from lvs_lab.lab_machine import GuestMachine
@@ -211,17 +213,36 @@ class Deployment:
 
     def describe(self) -> str:
         """What somebody who looks for a fault wants to see first."""
-        quiet = [line for line in self.operator.log.splitlines() if " DEBUG " not in line]
-        parts = [("operator", "\n".join(quiet[-40:]))]
+        parts: dict[str, Callable[[], str]] = {"operator": self._operator_words}
         for kind in ("lvsvs", "lvspool", "lvsdg", "lvsslice", "lvsnode"):
-            listed = self.lab.kubectl("get", kind, "-A", "-o", "json", check=False, timeout=20)
-            parts.append((kind, _briefly(listed.stdout) if listed.ok else listed.stderr))
+            parts[kind] = partial(self._objects, kind)
         for name in self.plain_nodes:
-            guest = self.lab.guest(name)
-            if guest.running:
-                parts.append((name, _node_state(guest)))
-                parts.append((f"{name} agent", self.lab.agent(name).log()[-3000:]))
-        return "".join(f"--- {title}\n{text}\n" for title, text in parts)
+            parts[name] = partial(_node_state, self.lab.guest(name))
+            parts[f"{name} agent"] = partial(self._agent_words, name)
+        return described(parts)
+
+    def _operator_words(self) -> str:
+        quiet = [line for line in self.operator.log.splitlines() if " DEBUG " not in line]
+        return "\n".join(quiet[-40:])
+
+    def _objects(self, kind: str) -> str:
+        listed = self.lab.kubectl("get", kind, "-A", "-o", "json", check=False, timeout=20)
+        return _briefly(listed.stdout) if listed.ok else listed.stderr
+
+    def _agent_words(self, node: str) -> str:
+        return self.lab.agent(node).log()[-3000:]
+
+
+def described(parts: Mapping[str, Callable[[], str]]) -> str:
+    """Each part under its title; what cannot be seen says why: a node may be off, the API server away."""
+
+    def text(part: Callable[[], str]) -> str:
+        try:
+            return part()
+        except LabError as error:
+            return f"not to be seen: {error}"
+
+    return "".join(f"--- {title}\n{text(part)}\n" for title, part in parts.items())
 
 
 def agent_options() -> list[str]:
