@@ -506,6 +506,28 @@ def test_from_direct_routing_to_tunnel_and_back() -> None:
         assert asked(cluster, "n1") == devices
 
 
+def test_a_member_that_leaves_after_an_edit_of_its_method_is_gone_when_it_has_drained() -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.put(service(cluster, forwarding={"method": "Masquerade"}))
+    cluster.round()
+    live(cluster, "d1")
+    cluster.put(pool(cluster, realServers=real_servers(rs2="192.168.4.200")))
+    cluster.round()
+    rs1 = members(cluster)["rs1"]
+    assert (rs1.draining_seconds, rs1.former is not None) == (300, True)
+    live(cluster, "d1")
+    cluster.round()
+    assert "rs1" in members(cluster)
+    assert asked(cluster, "n1") == ["192.168.4.15 lo"]
+    cluster.finish("d1")
+    cluster.report("d1")
+    cluster.round()
+    assert set(members(cluster)) == {"rs2"}
+    cluster.settle()
+    assert asked(cluster, "n1") == []
+
+
 def test_a_service_made_and_deleted_before_anything_was_prepared_leaves_nothing() -> None:
     cluster = small_cluster()
     cluster.round()

@@ -227,6 +227,46 @@ async def test_an_edited_method_is_reported_when_the_old_connections_are_gone(wo
     assert world.weights() == {"100": 1}
 
 
+@pytest.mark.parametrize(
+    ("leaving_seconds", "former_seconds"),
+    [(3, 300), (3, 3), (300, 3), (0, 300)],
+    ids=["shorter", "equal", "longer", "none"],
+)
+@pytest.mark.parametrize("method", [ForwardingMethod.MASQUERADE, ForwardingMethod.TUNNEL])
+async def test_a_member_that_leaves_after_an_edit_of_its_method_has_the_time_of_leaving(
+    world: World, method: ForwardingMethod, leaving_seconds: int, former_seconds: int
+) -> None:
+    await world.do(director(service(member(100), member(101))))
+    world.ipvs.set_connections(SERVICE, destination(100), active=1)
+    former = FormerMethod(method=ForwardingMethod.DIRECT_ROUTING, timeout_seconds=former_seconds)
+    edited = member(100, method=method, former=former)
+    await world.do(director(service(edited, member(101))))
+    await world.later(2)
+    assert world.status.drained == []
+    await world.do(director(service(replace(edited, draining_seconds=leaving_seconds), member(101))))
+    assert world.weights() == {"100": 0, "101": 1}
+    if leaving_seconds:
+        await world.later(leaving_seconds - 0.5)
+        assert world.status.drained == []
+        assert (world.exception().draining, world.exception().programmed) == (1, True)
+        await world.later(0.5)
+    assert [d.members for d in world.status.drained or ()] == [["rs100"]]
+
+
+async def test_a_drain_of_a_former_method_that_was_over_says_nothing_of_leaving(world: World) -> None:
+    await world.do(director(service(member(100), member(101))))
+    former = FormerMethod(method=ForwardingMethod.DIRECT_ROUTING, timeout_seconds=60)
+    edited = member(100, method=ForwardingMethod.MASQUERADE, former=former)
+    await world.do(director(service(edited, member(101))), rounds=2)
+    assert [d.members for d in world.status.drained or ()] == [["rs100"]]
+    world.ipvs.set_connections(SERVICE, destination(100), active=1)
+    await world.do(director(service(replace(edited, draining_seconds=60), member(101))))
+    assert world.status.drained == []
+    world.ipvs.set_connections(SERVICE, destination(100), active=0)
+    await world.later(1)
+    assert [d.members for d in world.status.drained or ()] == [["rs100"]]
+
+
 async def test_more_drained_members_than_a_status_can_name_are_named_in_turn(world: World) -> None:
     leaving = [
         replace(member(1), name=f"rs{n:03}", address=ip_address(f"10.9.{n // 200}.{n % 200}"), draining_seconds=60)

@@ -62,7 +62,7 @@ class Waiting:
     leaving: bool = False
     drain_asked: bool = False
     drained: bool = False
-    """Every drain that the slices ask for is over."""
+    """The drain that the slices ask for is over."""
     reason: Reason | None = None
     """Why it has no weight."""
     detail: str = ""
@@ -190,14 +190,26 @@ def _asked_drains(prepared: PreparedPlan, around: Circumstances) -> dict[DrainKe
 def _slices_drains(service: PreparedService, state: ServiceState | None) -> dict[DrainKey, float]:
     asked: dict[DrainKey, float] = {}
     for member in service.members:
-        draining, former = member.planned.draining_seconds, member.planned.former
-        if draining is not None:
-            key = DrainKey(service=service.key, destination=member.key, cause=DrainCause.LEAVING)
-            asked[key] = float(draining)
-        if former is not None and _has_method(state, member):
-            key = DrainKey(service=service.key, destination=member.key, cause=DrainCause.FORMER_METHOD)
-            asked[key] = float(former.timeout_seconds)
+        drain = _slices_drain(member.planned)
+        if drain is None:
+            continue
+        cause, seconds = drain
+        if cause is DrainCause.LEAVING or _has_method(state, member):
+            asked[DrainKey(service=service.key, destination=member.key, cause=cause)] = seconds
     return asked
+
+
+def _slices_drain(member: PlannedMember) -> tuple[DrainCause, float] | None:
+    """What the slices ask to run out of a member, and its seconds.
+
+    One that leaves takes the connections of its former method along: it has none of them left when it is idle, and no
+    right to more time than the pool gives.
+    """
+    if member.draining_seconds is not None:
+        return DrainCause.LEAVING, float(member.draining_seconds)
+    if member.former is not None:
+        return DrainCause.FORMER_METHOD, float(member.former.timeout_seconds)
+    return None
 
 
 class _Composer:
@@ -333,18 +345,14 @@ class _Composer:
         return self._drains.get(DrainKey(service=self._service.key, destination=key, cause=cause))
 
     def _standing(self, member: PreparedMember, why: tuple[Reason, str] | None) -> Waiting:
-        causes = []
-        if member.planned.draining_seconds is not None:
-            causes.append(DrainCause.LEAVING)
-        if member.planned.former is not None:
-            causes.append(DrainCause.FORMER_METHOD)
-        drains = [self._drain(member.key, cause) for cause in causes]
+        asked = _slices_drain(member.planned)
+        drain = self._drain(member.key, asked[0]) if asked is not None else None
         return Waiting(
             name=member.planned.name,
             has_weight=why is None,
             leaving=member.planned.draining_seconds is not None,
-            drain_asked=bool(drains),
-            drained=bool(drains) and all(drain is not None and drain.over for drain in drains),
+            drain_asked=asked is not None,
+            drained=drain is not None and drain.over,
             reason=why[0] if why else None,
             detail=why[1] if why else "",
         )
