@@ -15,22 +15,24 @@ settings.register_profile("reproducible", deadline=None, derandomize=True, suppr
 settings.load_profile("reproducible")
 
 _CHECKOUT: Final = Path(__file__).parent
-_SLOW: Final = ("e2e/scenarios", "e2e/api")
+_LABS: Final = "e2e/scenarios"
+_SLOW: Final = (_LABS, "e2e/api")
 """Mostly waiting, and long: with several workers they come first, so that the short ones fill what is left."""
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
-    """Where there are several workers, a module whose tests share a lab or an API server goes to one of them.
+    """Where there are several workers, one of them has all labs, for two side by side would have to share processors.
 
-    A module with several labs goes there lab by lab.
+    The tests of a module that share an API server stay together, too.
     """
     yield
     if not hasattr(config, "workerinput"):
         return
     for item in items:
-        if _slowness(item) < len(_SLOW):
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{_lab(item)}"))
+        rank = _slowness(item)
+        if rank < len(_SLOW):
+            item.add_marker(pytest.mark.xdist_group("labs" if _SLOW[rank] == _LABS else item.path.stem))
     items.sort(key=_slowness)
 
 
@@ -51,11 +53,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def _slowness(item: pytest.Item) -> int:
     place = item.path.relative_to(_CHECKOUT).as_posix()
     return next((rank for rank, directory in enumerate(_SLOW) if place.startswith(directory)), len(_SLOW))
-
-
-def _lab(item: pytest.Item) -> object:
-    callspec = getattr(item, "callspec", None)
-    return None if callspec is None else callspec.params.get("lab")
 
 
 @contextmanager
