@@ -20,20 +20,20 @@ _SLOW: Final = (_LABS, "e2e/api")
 """Mostly waiting, and long: with several workers they come first, so that the short ones fill what is left."""
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
     """Where there are several workers, one of them has all labs, for two side by side would have to share processors.
 
     The tests of a module that share an API server stay together, too.
     """
-    yield
-    if not hasattr(config, "workerinput"):
-        return
-    for item in items:
+    in_workers = hasattr(config, "workerinput")
+    for item in items if in_workers else ():
         rank = _slowness(item)
         if rank < len(_SLOW):
             item.add_marker(pytest.mark.xdist_group("labs" if _SLOW[rank] == _LABS else item.path.stem))
-    items.sort(key=_slowness)
+    yield  # the groups are read here
+    if in_workers:
+        items.sort(key=_slowness)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -16,12 +16,18 @@ class Kopf:
     """
 
     def __init__(
-        self, api: ModelApi, reach: Reach, rng: Random, deliver: Callable[[WatchedKind, Raw, bool], None]
+        self,
+        api: ModelApi,
+        reach: Reach,
+        rng: Random,
+        deliver: Callable[[WatchedKind, Raw, bool], None],
+        listed: Callable[[], None],
     ) -> None:
         self._api = api
         self._reach = reach
         self._rng = rng
         self._deliver = deliver
+        self._listed = listed
         self._kinds = {kind.plural: kind for kind in WATCHED_KINDS}
         self._connected = False
         self._epoch = reach.epoch
@@ -47,6 +53,7 @@ class Kopf:
                 for plural, kind in self._kinds.items():
                     for raw in list(self._api.objects(plural).values()):
                         self._tell(kind, raw, False)
+                        self._listed()
             await asyncio.sleep(1.0)
 
     def end(self) -> None:

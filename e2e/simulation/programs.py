@@ -238,7 +238,7 @@ class AgentProgram(Program):
         source.load()
         self.source = TappedSource(source, machine)
         reporter = StatusReporter(
-            connection, node_name=machine.name, observed=lambda: source.observed_node, metrics=metrics
+            connection, node_name=machine.name, observed=lambda: source.addressed_node, metrics=metrics
         )
         events = AgentEvents(connection, node_name=machine.name, observed=lambda: source.observed_node, metrics=metrics)
 
@@ -326,7 +326,7 @@ class OperatorProgram(Program):
             events=events,
         )
         self._api = api
-        self._kopf = Kopf(api, reach, rng, self._take)
+        self._kopf = Kopf(api, reach, rng, self._take, self._reconciler.doubt_view)
         api.witnesses.append(self._kopf.witness)
         self.start(self._reconciler.run(), events.run(), leases.run(), self._kopf.run())
 

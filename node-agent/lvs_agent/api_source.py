@@ -83,6 +83,16 @@ class ApiSource:
         """This node's LvsNode as the API server gave it last; None while it is not known or is not there."""
         return next(iter(self._node.objects().values()), None) if self._node.complete else None
 
+    @property
+    def addressed_node(self) -> Raw | None:
+        """The same for whoever speaks to it: None too until it is known of which cluster it is and what that means.
+
+        The operator of another cluster would take a standby's word for a reason to name a director.
+        """
+        cluster, before = self._identity.uid, self._held.cluster_id
+        is_settled = cluster is not None and (before in (None, cluster) or self._withheld.cluster is not None)
+        return self.observed_node if is_settled else None
+
     def reported_status(self) -> LvsNodeStatus | None:
         """What the node's status says now; None where there is none, or it can not be read."""
         raw = self.observed_node

@@ -225,7 +225,9 @@ def _source(
         brake=settings.removal_brake,
     )
     source.load()
-    reporter = StatusReporter(api, node_name=settings.node_name, observed=lambda: source.observed_node, metrics=metrics)
+    reporter = StatusReporter(
+        api, node_name=settings.node_name, observed=lambda: source.addressed_node, metrics=metrics
+    )
     events = EventPoster(api, node_name=settings.node_name, observed=lambda: source.observed_node, metrics=metrics)
     lease = keep_lease(api, namespace=settings.namespace, node_name=settings.node_name)
     cluster = ClusterFactsReader(

@@ -36,6 +36,8 @@ class StatusReporter:
         self._observed = observed
         self._metrics = metrics
         self._wanted: Raw | None = None
+        self._addressee: str | None = None
+        """Uid of the LvsNode that was known when the status was told: of one made anew, it may say too much."""
         self._written: tuple[str, int] | None = None
         """uid and resource version that the last write led to."""
         self._sent: Raw | None = None
@@ -45,6 +47,8 @@ class StatusReporter:
     def tell(self, status: LvsNodeStatus) -> None:
         """This is the status from now on. Also to be called when the same is said again: it may have been changed."""
         self._wanted = to_raw(status)
+        observed = self._observed()
+        self._addressee = None if observed is None else _version(observed)[0]
         if self._differs():
             self._news.set()
 
@@ -81,6 +85,8 @@ class StatusReporter:
         if self._wanted is None or observed is None:
             return False
         uid, version = _version(observed)
+        if uid != self._addressee:
+            return False  # it is told again with the next round
         if self._written is not None and self._written[0] == uid and version <= self._written[1]:
             return self._sent != self._wanted
         return bool(observed.get("status") != self._wanted)

@@ -53,3 +53,21 @@ async def test_what_an_older_crd_drops_is_not_written_again_and_again() -> None:
         await until(lambda: server.status == {"bootId": "two"})
     finally:
         writing.cancel()
+
+
+async def test_what_was_said_to_one_object_is_not_said_to_another_of_its_name() -> None:
+    """It may be of another cluster, whose operator must hear less."""
+    server = OlderServer()
+    observed = server.node()
+    reporter = StatusReporter(server, node_name="n", observed=lambda: observed, metrics=AgentMetrics())
+    reporter.tell(LvsNodeStatus(boot_id="one", agent_version="2"))
+    observed = {"metadata": {"uid": "of another", "resourceVersion": "1"}}
+    writing = asyncio.create_task(reporter.run())
+    try:
+        for _ in range(9):
+            await asyncio.sleep(0)
+        assert server.asked == 0
+        reporter.tell(LvsNodeStatus(boot_id="two", agent_version="2"))
+        await until(lambda: server.status == {"bootId": "two"})
+    finally:
+        writing.cancel()

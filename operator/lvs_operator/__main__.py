@@ -60,7 +60,7 @@ class Operator:
             signs=lambda: self._leases.signs,
             events=self._events,
         )
-        self._watch = WatchThread(config, self._deliver)
+        self._watch = WatchThread(config, self._deliver, self._listed)
         self._health = HealthEndpoint(settings.listen, health=self._health_complaint, readiness=self._readiness)
         self._beat = time.monotonic()
 
@@ -99,6 +99,10 @@ class Operator:
     def _take(self, kind: WatchedKind, raw: Mapping[str, Any], gone: bool) -> None:
         if self._cache.apply(kind, raw, gone=gone):
             self._reconciler.wake()
+
+    def _listed(self) -> None:
+        """From the watch thread."""
+        self._loop.call_soon_threadsafe(self._reconciler.doubt_view)
 
     def _wake(self) -> None:
         self._reconciler.wake()

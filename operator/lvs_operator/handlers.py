@@ -13,10 +13,12 @@ from lvs_operator.watched_kinds import WATCHED_KINDS, WatchedKind
 
 Deliver = Callable[[WatchedKind, Mapping[str, Any], bool], None]
 """Takes the kind, the raw object, and whether it is gone."""
+Listed = Callable[[], None]
+"""Hears that an object came by a list and not by a watch: what went before that list kopf does not tell."""
 Login = Callable[[], kopf.ConnectionInfo]
 
 
-def build_registry(deliver: Deliver, login: Login) -> kopf.OperatorRegistry:
+def build_registry(deliver: Deliver, listed: Listed, login: Login) -> kopf.OperatorRegistry:
     """The handlers of one run of kopf."""
     registry = kopf.OperatorRegistry()
 
@@ -25,11 +27,13 @@ def build_registry(deliver: Deliver, login: Login) -> kopf.OperatorRegistry:
         return login()
 
     for kind in WATCHED_KINDS:
-        _watch(registry, kind, deliver)
+        _watch(registry, kind, deliver, listed)
     return registry
 
 
-def _watch(registry: kopf.OperatorRegistry, kind: WatchedKind, deliver: Deliver) -> None:
+def _watch(registry: kopf.OperatorRegistry, kind: WatchedKind, deliver: Deliver, listed: Listed) -> None:
     @kopf.on.event(group=kind.group, version=kind.version, plural=kind.plural, id=kind.plural, registry=registry)
     async def wake(event: kopf.RawEvent, **_: Any) -> None:  # noqa: ANN401 -- kopf's signature
         deliver(kind, event["object"], event["type"] == "DELETED")
+        if event["type"] is None:
+            listed()

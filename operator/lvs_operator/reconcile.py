@@ -52,6 +52,8 @@ FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
 MISSING_PAUSE: Final = 5.0
 """While a kind is not served: somebody is installing the CRDs."""
+LISTED_SECONDS: Final = 2.0
+"""In this time after the first object of a list kopf has listed the other kinds, too."""
 OPENAPI_GROUP: Final = f"apis/{API_VERSION}"
 OWN_KINDS: Final = (SLICES, LVS_NODES)
 """Written by the operator: one that cannot be read hides what directors may still act on."""
@@ -99,6 +101,11 @@ class Reconciler:
 
     def wake(self) -> None:
         """Something may have changed."""
+        self._wake.set()
+
+    def doubt_view(self) -> None:
+        """Kopf lists again: what went while it was not watching it never tells, so the view is compared soon."""
+        self._check_due = min(self._check_due, time.monotonic() + LISTED_SECONDS)
         self._wake.set()
 
     def start_afresh(self) -> None:
@@ -154,11 +161,16 @@ class Reconciler:
         return self._until_due()
 
     async def _check(self) -> None:
-        await self._check_view()
+        began = time.monotonic()
+        self._check_due = began + self._rhythm.check  # what is doubted from now on is checked again
+        try:
+            await self._check_view()
+        except ApiError:
+            self._check_due = began
+            raise
         if self._leader.leads:
             await self._look_at_schema()
             await self._ensure_daemonset()
-        self._check_due = time.monotonic() + self._rhythm.check
 
     async def _check_view(self) -> None:
         try:

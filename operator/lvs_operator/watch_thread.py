@@ -18,7 +18,7 @@ from lightkube.config.kubeconfig import SingleConfig
 from lvs_operator import metrics
 from lvs_operator.api_client import ApiClient
 from lvs_operator.errors import ApiError
-from lvs_operator.handlers import Deliver, build_registry
+from lvs_operator.handlers import Deliver, Listed, build_registry
 from lvs_operator.watched_kinds import WATCHED_KINDS
 
 logger = logging.getLogger(__name__)
@@ -34,9 +34,10 @@ GOOD_RUN: Final = 60.0
 class WatchThread:
     """Delivers events until it is stopped. `start` and `stop` from the main thread."""
 
-    def __init__(self, config: SingleConfig, deliver: Deliver) -> None:
+    def __init__(self, config: SingleConfig, deliver: Deliver, listed: Listed) -> None:
         self._config = config
         self._deliver = deliver
+        self._listed = listed
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._ready: asyncio.Event | None = None
@@ -103,7 +104,7 @@ class WatchThread:
         run = asyncio.create_task(
             kopf.operator(
                 identity=cast("Any", "lvs-operator"),  # else kopf asks for a user name, which a container need not have
-                registry=build_registry(self._deliver, lambda: connection_info(self._config)),
+                registry=build_registry(self._deliver, self._listed, lambda: connection_info(self._config)),
                 settings=kopf_settings(),
                 clusterwide=True,
                 standalone=True,
