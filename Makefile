@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Tests wait more than they compute: two workers on two cores. `make test WORKERS=0` runs one test after the other.
 WORKERS ?= 2
-IN_WORKERS := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+IN_WORKERS := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 UNIT_TESTS := crds/tests core/tests operator/tests node-agent/tests cli/tests e2e/tests
 export PYTHONDONTWRITEBYTECODE = 1
 

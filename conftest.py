@@ -10,29 +10,39 @@ from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("reproducible", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("reproducible")
 
-_CHECKOUT: Final = Path(__file__).parent
-_LABS: Final = "e2e/scenarios"
-_SLOW: Final = (_LABS, "e2e/api")
+_LABS: Final = "e2e/scenarios/"
+_SLOW: Final = (_LABS, "e2e/api/")
 """Mostly waiting, and long: with several workers they come first, so that the short ones fill what is left."""
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
-    """Where there are several workers, one of them has all labs, for two side by side would have to share processors.
+class Lanes(LoadScopeScheduling):
+    """Who runs what: one worker has all labs, for two side by side would have to share processors.
 
-    The tests of a module that share an API server stay together, too.
+    The tests of a module that share an API server stay together, too; every other test goes to whoever is free.
     """
-    in_workers = hasattr(config, "workerinput")
-    for item in items if in_workers else ():
-        rank = _slowness(item)
-        if rank < len(_SLOW):
-            item.add_marker(pytest.mark.xdist_group("labs" if _SLOW[rank] == _LABS else item.path.stem))
-    yield  # the groups are read here
-    if in_workers:
+
+    def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(_LABS):
+            return _LABS
+        return nodeid.partition("::")[0] if nodeid.startswith(_SLOW) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
+    """Asked for where there are several workers."""
+    return Lanes(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
+    """Where there are several workers the slow tests come first."""
+    yield
+    if hasattr(config, "workerinput"):
         items.sort(key=_slowness)
 
 
@@ -51,8 +61,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _slowness(item: pytest.Item) -> int:
-    place = item.path.relative_to(_CHECKOUT).as_posix()
-    return next((rank for rank, directory in enumerate(_SLOW) if place.startswith(directory)), len(_SLOW))
+    return next((rank for rank, directory in enumerate(_SLOW) if item.nodeid.startswith(directory)), len(_SLOW))
 
 
 @contextmanager

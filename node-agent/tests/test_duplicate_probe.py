@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 
 import pytest
+from waiting_for import until
 
 from lvs_agent.decide.kernel_state import IPAddress
 from lvs_agent.errors import LinkNotAsked
@@ -30,6 +31,8 @@ def pair(namespace: NetworkNamespace) -> Iterator[Pair]:
     namespace.ip("link", "set", "e0p", "address", THEIRS.hex(":"), "netns", neighbour.name)
     namespace.ip("link", "set", "e0", "up")
     neighbour.ip("link", "set", "e0p", "up")
+    # The kernel says a moment later that the link runs.
+    asyncio.run(until(lambda: "state UP" in namespace.ip("link", "show", "dev", "e0")))
     yield namespace, neighbour
     neighbour.delete()
 
