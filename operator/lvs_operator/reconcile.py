@@ -104,12 +104,18 @@ class Reconciler:
         self._wake.set()
 
     def doubt_view(self) -> None:
-        """Kopf lists again: what went while it was not watching it never tells, so the view is compared soon."""
+        """The view may have missed something, and is compared soon.
+
+        Kopf lists again: what went while it was not watching it never tells. Or the API server was away.
+        """
         self._check_due = min(self._check_due, time.monotonic() + LISTED_SECONDS)
         self._wake.set()
 
     def start_afresh(self) -> None:
-        """Leadership begins: another wrote until now, so the view is checked and what was remembered is void."""
+        """The view is checked, and what was remembered is void.
+
+        Leadership begins, and another wrote until now; or the API server was restored to an older state.
+        """
         self._memory = Memory()
         self._check_due = time.monotonic()
         self._writer.forgive()

@@ -40,6 +40,8 @@ class WatchThread:
         self._listed = listed
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._end_run: asyncio.Event | None = None
+        """Ends the present run of kopf; another follows."""
         self._ready: asyncio.Event | None = None
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._supervise()), name="watch", daemon=True)
@@ -56,6 +58,12 @@ class WatchThread:
         self._thread.join(timeout)
         if self._thread.is_alive():
             logger.warning("kopf did not end within %s s", timeout)
+
+    def restart(self) -> None:
+        """List everything anew: kopf resumes watches with versions that the API server may never have had."""
+        run = self._end_run
+        if self._loop is not None and run is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(run.set)
 
     @property
     def alive(self) -> bool:
@@ -100,7 +108,7 @@ class WatchThread:
         return True
 
     async def _run_kopf(self, stop: asyncio.Event) -> None:
-        self._ready = asyncio.Event()
+        self._ready, self._end_run = asyncio.Event(), asyncio.Event()
         run = asyncio.create_task(
             kopf.operator(
                 identity=cast("Any", "lvs-operator"),  # else kopf asks for a user name, which a container need not have
@@ -108,13 +116,17 @@ class WatchThread:
                 settings=kopf_settings(),
                 clusterwide=True,
                 standalone=True,
-                stop_flag=stop,
+                stop_flag=self._end_run,
                 ready_flag=self._ready,
             ),
             name="kopf",
         )
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({run, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        self._end_run.set()
         await asyncio.wait({run})
-        self._ready = None
+        self._ready = self._end_run = None
         error = None if run.cancelled() else run.exception()
         if not stop.is_set():
             metrics.WATCH_RESTARTS.inc()
