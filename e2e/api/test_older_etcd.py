@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,11 @@ def prepare(server: ApiServer) -> None:
 
 
 async def test_changes_after_a_restore_are_seen(tmp_path: Path) -> None:
-    with (
-        running_api_server(tmp_path / "server") as server,
-        running_operator(tmp_path, server.kubeconfig, "--check-seconds=3600", "--count-seconds=1") as operator,
-    ):
+    with ExitStack() as stack:
+        server = stack.enter_context(running_api_server(tmp_path / "server"))
         prepare(server)
+        flags = ("--check-seconds=3600", "--count-seconds=1")
+        operator = stack.enter_context(running_operator(tmp_path, server.kubeconfig, *flags))
         async with agent_side(server, tmp_path / "state", NODE) as agent:
 
             def weight() -> int | None:
