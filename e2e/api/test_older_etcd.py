@@ -55,6 +55,7 @@ async def test_changes_after_a_restore_are_seen(tmp_path: Path) -> None:
         prepare(server)
         flags = ("--check-seconds=3600", "--count-seconds=1")
         operator = stack.enter_context(running_operator(tmp_path, server.kubeconfig, *flags))
+        stack.callback(lambda: print(operator.log[-8000:]))  # shown where the test fails
         async with agent_side(server, tmp_path / "state", NODE) as agent:
 
             def weight() -> int | None:
