@@ -269,6 +269,7 @@ class Agent:
             present=table.present,
             addresses=addresses.desired,
             bound=addresses.owned,
+            own=addresses.own,
             address_faults=addresses.faults,
             takes_traffic=addresses.takes_traffic,
             node_fault=table.unavailable or addresses.sysctl_fault,
