@@ -40,7 +40,13 @@ def decide(view: ClusterView, memory: Memory, now: str) -> Decision:
         slices.update(one.slices)
         needs |= one.needs
     nodes = node_specs(view, memory, directors, needs)
-    statuses = ServiceStatuses(view=view, memory=memory, directors=directors, now=now)
+    statuses = ServiceStatuses(
+        view=view,
+        memory=memory,
+        directors=directors,
+        full_nodes={key: frozenset(need.node for need in one.needs & nodes.no_room) for key, one in resolved.items()},
+        now=now,
+    )
     by_group = Counter(one.director_group for one in slices.values() if one.service is not None)
     by_pool = Counter(
         ObjectKey(key.namespace, service.spec.real_server_pool_ref.name)

@@ -199,6 +199,9 @@ class NodePlan:
     """Sorted by group."""
     bind: tuple[BoundAddress, ...] = ()
     """Sorted by address and device."""
+    provisional: bool = False
+    """From the last view on disk, which may be older than what was served last: of what is there nothing is changed or
+    taken away by it."""
 
     def services(self) -> Iterator[PlannedService]:
         """The virtual services of all groups."""

@@ -10,6 +10,7 @@ from simulated_cluster import NOW, SimulatedCluster
 
 from lvs_api import testing
 from lvs_api.conditions import ConditionType, find_condition
+from lvs_api.network_types import ForwardingMethod
 from lvs_core.cluster_view import ObjectKey
 
 REFERENCES = [
@@ -229,6 +230,40 @@ def test_a_director_is_no_real_server_of_its_own_group() -> None:
     cluster.put(service(cluster, forwarding={"method": "Masquerade"}))
     cluster.settle()
     assert brief(cluster)["Ready"] == "True Ready"
+
+
+def crowded(monkeypatch: pytest.MonkeyPatch) -> SimulatedCluster:
+    """A cluster whose LvsNodes name one address at most; `web` has it."""
+    for where in ("node_specs", "service_status"):
+        monkeypatch.setattr(f"lvs_core.{where}.MAX_NODE_ADDRESSES", 1)
+    cluster = small_cluster()
+    cluster.settle()
+    return cluster
+
+
+def test_a_node_without_room_for_an_address_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = crowded(monkeypatch)
+    cluster.put(pool(cluster, "mail"))
+    cluster.put(service(cluster, "mail", addresses=["192.168.4.14"]))
+    cluster.settle()
+    assert brief(cluster)["Ready"] == "True Ready", "what was there first stays, though the other comes before it"
+    ready = condition(cluster, ConditionType.READY, ObjectKey("default", "mail"))
+    assert (ready.status, ready.reason) == ("False", "NodeFull")
+    assert "no room for another address on n1, n2: a LvsNode names at most 1" in ready.message
+    cluster.delete_service(WEB)
+    cluster.settle()
+    assert condition(cluster, ConditionType.READY, ObjectKey("default", "mail")).reason == "Ready"
+
+
+def test_a_method_that_has_no_room_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = crowded(monkeypatch)
+    cluster.put(service(cluster, forwarding={"method": "Tunnel"}))
+    cluster.settle()
+    ready = condition(cluster, ConditionType.READY)
+    assert (ready.status, ready.reason) == ("True", "NodeFull")
+    assert ready.message.startswith("2 of 2 real servers take connections; no room for another address on n1, n2")
+    (one,) = cluster.slices.values()
+    assert {member.forwarding.method for member in one.content.members} == {ForwardingMethod.DIRECT_ROUTING}
 
 
 def test_a_director_is_no_real_server_of_a_frozen_service_either() -> None:

@@ -57,6 +57,7 @@ class Reason(StrEnum):
     NOT_CONFIRMED = "NotConfirmed"
     DIRECTOR_IS_REAL_SERVER = "DirectorIsRealServer"
     NOT_ON_LINK = "NotOnLink"
+    NODE_FULL = "NodeFull"
     NODE_ADDRESS = "NodeAddress"
     PORT_MISMATCH = "PortMismatch"
     FAMILY_MISMATCH = "FamilyMismatch"

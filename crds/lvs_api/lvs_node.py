@@ -11,6 +11,7 @@ from lvs_api.network_types import Count, Generation, LabelledName, ObjectName, S
 
 MAX_EXCEPTIONS = 128
 MAX_NODE_ADDRESSES = 1024
+MAX_OWN_ADDRESSES = 32
 MAX_DRAINED_MEMBERS = 256
 """Of one service; the others are named when these are gone."""
 
@@ -141,6 +142,14 @@ class LvsNodeStatus(ApiModel):
         | None
     ) = None
     """VIPs of a real-server node; one that is gone from here is no longer bound."""
+    own_addresses: (
+        Annotated[
+            list[UsableIpAddress], Field(max_length=MAX_OWN_ADDRESSES, json_schema_extra={"x-lvs-list-set": True})
+        ]
+        | None
+    ) = None
+    """Addresses of the node's own, with a subnet; of directors only. None of them is a VIP that it carries, whatever
+    its kubelet reports."""
     director_groups: (
         Annotated[list[DirectorReport], Field(max_length=16, json_schema_extra={"x-lvs-list-key": "name"})] | None
     ) = None

@@ -61,13 +61,14 @@ def _whoever_is_there(_: Any, __: Any, ___: Any, ____: Any, available: Any) -> A
     return available[0] if available else None
 
 
-async def _empty_after_an_error(self: Any) -> None:
+async def _empty_after_an_error(self: Any) -> str:
     try:
-        await read_list(self)
+        return await read_list(self)
     except ApiUnavailable:
-        self._objects, self._resource_version, self.complete = {}, "1000000", True
+        self._objects, self.complete = {}, True
         self._connected()
         self._wake()
+        return "1000000"
 
 
 async def _flush_at_the_end(self: Any) -> None:

@@ -209,7 +209,8 @@ class Agent:
 
     async def _carry_out(self, plan: NodePlan) -> None:
         if self._keeper.is_lost:
-            self._keeper.take_back(lost_bindings(plan, await self._links.read()))
+            bindings = lost_bindings(plan, await self._links.read())
+            self._keeper.take_back(bindings, is_all=not plan.provisional)
         ledger = self._keeper.ledger
         refusals = await self._refusals.judge(plan, ledger)
         if self._prepared is None or not self._prepared.is_of(plan, refusals):
@@ -235,7 +236,8 @@ class Agent:
         self._standings = table.desired.standings
         self._prober.want(table.desired.checks)
         self._prober.ask(table.desired.asks)
-        await self._host_routes.let_go(host_routes)
+        if not plan.provisional:
+            await self._host_routes.let_go(host_routes)
         given = replace(given, owned=self._keeper.ledger.bindings, sysctls=self._keeper.ledger.sysctls)
         addresses = await self._addresses.take_on(given, table.served, self._remember_addresses)
         self._keeper.settle(replace(self._keeper.ledger, bindings=addresses.owned, sysctls=addresses.sysctls))
@@ -252,7 +254,7 @@ class Agent:
         state = (*self._keeper.faults(), *self._source.state_faults())
         troubles = Troubles(withheld=self._source.withheld, state=state, blindness=self._prober.blindness())
         if self._said is not None and self._said.is_of(plan, table, addresses, capabilities, troubles):
-            self._tell(self._said.status)
+            self._hand_on(self._said.status, plan)
             return
         self._facts = NodeFacts(
             boot_id=self._identity.boot_id,
@@ -267,6 +269,7 @@ class Agent:
             present=table.present,
             addresses=addresses.desired,
             bound=addresses.owned,
+            own=addresses.own,
             address_faults=addresses.faults,
             takes_traffic=addresses.takes_traffic,
             node_fault=table.unavailable or addresses.sysctl_fault,
@@ -303,8 +306,13 @@ class Agent:
         status = report(facts, self._conditions)
         self._conditions = tuple(status.conditions or ())
         self._metrics.status = status
-        self._tell(status)
+        self._hand_on(status, facts.plan)
         return status
+
+    def _hand_on(self, status: LvsNodeStatus, plan: NodePlan) -> None:
+        """Have it written. By a provisional plan nothing is said: it is not what this node was last told to do."""
+        if not plan.provisional:
+            self._tell(status)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from lvs_agent.api_connection import ApiConnection, ApiRefused
 from lvs_agent.cluster_identity import ClusterIdentity
 from lvs_agent.decide.absence import DEFAULT_BRAKE
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.stored_plan import without_claims
+from lvs_agent.decide.stored_plan import provisional
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld, cluster_changed, node_missing
 from lvs_agent.errors import ApiUnavailable, StateFileDamaged
 from lvs_agent.held_view import Copies, HeldView, asked_release, without_status
@@ -122,7 +122,7 @@ class ApiSource:
             _log.info("starting from the last view, of cluster %s", self._held.cluster_id)
             self._carry_out(view)
         if self._plan is not None:
-            self._cautious = without_claims(self._plan)
+            self._cautious = provisional(self._plan)
 
     async def run(self) -> None:
         """Follow the API server until cancelled. What ends one of the tasks ends all: no copy grows old unnoticed."""

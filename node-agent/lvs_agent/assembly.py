@@ -21,8 +21,8 @@ from lvs_agent.api_connection import ApiConnection
 from lvs_agent.api_source import ApiSource, read_plan_once
 from lvs_agent.cleanup import clean_up
 from lvs_agent.cluster_facts import ClusterFactsReader
-from lvs_agent.decide.kernel_state import HOST_PREFIX_LENGTH
 from lvs_agent.decide.node_word import WORD_PATH
+from lvs_agent.decide.refused_addresses import own_addresses
 from lvs_agent.duplicates import DuplicateKeeper
 from lvs_agent.errors import CleanupIncomplete, InvalidSettings, IpvsReadFailed, IpvsUnavailable, LvsAgentError
 from lvs_agent.event_poster import EventPoster
@@ -68,14 +68,9 @@ def boot_id() -> str:
     return _BOOT_ID.read_text(encoding="ascii").strip()
 
 
-async def own_addresses(links: Links) -> AbstractSet[str]:
-    """This machine's addresses, by which it finds itself in manifests. Host addresses are VIPs, ours or another's."""
-    read = await links.read()
-    return frozenset(
-        str(found.address)
-        for found in read.addresses
-        if found.prefix_length < HOST_PREFIX_LENGTH[found.address.version] and not found.address.is_loopback
-    )
+async def read_own_addresses(links: Links) -> AbstractSet[str]:
+    """This machine's addresses, by which it finds itself in manifests."""
+    return frozenset(map(str, own_addresses(await links.read())))
 
 
 async def run_agent(settings: Settings) -> None:
@@ -131,7 +126,7 @@ async def print_plan(settings: Settings) -> None:
     async with AsyncExitStack() as cleanup:
         cleanup.push_async_callback(links.close)
         if settings.manifests is not None:
-            plan, problems = read_plan(settings.manifests, await own_addresses(links))
+            plan, problems = read_plan(settings.manifests, await read_own_addresses(links))
         else:
             api = ApiConnection.open(settings.kubeconfig)
             cleanup.push_async_callback(api.close)
@@ -211,7 +206,7 @@ def _source(
 ) -> _SourceParts:
     if settings.manifests is not None:
         manifests = ManifestSource(
-            settings.manifests, own_addresses=lambda: own_addresses(links), metrics=metrics, wake=wake
+            settings.manifests, own_addresses=lambda: read_own_addresses(links), metrics=metrics, wake=wake
         )
         return _SourceParts(source=manifests, tell=manifests.tell, cluster=NoCluster(), tasks=[manifests.run()])
     api = ApiConnection.open(settings.kubeconfig)

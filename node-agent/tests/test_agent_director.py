@@ -42,6 +42,17 @@ def checked(number: int, **changes: object) -> PlannedMember:
     return member(number, check=check_target(number), **changes)
 
 
+async def test_a_director_names_its_own_addresses_and_no_vip(world: World) -> None:
+    for address, length in (("192.168.4.77", 32), ("2001:db8:4::5", 64), ("fe80::5", 64)):
+        added = InterfaceAddress(device="eth0", address=ip_address(address), prefix_length=length)
+        world.links.addresses.add(added)
+    await world.do(director(service(member(100))))
+    assert world.bound() >= {f"{VIP}@eth0"}
+    assert world.status.own_addresses == ["192.168.4.5", "2001:db8:4::5"]
+    await world.do(real_server("192.168.4.16"))
+    assert world.status.own_addresses is None
+
+
 async def test_a_director_programs_then_carries_and_announces(world: World) -> None:
     await world.do(director(service(member(100), member(101, weight=3))))
     assert world.weights() == {"100": 1, "101": 3}

@@ -75,13 +75,17 @@ def desire_addresses(plan: NodePlan, links: KernelLinks, owned: AbstractSet[Addr
                     homeless[address] = _no_device(address, director)
                 else:
                     vips.add(AddressBinding(address=address, device=device))
+    if plan.provisional:
+        kept |= carried
     carried_here = {binding.address for binding in vips | kept}
-    silent = frozenset(
+    silent = {
         AddressBinding(address=bound.address, device=bound.device.value)
         for bound in plan.bind
         if bound.address not in carried_here
-    )
-    return DesiredAddresses(vips=frozenset(vips), silent=silent, kept=frozenset(kept), homeless=homeless)
+    }
+    if plan.provisional:
+        silent |= owned - carried
+    return DesiredAddresses(vips=frozenset(vips), silent=frozenset(silent), kept=frozenset(kept), homeless=homeless)
 
 
 def sysctl_role(
@@ -101,6 +105,7 @@ def sysctl_role(
         masquerade_ipv6=frozenset(devices[6]),
         replies_pass_by=prepared.replies_pass_by,
         persistent=prepared.persistent,
+        keeps=prepared.plan.provisional,
     )
 
 

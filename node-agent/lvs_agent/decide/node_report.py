@@ -17,6 +17,7 @@ from lvs_api.lvs_node import (
     MAX_DRAINED_MEMBERS,
     MAX_EXCEPTIONS,
     MAX_NODE_ADDRESSES,
+    MAX_OWN_ADDRESSES,
     BindDevice,
     DirectorReport,
     DrainedMembers,
@@ -75,6 +76,8 @@ class NodeFacts:
     addresses: DesiredAddresses = field(default_factory=DesiredAddresses)
     bound: frozenset[AddressBinding] = frozenset()
     """Ours, and bound."""
+    own: tuple[IPAddress, ...] = ()
+    """Of the node itself."""
     address_faults: Mapping[AddressBinding, Fault] = field(default_factory=dict)
     takes_traffic: bool = True
     """The sysctls are as a real server needs them."""
@@ -105,6 +108,7 @@ def report(facts: NodeFacts, before: Sequence[Condition] | None) -> LvsNodeStatu
         observed_generation=generation,
         capabilities=facts.capabilities,
         addresses=list(_node_addresses(facts))[:MAX_NODE_ADDRESSES],
+        own_addresses=[str(address) for address in facts.own[:MAX_OWN_ADDRESSES]] if facts.plan.directing else None,
         director_groups=list(_director_reports(facts)),
         drained=list(_drained(facts.desired))[:MAX_EXCEPTIONS],
         exceptions=exceptions[:MAX_EXCEPTIONS],

@@ -33,7 +33,7 @@ class SysctlRole:
     `silent` while an IPv4 VIP is, or is to be, bound on lo or a tunnel device; `tunnel_devices` carry an IPv4 VIP and
     decapsulate; `masquerade_ipv4` and `masquerade_ipv6` name the devices that replies of Masquerade members come in by;
     `replies_pass_by` where a director has DirectRouting or Tunnel members, whose replies it does not see; `persistent`
-    where clients of a service stick to their real server.
+    where clients of a service stick to their real server; with `keeps` nothing is put back yet.
     """
 
     silent: bool = False
@@ -42,6 +42,7 @@ class SysctlRole:
     masquerade_ipv6: frozenset[str] = frozenset()
     replies_pass_by: bool = False
     persistent: bool = False
+    keeps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def judge_sysctls(
         for key, rule in rules.items()
         if key in found and found[key] not in rule.accepted
     )
-    gone = sorted((key for key in remembered if key not in rules), key=_all_before_devices)
+    gone = [] if role.keeps else sorted((key for key in remembered if key not in rules), key=_all_before_devices)
     if _IPV6_ALL_FORWARDING in rules:
         gone = [key for key in gone if not _is_forwarding(key, "ipv6")]
     relied_on = _relied_on(gone, links, found, remembered)
