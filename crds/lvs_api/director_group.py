@@ -8,6 +8,7 @@ from pydantic import Field
 from lvs_api.base import ApiModel, Rule
 from lvs_api.conditions import Condition
 from lvs_api.network_types import Count, Generation, InterfaceName, LabelSelector, ObjectName
+from lvs_api.node_settings import Timeouts
 
 _NEVER_FOR_DIRECTORS: Final = ("lo", "tunl0", "ip6tnl0")
 """Devices of real servers: what is bound there is kept silent."""
@@ -47,6 +48,8 @@ class LvsDirectorGroupSpec(ApiModel):
     failover: Failover = Failover.NONE
     """None: one director holds the addresses, see `status.active`; it changes only when that one has let go of them, or
     its Node is deleted or tainted node.kubernetes.io/out-of-service."""
+    timeouts: Timeouts | None = None
+    """Time-outs of connections, on every director; each that is absent is left as the node has it."""
 
 
 class GroupMember(ApiModel):
@@ -76,4 +79,4 @@ class LvsDirectorGroupStatus(ApiModel):
     conditions: (
         Annotated[list[Condition], Field(max_length=16, json_schema_extra={"x-lvs-list-key": "type"})] | None
     ) = None
-    """Accepted, Ready."""
+    """Accepted, Ready; SettingsApplied where the spec has settings of the whole node."""

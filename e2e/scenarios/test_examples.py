@@ -14,6 +14,7 @@ from support.traffic import answers, count_replies
 pytestmark = pytest.mark.lab
 
 BY_LAB = [(lab, case) for lab, topologies in LABS.items() for case in CASES if case.machines in topologies]
+WITH_TIMEOUTS = [(lab, case) for lab, case in BY_LAB if case.timeouts]
 TUNNELS = [(lab, case) for lab, case in BY_LAB if case.device == "tunl0"]
 in_its_lab = pytest.mark.parametrize(
     ("lab", "case"),
@@ -22,6 +23,7 @@ in_its_lab = pytest.mark.parametrize(
     scope="module",
     ids=[case.example for _, case in BY_LAB],
 )
+SET_BY_HAND = (900, 2, 300)
 Lab = tuple[Deployment, dict[str, dict[str, str]]]
 
 
@@ -46,7 +48,7 @@ def prepare(deployment: Deployment, case: Case) -> None:
     for source in case.sources:
         machine(case.client).out("ip", "address", "add", f"{source}/24", "dev", "eth0")
     # Closed connections are counted for two minutes otherwise; a drain waits for them.
-    machine(case.director).out("ipvsadm", "--set", "900", "2", "300")
+    machine(case.director).out("ipvsadm", "--set", *map(str, SET_BY_HAND))
 
 
 def apply(deployment: Deployment, case: Case) -> None:
@@ -118,6 +120,20 @@ def test_sysctls_are_what_the_roles_need(lab: Lab, case: Case) -> None:
 
 def combined(settings: dict[str, str], name: str, device: str) -> int:
     return max(int(settings[f"ipv4/conf/{scope}/{name}"]) for scope in ("all", device))
+
+
+@pytest.mark.parametrize(
+    ("lab", "case"), WITH_TIMEOUTS, indirect=["lab"], scope="module", ids=[case.example for _, case in WITH_TIMEOUTS]
+)
+def test_time_outs_are_the_groups_while_it_is_there(lab: Lab, case: Case) -> None:
+    deployment, _ = lab
+    apply(deployment, case)
+    deployment.wait_condition(case.machines, "SettingsApplied", "True", "SettingsApplied", kind="lvsdg")
+    assert deployment.timeouts(case.director) == case.timeouts
+    deployment.delete(case.directory)
+    wait_for(
+        lambda: deployment.timeouts(case.director) == SET_BY_HAND, GONE_SECONDS, "the time-outs to be as they were"
+    )
 
 
 @in_its_lab

@@ -22,6 +22,7 @@ from lvs_agent.heartbeat import keep_lease
 from lvs_agent.ledger import LedgerFile
 from lvs_agent.ledger_keeper import LedgerKeeper
 from lvs_agent.metrics import AgentMetrics
+from lvs_agent.node_settings import NodeSettingsKeeper
 from lvs_agent.refusals import RefusalKeeper
 from lvs_agent.report import StatusReporter
 from lvs_agent.routes import RouteKeeper
@@ -274,6 +275,7 @@ class AgentProgram(Program):
         return Agent(
             source=self.source,
             table=TableKeeper(machine.ipvs, metrics, machine.clock),
+            settings=NodeSettingsKeeper(machine.settings, metrics, machine.clock),
             addresses=AddressKeeper(
                 links=machine.links,
                 sysctls=machine.sysctls,

@@ -49,7 +49,9 @@ def _port(name: str = "a", port: int = 80, **fields: object) -> Raw:
 
 def all_cases() -> list[ApiCase]:
     """The whole table."""
-    return [*_addresses(), *_ports(), *_service_rules(), *_pools(), *_checks(), *_selectors(), *_internal(), *_sizes()]
+    services = [*_addresses(), *_ports(), *_service_rules()]
+    pools = [*_pools(), *_checks()]
+    return [*services, *pools, *_selectors(), *_node_settings(), *_internal(), *_sizes()]
 
 
 def python_says(raw: Raw) -> tuple[Violation, ...]:
@@ -289,6 +291,15 @@ def _selectors() -> Iterator[ApiCase]:
     yield _refused("no nodes", "spec.nodes", director_group(nodes=None))
     yield _refused("fail-over, which is not built", "spec.failover", director_group(failover="VRRP"))
     yield _refused("a group's own name too long", "metadata.name", director_group("a" * 64), "Too long")
+
+
+def _node_settings() -> Iterator[ApiCase]:
+    for timeouts in ({}, {"tcpSeconds": 30, "tcpFinSeconds": 5, "udpSeconds": 60}, {"udpSeconds": 2147483}):
+        yield _taken(f"time-outs {timeouts}", director_group(timeouts=timeouts))
+    for name in ("tcpSeconds", "tcpFinSeconds", "udpSeconds"):
+        for seconds in (0, -1, 2147484):
+            raw = director_group(timeouts={name: seconds})
+            yield _refused(f"time-out {name} {seconds}", f"spec.timeouts.{name}", raw)
 
 
 def _internal() -> Iterator[ApiCase]:

@@ -81,7 +81,12 @@ def full_objects() -> list[Raw]:
         real_server_pool(
             realServers=[real_server("a", "10.0.0.1", forwarding=_TUNNEL)], healthCheck={**_CHECK, "tcp": {}}
         ),
-        director_group(nodes={"selector": _SELECTOR}, interface="eth0", failover="None"),
+        director_group(
+            nodes={"selector": _SELECTOR},
+            interface="eth0",
+            failover="None",
+            timeouts={"tcpSeconds": 30, "tcpFinSeconds": 5, "udpSeconds": 60},
+        ),
         service_slice(service=accepted, pool=pool, members=[sliced]),
         service_slice(
             pool={**pool, "healthCheck": {"tcp": {}}}, members=[slice_member("a", "10.0.0.1", forwarding=_TUNNEL)]
@@ -121,7 +126,10 @@ def full_statuses() -> list[Raw]:
             "agentVersion": "1",
             "capabilities": {"kernelVersion": "6.1", "ipvsVersion": "1.2.1"},
             "addresses": [{"address": "192.168.4.15", "device": "lo", "state": "Bound", "message": "m"}],
-            "directorGroups": [{"name": "default", "viewDigest": "0" * 64, "holdsAddresses": True}],
+            "directorGroups": [
+                {"name": "default", "viewDigest": "0" * 64, "holdsAddresses": True, "groupGeneration": 1}
+            ],
+            "settings": [{"name": "timeouts.tcpSeconds", "value": "30", "message": "m", "reason": "ChangedByOthers"}],
             "drained": [{"namespace": "default", "name": "web", "members": ["rs1", "node.n1"]}],
             "exceptions": [exception],
             "truncated": False,

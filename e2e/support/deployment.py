@@ -118,6 +118,11 @@ class Deployment:
         """The same without what is counted."""
         return shape(self.table(node))
 
+    def timeouts(self, node: str) -> tuple[int, ...]:
+        """TCP, TCP after a FIN, UDP: seconds."""
+        shown = self.lab.guest(node).out("ipvsadm", "-L", "--timeout")
+        return tuple(int(word) for word in shown.split(":")[1].split())
+
     def counters(self, node: str) -> dict[tuple[str, str], Counters]:
         """The counters of a node's table; the kernel updates them every two seconds."""
         return parse_counters(self.lab.guest(node).out("ipvsadm", "-Ln", "--stats", "--exact"))

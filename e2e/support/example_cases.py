@@ -35,6 +35,8 @@ class Case:
     """Where the director carries it."""
     sticky: bool = False
     """A client stays with one real server."""
+    timeouts: tuple[int, int, int] | None = None
+    """TCP, TCP after a FIN, UDP, where the director group sets them: seconds."""
     sources: tuple[str, ...] = field(default=())
     """Further addresses of the client, where one client would see one real server only."""
 
@@ -121,6 +123,7 @@ CASES = (
         vip="192.168.65.127",
         servers={"rs156": 1, "rs157": 1},
         sticky=True,
+        timeouts=(30, 5, 60),
         shape={
             "TCP 192.168.65.127:80 wrr persistent 20": {
                 "192.168.65.156:80": ("Route", 1),

@@ -26,12 +26,14 @@ from lvs_agent.decide.node_report import NodeFacts, Troubles, carried, report, r
 from lvs_agent.decide.node_word import NodeWord
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
+from lvs_agent.decide.setting_values import Numbers
 from lvs_agent.decide.withheld import Withheld
 from lvs_agent.errors import LvsAgentError
 from lvs_agent.kernel.interface import Links
 from lvs_agent.ledger import Ledger
 from lvs_agent.ledger_keeper import LedgerKeeper
 from lvs_agent.metrics import AgentMetrics
+from lvs_agent.node_settings import NodeSettingsKeeper, SettingsOutcome
 from lvs_agent.refusals import RefusalKeeper
 from lvs_agent.route_lookup import RouteLookup
 from lvs_agent.routes import RouteKeeper
@@ -103,6 +105,7 @@ class Agent:
         *,
         source: PlanSource,
         table: TableKeeper,
+        settings: NodeSettingsKeeper,
         addresses: AddressKeeper,
         host_routes: RouteKeeper,
         refusals: RefusalKeeper,
@@ -116,6 +119,7 @@ class Agent:
     ) -> None:
         self._source = source
         self._table = table
+        self._settings = settings
         self._addresses = addresses
         self._host_routes = host_routes
         self._refusals = refusals
@@ -233,24 +237,36 @@ class Agent:
         table = self._table.converge(prepared, around, self._remember_table)
         self._keeper.settle(replace(self._keeper.ledger, ipvs=table.owned, drains=table.desired.drains))
         self._standings = table.desired.standings
+        settings = self._settings.converge(prepared, self._keeper.ledger.settings, self._remember_settings)
+        self._keeper.settle(replace(self._keeper.ledger, settings=settings.remembered))
         self._prober.want(table.desired.checks)
         self._prober.ask(table.desired.asks)
         await self._host_routes.let_go(host_routes)
         given = replace(given, owned=self._keeper.ledger.bindings, sysctls=self._keeper.ledger.sysctls)
         addresses = await self._addresses.take_on(given, table.served, self._remember_addresses)
         self._keeper.settle(replace(self._keeper.ledger, bindings=addresses.owned, sysctls=addresses.sysctls))
-        self._report(prepared, table, addresses)
+        self._report(prepared, table, settings, addresses)
 
     def _remember_table(self, owned: OwnedIpvs) -> OwnedIpvs:
         return self._keeper.reserve(replace(self._keeper.ledger, ipvs=owned)).ipvs
 
+    def _remember_settings(self, numbers: Numbers) -> Numbers:
+        return self._keeper.reserve(replace(self._keeper.ledger, settings=numbers)).settings
+
     def _remember_addresses(self, owned: AbstractSet[AddressBinding], sysctls: KernelSysctls) -> Ledger:
         return self._keeper.reserve(replace(self._keeper.ledger, bindings=frozenset(owned), sysctls=sysctls))
 
-    def _report(self, prepared: PreparedPlan, table: TableOutcome, addresses: AddressOutcome) -> None:
+    def _report(
+        self, prepared: PreparedPlan, table: TableOutcome, settings: SettingsOutcome, addresses: AddressOutcome
+    ) -> None:
         plan, capabilities = prepared.plan, self._identity.capabilities()
         state = (*self._keeper.faults(), *self._source.state_faults())
-        troubles = Troubles(withheld=self._source.withheld, state=state, blindness=self._prober.blindness())
+        troubles = Troubles(
+            withheld=self._source.withheld,
+            state=state,
+            blindness=self._prober.blindness(),
+            settings=settings.rows,
+        )
         if self._said is not None and self._said.is_of(plan, table, addresses, capabilities, troubles):
             self._tell(self._said.status)
             return

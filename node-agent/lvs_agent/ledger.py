@@ -23,6 +23,7 @@ from lvs_agent.decide.kernel_state import (
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.errors import StateNotWritten
 from lvs_agent.state_file import read_state, write_state
+from lvs_api.node_settings import SettingKey
 
 _FORMAT: Final = 1
 
@@ -35,6 +36,8 @@ class Ledger:
     bindings: frozenset[AddressBinding] = frozenset()
     sysctls: Mapping[SysctlKey, int] = field(default_factory=dict)
     """Values from before our first write."""
+    settings: Mapping[SettingKey, int] = field(default_factory=dict)
+    """The same of what IPVS has once."""
     drains: Mapping[DrainKey, Drain] = field(default_factory=dict)
 
 
@@ -91,6 +94,7 @@ def _raw_ledger(ledger: Ledger) -> dict[str, Any]:
         ],
         "bindings": sorted([str(b.address), b.device] for b in ledger.bindings),
         "sysctls": [[list(key.path), value] for key, value in sorted(ledger.sysctls.items())],
+        "settings": [[*key, value] for key, value in sorted(ledger.settings.items())],
         "drains": [
             [
                 [_raw_service(key.service), [str(key.destination.address), key.destination.port], key.cause],
@@ -109,6 +113,8 @@ def _read_ledger(body: dict[str, Any]) -> Ledger:
         },
         bindings=frozenset(AddressBinding(address=ip_address(a), device=device) for a, device in body["bindings"]),
         sysctls={SysctlKey(tuple(path)): value for path, value in body["sysctls"]},
+        # An agent before this field wrote none.
+        settings={SettingKey(part, name): value for part, name, value in body.get("settings", ())},
         drains={
             DrainKey(
                 service=_read_service(service), destination=_read_destination(destination), cause=DrainCause(cause)

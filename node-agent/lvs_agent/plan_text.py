@@ -17,6 +17,8 @@ def plan_lines(plan: NodePlan) -> Iterator[str]:
             yield f"    address {address}"
         for planned in director.services:
             yield from _service_lines(planned)
+    for key, number in plan.settings.numbers.items():
+        yield f"  {key} {number.value}  [LvsDirectorGroup {number.group}]"
     if not plan.bind and not plan.directing:
         yield "  nothing to do: it is neither a director nor a real server"
 

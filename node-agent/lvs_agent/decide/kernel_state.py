@@ -360,6 +360,18 @@ def conf_key(family: str, device: str, name: str) -> SysctlKey:
 KernelSysctls = Mapping[SysctlKey, int]
 
 
+class Timeout(IntEnum):
+    """After how long without packets a connection is forgotten (IPVS_CMD_ATTR_TIMEOUT_* in linux/ip_vs.h)."""
+
+    TCP = 4
+    TCP_FIN = 5
+    UDP = 6
+
+
+KernelTimeouts = Mapping[Timeout, int]
+"""In seconds; a kernel that was built without a protocol lacks what belongs to it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IpvsInfo:
     """What the kernel says about its IPVS."""

@@ -18,6 +18,7 @@ from lvs_agent.decide.kernel_state import (
     IpvsInfo,
     KernelIpvs,
     KernelLinks,
+    KernelTimeouts,
     Route,
     ServiceState,
     SysctlKey,
@@ -62,6 +63,22 @@ class IpvsTable(Protocol):
 
     def close(self) -> None:
         """Release the socket; the table stays as it is."""
+
+
+class IpvsSettings(Protocol):
+    """What IPVS has once in this network namespace."""
+
+    def read_timeouts(self) -> KernelTimeouts:
+        """The time-outs. Loads ip_vs where that is allowed; raises IpvsUnavailable and IpvsReadFailed."""
+
+    def write_timeouts(self, timeouts: KernelTimeouts) -> None:
+        """Set these and leave the others. For the kernel 0 means to leave it, too.
+
+        Raises SettingRefused, and IpvsReadFailed where it is not known what became of it.
+        """
+
+    def close(self) -> None:
+        """Release the socket; the settings stay as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from lvs_agent.decide.kernel_state import (
     AnyServiceKey,
     FirewallMarkKey,
     ForwardingMethod,
+    KernelTimeouts,
     ServiceFlag,
     ServiceSettings,
 )
@@ -46,7 +47,7 @@ FAMILY_NAME = "IPVS"
 
 CMD_NEW_SERVICE, CMD_SET_SERVICE, CMD_DEL_SERVICE, CMD_GET_SERVICE = 1, 2, 3, 4
 CMD_NEW_DEST, CMD_SET_DEST, CMD_DEL_DEST, CMD_GET_DEST = 5, 6, 7, 8
-CMD_GET_INFO = 15
+CMD_SET_CONFIG, CMD_GET_CONFIG, CMD_GET_INFO = 12, 13, 15
 
 CMD_ATTR_SERVICE, CMD_ATTR_DEST = 1, 2
 
@@ -158,6 +159,15 @@ class RequestEncoder:
     def info(self, sequence: int) -> bytes:
         """Ask for the version and the table size."""
         return generic_message(self._family, CMD_GET_INFO, _REQUEST, sequence, b"")
+
+    def get_timeouts(self, sequence: int) -> bytes:
+        """Ask for the time-outs."""
+        return generic_message(self._family, CMD_GET_CONFIG, _REQUEST, sequence, b"")
+
+    def set_timeouts(self, timeouts: KernelTimeouts, sequence: int) -> bytes:
+        """Set these time-outs, with an acknowledgement; those that are not named stay (ip_vs_genl_set_config)."""
+        payload = b"".join(attribute(timeout, U32.pack(seconds)) for timeout, seconds in timeouts.items())
+        return generic_message(self._family, CMD_SET_CONFIG, _REQUEST | NLM_F_ACK, sequence, payload)
 
     def _service_nest(self, service: AnyServiceKey) -> bytes:
         if service is not self._last_service:

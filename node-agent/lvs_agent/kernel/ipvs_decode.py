@@ -29,6 +29,7 @@ from lvs_agent.decide.kernel_state import (
     ServiceFlag,
     ServiceKey,
     ServiceSettings,
+    Timeout,
     TrafficCounters,
     TransportProtocol,
     TunnelFlag,
@@ -67,6 +68,12 @@ def decode_info(buffer: memoryview, message: Message) -> IpvsInfo:
     return IpvsInfo(
         version=f"{version >> 16 & 0xFF}.{version >> 8 & 0xFF}.{version & 0xFF}", connection_table_size=size
     )
+
+
+def decode_timeouts(buffer: memoryview, message: Message) -> dict[Timeout, int]:
+    """The answer to `RequestEncoder.get_timeouts`."""
+    found = attributes(buffer, message.start + GENL_HEADER.size, message.end)
+    return {timeout: U32.unpack_from(buffer, found[timeout][0])[0] for timeout in Timeout if timeout in found}
 
 
 @dataclass(frozen=True, slots=True)
