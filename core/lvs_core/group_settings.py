@@ -85,6 +85,8 @@ def numbers_of(spec: LvsDirectorGroupSpec) -> Iterator[tuple[SettingKey, int]]:
     """Every number that a group wants of its directors."""
     if spec.timeouts is not None:
         yield from spec.timeouts.numbers("timeouts")
+    if spec.sysctls is not None:
+        yield from spec.sysctls.numbers("sysctls")
 
 
 def wanted_fields(spec: LvsDirectorGroupSpec) -> frozenset[str]:

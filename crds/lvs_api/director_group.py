@@ -8,7 +8,7 @@ from pydantic import Field
 from lvs_api.base import ApiModel, Rule
 from lvs_api.conditions import Condition
 from lvs_api.network_types import Count, Generation, InterfaceName, LabelSelector, ObjectName
-from lvs_api.node_settings import Timeouts
+from lvs_api.node_settings import IpvsSysctls, Timeouts
 
 _NEVER_FOR_DIRECTORS: Final = ("lo", "tunl0", "ip6tnl0")
 """Devices of real servers: what is bound there is kept silent."""
@@ -50,6 +50,9 @@ class LvsDirectorGroupSpec(ApiModel):
     its Node is deleted or tainted node.kubernetes.io/out-of-service."""
     timeouts: Timeouts | None = None
     """Time-outs of connections, on every director; each that is absent is left as the node has it."""
+    sysctls: IpvsSysctls | None = None
+    """Sysctls of net.ipv4.vs, on every director; each that is absent is as the services need it, or as the node has
+    it."""
 
 
 class GroupMember(ApiModel):

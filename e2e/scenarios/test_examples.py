@@ -14,7 +14,7 @@ from support.traffic import answers, count_replies
 pytestmark = pytest.mark.lab
 
 BY_LAB = [(lab, case) for lab, topologies in LABS.items() for case in CASES if case.machines in topologies]
-WITH_TIMEOUTS = [(lab, case) for lab, case in BY_LAB if case.timeouts]
+WITH_SETTINGS = [(lab, case) for lab, case in BY_LAB if case.timeouts or case.sysctls]
 TUNNELS = [(lab, case) for lab, case in BY_LAB if case.device == "tunl0"]
 in_its_lab = pytest.mark.parametrize(
     ("lab", "case"),
@@ -24,6 +24,7 @@ in_its_lab = pytest.mark.parametrize(
     ids=[case.example for _, case in BY_LAB],
 )
 SET_BY_HAND = (900, 2, 300)
+KERNELS_OWN = {"expire_nodest_conn": 0, "conn_reuse_mode": 1, "conntrack": 0}
 Lab = tuple[Deployment, dict[str, dict[str, str]]]
 
 
@@ -123,17 +124,21 @@ def combined(settings: dict[str, str], name: str, device: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("lab", "case"), WITH_TIMEOUTS, indirect=["lab"], scope="module", ids=[case.example for _, case in WITH_TIMEOUTS]
+    ("lab", "case"), WITH_SETTINGS, indirect=["lab"], scope="module", ids=[case.example for _, case in WITH_SETTINGS]
 )
-def test_time_outs_are_the_groups_while_it_is_there(lab: Lab, case: Case) -> None:
+def test_settings_are_the_groups_while_it_is_there(lab: Lab, case: Case) -> None:
     deployment, _ = lab
     apply(deployment, case)
     deployment.wait_condition(case.machines, "SettingsApplied", "True", "SettingsApplied", kind="lvsdg")
-    assert deployment.timeouts(case.director) == case.timeouts
+
+    def settings() -> tuple[tuple[int, ...], dict[str, int]]:
+        found = {name: deployment.vs_sysctl(case.director, name) for name in case.sysctls}
+        return deployment.timeouts(case.director), found
+
+    assert settings() == (case.timeouts or SET_BY_HAND, case.sysctls)
     deployment.delete(case.directory)
-    wait_for(
-        lambda: deployment.timeouts(case.director) == SET_BY_HAND, GONE_SECONDS, "the time-outs to be as they were"
-    )
+    before = (SET_BY_HAND, {name: KERNELS_OWN[name] for name in case.sysctls})
+    wait_for(lambda: settings() == before, GONE_SECONDS, "the settings to be as they were")
 
 
 @in_its_lab

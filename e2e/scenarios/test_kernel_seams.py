@@ -10,6 +10,7 @@ import pytest
 
 from lvs_agent.kernel.contract import CASES, TABLES
 from lvs_agent.kernel.settings_contract import TIMEOUT_CASES
+from lvs_api.node_settings import IpvsSysctls
 from lvs_lab.lab import Lab
 from lvs_lab.lab_machine import GuestMachine, LabMachine
 from lvs_lab.python_packages import agent_environment
@@ -72,6 +73,16 @@ def test_the_kernel_keeps_the_contract_about_settings(director: GuestMachine) ->
     assert set(complaints) == {case.name for case in TIMEOUT_CASES}
     assert {name: text for name, text in complaints.items() if text} == {}
     assert director.out("ipvsadm", "-L", "--timeout") == before
+
+
+def test_the_kernel_takes_every_sysctl_that_the_api_takes(director: GuestMachine) -> None:
+    """The contract of the API's bounds, which the fake can not know."""
+    director.out("modprobe", "ip_vs")
+    before = director.sh("grep -H . /proc/sys/net/ipv4/vs/*")
+    complaints = probe(director, "sysctl_contract")
+    assert set(complaints) == set(IpvsSysctls.model_fields)
+    assert {name: text for name, text in complaints.items() if text} == {}
+    assert director.sh("grep -H . /proc/sys/net/ipv4/vs/*") == before
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -19,7 +19,7 @@ REPAIR_SECONDS = 3.0
 def group(web: Deployment) -> Iterator[Deployment]:
     """The quick start, whose group is afterwards as it was."""
     yield web
-    web.patch("lvsdg", "default", {"timeouts": None})
+    web.patch("lvsdg", "default", {"timeouts": None, "sysctls": None})
     wait_timeouts(web, BY_HAND, deadline=GONE_SECONDS)
 
 
@@ -94,3 +94,28 @@ spec:
     finally:
         group.delete(second)
     wait_timeouts(group, (30, 2, 300), deadline=GONE_SECONDS)
+
+
+def test_the_groups_sysctls_count_where_services_need_another(group: Deployment) -> None:
+    """The quick start is direct routing: its services want conn_reuse_mode 3."""
+    assert {group.vs_sysctl(node, "conn_reuse_mode") for node in DIRECTORS} == {3}
+    group.patch("lvsdg", "default", {"sysctls": {"connReuseMode": 1, "sloppyTcp": True, "estNice": 5}})
+    wait_applied(group, "True", "SettingsApplied")
+    for node in DIRECTORS:
+        found = {name: group.vs_sysctl(node, name) for name in ("conn_reuse_mode", "sloppy_tcp", "est_nice")}
+        assert found == {"conn_reuse_mode": 1, "sloppy_tcp": 1, "est_nice": 5}
+        rows = {row["name"]: row for row in group.get("lvsnode", node)["status"]["settings"]}
+        message = rows["sysctls.connReuseMode"]["message"]
+        assert message.startswith("LvsDirectorGroup default, instead of 3 for services with DirectRouting or Tunnel")
+    director = group.lab.guest("director-1")
+    director.out("sysctl", "--write", "net.ipv4.vs.sloppy_tcp=0")
+    wait_for(lambda: group.vs_sysctl("director-1", "sloppy_tcp") == 1, REPAIR_SECONDS, "sloppy_tcp to be put right")
+    group.patch("lvsdg", "default", {"sysctls": None})
+    for node in DIRECTORS:
+        wait_for(
+            lambda node=node: (
+                [group.vs_sysctl(node, name) for name in ("conn_reuse_mode", "sloppy_tcp", "est_nice")] == [3, 0, 0]
+            ),
+            REPAIR_SECONDS,
+            f"{node} to have what its services need, and the rest as it was",
+        )

@@ -275,7 +275,7 @@ class AgentProgram(Program):
         return Agent(
             source=self.source,
             table=TableKeeper(machine.ipvs, metrics, machine.clock),
-            settings=NodeSettingsKeeper(machine.settings, metrics, machine.clock),
+            settings=NodeSettingsKeeper(machine.settings, machine.sysctls, metrics, machine.clock),
             addresses=AddressKeeper(
                 links=machine.links,
                 sysctls=machine.sysctls,

@@ -300,6 +300,20 @@ def _node_settings() -> Iterator[ApiCase]:
         for seconds in (0, -1, 2147484):
             raw = director_group(timeouts={name: seconds})
             yield _refused(f"time-out {name} {seconds}", f"spec.timeouts.{name}", raw)
+    for sysctls in ({}, {"conntrack": False, "connReuseMode": 0}, {"estNice": -20, "dropEntry": 3, "amDroprate": 1}):
+        yield _taken(f"sysctls {sysctls}", director_group(sysctls=sysctls))
+    for name, value in (
+        ("connReuseMode", 4),
+        ("secureTcp", -1),
+        ("estNice", 20),
+        ("amDroprate", 0),
+        ("connLfactor", 9),
+    ):
+        yield _refused(f"sysctl {name} {value}", f"spec.sysctls.{name}", director_group(sysctls={name: value}))
+    yield _refused("a switch as a number", "spec.sysctls.conntrack", director_group(sysctls={"conntrack": 1}))
+    for name in ("backupOnly", "conn_reuse_mode", "syncPorts"):
+        raw = director_group(sysctls={name: 1})
+        yield _refused(f"sysctl {name}, which is none of ours", f"spec.sysctls.{name}", raw, "unknown field")
 
 
 def _internal() -> Iterator[ApiCase]:

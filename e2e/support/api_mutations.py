@@ -5,6 +5,8 @@ from typing import Any, Final
 
 from lvs_api.crd_manifest import crd_manifest
 from lvs_api.kinds import ALL_KINDS
+from lvs_api.node_settings import IpvsSysctls
+from lvs_api.structural_schema import structural_schema
 from lvs_api.testing import (
     director_group,
     lvs_node,
@@ -86,6 +88,7 @@ def full_objects() -> list[Raw]:
             interface="eth0",
             failover="None",
             timeouts={"tcpSeconds": 30, "tcpFinSeconds": 5, "udpSeconds": 60},
+            sysctls=_all_sysctls(),
         ),
         service_slice(service=accepted, pool=pool, members=[sliced]),
         service_slice(
@@ -93,6 +96,11 @@ def full_objects() -> list[Raw]:
         ),
         lvs_node(directorGroups=["default"]),
     ]
+
+
+def _all_sysctls() -> Raw:
+    """Each at its largest."""
+    return {name: node.get("maximum", True) for name, node in structural_schema(IpvsSysctls)["properties"].items()}
 
 
 def full_statuses() -> list[Raw]:

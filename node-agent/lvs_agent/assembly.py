@@ -173,7 +173,7 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
         agent = Agent(
             source=parts.source,
             table=TableKeeper(ipvs, metrics, time.monotonic),
-            settings=NodeSettingsKeeper(settings_of_ipvs, metrics, time.monotonic),
+            settings=NodeSettingsKeeper(settings_of_ipvs, ProcSysctls(), metrics, time.monotonic),
             addresses=AddressKeeper(
                 links=links,
                 sysctls=ProcSysctls(),

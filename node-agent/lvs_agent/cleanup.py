@@ -13,7 +13,7 @@ from lvs_agent.decide.wanted_sysctls import SysctlRole, judge_sysctls, keys_to_r
 from lvs_agent.errors import IpvsUnavailable, KernelError, StateNotWritten
 from lvs_agent.kernel.interface import HostRoutes, IpvsSettings, IpvsTable, Links, Sysctls
 from lvs_agent.ledger import Ledger, LedgerFile
-from lvs_agent.node_settings import read_numbers, write_numbers
+from lvs_agent.number_seams import NumberSeams
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ async def clean_up(
         ledger = replace(ledger, ipvs=left, drains={})
         problems += _store(ledger_file, ledger)
 
-    ledger, refused = _put_back(settings, ledger)
+    ledger, refused = _put_back(NumberSeams(settings, sysctls), ledger)
     problems += [*refused, *_store(ledger_file, ledger)]
 
     for route in await host_routes.read():
@@ -86,16 +86,16 @@ async def clean_up(
     return tuple(dict.fromkeys(problems))
 
 
-def _put_back(settings: IpvsSettings, ledger: Ledger) -> tuple[Ledger, list[str]]:
+def _put_back(kernel: NumberSeams, ledger: Ledger) -> tuple[Ledger, list[str]]:
     """What IPVS has once, as it was before; the ledger with what is left, and why."""
     if not ledger.settings:
         return ledger, []
     try:
-        found = read_numbers(settings, ledger.settings.keys())
+        found = kernel.read(ledger.settings.keys())
     except IpvsUnavailable:  # and what it had went with it
         return replace(ledger, settings={}), []
     changed = {key: value for key, value in ledger.settings.items() if found.get(key, value) != value}
-    refused = write_numbers(settings, changed)
+    refused = kernel.write(changed)
     for key in changed.keys() - refused.keys():
         _log.info("%s: %d -> %d", key, found[key], changed[key])
     return replace(ledger, settings={key: ledger.settings[key] for key in refused}), list(refused.values())

@@ -5,15 +5,15 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.kernel_state import KernelTimeouts
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.decide.remembered import not_remembered
 from lvs_agent.decide.setting_report import SettingRow, missing_fault, number_fault
 from lvs_agent.decide.setting_values import Numbers, NumbersVerdict, Tenure, WantedNumber, judge_numbers
-from lvs_agent.decide.wanted_settings import TIMEOUTS, wanted_numbers
-from lvs_agent.errors import IpvsUnavailable, SettingRefused
-from lvs_agent.kernel.interface import IpvsSettings
+from lvs_agent.decide.wanted_settings import wanted_numbers
+from lvs_agent.errors import IpvsUnavailable
+from lvs_agent.kernel.interface import IpvsSettings, Sysctls
 from lvs_agent.metrics import AgentMetrics
+from lvs_agent.number_seams import NumberSeams
 from lvs_api.conditions import Reason
 from lvs_api.node_settings import SettingKey
 
@@ -35,8 +35,10 @@ class SettingsOutcome:
 class NodeSettingsKeeper:
     """Owner of the seam for IPVS as a whole."""
 
-    def __init__(self, settings: IpvsSettings, metrics: AgentMetrics, monotonic: Callable[[], float]) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: IpvsSettings, sysctls: Sysctls, metrics: AgentMetrics, monotonic: Callable[[], float]
+    ) -> None:
+        self._kernel = NumberSeams(settings, sysctls)
         self._metrics = metrics
         self._monotonic = monotonic
         self._tenures: Mapping[SettingKey, Tenure] = {}
@@ -63,10 +65,11 @@ class NodeSettingsKeeper:
         remembered: Numbers,
         remember: Remember,
     ) -> SettingsOutcome:
-        keys = wanted.keys() | remembered.keys()
-        verdict = judge_numbers(
-            wanted, read_numbers(self._settings, keys), remembered, self._tenures, self._monotonic()
-        )
+        found = self._kernel.read(wanted.keys() | remembered.keys())
+        # What no group asks for is done where the kernel can.
+        asked = prepared.plan.settings.numbers.keys()
+        wanted = {key: want for key, want in wanted.items() if key in found or key in asked}
+        verdict = judge_numbers(wanted, found, remembered, self._tenures, self._monotonic())
         if not prepared.plan.settings.is_complete:  # somebody may want what nobody is known to want
             verdict = replace(verdict, restores={}, remember={**remembered, **verdict.remember})
         self._tenures = verdict.tenures
@@ -96,8 +99,8 @@ class NodeSettingsKeeper:
         """Write, put back, and look; what is to be remembered from now on."""
         writes = {key: value for key, value in verdict.writes.items() if key not in waiting}
         _tell(verdict, writes)
-        refused = dict(write_numbers(self._settings, {**writes, **verdict.restores}))
-        found = read_numbers(self._settings, writes.keys())
+        refused = dict(self._kernel.write({**writes, **verdict.restores}))
+        found = self._kernel.read(writes.keys())
         for key in writes.keys() - refused.keys():
             if found.get(key) not in wanted[key].accepted:
                 refused[key] = f"it is {found.get(key)} after {writes[key]} was written"
@@ -123,23 +126,6 @@ def _tell(verdict: NumbersVerdict, writes: Numbers) -> None:
             _log.info("%s: %d", key, value)
     for key, value in verdict.restores.items():
         _log.info("%s: back to %d", key, value)
-
-
-def read_numbers(settings: IpvsSettings, keys: Collection[SettingKey]) -> Numbers:
-    """The present values of these, as far as the kernel has them. Raises IpvsUnavailable, IpvsReadFailed and more."""
-    timeouts: KernelTimeouts = settings.read_timeouts() if any(key in TIMEOUTS for key in keys) else {}
-    return {key: timeouts[TIMEOUTS[key]] for key in keys if key in TIMEOUTS and TIMEOUTS[key] in timeouts}
-
-
-def write_numbers(settings: IpvsSettings, numbers: Numbers) -> Mapping[SettingKey, str]:
-    """Write these; what was refused, and the kernel's words. Raises IpvsReadFailed and PermissionRefused."""
-    timeouts = {TIMEOUTS[key]: value for key, value in numbers.items() if key in TIMEOUTS}
-    try:
-        if timeouts:
-            settings.write_timeouts(timeouts)
-    except SettingRefused as error:
-        return {key: str(error) for key in numbers if key in TIMEOUTS}
-    return {}
 
 
 def _rows(wanted: Mapping[SettingKey, WantedNumber], faults: Mapping[SettingKey, Fault]) -> tuple[SettingRow, ...]:

@@ -258,7 +258,7 @@ class World:
         self.agent = Agent(
             source=self.source,
             table=TableKeeper(self.ipvs, self.metrics, lambda: self.now),
-            settings=NodeSettingsKeeper(self.settings, self.metrics, lambda: self.now),
+            settings=NodeSettingsKeeper(self.settings, self.sysctls, self.metrics, lambda: self.now),
             addresses=AddressKeeper(
                 links=self.links,
                 sysctls=self.sysctls,

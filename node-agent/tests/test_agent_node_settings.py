@@ -7,8 +7,8 @@ import pytest
 from agent_world import NO_PART, World, director, full_disk, member, real_server, service
 from test_cleanup_verb import clean
 
-from lvs_agent.decide.kernel_state import KernelTimeouts, Timeout
-from lvs_agent.errors import SettingRefused
+from lvs_agent.decide.kernel_state import KernelTimeouts, SysctlKey, Timeout
+from lvs_agent.errors import PermissionRefused, SettingRefused
 from lvs_agent.kernel.fake_ipvs_settings import KERNELS_TIMEOUTS, FakeIpvsSettings
 from lvs_agent.kernel.settings_contract import TIMEOUT_CASES, TimeoutCase, timeout_complaint
 from lvs_agent.plan_text import plan_lines
@@ -232,3 +232,89 @@ async def test_the_report_names_the_groups_generation(tmp_path: Path) -> None:
 
 def test_the_plan_as_text_names_them() -> None:
     assert "  timeouts.tcpFinSeconds 5  [LvsDirectorGroup default]" in list(plan_lines(CLASSIC_PLAN))
+
+
+CONNTRACK, REUSE = SysctlKey(("ipv4", "vs", "conntrack")), SysctlKey(("ipv4", "vs", "conn_reuse_mode"))
+SLOPPY = SysctlKey(("ipv4", "vs", "sloppy_tcp"))
+
+
+def with_sysctls(**values: int) -> NodePlan:
+    """The plan of a director with DirectRouting whose group wants these."""
+    numbers = {SettingKey("sysctls", name): GroupNumber(value=value, group="default") for name, value in values.items()}
+    return replace(director(service(member(100))), settings=NodeSettings(numbers=numbers))
+
+
+def rows(world: World) -> dict[str, tuple[str, str | None]]:
+    return {row.name: (row.value, row.reason) for row in world.status.settings or ()}
+
+
+async def test_what_services_need_is_set_told_and_given_back(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.sysctls.values[REUSE] = 1
+    await world.do(with_sysctls())
+    assert world.sysctls.values[REUSE] == 3
+    (row,) = world.status.settings or ()
+    assert (row.name, row.value) == ("sysctls.connReuseMode", "3")
+    assert row.message.startswith("services with DirectRouting or Tunnel")
+    await world.do(with_sysctls(conn_reuse_mode=1, sloppy_tcp=1, conntrack=1))
+    assert world.sysctls.values[REUSE] == 1
+    (row,) = [row for row in world.status.settings or () if row.name == "sysctls.connReuseMode"]
+    assert row.message.startswith("LvsDirectorGroup default, instead of 3 for services with DirectRouting")
+    await world.do(with_sysctls())
+    assert world.sysctls.values[REUSE] == 3
+    await world.do(NO_PART)
+    assert (world.sysctls.values[REUSE], world.sysctls.values[CONNTRACK]) == (1, 0)
+
+
+async def test_what_the_kernel_lacks_is_named_where_a_group_asked_for_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.do(with_sysctls())
+    assert rows(world) == {}, "a need of services that this kernel does not know"
+    await world.do(with_sysctls(sloppy_tcp=1, conntrack=1))
+    assert world.condition(DIFFER) == (
+        "SettingUnavailable",
+        "sysctls.sloppyTcp: this node's kernel has no such setting",
+    )
+    assert rows(world) == {"sysctls.sloppyTcp": ("1", "SettingUnavailable"), "sysctls.conntrack": ("1", None)}
+    assert world.sysctls.values[CONNTRACK] == 1
+
+
+async def test_a_sysctl_that_is_fought_over_is_named(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.sysctls.values[REUSE] = 1
+    await world.do(with_sysctls())
+    for expected in (3, 1):
+        world.sysctls.values[REUSE] = 1
+        await world.later(1)
+        assert world.sysctls.values[REUSE] == expected
+    reason, message = world.condition(DIFFER) or ("", "")
+    assert reason == "ChangedByOthers"
+    assert "kube-proxy in ipvs mode" in message
+    assert world.metric("lvs_agent_repairs_total", kind="sysctl") == 1
+
+
+async def test_a_sysctl_that_may_not_be_written_is_told_and_the_others_are(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.sysctls.values.update({REUSE: 1, SLOPPY: 0})
+    real = world.sysctls.write
+
+    def write(key: SysctlKey, value: int) -> None:
+        if key == SLOPPY:
+            raise PermissionRefused(f"writing {key}={value}: Read-only file system")
+        real(key, value)
+
+    world.sysctls.write = write  # type: ignore[method-assign]
+    await world.do(with_sysctls(sloppy_tcp=1))
+    reason, message = world.condition(DIFFER) or ("", "")
+    assert (reason, "Read-only" in message) == ("KernelRefused", True)
+    assert world.sysctls.values[REUSE] == 3
+    assert world.bound() == {"192.168.4.15@eth0"}
+
+
+async def test_cleanup_gives_sysctls_back(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.sysctls.values[REUSE] = 1
+    await world.do(with_sysctls(conntrack=1))
+    assert (world.sysctls.values[REUSE], world.sysctls.values[CONNTRACK]) == (3, 1)
+    assert await clean(world) == ()
+    assert (world.sysctls.values[REUSE], world.sysctls.values[CONNTRACK]) == (1, 0)

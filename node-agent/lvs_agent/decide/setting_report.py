@@ -13,6 +13,7 @@ from lvs_api.node_settings import SettingKey
 _MAX_MESSAGE: Final = 512
 _OTHER_WRITERS: Final = {
     "timeouts": "ipvsadm --set in a script, or kube-proxy in ipvs mode with --ipvs-tcp-timeout and the like",
+    "sysctls": "kube-proxy in ipvs mode, a file of /etc/sysctl.d, or tuned",
 }
 """Who is known to write such a setting, too."""
 

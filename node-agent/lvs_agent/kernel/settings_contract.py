@@ -1,11 +1,16 @@
-"""What every IpvsSettings must answer alike: the kernel, and the fake that stands in for it."""
+"""What every IpvsSettings must answer alike: the kernel, and the fake that stands in for it.
 
-from collections.abc import Sequence
+And what a kernel must say of sysctls: that it takes every value that the API takes.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lvs_agent.decide.kernel_state import KernelTimeouts, Timeout
-from lvs_agent.errors import SettingRefused
-from lvs_agent.kernel.interface import IpvsSettings
+from lvs_agent.decide.kernel_state import KernelTimeouts, SysctlKey, Timeout
+from lvs_agent.errors import SettingRefused, SysctlError
+from lvs_agent.kernel.interface import IpvsSettings, Sysctls
+from lvs_api.node_settings import IpvsSysctls
+from lvs_api.structural_schema import structural_schema
 
 BEFORE: KernelTimeouts = {Timeout.TCP: 900, Timeout.TCP_FIN: 120, Timeout.UDP: 300}
 
@@ -46,3 +51,30 @@ def timeout_complaint(settings: IpvsSettings, case: TimeoutCase) -> str | None:
     if refused != case.refused:
         return "refused" if refused else "not refused"
     return None if found == case.after else f"the time-outs are {found}, not {case.after}"
+
+
+def sysctl_complaints(sysctls: Sysctls) -> Mapping[str, str | None]:
+    """Write the least and the greatest value of each sysctl of the API, and put it back; what went wrong, by name."""
+    schema = structural_schema(IpvsSysctls)["properties"]
+    bounds = {
+        name: (schema[field.alias].get("minimum", 0), schema[field.alias].get("maximum", 1))
+        for name, field in IpvsSysctls.model_fields.items()
+    }
+    return {name: _sysctl_complaint(sysctls, name, both) for name, both in bounds.items()}
+
+
+def _sysctl_complaint(sysctls: Sysctls, name: str, bounds: tuple[int, int]) -> str | None:
+    key = SysctlKey(("ipv4", "vs", name))
+    before = sysctls.read([key])
+    if key not in before:
+        return "the kernel has none"
+    try:
+        for value in bounds:
+            sysctls.write(key, value)
+            if (found := sysctls.read([key])[key]) != value:
+                return f"{found} after {value} was written"
+    except SysctlError as error:
+        return str(error)
+    finally:
+        sysctls.write(key, before[key])
+    return None
