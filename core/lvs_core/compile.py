@@ -64,7 +64,7 @@ def compile_plan(view: AgentView) -> NodePlan:
                 key=lambda bound: (bound.address.version, int(bound.address), bound.device),
             )
         ),
-        settings=settings_of(view.groups.get(name) for name in spec.director_groups or ()),
+        settings=settings_of(view.node, (view.groups.get(name) for name in spec.director_groups or ())),
     )
 
 

@@ -45,7 +45,7 @@ def _conflicts(view: ClusterView, group: DirectorGroup, directors: Mapping[str, 
     found: dict[str, list[str]] = {}
     for node in directors[group.meta.name].selected:
         shared = [view.groups.get(name) for name, who in directors.items() if node in who.selected]
-        for conflict in settings_of(shared).conflicts:
+        for conflict in settings_of(node, shared).conflicts:
             if conflict.group == group.meta.name:
                 found.setdefault(str(conflict), []).append(node)
     for text, nodes in found.items():

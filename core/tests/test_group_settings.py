@@ -8,10 +8,11 @@ from simulated_cluster import SimulatedCluster
 
 from lvs_api import testing
 from lvs_api.conditions import ConditionType, find_condition
+from lvs_api.director_group import LvsDirectorGroupStatus
 from lvs_api.lvs_node import NodeSettingStatus
 from lvs_core.cluster_view import DirectorGroup
 from lvs_core.compile import AgentView, compile_plan
-from lvs_core.group_settings import NO_SETTINGS, settings_of
+from lvs_core.group_settings import NO_SETTINGS, SyncRole, settings_of
 from lvs_core.view_objects import group_from_raw, lvs_node_from_raw
 
 CLASSIC = {"tcpSeconds": 30, "tcpFinSeconds": 5, "udpSeconds": 60}
@@ -24,7 +25,7 @@ def raw_group(name: str, created: str = testing.CREATED, **changes: object) -> D
 
 
 def asked(*groups: DirectorGroup | None) -> dict[str, int]:
-    return {str(key): number.value for key, number in settings_of(groups).numbers.items()}
+    return {str(key): number.value for key, number in settings_of("d1", groups).numbers.items()}
 
 
 def test_what_is_absent_is_not_asked_for() -> None:
@@ -38,11 +39,11 @@ def test_groups_of_one_node_add_up_and_the_oldest_decides() -> None:
     younger = raw_group("a", "2025-01-01T00:00:02Z", timeouts={"tcpSeconds": 900, "udpSeconds": 60})
     for order in ([older, younger], [younger, older]):
         assert asked(*order) == {"timeouts.tcpSeconds": 30, "timeouts.udpSeconds": 60}
-        (conflict,) = settings_of(order).conflicts
+        (conflict,) = settings_of("d1", order).conflicts
         assert conflict.group == "a"
         assert str(conflict) == "spec.timeouts.tcpSeconds 900: LvsDirectorGroup z is older and wants 30 there"
     same = raw_group("b", "2025-01-01T00:00:02Z", timeouts={"tcpSeconds": 30})
-    assert settings_of([older, same]).conflicts == ()
+    assert settings_of("d1", [older, same]).conflicts == ()
 
 
 def test_of_two_groups_of_one_second_the_smaller_uid_decides() -> None:
@@ -52,11 +53,11 @@ def test_of_two_groups_of_one_second_the_smaller_uid_decides() -> None:
 
 @pytest.mark.parametrize("unreadable", [None, raw_group("b", timeouts={"tcpSeconds": 0})])
 def test_a_group_that_can_not_be_read_makes_the_rest_incomplete(unreadable: DirectorGroup | None) -> None:
-    found = settings_of([raw_group("a", timeouts=CLASSIC), unreadable])
+    found = settings_of("d1", [raw_group("a", timeouts=CLASSIC), unreadable])
     assert not found.is_complete
     assert len(found.numbers) == 3
-    assert settings_of([raw_group("a")]).is_complete
-    assert settings_of([]) == NO_SETTINGS
+    assert settings_of("d1", [raw_group("a")]).is_complete
+    assert settings_of("d1", []) == NO_SETTINGS
     assert NO_SETTINGS.is_complete
 
 
@@ -69,6 +70,49 @@ def test_a_node_is_told_of_its_own_groups_only() -> None:
         assert [one.generation for one in plan.directing] == [1] * len(mine)
     missing = lvs_node_from_raw(testing.lvs_node("d1", addresses=None, directorGroups=["c"]))
     assert not compile_plan(AgentView(node="d1", lvs_node=missing, groups=groups)).settings.is_complete
+
+
+SYNC = {"interface": "eth0", "syncId": 7}
+
+
+def syncing(name: str, active: str | None, created: str = testing.CREATED, **changes: object) -> DirectorGroup:
+    """A group that tells of connections, with `active` as the one that holds its addresses."""
+    found = raw_group(name, created, connectionSync={**SYNC, **changes})
+    return replace(found, status=LvsDirectorGroupStatus(active=active))
+
+
+@pytest.mark.parametrize(
+    ("actives", "roles"),
+    [
+        (["d1"], {SyncRole.MASTER}),
+        (["d2"], {SyncRole.BACKUP}),
+        (["d1", "d2"], {SyncRole.MASTER, SyncRole.BACKUP}),
+        (["d1", "d1"], {SyncRole.MASTER}),
+    ],
+)
+def test_who_holds_the_addresses_tells_and_the_others_are_told(actives: list[str], roles: set[SyncRole]) -> None:
+    found = settings_of("d1", [syncing(name, active) for name, active in zip("ab", actives, strict=False)])
+    assert found.sync is not None
+    assert (found.sync.roles, found.sync.group, found.has_roles, found.conflicts) == (roles, "a", True, ())
+
+
+def test_where_nobody_is_named_all_stays() -> None:
+    assert not settings_of("d1", [syncing("a", None)]).has_roles
+    assert not settings_of("d1", [syncing("a", "d1"), None]).has_roles
+    assert settings_of("d1", [raw_group("a")]).has_roles
+    assert settings_of("d1", [raw_group("a")]).sync is None
+
+
+def test_two_groups_of_a_node_tell_in_one_way() -> None:
+    older, younger = syncing("z", "d1", "2025-01-01T00:00:01Z"), syncing("a", "d2", "2025-01-01T00:00:02Z", syncId=8)
+    found = settings_of("d1", [younger, older])
+    assert found.sync is not None
+    assert (found.sync.group, found.sync.settings.sync_id, found.sync.roles) == ("z", 7, {SyncRole.MASTER})
+    (conflict,) = found.conflicts
+    assert str(conflict) == (
+        "spec.connectionSync on eth0, syncId 8, 224.0.0.81 port 8848, ttl 1: LvsDirectorGroup z is older and wants "
+        "on eth0, syncId 7, 224.0.0.81 port 8848, ttl 1 there"
+    )
 
 
 def applied(cluster: SimulatedCluster, name: str = "default") -> tuple[str, str, str] | None:

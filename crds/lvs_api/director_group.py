@@ -8,7 +8,7 @@ from pydantic import Field
 from lvs_api.base import ApiModel, Rule
 from lvs_api.conditions import Condition
 from lvs_api.network_types import Count, Generation, InterfaceName, LabelSelector, ObjectName
-from lvs_api.node_settings import IpvsSysctls, Timeouts
+from lvs_api.node_settings import ConnectionSync, IpvsSysctls, Timeouts
 
 _NEVER_FOR_DIRECTORS: Final = ("lo", "tunl0", "ip6tnl0")
 """Devices of real servers: what is bound there is kept silent."""
@@ -53,6 +53,9 @@ class LvsDirectorGroupSpec(ApiModel):
     sysctls: IpvsSysctls | None = None
     """Sysctls of net.ipv4.vs, on every director; each that is absent is as the services need it, or as the node has
     it."""
+    connection_sync: ConnectionSync | None = None
+    """The director that holds the addresses tells the others of its connections, so that these go on where one of them
+    takes over; absent: nobody is told."""
 
 
 class GroupMember(ApiModel):

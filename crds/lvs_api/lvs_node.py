@@ -90,7 +90,7 @@ class NodeSettingStatus(ApiModel):
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
     """The field, below LvsDirectorGroup.spec."""
-    value: Annotated[str, Field(max_length=128)]
+    value: Annotated[str, Field(max_length=256)]
     """What it is to be; a switch is 0 or 1."""
     message: Annotated[str, Field(max_length=512)]
     """Who wants that, and why; or why it is not so."""

@@ -1,13 +1,15 @@
 """Settings of IPVS that a node has once for all of its virtual services; an absent field is left as the node has it."""
 
 from collections.abc import Iterator
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, Final, NamedTuple
 
 from pydantic import Field
 from pydantic.alias_generators import to_camel
 
-from lvs_api.base import ApiModel
+from lvs_api.base import ApiModel, Rule
+from lvs_api.network_types import InterfaceName, MulticastAddress, Port
 
+_WITHOUT_NEIGHBOURS: Final = ("lo", "tunl0", "ip6tnl0")
 TimeoutSeconds = Annotated[int, Field(ge=1, le=2147483)]
 """The kernel counts in ticks, as an int: of a thousand ticks a second so many seconds fit (ip_vs_set_timeout)."""
 
@@ -103,3 +105,32 @@ class IpvsSysctls(NodeNumbers):
     """How full the table of connections may get before it grows, as a power of 2."""
     svc_lfactor: Annotated[int, Field(ge=-8, le=8)] | None = None
     """The same of the table of services."""
+
+
+class ConnectionSync(ApiModel):
+    """How directors tell one another of their connections (`ipvsadm --start-daemon`)."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=f"!(self.interface in {list(_WITHOUT_NEIGHBOURS)})",
+            check=lambda self: self.interface not in _WITHOUT_NEIGHBOURS,
+            message="lo, tunl0 and ip6tnl0 lead to no other director; name a device on a link that all of them share",
+            field="interface",
+        ),
+    )
+
+    interface: InterfaceName
+    """The network device, of this name on every director, by whose link the others are told; with an IPv4 group it
+    needs an IPv4 address (`--mcast-interface`)."""
+    sync_id: Annotated[int, Field(ge=0, le=255)]
+    """Tells the messages of this group from those of others on the link; a backup with 0 takes those of all
+    (`--syncid`)."""
+    multicast_group: MulticastAddress = "224.0.0.81"
+    """Where the messages go (`--mcast-group`)."""
+    port: Port = 8848
+    """The UDP port where they go; with `net.ipv4.vs.sync_ports` above 1 also the next ones (`--mcast-port`)."""
+    ttl: Annotated[int, Field(ge=1, le=255)] = 1
+    """How many routers they pass, and one more (`--mcast-ttl`)."""
+    max_length: Annotated[int, Field(ge=1024, le=65487)] | None = None
+    """The longest message in bytes, the same on every director; absent: as fits into 1500 bytes, and on a backup what
+    fits the device's MTU, if that is more (`--sync-maxlen`)."""

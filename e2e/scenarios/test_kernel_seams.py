@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lvs_agent.kernel.contract import CASES, TABLES
-from lvs_agent.kernel.settings_contract import TIMEOUT_CASES
+from lvs_agent.kernel.settings_contract import DAEMON_CASES, TIMEOUT_CASES
 from lvs_api.node_settings import IpvsSysctls
 from lvs_lab.lab import Lab
 from lvs_lab.lab_machine import GuestMachine, LabMachine
@@ -70,7 +70,7 @@ def test_the_kernel_keeps_the_contract_that_the_fake_keeps(director: GuestMachin
 def test_the_kernel_keeps_the_contract_about_settings(director: GuestMachine) -> None:
     before = director.out("ipvsadm", "-L", "--timeout")
     complaints = probe(director, "settings_contract")
-    assert set(complaints) == {case.name for case in TIMEOUT_CASES}
+    assert set(complaints) == {case.name for case in (*TIMEOUT_CASES, *DAEMON_CASES)}
     assert {name: text for name, text in complaints.items() if text} == {}
     assert director.out("ipvsadm", "-L", "--timeout") == before
 

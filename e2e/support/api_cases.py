@@ -51,7 +51,7 @@ def all_cases() -> list[ApiCase]:
     """The whole table."""
     services = [*_addresses(), *_ports(), *_service_rules()]
     pools = [*_pools(), *_checks()]
-    return [*services, *pools, *_selectors(), *_node_settings(), *_internal(), *_sizes()]
+    return [*services, *pools, *_selectors(), *_node_settings(), *_connection_sync(), *_internal(), *_sizes()]
 
 
 def python_says(raw: Raw) -> tuple[Violation, ...]:
@@ -314,6 +314,31 @@ def _node_settings() -> Iterator[ApiCase]:
     for name in ("backupOnly", "conn_reuse_mode", "syncPorts"):
         raw = director_group(sysctls={name: 1})
         yield _refused(f"sysctl {name}, which is none of ours", f"spec.sysctls.{name}", raw, "unknown field")
+
+
+def _connection_sync() -> Iterator[ApiCase]:
+    def group(**changes: object) -> Raw:
+        sync = {"interface": "eth1", "syncId": 1, **changes}
+        return director_group(connectionSync={name: value for name, value in sync.items() if value is not None})
+
+    yield _taken("connectionSync, no more than is needed", group())
+    yield _taken("connectionSync of every link's groups", group(syncId=0))
+    for address in ("224.0.0.81", "239.255.255.255", "ff02::51", "ff05::1:3"):
+        yield _taken(f"connectionSync to {address}", group(multicastGroup=address, port=1, ttl=255, maxLength=65487))
+    for address in ("192.168.4.15", "223.255.255.255", "240.0.0.1", "2001:db8::1", "fe80::1", "255.255.255.255"):
+        raw = group(multicastGroup=address)
+        yield _refused(f"connectionSync to {address}", "spec.connectionSync.multicastGroup", raw, "multicast address")
+    for address, saying in (("FF02::51", "canonical"), ("224.0.0", "must be an IPv4 or IPv6")):
+        raw = group(multicastGroup=address)
+        yield _refused(f"connectionSync to {address}", "spec.connectionSync.multicastGroup", raw, saying)
+    for device in ("lo", "tunl0", "ip6tnl0"):
+        raw = group(interface=device)
+        yield _refused(f"connectionSync on {device}", "spec.connectionSync.interface", raw, "no other director")
+    yield _refused("connectionSync without a device", "spec.connectionSync.interface", group(interface=None))
+    yield _refused("connectionSync without an id", "spec.connectionSync.syncId", group(syncId=None))
+    for name, value in (("syncId", 256), ("syncId", -1), ("port", 0), ("ttl", 0), ("ttl", 256), ("maxLength", 1023)):
+        raw = group(**{name: value})
+        yield _refused(f"connectionSync {name} {value}", f"spec.connectionSync.{name}", raw)
 
 
 def _internal() -> Iterator[ApiCase]:

@@ -89,6 +89,14 @@ def full_objects() -> list[Raw]:
             failover="None",
             timeouts={"tcpSeconds": 30, "tcpFinSeconds": 5, "udpSeconds": 60},
             sysctls=_all_sysctls(),
+            connectionSync={
+                "interface": "eth1",
+                "syncId": 1,
+                "multicastGroup": "224.0.0.81",
+                "port": 8848,
+                "ttl": 1,
+                "maxLength": 1472,
+            },
         ),
         service_slice(service=accepted, pool=pool, members=[sliced]),
         service_slice(

@@ -37,7 +37,13 @@ from lvs_agent.kernel.announce import PacketAnnouncer
 from lvs_agent.kernel.contract import CASES, TABLES, complaint, settings_of
 from lvs_agent.kernel.ipvs import KernelIpvsTable
 from lvs_agent.kernel.ipvs_settings import KernelIpvsSettings
-from lvs_agent.kernel.settings_contract import TIMEOUT_CASES, sysctl_complaints, timeout_complaint
+from lvs_agent.kernel.settings_contract import (
+    DAEMON_CASES,
+    TIMEOUT_CASES,
+    daemon_complaint,
+    sysctl_complaints,
+    timeout_complaint,
+)
 from lvs_agent.kernel.sysctl import ProcSysctls
 
 
@@ -63,7 +69,8 @@ def contract() -> dict[str, str | None]:
 def settings_contract() -> dict[str, str | None]:
     """Every case about what IPVS has once, on this kernel."""
     settings = KernelIpvsSettings()
-    return {case.name: timeout_complaint(settings, case) for case in TIMEOUT_CASES}
+    complaints = {case.name: timeout_complaint(settings, case) for case in TIMEOUT_CASES}
+    return complaints | {case.name: daemon_complaint(settings, case) for case in DAEMON_CASES}
 
 
 def sysctl_contract() -> dict[str, str | None]:

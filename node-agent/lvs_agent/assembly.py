@@ -49,6 +49,7 @@ from lvs_agent.routes import RouteKeeper
 from lvs_agent.settings import Endpoint, Settings
 from lvs_agent.state_lock import StateLock
 from lvs_agent.status_server import check_page, metrics_page, serve_pages, word_page
+from lvs_agent.sync_daemons import SyncDaemonKeeper
 from lvs_agent.table import TableKeeper
 from lvs_agent.version import agent_version
 from lvs_agent.view_store import ViewStore
@@ -174,6 +175,7 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
             source=parts.source,
             table=TableKeeper(ipvs, metrics, time.monotonic),
             settings=NodeSettingsKeeper(settings_of_ipvs, ProcSysctls(), metrics, time.monotonic),
+            daemons=SyncDaemonKeeper(settings_of_ipvs, metrics, time.monotonic),
             addresses=AddressKeeper(
                 links=links,
                 sysctls=ProcSysctls(),

@@ -59,6 +59,7 @@ async def clean_up(
         ledger = replace(ledger, ipvs=left, drains={})
         problems += _store(ledger_file, ledger)
 
+    ledger = _stop_daemons(settings, ledger)
     ledger, refused = _put_back(NumberSeams(settings, sysctls), ledger)
     problems += [*refused, *_store(ledger_file, ledger)]
 
@@ -84,6 +85,21 @@ async def clean_up(
         kept = {}
     problems += _store(ledger_file, replace(ledger, sysctls=kept))
     return tuple(dict.fromkeys(problems))
+
+
+def _stop_daemons(settings: IpvsSettings, ledger: Ledger) -> Ledger:
+    """Our sync daemons end; one that somebody else has started in another way since is theirs."""
+    if not ledger.daemons:
+        return ledger
+    try:
+        found = settings.read_daemons()
+    except IpvsUnavailable:
+        found = {}
+    for state, daemon in ledger.daemons.items():
+        if state in found and daemon.is_met_by(found[state]):
+            settings.stop_daemon(state)
+            _log.info("stopped the sync daemon %s", state.name.lower())
+    return replace(ledger, daemons={})
 
 
 def _put_back(kernel: NumberSeams, ledger: Ledger) -> tuple[Ledger, list[str]]:

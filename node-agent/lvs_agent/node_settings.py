@@ -8,7 +8,8 @@ from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.decide.remembered import not_remembered
 from lvs_agent.decide.setting_report import SettingRow, missing_fault, number_fault
-from lvs_agent.decide.setting_values import Numbers, NumbersVerdict, Tenure, WantedNumber, judge_numbers
+from lvs_agent.decide.setting_values import Numbers, NumbersVerdict, WantedNumber, judge_numbers
+from lvs_agent.decide.tenure import Tenure
 from lvs_agent.decide.wanted_settings import wanted_numbers
 from lvs_agent.errors import IpvsUnavailable
 from lvs_agent.kernel.interface import IpvsSettings, Sysctls
@@ -41,7 +42,7 @@ class NodeSettingsKeeper:
         self._kernel = NumberSeams(settings, sysctls)
         self._metrics = metrics
         self._monotonic = monotonic
-        self._tenures: Mapping[SettingKey, Tenure] = {}
+        self._tenures: Mapping[SettingKey, Tenure[int]] = {}
         self._last = SettingsOutcome()
 
     def converge(self, prepared: PreparedPlan, remembered: Numbers, remember: Remember) -> SettingsOutcome:
@@ -113,9 +114,9 @@ class NodeSettingsKeeper:
         kept = {key: value for key, value in verdict.remember.items() if key not in waiting}
         return kept | {key: remembered[key] for key in verdict.restores.keys() & refused.keys()}
 
-    def _refused(self, keys: Collection[SettingKey], why: Mapping[SettingKey, str]) -> dict[SettingKey, Tenure]:
+    def _refused(self, keys: Collection[SettingKey], why: Mapping[SettingKey, str]) -> dict[SettingKey, Tenure[int]]:
         now = self._monotonic()
-        return {key: replace(self._tenures[key], refused=why[key], tried=now) for key in keys}
+        return {key: self._tenures[key].refused_with(why[key], now) for key in keys}
 
 
 def _tell(verdict: NumbersVerdict, writes: Numbers) -> None:

@@ -46,6 +46,7 @@ from lvs_agent.metrics import AgentMetrics
 from lvs_agent.node_settings import NodeSettingsKeeper
 from lvs_agent.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
 from lvs_agent.routes import RouteKeeper
+from lvs_agent.sync_daemons import SyncDaemonKeeper
 from lvs_agent.table import TableKeeper
 from lvs_api.conditions import ConditionType, find_condition
 from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeCapabilities, ServiceException
@@ -259,6 +260,7 @@ class World:
             source=self.source,
             table=TableKeeper(self.ipvs, self.metrics, lambda: self.now),
             settings=NodeSettingsKeeper(self.settings, self.sysctls, self.metrics, lambda: self.now),
+            daemons=SyncDaemonKeeper(self.settings, self.metrics, lambda: self.now),
             addresses=AddressKeeper(
                 links=self.links,
                 sysctls=self.sysctls,

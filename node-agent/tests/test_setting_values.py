@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lvs_agent.decide.setting_values import FIGHT_SECONDS, Tenure, WantedNumber, judge_numbers
+from lvs_agent.decide.setting_values import WantedNumber, judge_numbers
+from lvs_agent.decide.tenure import FIGHT_SECONDS, Tenure
 from lvs_api.node_settings import SettingKey
 
 TCP, UDP = SettingKey("timeouts", "tcp_seconds"), SettingKey("timeouts", "udp_seconds")
@@ -22,7 +23,7 @@ class Node:
     def __init__(self, **values: int) -> None:
         self.values = {SettingKey("timeouts", name): value for name, value in values.items()}
         self.remembered: dict[SettingKey, int] = {}
-        self.tenures: dict[SettingKey, Tenure] = {}
+        self.tenures: dict[SettingKey, Tenure[int]] = {}
         self.now = 1000.0
         self.writes = 0
 
@@ -72,10 +73,13 @@ def test_the_first_change_is_put_right_at_once_and_a_second_one_waits() -> None:
     assert (node.values[TCP], node.contested()) == (30, False)
     node.values[TCP] = 901
     assert node.round(wanted) == frozenset()
-    assert (node.values[TCP], node.contested(), node.tenures[TCP].theirs) == (901, True, 901)
+    assert (node.values[TCP], node.contested(), node.tenures[TCP].theirs) == (901, True, "901")
     node.values[TCP] = 902
     node.round(wanted, after=FIGHT_SECONDS - 3)
-    assert (node.values[TCP], node.tenures[TCP].theirs) == (902, 901)  # what is said does not change with every change
+    assert (node.values[TCP], node.tenures[TCP].theirs) == (
+        902,
+        "901",
+    )  # what is said does not change with every change
     assert node.round(wanted, after=2) == {TCP}
     assert (node.values[TCP], node.contested()) == (30, True)
     node.round(wanted, after=FIGHT_SECONDS - 3)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.setting_values import FIGHT_SECONDS, Tenure
+from lvs_agent.decide.tenure import FIGHT_SECONDS, Tenure
 from lvs_api.conditions import Reason
 from lvs_api.lvs_node import NodeSettingStatus
 from lvs_api.node_settings import SettingKey
@@ -47,7 +47,7 @@ def summary(rows: Iterable[SettingRow]) -> Fault | None:
     return Fault(reason=faults[0].reason, message="; ".join(dict.fromkeys(fault.message for fault in faults)))
 
 
-def number_fault(key: SettingKey, tenure: Tenure) -> Fault | None:
+def number_fault(key: SettingKey, tenure: Tenure[int]) -> Fault | None:
     """Why a number that the kernel has is not as it is to be, or was not a short while ago."""
     if tenure.refused is not None:
         return Fault(reason=Reason.KERNEL_REFUSED, message=f"{key}: {tenure.refused}")

@@ -21,6 +21,9 @@ from lvs_agent.decide.kernel_state import (
     KernelTimeouts,
     Route,
     ServiceState,
+    SyncDaemon,
+    SyncDaemons,
+    SyncState,
     SysctlKey,
 )
 from lvs_agent.errors import IpvsEntryError, LinkError
@@ -76,6 +79,15 @@ class IpvsSettings(Protocol):
 
         Raises SettingRefused, and IpvsReadFailed where it is not known what became of it.
         """
+
+    def read_daemons(self) -> SyncDaemons:
+        """The sync daemons that run. Raises IpvsUnavailable and IpvsReadFailed."""
+
+    def start_daemon(self, state: SyncState, daemon: SyncDaemon) -> None:
+        """Start one. Raises SettingRefused, also where one of this state runs already, and IpvsReadFailed."""
+
+    def stop_daemon(self, state: SyncState) -> None:
+        """Stop one; one that does not run is a success. What it learned stays. Raises IpvsReadFailed."""
 
     def close(self) -> None:
         """Release the socket; the settings stay as they are."""

@@ -5,12 +5,12 @@ import os
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from lvs_agent.decide.kernel_state import KernelTimeouts
+from lvs_agent.decide.kernel_state import KernelTimeouts, SyncDaemon, SyncDaemons, SyncState
 from lvs_agent.errors import IpvsReadFailed, PermissionRefused, SettingRefused
 from lvs_agent.kernel.ipvs_codec import RequestEncoder
 from lvs_agent.kernel.ipvs_conversation import NOT_PERMITTED, IpvsConversation
-from lvs_agent.kernel.ipvs_decode import decode_timeouts
-from lvs_agent.kernel.netlink_socket import AnswerLost
+from lvs_agent.kernel.ipvs_decode import decode_daemon, decode_timeouts
+from lvs_agent.kernel.netlink_socket import AnswerLost, RequestRefused
 from lvs_agent.kernel.netlink_wire import NLMSG_ERROR, Message, error_code
 
 Result = TypeVar("Result")
@@ -29,6 +29,31 @@ class KernelIpvsSettings(IpvsConversation):
         what = ", ".join(f"{timeout.name} {seconds} s" for timeout, seconds in timeouts.items())
         self._order(f"time-outs {what}", lambda encoder, sequence: encoder.set_timeouts(timeouts, sequence))
 
+    def read_daemons(self) -> SyncDaemons:
+        """The sync daemons that run."""
+        return self._retrying(self._dump_daemons)
+
+    def start_daemon(self, state: SyncState, daemon: SyncDaemon) -> None:
+        """Start one."""
+        what = f"sync daemon {state.name.lower()} {daemon}"
+        self._order(what, lambda encoder, sequence: encoder.start_daemon(state, daemon, sequence))
+
+    def stop_daemon(self, state: SyncState) -> None:
+        """Stop one."""
+        what = f"stopping the sync daemon {state.name.lower()}"
+        self._order(what, lambda encoder, sequence: encoder.stop_daemon(state, sequence), gone=errno.ESRCH)
+
+    def _dump_daemons(self) -> SyncDaemons:
+        for is_last in (False, True):
+            request = self._resolved().dump_daemons(self._socket.next_sequence())
+            try:
+                return dict(decode_daemon(payload) for _, payload in self._socket.dump(request))
+            except RequestRefused as refused:
+                if is_last or refused.code != errno.ENOENT:
+                    self._refused(refused.code)
+            self._encoder = None
+        raise AnswerLost("no answer about sync daemons")
+
     def _ask(
         self, question: Callable[[RequestEncoder, int], bytes], decode: Callable[[memoryview, Message], Result]
     ) -> Result:
@@ -45,8 +70,11 @@ class KernelIpvsSettings(IpvsConversation):
                 self._encoder = None
         raise AnswerLost("no answer about IPVS")
 
-    def _order(self, what: str, order: Callable[[RequestEncoder, int], bytes]) -> None:
-        """Something to be done, acknowledged. It is not repeated: who asked for it looks again."""
+    def _order(self, what: str, order: Callable[[RequestEncoder, int], bytes], *, gone: int = 0) -> None:
+        """Something to be done, acknowledged. It is not repeated: who asked for it looks again.
+
+        The errno `gone` says that it was so already.
+        """
         try:
             with self._understanding():
                 sequence = self._socket.next_sequence()
@@ -57,7 +85,7 @@ class KernelIpvsSettings(IpvsConversation):
         for code in codes:
             if code in NOT_PERMITTED:
                 raise PermissionRefused(f"IPVS: {os.strerror(code)}: the agent needs CAP_NET_ADMIN")
-            if code:
+            if code not in {0, gone}:
                 raise SettingRefused(f"{what}: the kernel refused it: {os.strerror(code)}")
 
     def _retrying(self, read: Callable[[], Result]) -> Result:
