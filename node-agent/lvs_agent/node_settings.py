@@ -7,15 +7,14 @@ from dataclasses import dataclass, field, replace
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.decide.remembered import not_remembered
-from lvs_agent.decide.setting_report import SettingRow, missing_fault, number_fault
+from lvs_agent.decide.setting_report import SettingRow, missing_fault, number_fault, seam_fault
 from lvs_agent.decide.setting_values import Numbers, NumbersVerdict, WantedNumber, judge_numbers
 from lvs_agent.decide.tenure import Tenure
 from lvs_agent.decide.wanted_settings import wanted_numbers
-from lvs_agent.errors import IpvsUnavailable
+from lvs_agent.errors import KernelError
 from lvs_agent.kernel.interface import IpvsSettings, Sysctls
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.number_seams import NumberSeams
-from lvs_api.conditions import Reason
 from lvs_api.node_settings import SettingKey
 
 Remember = Callable[[Numbers], Numbers]
@@ -46,15 +45,22 @@ class NodeSettingsKeeper:
         self._last = SettingsOutcome()
 
     def converge(self, prepared: PreparedPlan, remembered: Numbers, remember: Remember) -> SettingsOutcome:
-        """One round. Raises IpvsReadFailed and PermissionRefused."""
+        """One round. What fails is told and tried again in the next; nothing else waits for it."""
         wanted = wanted_numbers(prepared)
         outcome = SettingsOutcome(remembered=remembered)
+        kept = dict(remembered)
+
+        def reserve(numbers: Numbers) -> Numbers:
+            on_disk = remember(numbers)
+            kept.update({key: value for key, value in on_disk.items() if key in numbers})
+            return on_disk
+
         if wanted or remembered:
             try:
-                outcome = self._keep(prepared, wanted, remembered, remember)
-            except IpvsUnavailable as error:
-                fault = Fault(reason=Reason.IPVS_UNAVAILABLE, message=str(error))
-                outcome = replace(outcome, rows=_rows(wanted, dict.fromkeys(wanted, fault)))
+                outcome = self._keep(prepared, wanted, remembered, reserve)
+            except KernelError as error:
+                fault = seam_fault(error)
+                outcome = SettingsOutcome(remembered=kept, rows=_rows(wanted, dict.fromkeys(wanted, fault)))
         if outcome != self._last:
             self._last = outcome
         return self._last

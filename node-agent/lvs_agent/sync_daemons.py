@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import SyncDaemons, SyncState
 from lvs_agent.decide.remembered import not_remembered
-from lvs_agent.decide.setting_report import SettingRow
+from lvs_agent.decide.setting_report import SettingRow, seam_fault
 from lvs_agent.decide.sync_daemons import (
     DaemonsVerdict,
     DaemonTenures,
@@ -16,10 +16,9 @@ from lvs_agent.decide.sync_daemons import (
     judge_daemons,
     wanted_daemons,
 )
-from lvs_agent.errors import IpvsUnavailable, PermissionRefused, SettingRefused
+from lvs_agent.errors import KernelError, PermissionRefused, SettingRefused
 from lvs_agent.kernel.interface import IpvsSettings
 from lvs_agent.metrics import AgentMetrics
-from lvs_api.conditions import Reason
 from lvs_core.group_settings import CONNECTION_SYNC, NodeSettings
 
 Remember = Callable[[SyncDaemons], SyncDaemons]
@@ -49,14 +48,18 @@ class SyncDaemonKeeper:
         self._last = SyncOutcome()
 
     def converge(self, settings: NodeSettings, owned: SyncDaemons, remember: Remember) -> SyncOutcome:
-        """One round. While it is not known who holds the addresses all stays as it is. Raises IpvsReadFailed."""
+        """One round. While it is not known who holds the addresses all stays as it is.
+
+        What fails is told and tried again in the next; nothing else waits for it. A daemon that was started by then is
+        ours again when it is seen to run as it is to.
+        """
         wanted = wanted_daemons(settings)
         outcome = SyncOutcome(owned=owned)
         if settings.has_roles and (wanted or owned):
             try:
                 ours, faults = self._keep(wanted, owned, remember)
-            except IpvsUnavailable as error:
-                ours, faults = owned, [Fault(reason=Reason.IPVS_UNAVAILABLE, message=str(error))]
+            except KernelError as error:
+                ours, faults = owned, [seam_fault(error)]
             outcome = SyncOutcome(owned=ours, rows=_rows(settings, wanted, faults))
         if outcome != self._last:
             self._last = outcome

@@ -8,7 +8,7 @@ from agent_world import NO_PART, World, director, full_disk, member, real_server
 from test_cleanup_verb import clean
 
 from lvs_agent.decide.kernel_state import KernelTimeouts, SysctlKey, Timeout
-from lvs_agent.errors import PermissionRefused, SettingRefused
+from lvs_agent.errors import IpvsReadFailed, PermissionRefused, SettingRefused
 from lvs_agent.kernel.fake_ipvs_settings import KERNELS_TIMEOUTS, FakeIpvsSettings
 from lvs_agent.kernel.settings_contract import TIMEOUT_CASES, TimeoutCase, timeout_complaint
 from lvs_agent.plan_text import plan_lines
@@ -318,3 +318,33 @@ async def test_cleanup_gives_sysctls_back(tmp_path: Path) -> None:
     assert (world.sysctls.values[REUSE], world.sysctls.values[CONNTRACK]) == (3, 1)
     assert await clean(world) == ()
     assert (world.sysctls.values[REUSE], world.sysctls.values[CONNTRACK]) == (1, 0)
+
+
+class Silent(FakeIpvsSettings):
+    """A kernel that does what it is told and answers nothing afterwards."""
+
+    def write_timeouts(self, timeouts: KernelTimeouts) -> None:
+        super().write_timeouts(timeouts)
+        self.is_silent = True
+
+    is_silent = False
+
+    def read_timeouts(self) -> KernelTimeouts:
+        if self.is_silent:
+            raise IpvsReadFailed("the settings of IPVS could not be read in 3 tries")
+        return super().read_timeouts()
+
+
+async def test_a_kernel_that_does_not_answer_about_settings_holds_up_nothing_else(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.settings = silent = Silent()
+    world.restart()
+    await world.do(with_timeouts(tcp_seconds=30))
+    assert world.condition(DIFFER) == ("KernelRefused", "the settings of IPVS could not be read in 3 tries")
+    assert world.bound() == {"192.168.4.15@eth0"}
+    silent.is_silent = False
+    await world.do(with_timeouts(tcp_seconds=30))
+    assert world.condition(DIFFER) is None
+    await world.do(NO_PART)
+    silent.is_silent = False
+    assert world.settings.timeouts == KERNELS_TIMEOUTS, "what was there before is forgotten"

@@ -6,6 +6,7 @@ from typing import Final
 
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.tenure import FIGHT_SECONDS, Tenure
+from lvs_agent.errors import IpvsUnavailable, KernelError
 from lvs_api.conditions import Reason
 from lvs_api.lvs_node import NodeSettingStatus
 from lvs_api.node_settings import SettingKey
@@ -59,6 +60,12 @@ def number_fault(key: SettingKey, tenure: Tenure[int]) -> Fault | None:
         f"{tenure.value}; it is written at most every {FIGHT_SECONDS:.0f} s. Perhaps "
         f"{_OTHER_WRITERS[key.part]}: let that leave it alone, or take it out of the LvsDirectorGroup",
     )
+
+
+def seam_fault(error: KernelError) -> Fault:
+    """Nothing is known of the settings, for the kernel does not answer about them."""
+    reason = Reason.IPVS_UNAVAILABLE if isinstance(error, IpvsUnavailable) else Reason.KERNEL_REFUSED
+    return Fault(reason=reason, message=str(error))
 
 
 def missing_fault(key: SettingKey) -> Fault:
