@@ -20,7 +20,8 @@ from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.former_routes import wanted_host_routes
 from lvs_agent.decide.fresh_word import MemberKey, Standing, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
-from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelIpvs, KernelSysctls, SyncDaemons
+from lvs_agent.decide.kernel_settings import SyncDaemons
+from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelIpvs, KernelSysctls
 from lvs_agent.decide.lost_ledger import lost_bindings
 from lvs_agent.decide.node_report import NodeFacts, Troubles, carried, report, report_failure
 from lvs_agent.decide.node_word import NodeWord

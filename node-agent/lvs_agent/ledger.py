@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lvs_agent.decide.drain import Drain, DrainCause, DrainKey
+from lvs_agent.decide.kernel_settings import SyncDaemon, SyncDaemons, SyncState
 from lvs_agent.decide.kernel_state import (
     AddressBinding,
     AddressFamily,
@@ -17,9 +18,6 @@ from lvs_agent.decide.kernel_state import (
     DestinationKey,
     FirewallMarkKey,
     ServiceKey,
-    SyncDaemon,
-    SyncDaemons,
-    SyncState,
     SysctlKey,
     TransportProtocol,
 )

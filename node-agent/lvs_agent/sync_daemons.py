@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.kernel_state import SyncDaemons, SyncState
+from lvs_agent.decide.kernel_settings import SyncDaemons, SyncState
 from lvs_agent.decide.remembered import not_remembered
 from lvs_agent.decide.setting_report import SettingRow, seam_fault
 from lvs_agent.decide.sync_daemons import (

@@ -8,7 +8,7 @@ import pytest
 from agent_world import NO_PART, World, director, full_disk, member, service
 from test_cleanup_verb import clean
 
-from lvs_agent.decide.kernel_state import SyncDaemon, SyncState
+from lvs_agent.decide.kernel_settings import SyncDaemon, SyncState
 from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
 from lvs_agent.kernel.settings_contract import DAEMON_CASES, DaemonCase, daemon_complaint
 from lvs_agent.plan_text import plan_lines

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lvs_agent.decide.kernel_state import SyncDaemon, SyncState, Timeout
+from lvs_agent.decide.kernel_settings import SyncDaemon, SyncState, Timeout
 from lvs_agent.errors import IpvsReadFailed, IpvsUnavailable, PermissionRefused, SettingRefused
 from lvs_agent.kernel import ipvs_codec as codec
 from lvs_agent.kernel.ipvs_codec import RequestEncoder

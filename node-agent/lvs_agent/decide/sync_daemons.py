@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.kernel_state import SyncDaemon, SyncDaemons, SyncState
+from lvs_agent.decide.kernel_settings import SyncDaemon, SyncDaemons, SyncState
 from lvs_agent.decide.tenure import FIGHT_SECONDS, Tenure, tenure_of
 from lvs_api.conditions import Reason
 from lvs_core.group_settings import NodeSettings, SyncRole

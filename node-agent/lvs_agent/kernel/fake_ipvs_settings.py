@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from lvs_agent.decide.kernel_state import KernelTimeouts, SyncDaemon, SyncDaemons, SyncState, Timeout
+from lvs_agent.decide.kernel_settings import KernelTimeouts, SyncDaemon, SyncDaemons, SyncState, Timeout
 from lvs_agent.errors import IpvsUnavailable, SettingRefused
 
 KERNELS_TIMEOUTS: Final[KernelTimeouts] = {Timeout.TCP: 900, Timeout.TCP_FIN: 120, Timeout.UDP: 300}

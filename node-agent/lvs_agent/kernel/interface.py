@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lvs_agent.decide.changes import IpvsChange, LinkChange
+from lvs_agent.decide.kernel_settings import KernelTimeouts, SyncDaemon, SyncDaemons, SyncState
 from lvs_agent.decide.kernel_state import (
     AnyServiceKey,
     HostRoute,
@@ -18,12 +19,8 @@ from lvs_agent.decide.kernel_state import (
     IpvsInfo,
     KernelIpvs,
     KernelLinks,
-    KernelTimeouts,
     Route,
     ServiceState,
-    SyncDaemon,
-    SyncDaemons,
-    SyncState,
     SysctlKey,
 )
 from lvs_agent.errors import IpvsEntryError, LinkError

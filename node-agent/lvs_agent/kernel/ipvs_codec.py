@@ -19,17 +19,15 @@ from lvs_agent.decide.changes import (
     EditService,
     IpvsChange,
 )
+from lvs_agent.decide.kernel_settings import KernelTimeouts, SyncDaemon, SyncState
 from lvs_agent.decide.kernel_state import (
     HOST_PREFIX_LENGTH,
     AddressFamily,
     AnyServiceKey,
     FirewallMarkKey,
     ForwardingMethod,
-    KernelTimeouts,
     ServiceFlag,
     ServiceSettings,
-    SyncDaemon,
-    SyncState,
 )
 from lvs_agent.kernel.netlink_wire import (
     GENL_VERSION,

@@ -13,6 +13,7 @@ from operator import itemgetter
 from socket import ntohs
 from typing import Any
 
+from lvs_agent.decide.kernel_settings import SyncDaemon, SyncState, Timeout
 from lvs_agent.decide.kernel_state import (
     FAMILY_BYTE,
     IPIP,
@@ -29,9 +30,6 @@ from lvs_agent.decide.kernel_state import (
     ServiceFlag,
     ServiceKey,
     ServiceSettings,
-    SyncDaemon,
-    SyncState,
-    Timeout,
     TrafficCounters,
     TransportProtocol,
     TunnelFlag,

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from lvs_agent.decide.kernel_state import KernelTimeouts, SyncDaemon, SyncDaemons, SyncState
+from lvs_agent.decide.kernel_settings import KernelTimeouts, SyncDaemon, SyncDaemons, SyncState
 from lvs_agent.errors import IpvsReadFailed, PermissionRefused, SettingRefused
 from lvs_agent.kernel.ipvs_codec import RequestEncoder
 from lvs_agent.kernel.ipvs_conversation import NOT_PERMITTED, IpvsConversation
