@@ -12,6 +12,7 @@ from lvs_api.service_slice import AcceptedPool, AcceptedService
 from lvs_api.virtual_service import Persistence, ServicePort
 from lvs_core.cluster_view import DirectorGroup, LvsNode, Member, ObjectKey, Slice, family_of
 from lvs_core.digest import slices_digest
+from lvs_core.group_settings import settings_of
 from lvs_core.plan import (
     BoundAddress,
     CheckTarget,
@@ -63,6 +64,7 @@ def compile_plan(view: AgentView) -> NodePlan:
                 key=lambda bound: (bound.address.version, int(bound.address), bound.device),
             )
         ),
+        settings=settings_of(view.node, (view.groups.get(name) for name in spec.director_groups or ())),
     )
 
 
@@ -96,6 +98,7 @@ def _director_plan(view: AgentView, name: str, taken: dict[VirtualServerKey, Obj
         incomplete=tuple(sorted(incomplete)),
         conflicts=tuple(conflicts),
         held=tuple((key, view.held[key]) for key, _ in by_service if key in view.held),
+        generation=group.meta.generation if group is not None else None,
     )
 
 

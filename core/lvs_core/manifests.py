@@ -125,7 +125,8 @@ def plan_manifests(view: ClusterView, own_addresses: Iterable[str]) -> ManifestP
             slices=tuple(_slices(view, accepted)),
         )
     )
-    return ManifestPlan(plan=replace(plan, observed_generation=None), problems=tuple(_problems(verdicts, directors)))
+    problems = (*_problems(verdicts, directors), *_setting_problems(plan))
+    return ManifestPlan(plan=replace(plan, observed_generation=None), problems=problems)
 
 
 def _name(raw: Raw) -> str:
@@ -178,6 +179,11 @@ def _slices(view: ClusterView, accepted: Mapping[ObjectKey, Candidate]) -> Itera
         for where, content in resolver.resolve(key, Accepted(candidate=candidate)).slices.items():
             uid = f"{content.service_uid}/{content.index}"
             yield Slice(meta=ObjectMeta(name=where.name, namespace=where.namespace, uid=uid), content=content)
+
+
+def _setting_problems(plan: NodePlan) -> Iterator[ManifestProblem]:
+    for conflict in plan.settings.conflicts:
+        yield ManifestProblem(object=f"{DIRECTOR_GROUP.name} {conflict.group}", message=str(conflict))
 
 
 def _problems(verdicts: Mapping[ObjectKey, Verdict], directors: Mapping[str, Directors]) -> Iterator[ManifestProblem]:

@@ -12,6 +12,7 @@ from lvs_api.lvs_node import BindDevice
 from lvs_api.network_types import Family, ForwardingMethod, Protocol, Scheduler, SchedulerFlag, TunnelType
 from lvs_api.real_server_pool import OnFailure
 from lvs_core.cluster_view import ObjectKey
+from lvs_core.group_settings import NO_SETTINGS, NodeSettings
 
 IpAddress = IPv4Address | IPv6Address
 
@@ -170,6 +171,8 @@ class DirectorPlan:
     held: tuple[tuple[ObjectKey, str], ...] = ()
     """(service, why): served as they were, though the API server no longer has all of that; the report names them as
     exceptions that are not programmed, for `view_digest` does not speak of what is held."""
+    generation: int | None = None
+    """Of the group, where it is known: its settings are among those of the plan."""
 
     def methods(self) -> frozenset[tuple[Family, ForwardingMethod]]:
         """How this director forwards, by the family of the VIP: tells which sysctls it needs."""
@@ -202,6 +205,8 @@ class NodePlan:
     provisional: bool = False
     """From the last view on disk, which may be older than what was served last: of what is there nothing is changed or
     taken away by it."""
+    settings: NodeSettings = NO_SETTINGS
+    """What its groups want of the node as a whole."""
 
     def services(self) -> Iterator[PlannedService]:
         """The virtual services of all groups."""

@@ -280,6 +280,7 @@ class SimulatedCluster:
                     name=group,
                     view_digest=slices_digest(one for one in seen if one.content.director_group == group),
                     holds_addresses=group in machine.holds,
+                    group_generation=self.groups[group].meta.generation if group in self.groups else None,
                 )
                 for group in sorted(machine.groups)
             ]

@@ -34,6 +34,8 @@ class ConditionType(StrEnum):
     CLUSTER_CHANGED = "ClusterChanged"
     STATE_NOT_STORED = "StateNotStored"
     CHECKS_BLIND = "ChecksBlind"
+    SETTINGS_DIFFER = "SettingsDiffer"
+    SETTINGS_APPLIED = "SettingsApplied"
 
 
 class Reason(StrEnum):
@@ -80,6 +82,9 @@ class Reason(StrEnum):
     STATE_DAMAGED = "StateDamaged"
     CHECKS_UNANSWERED = "ChecksUnanswered"
     CHECKS_NOT_MADE = "ChecksNotMade"
+    SETTINGS_APPLIED = "SettingsApplied"
+    CHANGED_BY_OTHERS = "ChangedByOthers"
+    SETTING_UNAVAILABLE = "SettingUnavailable"
 
 
 class Condition(ApiModel):

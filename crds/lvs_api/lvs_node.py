@@ -12,6 +12,7 @@ from lvs_api.network_types import Count, Generation, LabelledName, ObjectName, S
 MAX_EXCEPTIONS = 128
 MAX_NODE_ADDRESSES = 1024
 MAX_OWN_ADDRESSES = 32
+MAX_NODE_SETTINGS = 64
 MAX_DRAINED_MEMBERS = 256
 """Of one service; the others are named when these are gone."""
 
@@ -80,6 +81,22 @@ class DirectorReport(ApiModel):
     """Which state of the group's slices is programmed and verified (sha256 over uid and generation, in hex)."""
     holds_addresses: bool = False
     """It carries at least one VIP of the group on its network device."""
+    group_generation: Generation | None = None
+    """The generation of the LvsDirectorGroup whose settings of the whole node are in force, but for what SettingsDiffer
+    says."""
+
+
+class NodeSettingStatus(ApiModel):
+    """A setting of IPVS that this node has once, as it is to be."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    """The field, below LvsDirectorGroup.spec."""
+    value: Annotated[str, Field(max_length=256)]
+    """What it is to be; a switch is 0 or 1."""
+    message: Annotated[str, Field(max_length=512)]
+    """Who wants that, and why; or why it is not so."""
+    reason: Annotated[str, Field(max_length=64)] | None = None
+    """Why it is not so, one of the condition reasons; absent: it is."""
 
 
 class ServiceException(ApiModel):
@@ -174,6 +191,13 @@ class LvsNodeStatus(ApiModel):
     truncated: bool = False
     """There were more exceptions than fit: of services not named it is only known that they are no worse than the last
     one named."""
+    settings: (
+        Annotated[
+            list[NodeSettingStatus], Field(max_length=MAX_NODE_SETTINGS, json_schema_extra={"x-lvs-list-key": "name"})
+        ]
+        | None
+    ) = None
+    """Settings of IPVS that it has once, as far as somebody wants them."""
     release_token: Annotated[str, Field(max_length=64)] | None = None
     """Present while something is held, see the conditions RemovalHeld and ClusterChanged. The annotation
     lvs-operator.io/release with this value (kubectl lvs release) lets go what is held now, and nothing else."""

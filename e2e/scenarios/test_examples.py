@@ -14,6 +14,7 @@ from support.traffic import answers, count_replies
 pytestmark = pytest.mark.lab
 
 BY_LAB = [(lab, case) for lab, topologies in LABS.items() for case in CASES if case.machines in topologies]
+WITH_SETTINGS = [(lab, case) for lab, case in BY_LAB if case.timeouts or case.sysctls]
 TUNNELS = [(lab, case) for lab, case in BY_LAB if case.device == "tunl0"]
 in_its_lab = pytest.mark.parametrize(
     ("lab", "case"),
@@ -22,6 +23,8 @@ in_its_lab = pytest.mark.parametrize(
     scope="module",
     ids=[case.example for _, case in BY_LAB],
 )
+SET_BY_HAND = (900, 2, 300)
+KERNELS_OWN = {"expire_nodest_conn": 0, "conn_reuse_mode": 1, "conntrack": 0}
 Lab = tuple[Deployment, dict[str, dict[str, str]]]
 
 
@@ -46,7 +49,7 @@ def prepare(deployment: Deployment, case: Case) -> None:
     for source in case.sources:
         machine(case.client).out("ip", "address", "add", f"{source}/24", "dev", "eth0")
     # Closed connections are counted for two minutes otherwise; a drain waits for them.
-    machine(case.director).out("ipvsadm", "--set", "900", "2", "300")
+    machine(case.director).out("ipvsadm", "--set", *map(str, SET_BY_HAND))
 
 
 def apply(deployment: Deployment, case: Case) -> None:
@@ -118,6 +121,24 @@ def test_sysctls_are_what_the_roles_need(lab: Lab, case: Case) -> None:
 
 def combined(settings: dict[str, str], name: str, device: str) -> int:
     return max(int(settings[f"ipv4/conf/{scope}/{name}"]) for scope in ("all", device))
+
+
+@pytest.mark.parametrize(
+    ("lab", "case"), WITH_SETTINGS, indirect=["lab"], scope="module", ids=[case.example for _, case in WITH_SETTINGS]
+)
+def test_settings_are_the_groups_while_it_is_there(lab: Lab, case: Case) -> None:
+    deployment, _ = lab
+    apply(deployment, case)
+    deployment.wait_condition(case.machines, "SettingsApplied", "True", "SettingsApplied", kind="lvsdg")
+
+    def settings() -> tuple[tuple[int, ...], dict[str, int]]:
+        found = {name: deployment.vs_sysctl(case.director, name) for name in case.sysctls}
+        return deployment.timeouts(case.director), found
+
+    assert settings() == (case.timeouts or SET_BY_HAND, case.sysctls)
+    deployment.delete(case.directory)
+    before = (SET_BY_HAND, {name: KERNELS_OWN[name] for name in case.sysctls})
+    wait_for(lambda: settings() == before, GONE_SECONDS, "the settings to be as they were")
 
 
 @in_its_lab

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from lvs_agent.kernel.contract import CASES, TABLES
+from lvs_agent.kernel.settings_contract import DAEMON_CASES, TIMEOUT_CASES
+from lvs_api.node_settings import IpvsSysctls
 from lvs_lab.lab import Lab
 from lvs_lab.lab_machine import GuestMachine, LabMachine
 from lvs_lab.python_packages import agent_environment
@@ -63,6 +65,24 @@ def test_the_kernel_keeps_the_contract_that_the_fake_keeps(director: GuestMachin
     complaints = probe(director, "contract")
     assert set(complaints) == {case.name for case in CASES}
     assert {name: text for name, text in complaints.items() if text} == {}
+
+
+def test_the_kernel_keeps_the_contract_about_settings(director: GuestMachine) -> None:
+    before = director.out("ipvsadm", "-L", "--timeout")
+    complaints = probe(director, "settings_contract")
+    assert set(complaints) == {case.name for case in (*TIMEOUT_CASES, *DAEMON_CASES)}
+    assert {name: text for name, text in complaints.items() if text} == {}
+    assert director.out("ipvsadm", "-L", "--timeout") == before
+
+
+def test_the_kernel_takes_every_sysctl_that_the_api_takes(director: GuestMachine) -> None:
+    """The contract of the API's bounds, which the fake can not know."""
+    director.out("modprobe", "ip_vs")
+    before = director.sh("grep -H . /proc/sys/net/ipv4/vs/*")
+    complaints = probe(director, "sysctl_contract")
+    assert set(complaints) == set(IpvsSysctls.model_fields)
+    assert {name: text for name, text in complaints.items() if text} == {}
+    assert director.sh("grep -H . /proc/sys/net/ipv4/vs/*") == before
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -26,6 +26,7 @@ from lvs_agent.decide.kernel_state import (
     TransportProtocol,
     conf_key,
 )
+from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
 from lvs_agent.kernel.fake_kernel import FakeAnnouncer, FakeHostRoutes, FakeIpvsTable, FakeLinks, FakeSysctls
 from lvs_agent.kernel.interface import IpvsApplied, LinkFailure
 
@@ -174,6 +175,7 @@ class Machine:
         self.lost_ledger = self.lost_view = False
         self.booted = self.clock()
         self.ipvs = WatchedIpvs(machine=self)
+        self.settings = FakeIpvsSettings()
         self.links = WatchedLinks(machine=self)
         self.links.add_device("lo", arp_capable=False)
         self.links.add_device(ETH)

@@ -22,9 +22,11 @@ from lvs_agent.heartbeat import keep_lease
 from lvs_agent.ledger import LedgerFile
 from lvs_agent.ledger_keeper import LedgerKeeper
 from lvs_agent.metrics import AgentMetrics
+from lvs_agent.node_settings import NodeSettingsKeeper
 from lvs_agent.refusals import RefusalKeeper
 from lvs_agent.report import StatusReporter
 from lvs_agent.routes import RouteKeeper
+from lvs_agent.sync_daemons import SyncDaemonKeeper
 from lvs_agent.table import TableKeeper
 from lvs_agent.view_store import ViewStore
 from lvs_api.api_group import DEFAULT_NAMESPACE
@@ -274,6 +276,8 @@ class AgentProgram(Program):
         return Agent(
             source=self.source,
             table=TableKeeper(machine.ipvs, metrics, machine.clock),
+            settings=NodeSettingsKeeper(machine.settings, machine.sysctls, metrics, machine.clock),
+            daemons=SyncDaemonKeeper(machine.settings, metrics, machine.clock),
             addresses=AddressKeeper(
                 links=machine.links,
                 sysctls=machine.sysctls,

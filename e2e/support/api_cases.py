@@ -49,7 +49,9 @@ def _port(name: str = "a", port: int = 80, **fields: object) -> Raw:
 
 def all_cases() -> list[ApiCase]:
     """The whole table."""
-    return [*_addresses(), *_ports(), *_service_rules(), *_pools(), *_checks(), *_selectors(), *_internal(), *_sizes()]
+    services = [*_addresses(), *_ports(), *_service_rules()]
+    pools = [*_pools(), *_checks()]
+    return [*services, *pools, *_selectors(), *_node_settings(), *_connection_sync(), *_internal(), *_sizes()]
 
 
 def python_says(raw: Raw) -> tuple[Violation, ...]:
@@ -289,6 +291,54 @@ def _selectors() -> Iterator[ApiCase]:
     yield _refused("no nodes", "spec.nodes", director_group(nodes=None))
     yield _refused("fail-over, which is not built", "spec.failover", director_group(failover="VRRP"))
     yield _refused("a group's own name too long", "metadata.name", director_group("a" * 64), "Too long")
+
+
+def _node_settings() -> Iterator[ApiCase]:
+    for timeouts in ({}, {"tcpSeconds": 30, "tcpFinSeconds": 5, "udpSeconds": 60}, {"udpSeconds": 2147483}):
+        yield _taken(f"time-outs {timeouts}", director_group(timeouts=timeouts))
+    for name in ("tcpSeconds", "tcpFinSeconds", "udpSeconds"):
+        for seconds in (0, -1, 2147484):
+            raw = director_group(timeouts={name: seconds})
+            yield _refused(f"time-out {name} {seconds}", f"spec.timeouts.{name}", raw)
+    for sysctls in ({}, {"conntrack": False, "connReuseMode": 0}, {"estNice": -20, "dropEntry": 3, "amDroprate": 1}):
+        yield _taken(f"sysctls {sysctls}", director_group(sysctls=sysctls))
+    for name, value in (
+        ("connReuseMode", 4),
+        ("secureTcp", -1),
+        ("estNice", 20),
+        ("amDroprate", 0),
+        ("connLfactor", 9),
+    ):
+        yield _refused(f"sysctl {name} {value}", f"spec.sysctls.{name}", director_group(sysctls={name: value}))
+    yield _refused("a switch as a number", "spec.sysctls.conntrack", director_group(sysctls={"conntrack": 1}))
+    for name in ("backupOnly", "conn_reuse_mode", "syncPorts"):
+        raw = director_group(sysctls={name: 1})
+        yield _refused(f"sysctl {name}, which is none of ours", f"spec.sysctls.{name}", raw, "unknown field")
+
+
+def _connection_sync() -> Iterator[ApiCase]:
+    def group(**changes: object) -> Raw:
+        sync = {"interface": "eth1", "syncId": 1, **changes}
+        return director_group(connectionSync={name: value for name, value in sync.items() if value is not None})
+
+    yield _taken("connectionSync, no more than is needed", group())
+    yield _taken("connectionSync of every link's groups", group(syncId=0))
+    for address in ("224.0.0.81", "239.255.255.255", "ff02::51", "ff05::1:3"):
+        yield _taken(f"connectionSync to {address}", group(multicastGroup=address, port=1, ttl=255, maxLength=65487))
+    for address in ("192.168.4.15", "223.255.255.255", "240.0.0.1", "2001:db8::1", "fe80::1", "255.255.255.255"):
+        raw = group(multicastGroup=address)
+        yield _refused(f"connectionSync to {address}", "spec.connectionSync.multicastGroup", raw, "multicast address")
+    for address, saying in (("FF02::51", "canonical"), ("224.0.0", "must be an IPv4 or IPv6")):
+        raw = group(multicastGroup=address)
+        yield _refused(f"connectionSync to {address}", "spec.connectionSync.multicastGroup", raw, saying)
+    for device in ("lo", "tunl0", "ip6tnl0"):
+        raw = group(interface=device)
+        yield _refused(f"connectionSync on {device}", "spec.connectionSync.interface", raw, "no other director")
+    yield _refused("connectionSync without a device", "spec.connectionSync.interface", group(interface=None))
+    yield _refused("connectionSync without an id", "spec.connectionSync.syncId", group(syncId=None))
+    for name, value in (("syncId", 256), ("syncId", -1), ("port", 0), ("ttl", 0), ("ttl", 256), ("maxLength", 1023)):
+        raw = group(**{name: value})
+        yield _refused(f"connectionSync {name} {value}", f"spec.connectionSync.{name}", raw)
 
 
 def _internal() -> Iterator[ApiCase]:

@@ -5,6 +5,8 @@ from typing import Any, Final
 
 from lvs_api.crd_manifest import crd_manifest
 from lvs_api.kinds import ALL_KINDS
+from lvs_api.node_settings import IpvsSysctls
+from lvs_api.structural_schema import structural_schema
 from lvs_api.testing import (
     director_group,
     lvs_node,
@@ -81,13 +83,32 @@ def full_objects() -> list[Raw]:
         real_server_pool(
             realServers=[real_server("a", "10.0.0.1", forwarding=_TUNNEL)], healthCheck={**_CHECK, "tcp": {}}
         ),
-        director_group(nodes={"selector": _SELECTOR}, interface="eth0", failover="None"),
+        director_group(
+            nodes={"selector": _SELECTOR},
+            interface="eth0",
+            failover="None",
+            timeouts={"tcpSeconds": 30, "tcpFinSeconds": 5, "udpSeconds": 60},
+            sysctls=_all_sysctls(),
+            connectionSync={
+                "interface": "eth1",
+                "syncId": 1,
+                "multicastGroup": "224.0.0.81",
+                "port": 8848,
+                "ttl": 1,
+                "maxLength": 1472,
+            },
+        ),
         service_slice(service=accepted, pool=pool, members=[sliced]),
         service_slice(
             pool={**pool, "healthCheck": {"tcp": {}}}, members=[slice_member("a", "10.0.0.1", forwarding=_TUNNEL)]
         ),
         lvs_node(directorGroups=["default"]),
     ]
+
+
+def _all_sysctls() -> Raw:
+    """Each at its largest."""
+    return {name: node.get("maximum", True) for name, node in structural_schema(IpvsSysctls)["properties"].items()}
 
 
 def full_statuses() -> list[Raw]:
@@ -121,7 +142,10 @@ def full_statuses() -> list[Raw]:
             "agentVersion": "1",
             "capabilities": {"kernelVersion": "6.1", "ipvsVersion": "1.2.1"},
             "addresses": [{"address": "192.168.4.15", "device": "lo", "state": "Bound", "message": "m"}],
-            "directorGroups": [{"name": "default", "viewDigest": "0" * 64, "holdsAddresses": True}],
+            "directorGroups": [
+                {"name": "default", "viewDigest": "0" * 64, "holdsAddresses": True, "groupGeneration": 1}
+            ],
+            "settings": [{"name": "timeouts.tcpSeconds", "value": "30", "message": "m", "reason": "ChangedByOthers"}],
             "drained": [{"namespace": "default", "name": "web", "members": ["rs1", "node.n1"]}],
             "exceptions": [exception],
             "truncated": False,

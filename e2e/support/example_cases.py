@@ -35,6 +35,10 @@ class Case:
     """Where the director carries it."""
     sticky: bool = False
     """A client stays with one real server."""
+    timeouts: tuple[int, int, int] | None = None
+    """TCP, TCP after a FIN, UDP, where the director group sets them: seconds."""
+    sysctls: dict[str, int] = field(default_factory=dict)
+    """Of net.ipv4.vs on the director, by the kernel's names, where its group sets them."""
     sources: tuple[str, ...] = field(default=())
     """Further addresses of the client, where one client would see one real server only."""
 
@@ -112,6 +116,7 @@ CASES = (
         service="s14c-web",
         vip="192.168.4.15",
         servers={"rs100": 1, "rs200": 2},
+        sysctls={"expire_nodest_conn": 1, "conn_reuse_mode": 2, "conntrack": 0},
         shape={"TCP 192.168.4.15:80 wrr": {"192.168.4.100:80": ("Route", 1), "192.168.4.200:80": ("Route", 2)}},
     ),
     Case(
@@ -121,6 +126,7 @@ CASES = (
         vip="192.168.65.127",
         servers={"rs156": 1, "rs157": 1},
         sticky=True,
+        timeouts=(30, 5, 60),
         shape={
             "TCP 192.168.65.127:80 wrr persistent 20": {
                 "192.168.65.156:80": ("Route", 1),

@@ -36,6 +36,14 @@ from lvs_agent.errors import KernelError
 from lvs_agent.kernel.announce import PacketAnnouncer
 from lvs_agent.kernel.contract import CASES, TABLES, complaint, settings_of
 from lvs_agent.kernel.ipvs import KernelIpvsTable
+from lvs_agent.kernel.ipvs_settings import KernelIpvsSettings
+from lvs_agent.kernel.settings_contract import (
+    DAEMON_CASES,
+    TIMEOUT_CASES,
+    daemon_complaint,
+    sysctl_complaints,
+    timeout_complaint,
+)
 from lvs_agent.kernel.sysctl import ProcSysctls
 
 
@@ -56,6 +64,19 @@ def contract() -> dict[str, str | None]:
     if table.read().services:
         raise SystemExit("the IPVS table is not empty")
     return {case.name: complaint(table, case) for case in CASES}
+
+
+def settings_contract() -> dict[str, str | None]:
+    """Every case about what IPVS has once, on this kernel."""
+    settings = KernelIpvsSettings()
+    complaints = {case.name: timeout_complaint(settings, case) for case in TIMEOUT_CASES}
+    return complaints | {case.name: daemon_complaint(settings, case) for case in DAEMON_CASES}
+
+
+def sysctl_contract() -> dict[str, str | None]:
+    """Every sysctl of the API, at its bounds."""
+    KernelIpvsSettings().read_timeouts()  # which loads ip_vs
+    return dict(sysctl_complaints(ProcSysctls()))
 
 
 def load(name: str) -> bool:
@@ -230,8 +251,8 @@ def announce(device: str, address: str) -> bool:
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__: verb
     for verb in (
-        contract, load, holds, add, edit, counters, read_under_change, read_while_resized,
-        unavailable, bind, unbind, silence, announce,
+        contract, settings_contract, sysctl_contract, load, holds, add, edit, counters,
+        read_under_change, read_while_resized, unavailable, bind, unbind, silence, announce,
     )
 }  # fmt: skip
 

@@ -70,6 +70,12 @@ class HeldConnection:
         self._socket.sendall(_REQUEST)
         return read_answer(self._stream)
 
+    @property
+    def source(self) -> str:
+        """The client's end, as `ipvsadm -Lnc` writes it."""
+        address, port = self._socket.getsockname()[:2]
+        return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
     def close(self) -> None:
         """End it as a client does."""
         self._stream.close()

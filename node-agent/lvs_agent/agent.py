@@ -20,21 +20,26 @@ from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.former_routes import wanted_host_routes
 from lvs_agent.decide.fresh_word import MemberKey, Standing, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
+from lvs_agent.decide.kernel_settings import SyncDaemons
 from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelIpvs, KernelSysctls
 from lvs_agent.decide.lost_ledger import lost_bindings
 from lvs_agent.decide.node_report import NodeFacts, Troubles, carried, report, report_failure
 from lvs_agent.decide.node_word import NodeWord
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
+from lvs_agent.decide.setting_report import SettingRow
+from lvs_agent.decide.setting_values import Numbers
 from lvs_agent.decide.withheld import Withheld
 from lvs_agent.errors import LvsAgentError
 from lvs_agent.kernel.interface import Links
 from lvs_agent.ledger import Ledger
 from lvs_agent.ledger_keeper import LedgerKeeper
 from lvs_agent.metrics import AgentMetrics
+from lvs_agent.node_settings import NodeSettingsKeeper
 from lvs_agent.refusals import RefusalKeeper
 from lvs_agent.route_lookup import RouteLookup
 from lvs_agent.routes import RouteKeeper
+from lvs_agent.sync_daemons import SyncDaemonKeeper
 from lvs_agent.table import TableKeeper, TableOutcome
 from lvs_api.conditions import Condition, Reason, timestamp
 from lvs_api.lvs_node import LvsNodeStatus, NodeCapabilities
@@ -103,6 +108,8 @@ class Agent:
         *,
         source: PlanSource,
         table: TableKeeper,
+        settings: NodeSettingsKeeper,
+        daemons: SyncDaemonKeeper,
         addresses: AddressKeeper,
         host_routes: RouteKeeper,
         refusals: RefusalKeeper,
@@ -116,6 +123,8 @@ class Agent:
     ) -> None:
         self._source = source
         self._table = table
+        self._settings = settings
+        self._daemons = daemons
         self._addresses = addresses
         self._host_routes = host_routes
         self._refusals = refusals
@@ -234,6 +243,9 @@ class Agent:
         table = self._table.converge(prepared, around, self._remember_table)
         self._keeper.settle(replace(self._keeper.ledger, ipvs=table.owned, drains=table.desired.drains))
         self._standings = table.desired.standings
+        settings = self._settings.converge(prepared, self._keeper.ledger.settings, self._remember_settings)
+        daemons = self._daemons.converge(plan.settings, self._keeper.ledger.daemons, self._remember_daemons)
+        self._keeper.settle(replace(self._keeper.ledger, settings=settings.remembered, daemons=daemons.owned))
         self._prober.want(table.desired.checks)
         self._prober.ask(table.desired.asks)
         if not plan.provisional:
@@ -241,18 +253,31 @@ class Agent:
         given = replace(given, owned=self._keeper.ledger.bindings, sysctls=self._keeper.ledger.sysctls)
         addresses = await self._addresses.take_on(given, table.served, self._remember_addresses)
         self._keeper.settle(replace(self._keeper.ledger, bindings=addresses.owned, sysctls=addresses.sysctls))
-        self._report(prepared, table, addresses)
+        self._report(prepared, table, (*settings.rows, *daemons.rows), addresses)
 
     def _remember_table(self, owned: OwnedIpvs) -> OwnedIpvs:
         return self._keeper.reserve(replace(self._keeper.ledger, ipvs=owned)).ipvs
 
+    def _remember_settings(self, numbers: Numbers) -> Numbers:
+        return self._keeper.reserve(replace(self._keeper.ledger, settings=numbers)).settings
+
+    def _remember_daemons(self, daemons: SyncDaemons) -> SyncDaemons:
+        return self._keeper.reserve(replace(self._keeper.ledger, daemons=daemons)).daemons
+
     def _remember_addresses(self, owned: AbstractSet[AddressBinding], sysctls: KernelSysctls) -> Ledger:
         return self._keeper.reserve(replace(self._keeper.ledger, bindings=frozenset(owned), sysctls=sysctls))
 
-    def _report(self, prepared: PreparedPlan, table: TableOutcome, addresses: AddressOutcome) -> None:
+    def _report(
+        self, prepared: PreparedPlan, table: TableOutcome, settings: tuple[SettingRow, ...], addresses: AddressOutcome
+    ) -> None:
         plan, capabilities = prepared.plan, self._identity.capabilities()
         state = (*self._keeper.faults(), *self._source.state_faults())
-        troubles = Troubles(withheld=self._source.withheld, state=state, blindness=self._prober.blindness())
+        troubles = Troubles(
+            withheld=self._source.withheld,
+            state=state,
+            blindness=self._prober.blindness(),
+            settings=settings,
+        )
         if self._said is not None and self._said.is_of(plan, table, addresses, capabilities, troubles):
             self._hand_on(self._said.status, plan)
             return

@@ -32,6 +32,7 @@ from lvs_agent.kernel.duplicate_probe import PacketDuplicateProbe
 from lvs_agent.kernel.host_routes import KernelHostRoutes
 from lvs_agent.kernel.interface import IpvsTable, Links
 from lvs_agent.kernel.ipvs import KernelIpvsTable
+from lvs_agent.kernel.ipvs_settings import KernelIpvsSettings
 from lvs_agent.kernel.links import KernelLinksSeam
 from lvs_agent.kernel.namespace_lock import AbstractSocketLock
 from lvs_agent.kernel.sysctl import ProcSysctls
@@ -39,6 +40,7 @@ from lvs_agent.ledger import LedgerFile
 from lvs_agent.ledger_keeper import LedgerKeeper
 from lvs_agent.manifest_source import ManifestSource, read_plan
 from lvs_agent.metrics import AgentMetrics
+from lvs_agent.node_settings import NodeSettingsKeeper
 from lvs_agent.plan_text import plan_lines
 from lvs_agent.probes.supervisor import ProbeSupervisor
 from lvs_agent.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
@@ -47,6 +49,7 @@ from lvs_agent.routes import RouteKeeper
 from lvs_agent.settings import Endpoint, Settings
 from lvs_agent.state_lock import StateLock
 from lvs_agent.status_server import check_page, metrics_page, serve_pages, word_page
+from lvs_agent.sync_daemons import SyncDaemonKeeper
 from lvs_agent.table import TableKeeper
 from lvs_agent.version import agent_version
 from lvs_agent.view_store import ViewStore
@@ -103,6 +106,7 @@ async def clean_node(settings: Settings) -> None:
     """
     with _alone(settings):
         ipvs, links, host_routes = KernelIpvsTable(), KernelLinksSeam(), KernelHostRoutes()
+        settings_of_ipvs = KernelIpvsSettings()
         try:
             problems = await clean_up(
                 LedgerFile(settings.state_dir / LEDGER_FILE, boot_id()),
@@ -110,9 +114,11 @@ async def clean_node(settings: Settings) -> None:
                 ipvs=ipvs,
                 links=links,
                 host_routes=host_routes,
+                settings=settings_of_ipvs,
                 sysctls=ProcSysctls(),
             )
         finally:
+            settings_of_ipvs.close()
             await host_routes.close()
             await links.close()
             ipvs.close()
@@ -143,6 +149,8 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
     async with AsyncExitStack() as cleanup:
         metrics = AgentMetrics()
         ipvs, links, host_routes = KernelIpvsTable(), KernelLinksSeam(), KernelHostRoutes()
+        settings_of_ipvs = KernelIpvsSettings()
+        cleanup.callback(settings_of_ipvs.close)
         cleanup.callback(ipvs.close)
         cleanup.push_async_callback(links.close)
         cleanup.push_async_callback(host_routes.close)
@@ -161,6 +169,8 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
         agent = Agent(
             source=parts.source,
             table=TableKeeper(ipvs, metrics, time.monotonic),
+            settings=NodeSettingsKeeper(settings_of_ipvs, ProcSysctls(), metrics, time.monotonic),
+            daemons=SyncDaemonKeeper(settings_of_ipvs, metrics, time.monotonic),
             addresses=AddressKeeper(
                 links=links,
                 sysctls=ProcSysctls(),

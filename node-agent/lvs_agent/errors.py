@@ -23,6 +23,10 @@ class IpvsReadFailed(IpvsError):
     """The table could not be read in one piece within the bounded number of tries."""
 
 
+class SettingRefused(IpvsError):
+    """The kernel does not take a value for IPVS as a whole."""
+
+
 class IpvsEntryError(IpvsError):
     """One entry could not be changed; the others of the batch were."""
 

@@ -31,6 +31,7 @@ from lvs_agent.decide.node_word import Carried
 from lvs_agent.decide.refused_addresses import IPNetwork
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld
 from lvs_agent.duplicates import DuplicateKeeper
+from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
 from lvs_agent.kernel.fake_kernel import (
     FakeAnnouncer,
     FakeDuplicateProbe,
@@ -42,8 +43,10 @@ from lvs_agent.kernel.fake_kernel import (
 from lvs_agent.ledger import LedgerFile
 from lvs_agent.ledger_keeper import LedgerKeeper
 from lvs_agent.metrics import AgentMetrics
+from lvs_agent.node_settings import NodeSettingsKeeper
 from lvs_agent.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
 from lvs_agent.routes import RouteKeeper
+from lvs_agent.sync_daemons import SyncDaemonKeeper
 from lvs_agent.table import TableKeeper
 from lvs_api.conditions import ConditionType, find_condition
 from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeCapabilities, ServiceException
@@ -226,6 +229,7 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.ipvs = FakeIpvsTable()
+        self.settings = FakeIpvsSettings()
         self.links = FakeLinks()
         self.links.add_device("lo", arp_capable=False)
         self.links.add_device("eth0")
@@ -255,6 +259,8 @@ class World:
         self.agent = Agent(
             source=self.source,
             table=TableKeeper(self.ipvs, self.metrics, lambda: self.now),
+            settings=NodeSettingsKeeper(self.settings, self.sysctls, self.metrics, lambda: self.now),
+            daemons=SyncDaemonKeeper(self.settings, self.metrics, lambda: self.now),
             addresses=AddressKeeper(
                 links=self.links,
                 sysctls=self.sysctls,

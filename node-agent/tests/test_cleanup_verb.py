@@ -41,6 +41,7 @@ async def clean(world: World) -> tuple[str, ...]:
         ipvs=world.ipvs,
         links=world.links,
         host_routes=world.host_routes,
+        settings=world.settings,
         sysctls=world.sysctls,
     )
 

@@ -103,8 +103,6 @@ def sysctl_role(
         tunnel_devices=frozenset(b.device for b in ipv4 if b.device != BindDevice.LO.value),
         masquerade_ipv4=frozenset(devices[4]),
         masquerade_ipv6=frozenset(devices[6]),
-        replies_pass_by=prepared.replies_pass_by,
-        persistent=prepared.persistent,
         keeps=prepared.plan.provisional,
     )
 

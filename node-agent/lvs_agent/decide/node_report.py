@@ -11,12 +11,14 @@ from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey, IPAddress
 from lvs_agent.decide.node_word import Carried
 from lvs_agent.decide.refused_addresses import NO_REFUSALS, Refusals
+from lvs_agent.decide.setting_report import SettingRow, summary
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld
 from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, drop_condition, set_condition
 from lvs_api.lvs_node import (
     MAX_DRAINED_MEMBERS,
     MAX_EXCEPTIONS,
     MAX_NODE_ADDRESSES,
+    MAX_NODE_SETTINGS,
     MAX_OWN_ADDRESSES,
     BindDevice,
     DirectorReport,
@@ -46,6 +48,8 @@ class Troubles:
     """What is the matter with the agent's files, the worst first."""
     blindness: Fault | None = None
     """Why checks say less than they should."""
+    settings: tuple[SettingRow, ...] = ()
+    """What the node has once, as far as somebody wants it, in trouble or not."""
 
     def by_condition(self) -> Iterator[tuple[ConditionType, Fault | None]]:
         """Each condition with what it is True for; None where it is not there."""
@@ -55,6 +59,7 @@ class Troubles:
         yield ConditionType.CLUSTER_CHANGED, self.withheld.cluster
         yield ConditionType.STATE_NOT_STORED, lost
         yield ConditionType.CHECKS_BLIND, self.blindness
+        yield ConditionType.SETTINGS_DIFFER, summary(self.settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +118,7 @@ def report(facts: NodeFacts, before: Sequence[Condition] | None) -> LvsNodeStatu
         drained=list(_drained(facts.desired))[:MAX_EXCEPTIONS],
         exceptions=exceptions[:MAX_EXCEPTIONS],
         truncated=len(exceptions) > MAX_EXCEPTIONS,
+        settings=[row.status() for row in facts.troubles.settings][:MAX_NODE_SETTINGS] or None,
         release_token=facts.troubles.withheld.token,
         conditions=_conditions(facts, before, generation),
     )
@@ -285,7 +291,12 @@ def _director_reports(facts: NodeFacts) -> Iterator[DirectorReport]:
     for director in facts.plan.directing:
         holds = not vips.isdisjoint(director.addresses)
         if holds or facts.troubles.withheld.cluster is None:
-            yield DirectorReport(name=director.group, view_digest=director.view_digest, holds_addresses=holds)
+            yield DirectorReport(
+                name=director.group,
+                view_digest=director.view_digest,
+                holds_addresses=holds,
+                group_generation=director.generation,
+            )
 
 
 def _node_addresses(facts: NodeFacts) -> Iterator[NodeAddressStatus]:

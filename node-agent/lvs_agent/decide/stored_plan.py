@@ -19,7 +19,8 @@ def provisional(plan: NodePlan) -> NodePlan:
     the VIP, and a real server is silent about its VIPs.
     """
     directing = tuple(replace(director, holding=Holding.KEEP) for director in plan.directing)
-    return replace(plan, directing=directing, provisional=True)
+    settings = replace(plan.settings, is_complete=False, has_roles=False)
+    return replace(plan, directing=directing, settings=settings, provisional=True)
 
 
 def as_it_is(

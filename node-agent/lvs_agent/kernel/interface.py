@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lvs_agent.decide.changes import IpvsChange, LinkChange
+from lvs_agent.decide.kernel_settings import KernelTimeouts, SyncDaemon, SyncDaemons, SyncState
 from lvs_agent.decide.kernel_state import (
     AnyServiceKey,
     HostRoute,
@@ -62,6 +63,31 @@ class IpvsTable(Protocol):
 
     def close(self) -> None:
         """Release the socket; the table stays as it is."""
+
+
+class IpvsSettings(Protocol):
+    """What IPVS has once in this network namespace."""
+
+    def read_timeouts(self) -> KernelTimeouts:
+        """The time-outs. Loads ip_vs where that is allowed; raises IpvsUnavailable and IpvsReadFailed."""
+
+    def write_timeouts(self, timeouts: KernelTimeouts) -> None:
+        """Set these and leave the others. For the kernel 0 means to leave it, too.
+
+        Raises SettingRefused, and IpvsReadFailed where it is not known what became of it.
+        """
+
+    def read_daemons(self) -> SyncDaemons:
+        """The sync daemons that run. Raises IpvsUnavailable and IpvsReadFailed."""
+
+    def start_daemon(self, state: SyncState, daemon: SyncDaemon) -> None:
+        """Start one. Raises SettingRefused, also where one of this state runs already, and IpvsReadFailed."""
+
+    def stop_daemon(self, state: SyncState) -> None:
+        """Stop one; one that does not run is a success. What it learned stays. Raises IpvsReadFailed."""
+
+    def close(self) -> None:
+        """Release the socket; the settings stay as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

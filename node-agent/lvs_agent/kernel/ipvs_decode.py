@@ -13,6 +13,7 @@ from operator import itemgetter
 from socket import ntohs
 from typing import Any
 
+from lvs_agent.decide.kernel_settings import SyncDaemon, SyncState, Timeout
 from lvs_agent.decide.kernel_state import (
     FAMILY_BYTE,
     IPIP,
@@ -36,9 +37,10 @@ from lvs_agent.decide.kernel_state import (
     TunnelType,
 )
 from lvs_agent.kernel import ipvs_codec as c
-from lvs_agent.kernel.netlink_wire import GENL_HEADER, U32, Message, WireError, attributes
+from lvs_agent.kernel.netlink_wire import GENL_HEADER, U16, U32, Message, WireError, attributes
 
 _STATS = (1, 2, 3, 4, 5)  # IPVS_STATS_ATTR_CONNS, INPKTS, OUTPKTS, INBYTES, OUTBYTES
+_GROUP, _PORT = bytes((224, 0, 0, 81)), 8848  # IP_VS_SYNC_GROUP and IP_VS_SYNC_PORT
 _FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _PROTOCOLS = {p.value: p for p in TransportProtocol}
 _METHODS = {m.value: m for m in ForwardingMethod}
@@ -66,6 +68,33 @@ def decode_info(buffer: memoryview, message: Message) -> IpvsInfo:
     # NVERSION in linux/ip_vs.h: one byte each.
     return IpvsInfo(
         version=f"{version >> 16 & 0xFF}.{version >> 8 & 0xFF}.{version & 0xFF}", connection_table_size=size
+    )
+
+
+def decode_timeouts(buffer: memoryview, message: Message) -> dict[Timeout, int]:
+    """The answer to `RequestEncoder.get_timeouts`."""
+    found = attributes(buffer, message.start + GENL_HEADER.size, message.end)
+    return {timeout: U32.unpack_from(buffer, found[timeout][0])[0] for timeout in Timeout if timeout in found}
+
+
+def decode_daemon(payload: bytes) -> tuple[SyncState, SyncDaemon]:
+    """One message of the answer to `RequestEncoder.dump_daemons`, without its headers.
+
+    Kernels before 4.3 tell no more than state, device and sync id, and use what they were built with.
+    """
+    view = memoryview(payload)
+    found = attributes(view, *attributes(view, 0, len(payload))[c.CMD_ATTR_DAEMON])
+    raw = {kind: payload[start:end] for kind, (start, end) in found.items()}
+    group = (
+        IPv6Address(raw[c.DAEMON_GROUP6]) if c.DAEMON_GROUP6 in raw else IPv4Address(raw.get(c.DAEMON_GROUP, _GROUP))
+    )
+    return SyncState(U32.unpack(raw[c.DAEMON_STATE])[0]), SyncDaemon(
+        interface=_text(raw[c.DAEMON_INTERFACE]),
+        sync_id=U32.unpack(raw[c.DAEMON_SYNC_ID])[0],
+        group=group,
+        port=U16.unpack(raw[c.DAEMON_PORT])[0] if c.DAEMON_PORT in raw else _PORT,
+        ttl=raw[c.DAEMON_TTL][0] if c.DAEMON_TTL in raw else 1,
+        max_length=U16.unpack(raw[c.DAEMON_MAX_LENGTH])[0] if c.DAEMON_MAX_LENGTH in raw else None,
     )
 
 
