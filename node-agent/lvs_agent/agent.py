@@ -22,6 +22,7 @@ from lvs_agent.decide.fresh_word import MemberKey, Standing, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
 from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelIpvs, KernelSysctls
 from lvs_agent.decide.lost_ledger import lost_bindings
+from lvs_agent.decide.named_table import Naming
 from lvs_agent.decide.node_report import NodeFacts, Troubles, carried, report, report_failure
 from lvs_agent.decide.node_word import NodeWord
 from lvs_agent.decide.ownership import OwnedIpvs
@@ -177,6 +178,11 @@ class Agent:
         self.last_round = time.monotonic()
         self._metrics.round_seconds.observe(self.last_round - began)
         return self.last_round - began
+
+    def naming(self) -> Naming | None:
+        """Whose the entries of the table are, as of the last round; None before the first. May be called by threads."""
+        prepared = self._prepared
+        return None if prepared is None else Naming(prepared=prepared, owned=self._keeper.ledger.ipvs)
 
     def word(self) -> NodeWord | None:
         """What this node carries, as its last round found it; None where that round failed, or none was made."""

@@ -205,6 +205,38 @@ def test_older_kernels_say_less(missing: tuple[int, ...]) -> None:
     assert decoder.destination(without(bytes.fromhex(payload), *missing), AddressFamily.IPV6) == whole
 
 
+NARROW, WIDE = "IIIQQIIIII", "QQQQQQQQQQ"
+
+
+def with_counters(**counters: range) -> bytes:
+    """A recorded destination with these in place of its counters, as ip_vs_genl_fill_stats and its 64-bit twin do."""
+    payload = bytes.fromhex(RECORDED["persistence"]["destinations"]["TCP 10.0.0.2:0"][0])
+    view = memoryview(payload)
+    inner = attributes(view, *attributes(view, 0, len(view))[2])
+    parts = [attribute(n, payload[start:end]) for n, (start, end) in inner.items() if n not in {10, 12}]
+    for number, layout, name in ((10, NARROW, "narrow"), (12, WIDE, "wide")):
+        values = zip(layout, counters.get(name, ()), strict=name in counters)
+        counted = [attribute(n, struct.pack(f"={letter}", value)) for n, (letter, value) in enumerate(values, 1)]
+        parts += [nested(number, *counted)] if counted else []
+    return nested(2, *parts)
+
+
+def test_counters_of_64_bits_go_before_those_of_32() -> None:
+    decoder = EntryDecoder()
+    wide = range(2**40, 2**40 + 10)
+    _, state = decoder.destination(with_counters(narrow=range(10), wide=wide), AddressFamily.IPV4)
+    assert state.counters == TrafficCounters(*wide)
+    assert state.counters.out_bytes_per_second == 2**40 + 9
+    assert decoder.wide_counters
+
+
+def test_counters_of_32_bits_alone_are_taken_and_said() -> None:
+    decoder = EntryDecoder()
+    _, state = decoder.destination(with_counters(narrow=range(1, 11)), AddressFamily.IPV4)
+    assert state.counters == TrafficCounters(*range(1, 11))
+    assert not decoder.wide_counters
+
+
 def test_equal_lengths_with_other_layouts_are_told_apart() -> None:
     """The same attributes in another order have the same length."""
     payload = bytes.fromhex(RECORDED["persistence"]["destinations"]["TCP 10.0.0.2:0"][0])

@@ -34,8 +34,10 @@ from lvs_agent.decide.kernel_state import (
     IpvsInfo,
     KernelIpvs,
     KernelLinks,
+    NodeWideIpvs,
     Route,
     RouteKind,
+    RunningSyncDaemon,
     ServiceSettings,
     ServiceState,
     SysctlKey,
@@ -82,6 +84,17 @@ class FakeIpvsTable:
         """The version of the kernels since 2.6."""
         self._check_available()
         return IpvsInfo(version="1.2.1", connection_table_size=4096)
+
+    def node_wide(self) -> NodeWideIpvs:
+        """The kernel's own time-outs; a daemon where one runs."""
+        self._check_available()
+        daemon = RunningSyncDaemon(state="master", interface="eth0", sync_id=0)
+        return NodeWideIpvs(
+            tcp_timeout=900,
+            tcp_fin_timeout=120,
+            udp_timeout=300,
+            sync_daemons=(daemon,) if self.sync_daemon_runs else (),
+        )
 
     def read(self) -> KernelIpvs:
         """The whole table."""

@@ -18,6 +18,7 @@ from lvs_agent.decide.kernel_state import (
     IpvsInfo,
     KernelIpvs,
     KernelLinks,
+    NodeWideIpvs,
     Route,
     ServiceState,
     SysctlKey,
@@ -59,6 +60,9 @@ class IpvsTable(Protocol):
 
     def info(self) -> IpvsInfo:
         """Version and connection table size. Loads ip_vs where that is allowed; raises IpvsUnavailable."""
+
+    def node_wide(self) -> NodeWideIpvs:
+        """Time-outs and sync daemons. Raises as `read` does."""
 
     def close(self) -> None:
         """Release the socket; the table stays as it is."""

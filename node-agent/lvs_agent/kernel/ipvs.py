@@ -31,6 +31,7 @@ from lvs_agent.decide.kernel_state import (
     DestinationState,
     IpvsInfo,
     KernelIpvs,
+    NodeWideIpvs,
     ServiceState,
 )
 from lvs_agent.errors import (
@@ -45,7 +46,7 @@ from lvs_agent.errors import (
 )
 from lvs_agent.kernel import ipvs_codec as codec
 from lvs_agent.kernel.interface import IpvsApplied, IpvsFailure
-from lvs_agent.kernel.ipvs_decode import EntryDecoder, decode_info
+from lvs_agent.kernel.ipvs_decode import EntryDecoder, decode_info, decode_sync_daemon, decode_timeouts
 from lvs_agent.kernel.netlink_socket import AnswerLost, NetlinkSocket, RequestRefused
 from lvs_agent.kernel.netlink_wire import GENL_HEADER, NLMSG_ERROR, error_code, family_id, get_family_message
 
@@ -84,6 +85,10 @@ class KernelIpvsTable:
                     self._refused(error_code(buffer, message))
                 return decode_info(buffer, message)
         raise AnswerLost("no answer about IPVS")
+
+    def node_wide(self) -> NodeWideIpvs:
+        """Time-outs and sync daemons."""
+        return self._retrying(self._node_wide)
 
     def read(self) -> KernelIpvs:
         """The whole table."""
@@ -152,6 +157,21 @@ class KernelIpvsTable:
             self._socket.close()
             raise IpvsReadFailed(f"the kernel's answer about IPVS is not understood: {error!r}") from error
 
+    def _node_wide(self) -> NodeWideIpvs:
+        sequence = self._socket.next_sequence()
+        self._socket.send(self._resolved().timeouts(sequence))
+        for buffer, message in self._socket.answers(sequence):
+            if message.type == NLMSG_ERROR:
+                self._refused(error_code(buffer, message))
+            tcp, tcp_fin, udp = decode_timeouts(buffer, message)
+            try:
+                dump = self._socket.dump(self._resolved().dump_sync_daemons(self._socket.next_sequence()))
+                daemons = tuple(decode_sync_daemon(payload) for _, payload in dump)
+            except RequestRefused as refused:
+                self._refused(refused.code)
+            return NodeWideIpvs(tcp_timeout=tcp, tcp_fin_timeout=tcp_fin, udp_timeout=udp, sync_daemons=daemons)
+        raise AnswerLost("no answer about the time-outs of IPVS")
+
     def _all_services(self) -> dict[AnyServiceKey, ServiceState]:
         services, parts = self._dump_services()
         if parts > 1:
@@ -187,7 +207,7 @@ class KernelIpvsTable:
             # To a service that was just deleted the kernel answers with no destinations instead of an error.
             if destinations or self._get_service(key) is not None:
                 whole[key] = ServiceState(settings=state.settings, destinations=destinations, counters=state.counters)
-        return KernelIpvs(services=whole)
+        return KernelIpvs(services=whole, wide_counters=self._decoder.wide_counters)
 
     def _all_destinations(self, service: AnyServiceKey) -> dict[DestinationKey, DestinationState]:
         destinations, parts = self._dump_destinations(service)

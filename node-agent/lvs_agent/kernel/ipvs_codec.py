@@ -46,9 +46,10 @@ FAMILY_NAME = "IPVS"
 
 CMD_NEW_SERVICE, CMD_SET_SERVICE, CMD_DEL_SERVICE, CMD_GET_SERVICE = 1, 2, 3, 4
 CMD_NEW_DEST, CMD_SET_DEST, CMD_DEL_DEST, CMD_GET_DEST = 5, 6, 7, 8
-CMD_GET_INFO = 15
+CMD_GET_DAEMON, CMD_GET_CONFIG, CMD_GET_INFO = 11, 13, 15
 
-CMD_ATTR_SERVICE, CMD_ATTR_DEST = 1, 2
+CMD_ATTR_SERVICE, CMD_ATTR_DEST, CMD_ATTR_DAEMON = 1, 2, 3
+CMD_ATTR_TIMEOUT_TCP, CMD_ATTR_TIMEOUT_TCP_FIN, CMD_ATTR_TIMEOUT_UDP = 4, 5, 6
 
 SVC_AF, SVC_PROTOCOL, SVC_ADDR, SVC_PORT, SVC_FWMARK = 1, 2, 3, 4, 5
 SVC_SCHED_NAME, SVC_FLAGS, SVC_TIMEOUT, SVC_NETMASK = 6, 7, 8, 9
@@ -59,6 +60,8 @@ DEST_U_THRESH, DEST_L_THRESH = 5, 6
 DEST_ACTIVE, DEST_INACTIVE, DEST_PERSIST, DEST_STATS = 7, 8, 9, 10
 DEST_ADDR_FAMILY, DEST_STATS64 = 11, 12
 DEST_TUN_TYPE, DEST_TUN_PORT, DEST_TUN_FLAGS = 13, 14, 15
+
+DAEMON_STATE, DAEMON_MCAST_IFN, DAEMON_SYNC_ID = 1, 2, 3
 
 INFO_VERSION, INFO_CONN_TAB_SIZE = 1, 2
 
@@ -158,6 +161,14 @@ class RequestEncoder:
     def info(self, sequence: int) -> bytes:
         """Ask for the version and the table size."""
         return generic_message(self._family, CMD_GET_INFO, _REQUEST, sequence, b"")
+
+    def timeouts(self, sequence: int) -> bytes:
+        """Ask for the time-outs."""
+        return generic_message(self._family, CMD_GET_CONFIG, _REQUEST, sequence, b"")
+
+    def dump_sync_daemons(self, sequence: int) -> bytes:
+        """Ask for the sync daemons that run."""
+        return generic_message(self._family, CMD_GET_DAEMON, _REQUEST | NLM_F_DUMP, sequence, b"")
 
     def _service_nest(self, service: AnyServiceKey) -> bytes:
         if service is not self._last_service:

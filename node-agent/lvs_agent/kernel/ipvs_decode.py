@@ -26,6 +26,7 @@ from lvs_agent.decide.kernel_state import (
     IPAddress,
     IpvsInfo,
     Persistence,
+    RunningSyncDaemon,
     ServiceFlag,
     ServiceKey,
     ServiceSettings,
@@ -38,7 +39,9 @@ from lvs_agent.decide.kernel_state import (
 from lvs_agent.kernel import ipvs_codec as c
 from lvs_agent.kernel.netlink_wire import GENL_HEADER, U32, Message, WireError, attributes
 
-_STATS = (1, 2, 3, 4, 5)  # IPVS_STATS_ATTR_CONNS, INPKTS, OUTPKTS, INBYTES, OUTBYTES
+# IPVS_STATS_ATTR_CONNS, INPKTS, OUTPKTS, INBYTES, OUTBYTES, and CPS, INPPS, OUTPPS, INBPS, OUTBPS
+_STATS = tuple(range(1, 11))
+_SYNC_STATES = {1: "master", 2: "backup"}  # IP_VS_STATE_MASTER, IP_VS_STATE_BACKUP
 _FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _PROTOCOLS = {p.value: p for p in TransportProtocol}
 _METHODS = {m.value: m for m in ForwardingMethod}
@@ -66,6 +69,29 @@ def decode_info(buffer: memoryview, message: Message) -> IpvsInfo:
     # NVERSION in linux/ip_vs.h: one byte each.
     return IpvsInfo(
         version=f"{version >> 16 & 0xFF}.{version >> 8 & 0xFF}.{version & 0xFF}", connection_table_size=size
+    )
+
+
+def decode_timeouts(buffer: memoryview, message: Message) -> tuple[int, int, int]:
+    """The answer to `RequestEncoder.timeouts`: TCP, TCP after a FIN, UDP, in seconds."""
+    found = attributes(buffer, message.start + GENL_HEADER.size, message.end)
+    tcp, tcp_fin, udp = (
+        U32.unpack_from(buffer, found[number][0])[0]
+        for number in (c.CMD_ATTR_TIMEOUT_TCP, c.CMD_ATTR_TIMEOUT_TCP_FIN, c.CMD_ATTR_TIMEOUT_UDP)
+    )
+    return tcp, tcp_fin, udp
+
+
+def decode_sync_daemon(payload: bytes) -> RunningSyncDaemon:
+    """One message of the answer to `RequestEncoder.dump_sync_daemons`."""
+    view = memoryview(payload)
+    found = attributes(view, *attributes(view, 0, len(payload))[c.CMD_ATTR_DAEMON])
+    start, end = found[c.DAEMON_MCAST_IFN]
+    state = U32.unpack_from(view, found[c.DAEMON_STATE][0])[0]
+    return RunningSyncDaemon(
+        state=_SYNC_STATES[state],
+        interface=_text(payload[start:end]),
+        sync_id=U32.unpack_from(view, found[c.DAEMON_SYNC_ID][0])[0],
     )
 
 
@@ -97,6 +123,8 @@ class _Layout:
     unpack: Callable[[bytes], tuple[Any, ...]]
     defaults: tuple[int, ...]
     pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]
+    wide_counters: bool
+    """The counters have 64 bits, or the message has none, as requests."""
 
 
 class EntryDecoder:
@@ -109,6 +137,8 @@ class EntryDecoder:
         self._destination_settings: dict[tuple[int, ...], DestinationSettings] = {}
         self._service_keys: dict[tuple[Any, ...], AnyServiceKey | None] = {}
         self._service_settings: dict[tuple[Any, ...], ServiceSettings] = {}
+        self.wide_counters = True
+        """False once a message had counters of 32 bits and none of 64."""
 
     def service(self, payload: bytes) -> tuple[AnyServiceKey, ServiceSettings, TrafficCounters] | None:
         """One message of a service dump; None for a protocol that no service of ours has (the kernel takes any)."""
@@ -124,7 +154,7 @@ class EntryDecoder:
         if shared is None:
             _make_room(self._service_settings, self._remember)
             shared = self._service_settings[settings] = _service_settings(settings)
-        return key, shared, TrafficCounters._make(values[10:15])
+        return key, shared, TrafficCounters._make(values[10:20])
 
     def destination(self, payload: bytes, service_family: AddressFamily) -> tuple[DestinationKey, DestinationState]:
         """One message of a destination dump. Kernels before 3.18 name no family: then it is the service's."""
@@ -140,7 +170,7 @@ class EntryDecoder:
         if shared is None:
             _make_room(self._destination_settings, self._remember)
             shared = self._destination_settings[settings] = _destination_settings(settings)
-        return key, DestinationState._make((shared, *values[10:13], TrafficCounters._make(values[13:18])))
+        return key, DestinationState._make((shared, *values[10:13], TrafficCounters._make(values[13:23])))
 
     def learn(self, key: DestinationKey) -> None:
         """Give this object for this key from now on: what was just written is about to be read."""
@@ -152,6 +182,7 @@ class EntryDecoder:
         layout = layouts.get(len(raw))
         if layout is None or int.from_bytes(raw, "little") & layout.mask != layout.shape:
             layout = layouts[len(raw)] = _work_out(kind, raw)
+            self.wide_counters = self.wide_counters and layout.wide_counters
         return layout.pick(layout.unpack(raw) + layout.defaults)
 
 
@@ -231,6 +262,7 @@ def _work_out(kind: _Kind, raw: bytes) -> _Layout:
         unpack=struct.Struct(layout).unpack,
         defaults=(0,) * len(absent),
         pick=itemgetter(*(source[position] for position in range(len(fields)))),
+        wide_counters=kind.wide_counters in found or kind.narrow_counters not in found,
     )
 
 
