@@ -1,11 +1,13 @@
-"""`kubectl lvs`: exit code 0, 1 when something failed, 2 when the command line is wrong."""
+"""`kubectl lvs`: exit code 0, 1 when something failed, also in part, 2 when the command line is wrong."""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lvs_cli.cluster import Cluster
 from lvs_cli.errors import CliError
+from lvs_cli.list_tables import add_list_options, list_tables
+from lvs_cli.output import Said
 from lvs_cli.release import release
 from lvs_cli.status import show_status
 
@@ -14,11 +16,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the plug-in with these arguments, the process's own when None; the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        print(options.run(Cluster(context=options.context), options))
+        said: Said = options.run(lambda: Cluster(context=options.context), options)
     except CliError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
+    if said.text:
+        print(said.text)
+    for note in said.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for failure in said.failures:
+        print(f"error: {failure}", file=sys.stderr)
+    return 1 if said.failures else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -30,6 +38,14 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("-n", "--namespace", help="that of the kubeconfig's context when absent")
     status.add_argument("-A", "--all-namespaces", action="store_true", help="services of every namespace")
     status.set_defaults(run=_status)
+    tables = commands.add_parser(
+        "list",
+        help="what the directors' kernels hold and count, as ipvsadm lists it",
+        description="What the directors' kernels hold and count, as ipvsadm lists it, asked from their agents. Whoever "
+        "can not be reached is named, and the exit code is 1.",
+    )
+    add_list_options(tables)
+    tables.set_defaults(run=list_tables)
     letting_go = commands.add_parser(
         "release", help="let go what nodes hold because nobody was seen to mean its removal"
     )
@@ -37,17 +53,19 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("nodes", nargs="*", default=[], metavar="NODE", help="LvsNodes whose RemovalHeld you have read")
     which.add_argument("--all", action="store_true", help="every node that holds something now")
     letting_go.set_defaults(run=_release)
-    for command in (status, letting_go):
+    for command in (status, tables, letting_go):
         command.add_argument("--context", help="a context of the kubeconfig")
     return parser
 
 
-def _status(cluster: Cluster, options: argparse.Namespace) -> str:
-    return show_status(cluster, namespace=None if options.all_namespaces else options.namespace or cluster.namespace)
+def _status(open_cluster: Callable[[], Cluster], options: argparse.Namespace) -> Said:
+    cluster = open_cluster()
+    namespace = None if options.all_namespaces else options.namespace or cluster.namespace
+    return Said(text=show_status(cluster, namespace=namespace))
 
 
-def _release(cluster: Cluster, options: argparse.Namespace) -> str:
-    return release(cluster, options.nodes)
+def _release(open_cluster: Callable[[], Cluster], options: argparse.Namespace) -> Said:
+    return Said(text=release(open_cluster(), options.nodes))
 
 
 if __name__ == "__main__":

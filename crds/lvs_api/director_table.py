@@ -132,13 +132,13 @@ class TableService(_Told):
 
 
 class TableTimeouts(_Told):
-    """For how long the kernel keeps idle connections, in seconds."""
+    """For how long the kernel keeps idle connections; a kernel built without a protocol has none for it."""
 
-    tcp_seconds: int
+    tcp_seconds: int | None = None
     """Established TCP connections."""
-    tcp_fin_seconds: int
+    tcp_fin_seconds: int | None = None
     """TCP connections after a FIN."""
-    udp_seconds: int
+    udp_seconds: int | None = None
     """UDP."""
 
 

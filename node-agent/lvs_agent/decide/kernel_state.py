@@ -389,9 +389,12 @@ class RunningSyncDaemon:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeWideIpvs:
-    """What holds for every service: for how many seconds idle connections are kept, and the sync daemons."""
+    """What holds for every service: for how many seconds idle connections are kept, and the sync daemons.
 
-    tcp_timeout: int
-    tcp_fin_timeout: int
-    udp_timeout: int
+    A kernel that was built without a protocol has no time-out for it.
+    """
+
+    tcp_timeout: int | None
+    tcp_fin_timeout: int | None
+    udp_timeout: int | None
     sync_daemons: tuple[RunningSyncDaemon, ...] = ()

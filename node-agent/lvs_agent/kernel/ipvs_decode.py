@@ -72,11 +72,11 @@ def decode_info(buffer: memoryview, message: Message) -> IpvsInfo:
     )
 
 
-def decode_timeouts(buffer: memoryview, message: Message) -> tuple[int, int, int]:
+def decode_timeouts(buffer: memoryview, message: Message) -> tuple[int | None, int | None, int | None]:
     """The answer to `RequestEncoder.timeouts`: TCP, TCP after a FIN, UDP, in seconds."""
     found = attributes(buffer, message.start + GENL_HEADER.size, message.end)
     tcp, tcp_fin, udp = (
-        U32.unpack_from(buffer, found[number][0])[0]
+        U32.unpack_from(buffer, found[number][0])[0] if number in found else None
         for number in (c.CMD_ATTR_TIMEOUT_TCP, c.CMD_ATTR_TIMEOUT_TCP_FIN, c.CMD_ATTR_TIMEOUT_UDP)
     )
     return tcp, tcp_fin, udp

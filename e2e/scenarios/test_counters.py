@@ -1,0 +1,96 @@
+"""What kernels count, as metrics and by `kubectl lvs list`, beside what ipvsadm says of the same kernels."""
+
+import os
+import re
+import sys
+from collections import Counter
+
+import pytest
+
+from lvs_lab.host_commands import Completed, run
+from lvs_lab.waiting import wait_for
+from support.deployment import METRICS_PORT, Deployment
+from support.quick_start import KEY, SERVERS, VIP, active_director, client
+from support.traffic import count_replies
+
+pytestmark = pytest.mark.lab
+DIRECTORS = ("director-1", "director-2")
+SAMPLE = re.compile(r"(\w+)\{(.*)\} (\S+)")
+REQUESTS = 60
+
+
+def kubectl_lvs(web: Deployment, *words: str, check: bool = True) -> Completed:
+    """As a person runs it; the agents of this lab are no pods."""
+    command = [sys.executable, "-m", "lvs_cli", *words]
+    return run(command, env={**os.environ, "KUBECONFIG": str(web.lab.host_kubeconfig)}, check=check)
+
+
+def listed(web: Deployment, *words: str, check: bool = True) -> Completed:
+    return kubectl_lvs(web, "list", "--through", "nodes", "--metrics-port", str(METRICS_PORT), *words, check=check)
+
+
+def samples(web: Deployment, node: str) -> dict[tuple[str, str], float]:
+    """The counters of a director's metrics, by name and member."""
+    text = web.lab.kubectl("get", "--raw", f"/api/v1/nodes/{node}:{METRICS_PORT}/proxy/metrics").stdout
+    found = {}
+    for name, labels, value in SAMPLE.findall(text):
+        if name.startswith(("lvs_virtual_service_", "lvs_real_server_")):
+            said = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+            member = said.pop("member", "")
+            assert said == {"namespace": "default", "service": "web", "port": "http", "address": VIP}
+            found[name, member] = float(value)
+    return found
+
+
+def stripped(text: str) -> list[str]:
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def test_metrics_and_listing_say_what_ipvsadm_says(web: Deployment) -> None:
+    active = active_director(web)
+    before = samples(web, active).get(("lvs_virtual_service_connections_total", ""), 0.0)
+    assert count_replies(client(web), VIP, REQUESTS) == Counter(dict.fromkeys(SERVERS, REQUESTS // 3))
+
+    def settled() -> bool:
+        """The kernel sums up its counters every two seconds; then nothing moves any more."""
+        counted, kernel = samples(web, active), web.counters(active)
+        assert counted["lvs_virtual_service_connections_total", ""] == before + REQUESTS
+        for key, address in {"": "", **{f"node.{name}": f"{one}:80" for name, one in SERVERS.items()}}.items():
+            prefix = "lvs_real_server" if key else "lvs_virtual_service"
+            ours = tuple(
+                counted[f"{prefix}_{name}_total", key]
+                for name in ("connections", "incoming_packets", "outgoing_packets")
+            )
+            there = kernel[KEY, address]
+            assert ours == (there.connections, there.in_packets, there.out_packets)
+        return True
+
+    wait_for(settled, 30, "the metrics to say what ipvsadm says", interval=0.5)
+
+    def same(options: str, *words: str) -> bool:
+        printed = web.lab.guest(active).out("ipvsadm", *options.split())
+        assert stripped(listed(web, "--director", active, *words).stdout) == stripped(printed)
+        return True
+
+    for options, words in (
+        ("-Ln", ()),
+        ("-Ln --stats --exact", ("--stats", "--exact")),
+        ("-Ln --persistent-conn", ("--persistent-conn",)),
+        ("-L --timeout", ("--timeout",)),
+        ("-L --daemon", ("--daemon",)),
+    ):
+        wait_for(lambda o=options, w=words: same(o, *w), 20, f"ipvsadm {options}", interval=0.5)
+    names = listed(web, "-o", "wide").stdout
+    assert names.count("default/web/http") == len(DIRECTORS)
+    assert names.count("node.server-1") == len(DIRECTORS)
+
+
+def test_a_director_that_is_not_reached_is_named(web: Deployment) -> None:
+    active = active_director(web)
+    silent = next(name for name in DIRECTORS if name != active)
+    web.lab.agent(silent).kill()
+    done = listed(web, check=False)
+    assert done.returncode == 1
+    assert f"{active}:\nIP Virtual Server version" in done.stdout
+    assert f"{silent}:" not in done.stdout
+    assert f"error: {silent}: the API server says 503" in done.stderr
