@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from lvs_cli.cluster import Cluster
 from lvs_cli.errors import CliError
+from lvs_cli.export import add_export_options, export
 from lvs_cli.list_tables import add_list_options, list_tables
 from lvs_cli.output import Said
 from lvs_cli.release import release
@@ -35,8 +36,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     status = commands.add_parser("status", help="every service, who serves it, and why not")
-    status.add_argument("-n", "--namespace", help="that of the kubeconfig's context when absent")
-    status.add_argument("-A", "--all-namespaces", action="store_true", help="services of every namespace")
     status.set_defaults(run=_status)
     tables = commands.add_parser(
         "list",
@@ -46,6 +45,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_list_options(tables)
     tables.set_defaults(run=list_tables)
+    saved = commands.add_parser(
+        "export",
+        help="what directors are told, as a file that ipvsadm -R reads",
+        description="What directors are told, from the objects, as a file that ipvsadm -R reads. What this form can "
+        "not say is noted on standard error.",
+    )
+    add_export_options(saved)
+    saved.set_defaults(run=export)
     letting_go = commands.add_parser(
         "release", help="let go what nodes hold because nobody was seen to mean its removal"
     )
@@ -53,7 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("nodes", nargs="*", default=[], metavar="NODE", help="LvsNodes whose RemovalHeld you have read")
     which.add_argument("--all", action="store_true", help="every node that holds something now")
     letting_go.set_defaults(run=_release)
-    for command in (status, tables, letting_go):
+    for command in (status, saved):
+        command.add_argument("-n", "--namespace", help="that of the kubeconfig's context when absent")
+        command.add_argument("-A", "--all-namespaces", action="store_true", help="services of every namespace")
+    for command in (status, tables, saved, letting_go):
         command.add_argument("--context", help="a context of the kubeconfig")
     return parser
 

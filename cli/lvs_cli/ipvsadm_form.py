@@ -59,7 +59,7 @@ _TITLES: Final = {
 _METHODS: Final = {"DirectRouting": "Route", "Masquerade": "Masq"}
 _LARGE: Final = ((10**8, 1, ""), (10**9, 10**3, "K"), (10**11, 10**6, "M"), (10**14, 10**9, "G"))
 _NAME_TITLES: Final = ("LvsVirtualService/port", "real server")
-_HOST: Final = {Family.IPV4: 32, Family.IPV6: 128}
+HOST_LENGTH: Final = {Family.IPV4: 32, Family.IPV6: 128}
 
 
 def listing(table: DirectorTable, style: Style) -> str:
@@ -116,7 +116,7 @@ def service_options(service: TableService) -> str:
     persistence = service.persistence
     if persistence is not None:
         words += ["persistent", str(persistence.timeout_seconds)]
-        if persistence.prefix_length != _HOST[service.family]:
+        if persistence.prefix_length != HOST_LENGTH[service.family]:
             words += ["mask", mask(service.family, persistence.prefix_length)]
         if persistence.engine:
             words += ["pe", persistence.engine]
@@ -142,7 +142,7 @@ def _service_place(service: TableService) -> tuple[int, int, str, bytes, int]:
     protocols = ("TCP", "UDP", "SCTP")
     protocol = str(protocols.index(service.protocol)) if service.protocol in protocols else ""
     packed = ip_address(service.address).packed if service.address is not None else b""
-    return service.firewall_mark or 0, _HOST[service.family], protocol, packed, service.port or 0
+    return service.firewall_mark or 0, HOST_LENGTH[service.family], protocol, packed, service.port or 0
 
 
 def _title(form: Form) -> tuple[str, str]:

@@ -85,6 +85,43 @@ def test_metrics_and_listing_say_what_ipvsadm_says(web: Deployment) -> None:
     assert names.count("node.server-1") == len(DIRECTORS)
 
 
+EXPORTED = """
+apiVersion: lvs-operator.io/v1alpha1
+kind: LvsRealServerPool
+metadata: {name: exported}
+spec:
+  realServers:
+    - {name: four, address: 192.168.10.31, weight: 3, upperThreshold: 100, lowerThreshold: 50}
+    - {name: other, address: 192.168.10.32, weight: 0}
+    - {name: six, address: "fd00:10::31"}
+---
+apiVersion: lvs-operator.io/v1alpha1
+kind: LvsVirtualService
+metadata: {name: exported}
+spec:
+  addresses: [192.168.10.110, "fd00:10::110"]
+  ports: [{name: http, port: 80}, {name: dns, protocol: UDP, port: 53}]
+  scheduler: mh
+  schedulerFlags: [mh-fallback, mh-port]
+  persistence: {timeoutSeconds: 60, ipv4PrefixLength: 24, ipv6PrefixLength: 64}
+  realServerPoolRef: {name: exported}
+"""
+RESTORE = "ipvsadm -R && ipvsadm -Sn && ipvsadm -Ln --thresholds"
+
+
+def test_an_export_makes_the_same_table_in_an_empty_namespace(web: Deployment) -> None:
+    """Nobody has the addresses of these real servers: they are not checked, so that they have their weight."""
+    director = web.lab.guest(active_director(web))
+    web.apply(EXPORTED)
+    web.wait_ready("exported")
+    saved = kubectl_lvs(web, "export", "--format", "ipvsadm-save", "--all-namespaces")
+    assert "note: default/web port http: real servers are checked" in saved.stderr
+    restored = director.exec(["unshare", "--net", "sh", "-c", RESTORE], stdin=saved.stdout, check=True).stdout
+    there = director.sh(RESTORE.removeprefix("ipvsadm -R && "))
+    assert len(there.splitlines()) >= 2 * 13
+    assert stripped(restored) == stripped(there)
+
+
 def test_a_director_that_is_not_reached_is_named(web: Deployment) -> None:
     active = active_director(web)
     silent = next(name for name in DIRECTORS if name != active)
