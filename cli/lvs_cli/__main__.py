@@ -11,6 +11,7 @@ from lvs_cli.list_tables import add_list_options, list_tables
 from lvs_cli.output import Said
 from lvs_cli.release import release
 from lvs_cli.status import show_status
+from lvs_cli.zero import add_zero_options, zero
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,6 +54,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_export_options(saved)
     saved.set_defaults(run=export)
+    zeroing = commands.add_parser(
+        "zero",
+        help="let counters begin at 0, of one service or of all",
+        description="Lets the counters of virtual services and their real servers begin at 0 on the directors: those "
+        "of one LvsVirtualService, or of all that are ours. Connections go on. Waits until each director has said so.",
+    )
+    add_zero_options(zeroing)
+    zeroing.set_defaults(run=zero)
     letting_go = commands.add_parser(
         "release", help="let go what nodes hold because nobody was seen to mean its removal"
     )
@@ -63,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (status, saved):
         command.add_argument("-n", "--namespace", help="that of the kubeconfig's context when absent")
         command.add_argument("-A", "--all-namespaces", action="store_true", help="services of every namespace")
-    for command in (status, tables, saved, letting_go):
+    for command in (status, tables, saved, zeroing, letting_go):
         command.add_argument("--context", help="a context of the kubeconfig")
     return parser
 

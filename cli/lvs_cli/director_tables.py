@@ -64,7 +64,7 @@ def ask_directors(way: Way, open_cluster: Callable[[], Cluster]) -> Told:
     cluster = None
     if not names or not way.urls.keys() >= set(names):
         cluster = open_cluster()
-        names = _known(cluster, names)
+        names = known_directors(cluster, names)
     ask = _asker(way, cluster, names)
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         answers = list(threads.map(lambda name: _table(name, ask), names))
@@ -74,7 +74,8 @@ def ask_directors(way: Way, open_cluster: Callable[[], Cluster]) -> Told:
     )
 
 
-def _known(cluster: Cluster, names: Sequence[str]) -> list[str]:
+def known_directors(cluster: Cluster, names: Sequence[str]) -> list[str]:
+    """These directors, or all of the cluster. Raises CliError for one that is none, and where there is none."""
     directors = [
         node.metadata.name
         for node in cluster.list(NODE)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network, ip_address
 from typing import Final
 
-from lvs_api.director_table import DirectorTable, TableRealServer, TableService, Traffic
+from lvs_api.director_table import DirectorTable, TableRealServer, TableService, TableSyncDaemon, Traffic
 from lvs_api.network_types import Family
 
 
@@ -69,10 +69,7 @@ def listing(table: DirectorTable, style: Style) -> str:
         seconds = (timeouts.tcp_seconds, timeouts.tcp_fin_seconds, timeouts.udp_seconds)
         return "Timeout (tcp tcpfin udp): " + " ".join("-" if one is None else str(one) for one in seconds)
     if style.form is Form.DAEMON:
-        return "\n".join(
-            f"{one.state} sync daemon (mcast={one.interface}, syncid={one.sync_id})"
-            for one in sorted(table.sync_daemons, key=lambda one: one.state != "master")
-        )
+        return "\n".join(map(_daemon, sorted(table.sync_daemons, key=lambda one: one.state != "master")))
     first, second = _title(style.form)
     lines = [(first, _NAME_TITLES[0]), (second, _NAME_TITLES[1])]
     for service in sort_services(table.services, style.order):
@@ -112,7 +109,7 @@ def sort_real_servers(servers: Sequence[TableRealServer], order: Order) -> list[
 
 def service_options(service: TableService) -> str:
     """What is set of a service, behind its scheduler."""
-    words = []
+    words = [f"({','.join(service.scheduler_flags)})"] if service.scheduler_flags else []
     persistence = service.persistence
     if persistence is not None:
         words += ["persistent", str(persistence.timeout_seconds)]
@@ -122,8 +119,6 @@ def service_options(service: TableService) -> str:
             words += ["pe", persistence.engine]
     if service.one_packet_scheduling:
         words.append("ops")
-    if service.scheduler_flags:
-        words.append(f"({','.join(service.scheduler_flags)})")
     return " ".join(words)
 
 
@@ -135,6 +130,18 @@ def mask(family: Family, prefix_length: int) -> str:
 def endpoint(address: str, port: int) -> str:
     """Address and port."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _daemon(one: TableSyncDaemon) -> str:
+    figures = (
+        ("mcast", one.interface),
+        ("syncid", one.sync_id),
+        ("maxlen", one.max_length),
+        ("group", one.group),
+        ("port", one.port),
+        ("ttl", one.ttl),
+    )
+    return f"{one.state} sync daemon ({', '.join(f'{name}={value}' for name, value in figures if value is not None)})"
 
 
 def _service_place(service: TableService) -> tuple[int, int, str, bytes, int]:

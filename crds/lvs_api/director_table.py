@@ -151,6 +151,14 @@ class TableSyncDaemon(_Told):
     """Where it sends or listens."""
     sync_id: int
     """Of its messages."""
+    max_length: int | None = None
+    """Of a message, in bytes; this and the following since Linux 4.3."""
+    group: IpAddress | None = None
+    """The multicast group."""
+    port: int | None = None
+    """Its UDP port."""
+    ttl: int | None = None
+    """Of what it sends."""
 
 
 class DirectorTable(_Told):

@@ -10,7 +10,7 @@ import pytest
 from lvs_lab.host_commands import Completed, run
 from lvs_lab.waiting import wait_for
 from support.deployment import METRICS_PORT, Deployment
-from support.quick_start import KEY, SERVERS, VIP, active_director, client
+from support.quick_start import KEY, SERVERS, VIP, active_director, client, quick_shape
 from support.traffic import count_replies
 
 pytestmark = pytest.mark.lab
@@ -132,3 +132,20 @@ def test_a_director_that_is_not_reached_is_named(web: Deployment) -> None:
     assert f"{active}:\nIP Virtual Server version" in done.stdout
     assert f"{silent}:" not in done.stdout
     assert f"error: {silent}: the API server says 503" in done.stderr
+
+
+def test_counters_are_zeroed_once_where_it_was_asked_for(web: Deployment) -> None:
+    active = active_director(web)
+    assert count_replies(client(web), VIP, 9).total() == 9
+    wait_for(lambda: web.counters(active)[KEY, ""].connections >= 9, 10, "the counters to move", interval=0.5)
+    said = kubectl_lvs(web, "zero", "web").stdout.splitlines()
+    assert said == [f"{name}: counters begin at 0 of 1 virtual service" for name in DIRECTORS]
+    assert {entry.connections for (service, _), entry in web.counters(active).items() if service == KEY} == {0}
+    assert web.get("lvsnode", active)["status"]["countersZeroed"]["services"] == 1
+    assert count_replies(client(web), VIP, 9).total() == 9
+    wait_for(lambda: web.counters(active)[KEY, ""].connections == 9, 10, "the counters to go on", interval=0.5)
+    web.lab.agent(active).kill()
+    web.start_agent(active)
+    wait_for(lambda: web.agent_metric(active, "lvs_agent_rounds_total") >= 3, 30, "three rounds", interval=0.5)
+    assert web.counters(active)[KEY, ""].connections == 9
+    assert web.shape(active) == quick_shape()

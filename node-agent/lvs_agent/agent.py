@@ -37,8 +37,9 @@ from lvs_agent.refusals import RefusalKeeper
 from lvs_agent.route_lookup import RouteLookup
 from lvs_agent.routes import RouteKeeper
 from lvs_agent.table import TableKeeper, TableOutcome
+from lvs_agent.zero import ZeroKeeper
 from lvs_api.conditions import Condition, Reason, timestamp
-from lvs_api.lvs_node import LvsNodeStatus, NodeCapabilities
+from lvs_api.lvs_node import CountersZeroed, LvsNodeStatus, NodeCapabilities
 from lvs_core.plan import NodePlan
 
 TICK_SECONDS: Final = 1.0
@@ -63,6 +64,9 @@ class PlanSource(Protocol):
 
     def reported_status(self) -> LvsNodeStatus | None:
         """What the node's status says now; None where there is none, or it can not be read."""
+
+    def asked_zero(self) -> str | None:
+        """A person's request that counters begin at 0; None where there is none, or nobody can ask."""
 
     def state_faults(self) -> tuple[Fault, ...]:
         """What is the matter with the copy of it on disk."""
@@ -110,6 +114,7 @@ class Agent:
         links: Links,
         prober: Prober,
         ledger: LedgerKeeper,
+        zero: ZeroKeeper,
         identity: NodeIdentity,
         metrics: AgentMetrics,
         tell: Callable[[LvsNodeStatus], None],
@@ -123,6 +128,7 @@ class Agent:
         self._links = links
         self._prober = prober
         self._keeper = ledger
+        self._zero = zero
         self._identity = identity
         self._metrics = metrics
         self._tell = tell
@@ -245,7 +251,9 @@ class Agent:
         given = replace(given, owned=self._keeper.ledger.bindings, sysctls=self._keeper.ledger.sysctls)
         addresses = await self._addresses.take_on(given, table.served, self._remember_addresses)
         self._keeper.settle(replace(self._keeper.ledger, bindings=addresses.owned, sysctls=addresses.sysctls))
-        self._report(prepared, table, addresses)
+        now = timestamp(datetime.now(UTC))
+        zeroed = self._zero.carry_out(self._source.asked_zero(), self._source.reported_status, table, now)
+        self._report(prepared, table, addresses, zeroed)
 
     def _remember_table(self, owned: OwnedIpvs) -> OwnedIpvs:
         return self._keeper.reserve(replace(self._keeper.ledger, ipvs=owned)).ipvs
@@ -253,12 +261,16 @@ class Agent:
     def _remember_addresses(self, owned: AbstractSet[AddressBinding], sysctls: KernelSysctls) -> Ledger:
         return self._keeper.reserve(replace(self._keeper.ledger, bindings=frozenset(owned), sysctls=sysctls))
 
-    def _report(self, prepared: PreparedPlan, table: TableOutcome, addresses: AddressOutcome) -> None:
+    def _report(
+        self, prepared: PreparedPlan, table: TableOutcome, addresses: AddressOutcome, zeroed: CountersZeroed | None
+    ) -> None:
         plan, capabilities = prepared.plan, self._identity.capabilities()
         state = (*self._keeper.faults(), *self._source.state_faults())
         troubles = Troubles(withheld=self._source.withheld, state=state, blindness=self._prober.blindness())
-        if self._said is not None and self._said.is_of(plan, table, addresses, capabilities, troubles):
-            self._tell(self._said.status)
+        said = self._said
+        is_same = said is not None and said.is_of(plan, table, addresses, capabilities, troubles)
+        if said is not None and is_same and said.status.counters_zeroed == zeroed:
+            self._tell(said.status)
             return
         self._facts = NodeFacts(
             boot_id=self._identity.boot_id,
@@ -277,6 +289,7 @@ class Agent:
             takes_traffic=addresses.takes_traffic,
             node_fault=table.unavailable or addresses.sysctl_fault,
             troubles=troubles,
+            zeroed=zeroed,
             now=timestamp(datetime.now(UTC)),
         )
         self._said = _Said(plan, table, addresses, capabilities, troubles, self._say(self._facts))

@@ -51,6 +51,7 @@ from lvs_agent.table import TableKeeper
 from lvs_agent.table_view import TableView
 from lvs_agent.version import agent_version
 from lvs_agent.view_store import ViewStore
+from lvs_agent.zero import ZeroKeeper
 from lvs_api.director_table import TABLE_PATH
 from lvs_api.lvs_node import LvsNodeStatus, NodeCapabilities
 
@@ -186,6 +187,7 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
             links=links,
             prober=prober,
             ledger=LedgerKeeper(ledger_file, metrics, time.monotonic),
+            zero=ZeroKeeper(ipvs),
             identity=NodeIdentity(
                 boot_id=boot_id(), agent_version=agent_version(), capabilities=_Capabilities(ipvs, parts.source).read
             ),

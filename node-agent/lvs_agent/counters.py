@@ -31,15 +31,16 @@ _MEMBER: Final[tuple[tuple[str, str, Callable[[MemberRow], int]], ...]] = (
 )
 
 
-def counter_text(services: Iterable[ServiceRows]) -> str:
-    """All rows, each metric with its head."""
+def counter_texts(services: Iterable[ServiceRows]) -> Iterator[bytes]:
+    """All rows, a metric at a time, each with its head."""
     virtual: list[tuple[str, TrafficCounters]] = []
     real: list[tuple[str, MemberRow]] = []
     for one in services:
         labels = f'namespace="{one.namespace}",service="{one.service}",port="{one.port}",address="{one.address}"'
         virtual.append((f"{{{labels}}}", one.counters))
         real += [(f'{{{labels},member="{row.member}"}}', row) for row in one.members]
-    return "".join(line for lines in _families(virtual, real) for line in lines)
+    for lines in _families(virtual, real):
+        yield "".join(lines).encode()
 
 
 def _families(virtual: list[tuple[str, TrafficCounters]], real: list[tuple[str, MemberRow]]) -> Iterator[Iterable[str]]:

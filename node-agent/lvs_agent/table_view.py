@@ -10,7 +10,7 @@ from contextlib import closing
 
 from prometheus_client import generate_latest
 
-from lvs_agent.counters import counter_text
+from lvs_agent.counters import counter_texts
 from lvs_agent.decide.counted import count_rows
 from lvs_agent.decide.kernel_state import KernelIpvs
 from lvs_agent.decide.named_table import NamedService, Naming, name_entries
@@ -42,7 +42,8 @@ class TableView:
     def metrics_page(self) -> Shown:
         """The agent's metrics and the kernel's counters; the former alone where the table can not be read."""
         naming = self._naming()
-        text, summed = "", 0
+        texts: list[bytes] = []
+        summed = 0
         if naming is not None and naming.owned:
             began = time.monotonic()
             try:
@@ -53,10 +54,10 @@ class TableView:
                 self._metrics.counters_up.set(1)
                 self._metrics.counters_wide.set(kernel.wide_counters)
                 rows = count_rows(services, self._most_members)
-                text, summed = counter_text(rows), sum(one.summed for one in rows)
+                texts, summed = list(counter_texts(rows)), sum(one.summed for one in rows)
             self._metrics.counters_seconds.set(time.monotonic() - began)
         self._metrics.counters_summed.set(summed)
-        return Shown(well=True, body=generate_latest(self._metrics.registry) + text.encode())
+        return Shown(well=True, body=b"".join([generate_latest(self._metrics.registry), *texts]))
 
     def table_page(self) -> Shown:
         """Every entry, of others too, as JSON; or why it can not be told."""

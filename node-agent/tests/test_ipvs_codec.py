@@ -205,6 +205,21 @@ def test_older_kernels_say_less(missing: tuple[int, ...]) -> None:
     assert decoder.destination(without(bytes.fromhex(payload), *missing), AddressFamily.IPV6) == whole
 
 
+def test_counters_that_a_kernel_dumped_are_what_ipvsadm_showed() -> None:
+    """A persistent service under Masquerade after twelve requests, five of them just before."""
+    recorded = json.loads((Path(__file__).parent / "data" / "ipvs_counters_linux_7.2.json").read_text())
+    shown, decoder = recorded["ipvsadm"], EntryDecoder()
+    counters = TrafficCounters(*shown["stats"], *shown["rate"])
+    service = decoder.service(bytes.fromhex(recorded["service"]))
+    assert service is not None
+    assert service[2] == counters
+    _, state = decoder.destination(bytes.fromhex(recorded["destination"]), AddressFamily.IPV4)
+    connections = (state.active_connections, state.inactive_connections, state.persistent_connections)
+    assert connections == (shown["active"], shown["inactive"], shown["persistent"])
+    assert state.counters == counters
+    assert decoder.wide_counters
+
+
 NARROW, WIDE = "IIIQQIIIII", "QQQQQQQQQQ"
 
 

@@ -380,11 +380,18 @@ class IpvsInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningSyncDaemon:
-    """A connection synchronization daemon that runs; `state` is master or backup."""
+    """A connection synchronization daemon that runs; `state` is master or backup, lengths are in bytes.
+
+    What follows `sync_id` is told since Linux 4.3.
+    """
 
     state: str
     interface: str
     sync_id: int
+    max_length: int | None = None
+    group: IPAddress | None = None
+    port: int | None = None
+    ttl: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

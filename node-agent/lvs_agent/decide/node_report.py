@@ -18,6 +18,7 @@ from lvs_api.lvs_node import (
     MAX_EXCEPTIONS,
     MAX_NODE_ADDRESSES,
     BindDevice,
+    CountersZeroed,
     DirectorReport,
     DrainedMembers,
     LvsNodeStatus,
@@ -81,6 +82,8 @@ class NodeFacts:
     node_fault: Fault | None = None
     """What the node as a whole suffers from."""
     troubles: Troubles = field(default_factory=Troubles)
+    zeroed: CountersZeroed | None = None
+    """What was zeroed last."""
     now: str = ""
     """RFC 3339, for conditions."""
 
@@ -110,6 +113,7 @@ def report(facts: NodeFacts, before: Sequence[Condition] | None) -> LvsNodeStatu
         exceptions=exceptions[:MAX_EXCEPTIONS],
         truncated=len(exceptions) > MAX_EXCEPTIONS,
         release_token=facts.troubles.withheld.token,
+        counters_zeroed=facts.zeroed,
         conditions=_conditions(facts, before, generation),
     )
 

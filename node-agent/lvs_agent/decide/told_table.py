@@ -13,6 +13,7 @@ from lvs_agent.decide.kernel_state import (
     IpvsInfo,
     NodeWideIpvs,
     Persistence,
+    RunningSyncDaemon,
     ServiceFlag,
     ServiceKey,
     ServiceSettings,
@@ -71,10 +72,20 @@ def tell_table(services: Iterable[NamedService], facts: TableFacts) -> DirectorT
         timeouts=TableTimeouts(
             tcp_seconds=wide.tcp_timeout, tcp_fin_seconds=wide.tcp_fin_timeout, udp_seconds=wide.udp_timeout
         ),
-        sync_daemons=[
-            TableSyncDaemon(state=one.state, interface=one.interface, sync_id=one.sync_id) for one in wide.sync_daemons
-        ],
+        sync_daemons=[_sync_daemon(one) for one in wide.sync_daemons],
         services=[_service(service) for service in services],
+    )
+
+
+def _sync_daemon(one: RunningSyncDaemon) -> TableSyncDaemon:
+    return TableSyncDaemon(
+        state=one.state,
+        interface=one.interface,
+        sync_id=one.sync_id,
+        max_length=one.max_length,
+        group=str(one.group) if one.group is not None else None,
+        port=one.port,
+        ttl=one.ttl,
     )
 
 

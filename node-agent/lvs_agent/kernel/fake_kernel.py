@@ -18,6 +18,7 @@ from lvs_agent.decide.changes import (
     EditService,
     IpvsChange,
     LinkChange,
+    ZeroService,
 )
 from lvs_agent.decide.kernel_state import (
     HOST_PREFIX_LENGTH,
@@ -41,6 +42,7 @@ from lvs_agent.decide.kernel_state import (
     ServiceSettings,
     ServiceState,
     SysctlKey,
+    TrafficCounters,
     TunnelType,
     conf_key,
     family_of,
@@ -141,6 +143,8 @@ class FakeIpvsTable:
     def _carry_out(self, change: IpvsChange) -> int:
         if isinstance(change, AddService | EditService | DeleteService):
             return self._change_service(change)
+        if isinstance(change, ZeroService):
+            return self._zero(change.service)
         return self._change_destination(change)
 
     def _change_service(self, change: AddService | EditService | DeleteService) -> int:
@@ -158,6 +162,17 @@ class FakeIpvsTable:
                 present or ServiceState(settings=change.settings), settings=change.settings
             )
         return code
+
+    def _zero(self, key: AnyServiceKey) -> int:
+        """As ip_vs_zero_service: the counters, not the connections, and not the rates."""
+        state = self.services.get(key)
+        if state is None:
+            return errno.ESRCH
+        destinations = {
+            one: found._replace(counters=_without_totals(found.counters)) for one, found in state.destinations.items()
+        }
+        self.services[key] = replace(state, counters=_without_totals(state.counters), destinations=destinations)
+        return 0
 
     def _check_service(self, key: AnyServiceKey, settings: ServiceSettings) -> int:
         if len(settings.scheduler) >= _NAME_LENGTH or len(settings.persistence_engine) >= _NAME_LENGTH:
@@ -208,6 +223,10 @@ class FakeIpvsTable:
         if mixed and (self.sync_daemon_runs or settings.method is not ForwardingMethod.TUNNEL):
             return errno.EINVAL
         return 0 if _is_host(address) else errno.EINVAL
+
+
+def _without_totals(counters: TrafficCounters) -> TrafficCounters:
+    return counters._replace(connections=0, in_packets=0, out_packets=0, in_bytes=0, out_bytes=0)
 
 
 def _is_host(address: IPAddress) -> bool:

@@ -18,6 +18,7 @@ from lvs_agent.decide.changes import (
     EditDestination,
     EditService,
     IpvsChange,
+    ZeroService,
 )
 from lvs_agent.decide.kernel_state import (
     HOST_PREFIX_LENGTH,
@@ -46,7 +47,7 @@ FAMILY_NAME = "IPVS"
 
 CMD_NEW_SERVICE, CMD_SET_SERVICE, CMD_DEL_SERVICE, CMD_GET_SERVICE = 1, 2, 3, 4
 CMD_NEW_DEST, CMD_SET_DEST, CMD_DEL_DEST, CMD_GET_DEST = 5, 6, 7, 8
-CMD_GET_DAEMON, CMD_GET_CONFIG, CMD_GET_INFO = 11, 13, 15
+CMD_GET_DAEMON, CMD_GET_CONFIG, CMD_GET_INFO, CMD_ZERO = 11, 13, 15, 16
 
 CMD_ATTR_SERVICE, CMD_ATTR_DEST, CMD_ATTR_DAEMON = 1, 2, 3
 CMD_ATTR_TIMEOUT_TCP, CMD_ATTR_TIMEOUT_TCP_FIN, CMD_ATTR_TIMEOUT_UDP = 4, 5, 6
@@ -61,7 +62,8 @@ DEST_ACTIVE, DEST_INACTIVE, DEST_PERSIST, DEST_STATS = 7, 8, 9, 10
 DEST_ADDR_FAMILY, DEST_STATS64 = 11, 12
 DEST_TUN_TYPE, DEST_TUN_PORT, DEST_TUN_FLAGS = 13, 14, 15
 
-DAEMON_STATE, DAEMON_MCAST_IFN, DAEMON_SYNC_ID = 1, 2, 3
+DAEMON_STATE, DAEMON_MCAST_IFN, DAEMON_SYNC_ID, DAEMON_SYNC_MAXLEN = 1, 2, 3, 4
+DAEMON_MCAST_GROUP, DAEMON_MCAST_GROUP6, DAEMON_MCAST_PORT, DAEMON_MCAST_TTL = 5, 6, 7, 8
 
 INFO_VERSION, INFO_CONN_TAB_SIZE = 1, 2
 
@@ -181,7 +183,7 @@ class RequestEncoder:
         payload = nested(CMD_ATTR_SERVICE, service_identity(key), service_settings(key.family, change.settings))
         return generic_message(self._family, command, flags, sequence, payload)
 
-    def _service_only(self, change: DeleteService, command: int, sequence: int, flags: int) -> bytes:
+    def _service_only(self, change: DeleteService | ZeroService, command: int, sequence: int, flags: int) -> bytes:
         return generic_message(self._family, command, flags, sequence, self._service_nest(change.service))
 
     def _destination_entry(
@@ -217,6 +219,7 @@ _ENCODERS: dict[type, tuple[int, Callable[..., bytes]]] = {
     AddService: (CMD_NEW_SERVICE, RequestEncoder._service_entry),  # noqa: SLF001 (a table of its own methods)
     EditService: (CMD_SET_SERVICE, RequestEncoder._service_entry),  # noqa: SLF001
     DeleteService: (CMD_DEL_SERVICE, RequestEncoder._service_only),  # noqa: SLF001
+    ZeroService: (CMD_ZERO, RequestEncoder._service_only),  # noqa: SLF001
     AddDestination: (CMD_NEW_DEST, RequestEncoder._destination_entry),  # noqa: SLF001
     EditDestination: (CMD_SET_DEST, RequestEncoder._destination_entry),  # noqa: SLF001
     DeleteDestination: (CMD_DEL_DEST, RequestEncoder._destination_only),  # noqa: SLF001

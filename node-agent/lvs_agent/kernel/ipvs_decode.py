@@ -6,6 +6,7 @@ unpacked in one call. For a message that does not fit, the layout is worked out 
 """
 
 import struct
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -85,14 +86,26 @@ def decode_timeouts(buffer: memoryview, message: Message) -> tuple[int | None, i
 def decode_sync_daemon(payload: bytes) -> RunningSyncDaemon:
     """One message of the answer to `RequestEncoder.dump_sync_daemons`."""
     view = memoryview(payload)
-    found = attributes(view, *attributes(view, 0, len(payload))[c.CMD_ATTR_DAEMON])
-    start, end = found[c.DAEMON_MCAST_IFN]
-    state = U32.unpack_from(view, found[c.DAEMON_STATE][0])[0]
-    return RunningSyncDaemon(
-        state=_SYNC_STATES[state],
-        interface=_text(payload[start:end]),
-        sync_id=U32.unpack_from(view, found[c.DAEMON_SYNC_ID][0])[0],
+    bounds = attributes(view, *attributes(view, 0, len(payload))[c.CMD_ATTR_DAEMON])
+    found = {number: payload[start:end] for number, (start, end) in bounds.items()}
+    group, group6 = found.get(c.DAEMON_MCAST_GROUP), found.get(c.DAEMON_MCAST_GROUP6)
+    length, port, ttl = (
+        _small(found.get(number)) for number in (c.DAEMON_SYNC_MAXLEN, c.DAEMON_MCAST_PORT, c.DAEMON_MCAST_TTL)
     )
+    return RunningSyncDaemon(
+        state=_SYNC_STATES[U32.unpack(found[c.DAEMON_STATE])[0]],
+        interface=_text(found[c.DAEMON_MCAST_IFN]),
+        sync_id=U32.unpack(found[c.DAEMON_SYNC_ID])[0],
+        max_length=length,
+        group=IPv4Address(group) if group else IPv6Address(group6) if group6 else None,
+        port=port,
+        ttl=ttl,
+    )
+
+
+def _small(raw: bytes | None) -> int | None:
+    """A number of one or two bytes in host order."""
+    return None if raw is None else int.from_bytes(raw, sys.byteorder)
 
 
 @dataclass(frozen=True, slots=True)
