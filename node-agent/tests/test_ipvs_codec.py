@@ -17,6 +17,7 @@ from lvs_agent.decide.changes import (
     DeleteService,
     EditDestination,
     IpvsChange,
+    ZeroService,
 )
 from lvs_agent.decide.kernel_state import (
     IPIP,
@@ -27,6 +28,7 @@ from lvs_agent.decide.kernel_state import (
     FirewallMarkKey,
     ForwardingMethod,
     Persistence,
+    RunningSyncDaemon,
     ServiceFlag,
     ServiceKey,
     ServiceSettings,
@@ -38,8 +40,19 @@ from lvs_agent.decide.kernel_state import (
 )
 from lvs_agent.kernel.contract import TABLES
 from lvs_agent.kernel.ipvs_codec import RequestEncoder
-from lvs_agent.kernel.ipvs_decode import EntryDecoder
-from lvs_agent.kernel.netlink_wire import HEADER, HEADERS_LENGTH, WireError, attribute, attributes, messages, nested
+from lvs_agent.kernel.ipvs_decode import EntryDecoder, decode_sync_daemon, decode_timeouts
+from lvs_agent.kernel.netlink_wire import (
+    HEADER,
+    HEADERS_LENGTH,
+    U16,
+    U32,
+    WireError,
+    attribute,
+    attributes,
+    generic_message,
+    messages,
+    nested,
+)
 
 RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "ipvs_dumps_linux_7.2.json").read_text())
 FAMILY = 30
@@ -299,3 +312,40 @@ def test_damaged_messages_are_refused(damaged: bytes) -> None:
 def test_damaged_attributes_are_refused(damaged: bytes) -> None:
     with pytest.raises(WireError):
         attributes(memoryview(damaged), 0, len(damaged))
+
+
+FIRST = (attribute(1, U32.pack(2)), attribute(2, b"eth0\0"), attribute(3, U32.pack(7)))
+"""A backup daemon's state, interface and id."""
+
+
+@pytest.mark.parametrize(
+    ("more", "group"),
+    [
+        (attribute(5, bytes([224, 0, 0, 81])), "224.0.0.81"),
+        (attribute(6, ip_address("ff02::51").packed), "ff02::51"),
+    ],
+    ids=["IPv4", "IPv6"],
+)
+def test_sync_daemons(more: bytes, group: str) -> None:
+    """As ip_vs_genl_fill_daemon of Linux 4.3 and newer fills it."""
+    rest = (attribute(4, U16.pack(1472)), more, attribute(7, U16.pack(8848)), attribute(8, b"\1"))
+    assert decode_sync_daemon(nested(3, *FIRST, *rest)) == RunningSyncDaemon(
+        state="backup", interface="eth0", sync_id=7, max_length=1472, group=ip_address(group), port=8848, ttl=1
+    )
+
+
+def test_a_sync_daemon_of_an_older_kernel() -> None:
+    found = decode_sync_daemon(nested(3, *FIRST))
+    assert found == RunningSyncDaemon(state="backup", interface="eth0", sync_id=7)
+
+
+def test_timeouts_of_a_kernel_without_udp() -> None:
+    payload = attribute(4, U32.pack(900)) + attribute(5, U32.pack(120))
+    answer = generic_message(FAMILY, 12, 0, 1, payload)
+    (message,) = messages(memoryview(answer))
+    assert decode_timeouts(memoryview(answer), message) == (900, 120, None)
+
+
+def test_zeroing_names_the_service_and_nothing_else() -> None:
+    assert payload_of(ZeroService(service=WEB)) == payload_of(DeleteService(service=WEB))
+    assert RequestEncoder(FAMILY).change(ZeroService(service=WEB), 1)[HEADER.size] == 16
