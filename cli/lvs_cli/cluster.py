@@ -98,7 +98,7 @@ class Cluster:
         if response.status_code == httpx2.codes.NOT_FOUND:
             raise CliError(f"the API server does not know {GROUP}/{VERSION}: is lvs-operator installed?")
         if not response.is_success:
-            raise CliError(f"the API server refused ({response.status_code}): {response.text[:300]}")
+            raise CliError(f"the API server refused ({response.status_code}): {_message(response)}")
         try:
             body = response.json()
         except ValueError as error:

@@ -92,7 +92,7 @@ metadata: {name: exported}
 spec:
   realServers:
     - {name: four, address: 192.168.10.31, weight: 3, upperThreshold: 100, lowerThreshold: 50}
-    - {name: other, address: 192.168.10.32, weight: 0}
+    - {name: other, address: 192.168.10.32, weight: 2}
     - {name: six, address: "fd00:10::31"}
 ---
 apiVersion: lvs-operator.io/v1alpha1
