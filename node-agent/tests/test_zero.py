@@ -13,7 +13,7 @@ from lvs_core.cluster_view import ObjectKey
 from lvs_core.plan import VirtualServerKey
 
 COUNTED = TrafficCounters(*range(1, 11))
-ZEROED = COUNTED._replace(connections=0, in_packets=0, out_packets=0, in_bytes=0, out_bytes=0)
+ZEROED = TrafficCounters()
 FOREIGN = service_on(8080)
 
 

@@ -22,6 +22,7 @@ from lvs_agent.decide.changes import (
 )
 from lvs_agent.decide.kernel_state import (
     HOST_PREFIX_LENGTH,
+    NO_TRAFFIC,
     AddressFamily,
     AnyServiceKey,
     DestinationKey,
@@ -42,7 +43,6 @@ from lvs_agent.decide.kernel_state import (
     ServiceSettings,
     ServiceState,
     SysctlKey,
-    TrafficCounters,
     TunnelType,
     conf_key,
     family_of,
@@ -164,14 +164,12 @@ class FakeIpvsTable:
         return code
 
     def _zero(self, key: AnyServiceKey) -> int:
-        """As ip_vs_zero_service: the counters, not the connections, and not the rates."""
+        """As ip_vs_zero_service: counters and rates, not the connections."""
         state = self.services.get(key)
         if state is None:
             return errno.ESRCH
-        destinations = {
-            one: found._replace(counters=_without_totals(found.counters)) for one, found in state.destinations.items()
-        }
-        self.services[key] = replace(state, counters=_without_totals(state.counters), destinations=destinations)
+        destinations = {one: found._replace(counters=NO_TRAFFIC) for one, found in state.destinations.items()}
+        self.services[key] = replace(state, counters=NO_TRAFFIC, destinations=destinations)
         return 0
 
     def _check_service(self, key: AnyServiceKey, settings: ServiceSettings) -> int:
@@ -223,10 +221,6 @@ class FakeIpvsTable:
         if mixed and (self.sync_daemon_runs or settings.method is not ForwardingMethod.TUNNEL):
             return errno.EINVAL
         return 0 if _is_host(address) else errno.EINVAL
-
-
-def _without_totals(counters: TrafficCounters) -> TrafficCounters:
-    return counters._replace(connections=0, in_packets=0, out_packets=0, in_bytes=0, out_bytes=0)
 
 
 def _is_host(address: IPAddress) -> bool:
