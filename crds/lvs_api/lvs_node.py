@@ -1,7 +1,7 @@
 """LvsNode: what one node must be, and what its agent says it is."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -140,6 +140,19 @@ class NodeCapabilities(ApiModel):
     """As the kernel's IPVS says; absent when IPVS is not available."""
 
 
+class CountersZeroed(ApiModel):
+    """The last request to let counters begin at 0, and what came of it."""
+
+    LONGEST_REQUEST: ClassVar[int] = 512
+
+    request: Annotated[str, Field(min_length=1, max_length=LONGEST_REQUEST)]
+    """The value of the annotation lvs-operator.io/zero that was carried out."""
+    time: Annotated[str, Field(max_length=32)]
+    """When, RFC 3339."""
+    services: Count
+    """How many virtual services of the kernel: 0 where none of that name is here."""
+
+
 class LvsNodeStatus(ApiModel):
     """What the node's agent says. Written only when something differs."""
 
@@ -201,6 +214,8 @@ class LvsNodeStatus(ApiModel):
     release_token: Annotated[str, Field(max_length=64)] | None = None
     """Present while something is held, see the conditions RemovalHeld and ClusterChanged. The annotation
     lvs-operator.io/release with this value (kubectl lvs release) lets go what is held now, and nothing else."""
+    counters_zeroed: CountersZeroed | None = None
+    """Present once counters were zeroed on request (kubectl lvs zero): the last time."""
     conditions: (
         Annotated[list[Condition], Field(max_length=16, json_schema_extra={"x-lvs-list-key": "type"})] | None
     ) = None

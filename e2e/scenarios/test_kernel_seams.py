@@ -10,7 +10,9 @@ import pytest
 
 from lvs_agent.kernel.contract import CASES, TABLES
 from lvs_agent.kernel.settings_contract import DAEMON_CASES, TIMEOUT_CASES
+from lvs_api.director_table import DirectorTable
 from lvs_api.node_settings import IpvsSysctls
+from lvs_cli.ipvsadm_form import Form, Style, listing
 from lvs_lab.lab import Lab
 from lvs_lab.lab_machine import GuestMachine, LabMachine
 from lvs_lab.python_packages import agent_environment
@@ -100,6 +102,37 @@ def test_ipvsadm_saves_and_restores_what_we_write(director: GuestMachine, name: 
         director.sh("ipvsadm -e -t 10.0.0.1:80 -r 10.1.0.1:8080 -m -w 3 -x 100 -y 50")
     assert director.out("ipvsadm", "-Sn") == saved
     assert probe(director, "holds", name) is True
+
+
+MIXED = "methods, weights, thresholds"
+FORMS = {
+    Form.PLAIN: "-Ln",
+    Form.STATS: "-Ln --stats",
+    Form.RATE: "-Ln --rate",
+    Form.THRESHOLDS: "-Ln --thresholds",
+    Form.PERSISTENT_CONN: "-Ln --persistent-conn",
+    Form.TIMEOUT: "-L --timeout",
+    Form.DAEMON: "-L --daemon",
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_form_of_ipvsadms_listing_is_ours_too(director: GuestMachine, name: str) -> None:
+    """Beside what ipvsadm made itself, and where no real server is of another family, a sync daemon that it started."""
+    assert probe(director, "load", name) is True
+    director.sh(
+        "ipvsadm -A -u 10.5.0.1:5060 -s mh -b mh-port -p 60 -M 255.255.0.0 --pe sip -o; ipvsadm --set 800 70 200"
+    )
+    director.sh("ipvsadm --start-daemon master --mcast-interface eth0 --syncid 7", check=name != MIXED)
+    try:
+        table = DirectorTable.model_validate(probe(director, "told"))
+        for form, options in FORMS.items():
+            printed = director.out("ipvsadm", *options.split()).splitlines()
+            ours = listing(table, Style(form=form)).splitlines()
+            assert [line.rstrip() for line in ours] == [line.rstrip() for line in printed]
+    finally:
+        director.sh("ipvsadm --stop-daemon master", check=name != MIXED)
+        director.sh("ipvsadm --set 900 120 300")
 
 
 def test_every_scheduler_is_listed_as_it_was_asked_for(director: GuestMachine) -> None:

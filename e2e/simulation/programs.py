@@ -29,6 +29,7 @@ from lvs_agent.routes import RouteKeeper
 from lvs_agent.sync_daemons import SyncDaemonKeeper
 from lvs_agent.table import TableKeeper
 from lvs_agent.view_store import ViewStore
+from lvs_agent.zero import ZeroKeeper
 from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_api.lvs_node import LvsNodeStatus, NodeCapabilities
 from lvs_core.plan import NodePlan
@@ -291,6 +292,7 @@ class AgentProgram(Program):
             links=machine.links,
             prober=self.checks,
             ledger=LedgerKeeper(LedgerFile(machine.disk / "ledger", machine.boot_id), metrics, machine.clock),
+            zero=ZeroKeeper(machine.ipvs),
             identity=NodeIdentity(boot_id=machine.boot_id, agent_version="1", capabilities=NodeCapabilities),
             metrics=metrics,
             tell=tell,

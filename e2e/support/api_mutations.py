@@ -150,6 +150,7 @@ def full_statuses() -> list[Raw]:
             "exceptions": [exception],
             "truncated": False,
             "releaseToken": "0" * 16,
+            "countersZeroed": {"request": "t/default/web", "time": "2026-01-01T00:00:00Z", "services": 1},
         }
     }
     return [service, pool, group, node]

@@ -256,7 +256,7 @@ def described(parts: Mapping[str, Callable[[], str]]) -> str:
 
 def agent_options() -> list[str]:
     """What the agents of the lab are started with."""
-    return ["--metrics-address", f"127.0.0.1:{METRICS_PORT}"]
+    return ["--metrics-address", f":{METRICS_PORT}"]
 
 
 def _briefly(text: str) -> str:

@@ -31,6 +31,8 @@ from lvs_agent.decide.kernel_state import (
     ServiceSettings,
     TransportProtocol,
 )
+from lvs_agent.decide.named_table import name_entries
+from lvs_agent.decide.told_table import TableFacts, tell_table
 from lvs_agent.decide.wanted_sysctls import SysctlRole, judge_sysctls, keys_to_read
 from lvs_agent.errors import KernelError
 from lvs_agent.kernel.announce import PacketAnnouncer
@@ -125,6 +127,20 @@ def counters(vip: str, real_server: str) -> dict[str, int]:
     """Connections and traffic of a real server."""
     state = KernelIpvsTable().read().services[service(vip)].destinations[destination(real_server)]
     return {"active": state.active_connections, "inactive": state.inactive_connections, **state.counters._asdict()}
+
+
+def told() -> Any:  # noqa: ANN401 (JSON)
+    """The table and what holds for all of it, as an agent would tell it."""
+    table, settings = KernelIpvsTable(), KernelIpvsSettings()
+    kernel = table.read()
+    facts = TableFacts(
+        node="director",
+        info=table.info(),
+        timeouts=settings.read_timeouts(),
+        daemons=settings.read_daemons(),
+        wide_counters=kernel.wide_counters,
+    )
+    return tell_table(name_entries(kernel, None), facts).model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def read_under_change(rounds: str) -> dict[str, int]:
@@ -251,7 +267,7 @@ def announce(device: str, address: str) -> bool:
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__: verb
     for verb in (
-        contract, settings_contract, sysctl_contract, load, holds, add, edit, counters,
+        contract, settings_contract, sysctl_contract, load, holds, add, edit, counters, told,
         read_under_change, read_while_resized, unavailable, bind, unbind, silence, announce,
     )
 }  # fmt: skip

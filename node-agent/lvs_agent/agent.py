@@ -23,6 +23,7 @@ from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
 from lvs_agent.decide.kernel_settings import SyncDaemons
 from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelIpvs, KernelSysctls
 from lvs_agent.decide.lost_ledger import lost_bindings
+from lvs_agent.decide.named_table import Naming
 from lvs_agent.decide.node_report import NodeFacts, Troubles, carried, report, report_failure
 from lvs_agent.decide.node_word import NodeWord
 from lvs_agent.decide.ownership import OwnedIpvs
@@ -41,8 +42,9 @@ from lvs_agent.route_lookup import RouteLookup
 from lvs_agent.routes import RouteKeeper
 from lvs_agent.sync_daemons import SyncDaemonKeeper
 from lvs_agent.table import TableKeeper, TableOutcome
+from lvs_agent.zero import ZeroKeeper
 from lvs_api.conditions import Condition, Reason, timestamp
-from lvs_api.lvs_node import LvsNodeStatus, NodeCapabilities
+from lvs_api.lvs_node import CountersZeroed, LvsNodeStatus, NodeCapabilities
 from lvs_core.plan import NodePlan
 
 TICK_SECONDS: Final = 1.0
@@ -67,6 +69,9 @@ class PlanSource(Protocol):
 
     def reported_status(self) -> LvsNodeStatus | None:
         """What the node's status says now; None where there is none, or it can not be read."""
+
+    def asked_zero(self) -> str | None:
+        """A person's request that counters begin at 0; None where there is none, or nobody can ask."""
 
     def state_faults(self) -> tuple[Fault, ...]:
         """What is the matter with the copy of it on disk."""
@@ -116,6 +121,7 @@ class Agent:
         links: Links,
         prober: Prober,
         ledger: LedgerKeeper,
+        zero: ZeroKeeper,
         identity: NodeIdentity,
         metrics: AgentMetrics,
         tell: Callable[[LvsNodeStatus], None],
@@ -131,6 +137,7 @@ class Agent:
         self._links = links
         self._prober = prober
         self._keeper = ledger
+        self._zero = zero
         self._identity = identity
         self._metrics = metrics
         self._tell = tell
@@ -186,6 +193,11 @@ class Agent:
         self.last_round = time.monotonic()
         self._metrics.round_seconds.observe(self.last_round - began)
         return self.last_round - began
+
+    def naming(self) -> Naming | None:
+        """Whose the entries of the table are, as of the last round; None before the first. May be called by threads."""
+        prepared = self._prepared
+        return None if prepared is None else Naming(prepared=prepared, owned=self._keeper.ledger.ipvs)
 
     def word(self) -> NodeWord | None:
         """What this node carries, as its last round found it; None where that round failed, or none was made."""
@@ -253,7 +265,9 @@ class Agent:
         given = replace(given, owned=self._keeper.ledger.bindings, sysctls=self._keeper.ledger.sysctls)
         addresses = await self._addresses.take_on(given, table.served, self._remember_addresses)
         self._keeper.settle(replace(self._keeper.ledger, bindings=addresses.owned, sysctls=addresses.sysctls))
-        self._report(prepared, table, (*settings.rows, *daemons.rows), addresses)
+        now = timestamp(datetime.now(UTC))
+        zeroed = self._zero.carry_out(self._source.asked_zero(), self._source.reported_status, table, now)
+        self._report(prepared, table, (*settings.rows, *daemons.rows), addresses, zeroed)
 
     def _remember_table(self, owned: OwnedIpvs) -> OwnedIpvs:
         return self._keeper.reserve(replace(self._keeper.ledger, ipvs=owned)).ipvs
@@ -268,7 +282,12 @@ class Agent:
         return self._keeper.reserve(replace(self._keeper.ledger, bindings=frozenset(owned), sysctls=sysctls))
 
     def _report(
-        self, prepared: PreparedPlan, table: TableOutcome, settings: tuple[SettingRow, ...], addresses: AddressOutcome
+        self,
+        prepared: PreparedPlan,
+        table: TableOutcome,
+        settings: tuple[SettingRow, ...],
+        addresses: AddressOutcome,
+        zeroed: CountersZeroed | None,
     ) -> None:
         plan, capabilities = prepared.plan, self._identity.capabilities()
         state = (*self._keeper.faults(), *self._source.state_faults())
@@ -278,8 +297,10 @@ class Agent:
             blindness=self._prober.blindness(),
             settings=settings,
         )
-        if self._said is not None and self._said.is_of(plan, table, addresses, capabilities, troubles):
-            self._hand_on(self._said.status, plan)
+        said = self._said
+        is_same = said is not None and said.is_of(plan, table, addresses, capabilities, troubles)
+        if said is not None and is_same and said.status.counters_zeroed == zeroed:
+            self._hand_on(said.status, plan)
             return
         self._facts = NodeFacts(
             boot_id=self._identity.boot_id,
@@ -299,6 +320,7 @@ class Agent:
             takes_traffic=addresses.takes_traffic,
             node_fault=table.unavailable or addresses.sysctl_fault,
             troubles=troubles,
+            zeroed=zeroed,
             now=timestamp(datetime.now(UTC)),
         )
         self._said = _Said(plan, table, addresses, capabilities, troubles, self._say(self._facts))

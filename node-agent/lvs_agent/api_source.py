@@ -18,7 +18,7 @@ from lvs_agent.metrics import AgentMetrics
 from lvs_agent.removal_check import RemovalCheck
 from lvs_agent.view_store import Raw, ViewStore
 from lvs_agent.watch import Reflector, Selection, read_page
-from lvs_api.api_group import API_VERSION, LABEL_DIRECTOR_GROUP
+from lvs_api.api_group import ANNOTATION_ZERO, API_VERSION, LABEL_DIRECTOR_GROUP
 from lvs_api.kinds import DIRECTOR_GROUP, NODE, SERVICE_SLICE, Kind
 from lvs_api.lvs_node import LvsNodeStatus
 from lvs_api.violations import InvalidObject
@@ -103,6 +103,12 @@ class ApiSource:
         except InvalidObject as error:
             _log.warning("the conditions begin anew: %s", error)
             return None
+
+    def asked_zero(self) -> str | None:
+        """What a person wrote on the LvsNode for counters to be zeroed."""
+        raw = self.observed_node
+        said = (raw["metadata"].get("annotations") or {}).get(ANNOTATION_ZERO) if raw is not None else None
+        return said if isinstance(said, str) else None
 
     def state_faults(self) -> tuple[Fault, ...]:
         """What is the matter with the last view on disk."""

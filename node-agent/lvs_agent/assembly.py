@@ -48,11 +48,14 @@ from lvs_agent.report import StatusReporter
 from lvs_agent.routes import RouteKeeper
 from lvs_agent.settings import Endpoint, Settings
 from lvs_agent.state_lock import StateLock
-from lvs_agent.status_server import check_page, metrics_page, serve_pages, word_page
+from lvs_agent.status_server import Page, background_page, check_page, serve_pages, word_page
 from lvs_agent.sync_daemons import SyncDaemonKeeper
 from lvs_agent.table import TableKeeper
+from lvs_agent.table_view import TableView
 from lvs_agent.version import agent_version
 from lvs_agent.view_store import ViewStore
+from lvs_agent.zero import ZeroKeeper
+from lvs_api.director_table import TABLE_PATH
 from lvs_api.lvs_node import LvsNodeStatus, NodeCapabilities
 
 LEDGER_FILE: Final = "ledger"
@@ -189,6 +192,7 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
             links=links,
             prober=prober,
             ledger=LedgerKeeper(ledger_file, metrics, time.monotonic),
+            zero=ZeroKeeper(ipvs),
             identity=NodeIdentity(
                 boot_id=boot_id(), agent_version=agent_version(), capabilities=_Capabilities(ipvs, parts.source).read
             ),
@@ -267,12 +271,24 @@ async def _serve(
     pages = {"/healthz": check_page(stalled), "/readyz": check_page(not_ready)}
     for flag, endpoint, served in (
         ("--health-address", settings.health, pages),
-        ("--metrics-address", settings.metrics, {"/metrics": metrics_page(metrics.registry)}),
+        ("--metrics-address", settings.metrics, _table_pages(settings, agent, metrics)),
         ("--word-address", settings.word, {WORD_PATH: word_page(agent.word)}),
     ):
         if endpoint is not None:
             server = await _listen(flag, endpoint, served)
             cleanup.callback(server.close)
+
+
+def _table_pages(settings: Settings, agent: Agent, metrics: AgentMetrics) -> dict[str, Page]:
+    view = TableView(
+        KernelIpvsTable,
+        KernelIpvsSettings,
+        agent.naming,
+        metrics,
+        node_name=settings.node_name,
+        most_members=settings.counted_real_servers,
+    )
+    return {"/metrics": background_page(view.metrics_page), TABLE_PATH: background_page(view.table_page)}
 
 
 async def _listen(flag: str, endpoint: Endpoint, pages: Any) -> asyncio.Server:  # noqa: ANN401

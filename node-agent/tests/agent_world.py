@@ -48,6 +48,7 @@ from lvs_agent.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
 from lvs_agent.routes import RouteKeeper
 from lvs_agent.sync_daemons import SyncDaemonKeeper
 from lvs_agent.table import TableKeeper
+from lvs_agent.zero import ZeroKeeper
 from lvs_api.conditions import ConditionType, find_condition
 from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeCapabilities, ServiceException
 from lvs_api.network_types import ForwardingMethod, Protocol, Scheduler
@@ -162,9 +163,13 @@ class PlanInHand:
     plan: NodePlan | None = None
     status: LvsNodeStatus | None = None
     withheld: Withheld = NOTHING_WITHHELD
+    zero: str | None = None
 
     def reported_status(self) -> LvsNodeStatus | None:
         return self.status
+
+    def asked_zero(self) -> str | None:
+        return self.zero
 
     def state_faults(self) -> tuple[Fault, ...]:
         return ()
@@ -279,6 +284,7 @@ class World:
             links=self.links,
             prober=self.health,
             ledger=self.ledger,
+            zero=ZeroKeeper(self.ipvs),
             identity=NodeIdentity(boot_id=self.boot_id, agent_version="1", capabilities=NodeCapabilities),
             metrics=self.metrics,
             tell=self.statuses.append,

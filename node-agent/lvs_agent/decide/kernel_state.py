@@ -202,13 +202,21 @@ class DestinationSettings:
 
 
 class TrafficCounters(NamedTuple):
-    """Totals since the entry was made or zeroed; a tuple, since each full read makes one per entry."""
+    """Totals since the entry was made or zeroed, and rates; a tuple, since each full read makes one per entry.
+
+    Rates are the kernel's estimates: every two seconds it looks, and weighs the past in (ip_vs_est.c).
+    """
 
     connections: int = 0
     in_packets: int = 0
     out_packets: int = 0
     in_bytes: int = 0
     out_bytes: int = 0
+    connections_per_second: int = 0
+    in_packets_per_second: int = 0
+    out_packets_per_second: int = 0
+    in_bytes_per_second: int = 0
+    out_bytes_per_second: int = 0
 
 
 NO_TRAFFIC = TrafficCounters()
@@ -246,6 +254,8 @@ class KernelIpvs:
     """The whole IPVS table of this network namespace, foreign entries included."""
 
     services: Mapping[AnyServiceKey, ServiceState] = field(default_factory=dict)
+    wide_counters: bool = True
+    """False where the kernel, older than 4.1, has counters of connections and packets of 32 bits, which begin anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

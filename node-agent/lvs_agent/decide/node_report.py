@@ -21,6 +21,7 @@ from lvs_api.lvs_node import (
     MAX_NODE_SETTINGS,
     MAX_OWN_ADDRESSES,
     BindDevice,
+    CountersZeroed,
     DirectorReport,
     DrainedMembers,
     LvsNodeStatus,
@@ -89,6 +90,8 @@ class NodeFacts:
     node_fault: Fault | None = None
     """What the node as a whole suffers from."""
     troubles: Troubles = field(default_factory=Troubles)
+    zeroed: CountersZeroed | None = None
+    """What was zeroed last."""
     now: str = ""
     """RFC 3339, for conditions."""
 
@@ -120,6 +123,7 @@ def report(facts: NodeFacts, before: Sequence[Condition] | None) -> LvsNodeStatu
         truncated=len(exceptions) > MAX_EXCEPTIONS,
         settings=[row.status() for row in facts.troubles.settings][:MAX_NODE_SETTINGS] or None,
         release_token=facts.troubles.withheld.token,
+        counters_zeroed=facts.zeroed,
         conditions=_conditions(facts, before, generation),
     )
 

@@ -168,7 +168,7 @@ class KernelIpvsTable(IpvsConversation):
             # To a service that was just deleted the kernel answers with no destinations instead of an error.
             if destinations or self._get_service(key) is not None:
                 whole[key] = ServiceState(settings=state.settings, destinations=destinations, counters=state.counters)
-        return KernelIpvs(services=whole)
+        return KernelIpvs(services=whole, wide_counters=self._decoder.wide_counters)
 
     def _all_destinations(self, service: AnyServiceKey) -> dict[DestinationKey, DestinationState]:
         destinations, parts = self._dump_destinations(service)

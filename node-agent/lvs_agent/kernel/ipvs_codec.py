@@ -18,6 +18,7 @@ from lvs_agent.decide.changes import (
     EditDestination,
     EditService,
     IpvsChange,
+    ZeroService,
 )
 from lvs_agent.decide.kernel_settings import KernelTimeouts, SyncDaemon, SyncState
 from lvs_agent.decide.kernel_state import (
@@ -49,6 +50,7 @@ CMD_NEW_SERVICE, CMD_SET_SERVICE, CMD_DEL_SERVICE, CMD_GET_SERVICE = 1, 2, 3, 4
 CMD_NEW_DEST, CMD_SET_DEST, CMD_DEL_DEST, CMD_GET_DEST = 5, 6, 7, 8
 CMD_NEW_DAEMON, CMD_DEL_DAEMON, CMD_GET_DAEMON = 9, 10, 11
 CMD_SET_CONFIG, CMD_GET_CONFIG, CMD_GET_INFO = 12, 13, 15
+CMD_ZERO = 16
 
 CMD_ATTR_SERVICE, CMD_ATTR_DEST, CMD_ATTR_DAEMON = 1, 2, 3
 
@@ -61,6 +63,7 @@ DEST_U_THRESH, DEST_L_THRESH = 5, 6
 DEST_ACTIVE, DEST_INACTIVE, DEST_PERSIST, DEST_STATS = 7, 8, 9, 10
 DEST_ADDR_FAMILY, DEST_STATS64 = 11, 12
 DEST_TUN_TYPE, DEST_TUN_PORT, DEST_TUN_FLAGS = 13, 14, 15
+
 
 INFO_VERSION, INFO_CONN_TAB_SIZE = 1, 2
 
@@ -208,7 +211,7 @@ class RequestEncoder:
         payload = nested(CMD_ATTR_SERVICE, service_identity(key), service_settings(key.family, change.settings))
         return generic_message(self._family, command, flags, sequence, payload)
 
-    def _service_only(self, change: DeleteService, command: int, sequence: int, flags: int) -> bytes:
+    def _service_only(self, change: DeleteService | ZeroService, command: int, sequence: int, flags: int) -> bytes:
         return generic_message(self._family, command, flags, sequence, self._service_nest(change.service))
 
     def _destination_entry(
@@ -244,6 +247,7 @@ _ENCODERS: dict[type, tuple[int, Callable[..., bytes]]] = {
     AddService: (CMD_NEW_SERVICE, RequestEncoder._service_entry),  # noqa: SLF001 (a table of its own methods)
     EditService: (CMD_SET_SERVICE, RequestEncoder._service_entry),  # noqa: SLF001
     DeleteService: (CMD_DEL_SERVICE, RequestEncoder._service_only),  # noqa: SLF001
+    ZeroService: (CMD_ZERO, RequestEncoder._service_only),  # noqa: SLF001
     AddDestination: (CMD_NEW_DEST, RequestEncoder._destination_entry),  # noqa: SLF001
     EditDestination: (CMD_SET_DEST, RequestEncoder._destination_entry),  # noqa: SLF001
     DeleteDestination: (CMD_DEL_DEST, RequestEncoder._destination_only),  # noqa: SLF001

@@ -39,7 +39,8 @@ from lvs_agent.decide.kernel_state import (
 from lvs_agent.kernel import ipvs_codec as c
 from lvs_agent.kernel.netlink_wire import GENL_HEADER, U16, U32, Message, WireError, attributes
 
-_STATS = (1, 2, 3, 4, 5)  # IPVS_STATS_ATTR_CONNS, INPKTS, OUTPKTS, INBYTES, OUTBYTES
+# IPVS_STATS_ATTR_CONNS, INPKTS, OUTPKTS, INBYTES, OUTBYTES, and CPS, INPPS, OUTPPS, INBPS, OUTBPS
+_STATS = tuple(range(1, 11))
 _GROUP, _PORT = bytes((224, 0, 0, 81)), 8848  # IP_VS_SYNC_GROUP and IP_VS_SYNC_PORT
 _FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _PROTOCOLS = {p.value: p for p in TransportProtocol}
@@ -126,6 +127,8 @@ class _Layout:
     unpack: Callable[[bytes], tuple[Any, ...]]
     defaults: tuple[int, ...]
     pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]
+    wide_counters: bool
+    """The counters have 64 bits, or the message has none, as requests."""
 
 
 class EntryDecoder:
@@ -138,6 +141,8 @@ class EntryDecoder:
         self._destination_settings: dict[tuple[int, ...], DestinationSettings] = {}
         self._service_keys: dict[tuple[Any, ...], AnyServiceKey | None] = {}
         self._service_settings: dict[tuple[Any, ...], ServiceSettings] = {}
+        self.wide_counters = True
+        """False once a message had counters of 32 bits and none of 64."""
 
     def service(self, payload: bytes) -> tuple[AnyServiceKey, ServiceSettings, TrafficCounters] | None:
         """One message of a service dump; None for a protocol that no service of ours has (the kernel takes any)."""
@@ -153,7 +158,7 @@ class EntryDecoder:
         if shared is None:
             _make_room(self._service_settings, self._remember)
             shared = self._service_settings[settings] = _service_settings(settings)
-        return key, shared, TrafficCounters._make(values[10:15])
+        return key, shared, TrafficCounters._make(values[10:20])
 
     def destination(self, payload: bytes, service_family: AddressFamily) -> tuple[DestinationKey, DestinationState]:
         """One message of a destination dump. Kernels before 3.18 name no family: then it is the service's."""
@@ -169,7 +174,7 @@ class EntryDecoder:
         if shared is None:
             _make_room(self._destination_settings, self._remember)
             shared = self._destination_settings[settings] = _destination_settings(settings)
-        return key, DestinationState._make((shared, *values[10:13], TrafficCounters._make(values[13:18])))
+        return key, DestinationState._make((shared, *values[10:13], TrafficCounters._make(values[13:23])))
 
     def learn(self, key: DestinationKey) -> None:
         """Give this object for this key from now on: what was just written is about to be read."""
@@ -181,6 +186,7 @@ class EntryDecoder:
         layout = layouts.get(len(raw))
         if layout is None or int.from_bytes(raw, "little") & layout.mask != layout.shape:
             layout = layouts[len(raw)] = _work_out(kind, raw)
+            self.wide_counters = self.wide_counters and layout.wide_counters
         return layout.pick(layout.unpack(raw) + layout.defaults)
 
 
@@ -260,6 +266,7 @@ def _work_out(kind: _Kind, raw: bytes) -> _Layout:
         unpack=struct.Struct(layout).unpack,
         defaults=(0,) * len(absent),
         pick=itemgetter(*(source[position] for position in range(len(fields)))),
+        wide_counters=kind.wide_counters in found or kind.narrow_counters not in found,
     )
 
 
