@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lvs_api.conditions import ConditionType, Reason
-from lvs_api.network_types import Forwarding
+from lvs_api.network_types import Forwarding, Protocol
 from lvs_api.service_slice import MEMBERS_PER_SLICE
 from lvs_api.virtual_service import LvsVirtualServiceSpec
 from lvs_core.cluster_view import (
@@ -210,15 +210,21 @@ def duplicate_member(case: Candidate) -> Problem | None:
 
 
 def unnamed_check_port(case: Candidate) -> Problem | None:
-    """Under port 0 there is no port that a check could take by itself."""
+    """Under port 0 there is no port that a check could take by itself, and at an SCTP port nobody listens by TCP."""
     check = case.pool_spec.health_check
-    if check is None or check.port is not None or all(port.port != 0 for port in case.spec.ports):
+    if check is None or check.port is not None:
         return None
-    return _refused(
-        Reason.INVALID,
-        f"LvsRealServerPool {_pool_key(case)} spec.healthCheck.port: is needed, for this service balances every port "
-        "(port 0)",
-    )
+    for port in case.spec.ports:
+        why = None
+        if port.port == 0:
+            why = "this service balances every port (port 0)"
+        elif port.protocol is Protocol.SCTP:
+            why = f"spec.ports[{port.name}] is SCTP, and checks connect by TCP"
+        if why is not None:
+            return _refused(
+                Reason.INVALID, f"LvsRealServerPool {_pool_key(case)} spec.healthCheck.port: is needed, for {why}"
+            )
+    return None
 
 
 def too_many_members(case: Candidate) -> Problem | None:

@@ -103,6 +103,7 @@ class Protocol(StrEnum):
 
     TCP = "TCP"
     UDP = "UDP"
+    SCTP = "SCTP"
 
 
 class Scheduler(StrEnum):

@@ -32,7 +32,7 @@ class ServicePort(ApiModel):
     name: PortName
     """Unique within the service."""
     protocol: Protocol = Protocol.TCP
-    """TCP or UDP."""
+    """TCP, UDP or SCTP. Where it is SCTP, a check of the pool must name its `port`: checks connect by TCP."""
     port: ServicePortNumber
     """The port clients connect to, 1 to 65535; 0 means every port and needs `persistence`."""
     real_server_port: Port | None = None

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from lvs_lab.lab_machine import LabMachine
 from lvs_lab.waiting import wait_for
 from support.deployment import GONE_SECONDS, Deployment, deployed
 from support.example_cases import CASES, LABS, REQUESTS, Case
 from support.neighbours import claimants, claimants6, mac_of, wait_for_neighbour
-from support.traffic import answers, count_replies
+from support.traffic import answers, count_replies, count_sctp_replies
 
 pytestmark = pytest.mark.lab
 
@@ -40,6 +41,8 @@ def prepare(deployment: Deployment, case: Case) -> None:
     machine = deployment.lab.machine
     for name in case.real_servers:
         machine(name).serve(port=case.server_port)
+        if case.protocol == "sctp":
+            machine(name).serve(port=case.port, protocol="sctp")
     if case.example == "s13-nat":
         for name in ("s13-rs201", "s13-rs202"):
             machine(name).serve(port=3306)
@@ -54,22 +57,28 @@ def apply(deployment: Deployment, case: Case) -> None:
     deployment.wait_ready(case.service, *case.other_services)
 
 
+def replies_to(client: LabMachine, case: Case, requests: int) -> Counter[str]:
+    count = count_sctp_replies if case.protocol == "sctp" else count_replies
+    return count(client, case.vip, requests, port=case.port)
+
+
 @in_its_lab
 def test_traffic_is_balanced(lab: Lab, case: Case) -> None:
     deployment, _ = lab
     apply(deployment, case)
     deployment.wait_shape(case.director, case.shape)
     client = deployment.lab.machine(case.client)
-    wait_for(lambda: answers(client, case.vip, port=case.port), 10, f"{case.vip} to answer")
+    if case.protocol == "tcp":
+        wait_for(lambda: answers(client, case.vip, port=case.port), 10, f"{case.vip} to answer")
     if case.sources:
         replies: Counter[str] = Counter()
         for source in case.sources:
             replies += count_replies(client, case.vip, 1, port=case.port, source=source)
         assert replies == case.expected_replies(len(case.sources))
     elif case.sticky:
-        assert len(count_replies(client, case.vip, REQUESTS, port=case.port)) == 1
+        assert len(replies_to(client, case, REQUESTS)) == 1
     else:
-        assert count_replies(client, case.vip, REQUESTS, port=case.port) == case.expected_replies(REQUESTS)
+        assert replies_to(client, case, REQUESTS) == case.expected_replies(REQUESTS)
 
 
 @in_its_lab
@@ -125,15 +134,15 @@ def test_stopped_server_loses_its_weight_and_gets_it_back(lab: Lab, case: Case) 
     deployment, _ = lab
     apply(deployment, case)
     victim, stays = case.real_servers[-1], case.real_servers[0]
-    key, entries = next((key, entries) for key, entries in case.shape.items() if f":{case.port} " in key)
-    service, entry = " ".join(key.split()[:2]), list(entries)[-1]
+    service, entries = case.service_key, case.entries
+    entry = list(entries)[-1]
     # Three failures a second apart, the last of which may take its whole second; two more for a busy machine.
     bound = 3 * 1 + 1 + 2
     deployment.lab.machine(victim).server(port=case.server_port).stop()
     deployment.wait_weight(case.director, service, entry, 0, deadline=bound)
     client = deployment.lab.machine(case.client)
     if not case.sticky:
-        assert count_replies(client, case.vip, 30, port=case.port) == Counter({stays: 30})
+        assert replies_to(client, case, 30) == Counter({stays: 30})
     deployment.wait_condition(case.service, "Ready", "True", "MembersNotReady", deadline=15)
     deployment.lab.machine(victim).serve(port=case.server_port)
     deployment.wait_weight(case.director, service, entry, entries[entry][1], deadline=2 * 1 + 1 + 2)

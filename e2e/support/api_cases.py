@@ -124,7 +124,9 @@ def _ports() -> Iterator[ApiCase]:
     every = virtual_service(ports=[_port(port=0, realServerPort=80)], persistence={}, forwarding=MASQUERADE)
     yield _refused("another port for every port", "spec.ports[0].realServerPort", every, "not for port 0")
     yield _refused("lower-case protocol", "spec.ports[0].protocol", virtual_service(ports=[_port(protocol="tcp")]))
-    yield _refused("SCTP", "spec.ports[0].protocol", virtual_service(ports=[_port(protocol="SCTP")]))
+    three = [_port("t", 99), _port("u", 99, protocol="UDP"), _port("s", 99, protocol="SCTP")]
+    yield _taken("TCP, UDP and SCTP of one number", virtual_service(ports=three))
+    yield _refused("a protocol without ports", "spec.ports[0].protocol", virtual_service(ports=[_port(protocol="ESP")]))
 
 
 def _service_rules() -> Iterator[ApiCase]:
@@ -148,9 +150,10 @@ def _service_rules() -> Iterator[ApiCase]:
     udp, tcp = _port("u", 53, protocol="UDP"), _port("t", 53)
     yield _taken("one-packet with UDP", virtual_service(ports=[udp], onePacketScheduling=True))
     yield _taken("one-packet with persistence", virtual_service(ports=[udp], onePacketScheduling=True, persistence={}))
-    for ports in ([tcp], [udp, tcp]):
+    for ports in ([tcp], [udp, tcp], [_port("s", 53, protocol="SCTP")]):
         raw = virtual_service(ports=ports, onePacketScheduling=True)
-        yield _refused(f"one-packet with TCP, {len(ports)} ports", "spec.onePacketScheduling", raw, "only for UDP")
+        name = f"one-packet with {ports[-1].get('protocol', 'TCP')}, {len(ports)} ports"
+        yield _refused(name, "spec.onePacketScheduling", raw, "only for UDP")
     yield _taken(
         "persistence, all told",
         virtual_service(persistence={"timeoutSeconds": 1, "ipv4PrefixLength": 24, "ipv6PrefixLength": 64}),

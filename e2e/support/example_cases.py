@@ -27,6 +27,8 @@ class Case:
     other_services: tuple[str, ...] = ()
     port: int = 80
     """What clients connect to."""
+    protocol: str = "tcp"
+    """Over which they do; where it is sctp, checks are made by TCP at `server_port`."""
     server_port: int = 80
     """What real servers listen on."""
     device: str | None = "lo"
@@ -62,6 +64,17 @@ class Case:
     def ipv6(self) -> bool:
         """Whether the VIP is an IPv6 address."""
         return ":" in self.vip
+
+    @property
+    def service_key(self) -> str:
+        """The kernel service that `port` means, as it begins its line in `shape`."""
+        key = next(key for key in self.shape if key.startswith("FWM ") or f":{self.port} " in key)
+        return " ".join(key.split()[:2])
+
+    @property
+    def entries(self) -> dict[str, tuple[str, int]]:
+        """Its real servers."""
+        return next(entries for key, entries in self.shape.items() if key.startswith(f"{self.service_key} "))
 
     def expected_replies(self, requests: int) -> Counter[str]:
         """Who answers how often, when the scheduler does what it says."""
@@ -163,6 +176,19 @@ CASES = (
         shape={"TCP 172.25.84.100:80 rr": {"172.25.85.2:80": ("Tunnel", 1), "172.25.85.3:80": ("Tunnel", 1)}},
     ),
     Case(
+        example="s8-sctp",
+        machines="s8",
+        service="s8-sctp",
+        vip="192.168.8.15",
+        port=9899,
+        server_port=9899,
+        protocol="sctp",
+        servers={"rs101": 1, "rs102": 1},
+        shape={
+            "SCTP 192.168.8.15:9899 rr": {"192.168.8.101:9899": ("Route", 1), "192.168.8.102:9899": ("Route", 1)},
+        },
+    ),
+    Case(
         example="ipv6-dr",
         machines="ipv6-dr",
         service="ipv6-dr-web",
@@ -195,4 +221,5 @@ LABS = {
     # Set-ups that use the same addresses can not be in one cluster: an address is one Node's.
     "one": ("s13", "s14a", "s14b", "s14e", "s15-routed", "ipv6-nat"),
     "two": ("s14c", "s14d", "s15", "ipv6-dr"),
+    "three": ("s8",),
 }

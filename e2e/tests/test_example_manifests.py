@@ -16,6 +16,7 @@ TOPOLOGIES = ROOT / "e2e" / "lvs_lab" / "topologies"
 KIND_NAMES = (REAL_SERVER_POOL.name, DIRECTOR_GROUP.name, VIRTUAL_SERVICE.name)
 TOPOLOGY_OF = {
     "quick-start": "plain",
+    "s8-sctp": "s8",
     "s13-nat": "s13",
     "s14a-dr": "s14a",
     "s14b-dr-port-10000": "s14b",

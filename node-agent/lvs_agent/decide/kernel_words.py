@@ -18,7 +18,11 @@ from lvs_api.network_types import ForwardingMethod as LvsMethod
 from lvs_api.network_types import Protocol, SchedulerFlag
 from lvs_core.plan import CheckTarget, HttpTarget, PlannedMember, PlannedService, VirtualServerKey
 
-_PROTOCOLS: Final = {Protocol.TCP: TransportProtocol.TCP, Protocol.UDP: TransportProtocol.UDP}
+_PROTOCOLS: Final = {
+    Protocol.TCP: TransportProtocol.TCP,
+    Protocol.UDP: TransportProtocol.UDP,
+    Protocol.SCTP: TransportProtocol.SCTP,
+}
 _METHODS: Final = {
     LvsMethod.DIRECT_ROUTING: ForwardingMethod.DIRECT_ROUTE,
     LvsMethod.TUNNEL: ForwardingMethod.TUNNEL,
