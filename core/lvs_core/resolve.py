@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from lvs_api.real_server_pool import RealServerState
 from lvs_api.service_slice import MEMBERS_PER_SLICE, AcceptedPool, AcceptedService
+from lvs_core import frontends
 from lvs_core.accept import Accepted, Verdict, is_current
 from lvs_core.checks import MAX_SLICES, Candidate
 from lvs_core.cluster_view import ClusterView, Former, Member, ObjectKey, Slice, SliceContent
@@ -86,7 +87,7 @@ class Resolver:
             if settled is not None:
                 _find_room(slots, settled)
         slices = dict(_contents(settings, slots, existing))
-        vips = settings.service.addresses
+        vips = frontends.vips(settings.service)
         needs = {need for content in slices.values() for one in content.members for need in member_needs(one, vips)}
         for asked in wanted:
             if asked.node is not None and asked.refused is None and asked.state is RealServerState.ACTIVE:
@@ -180,7 +181,8 @@ def _needs(settings: Settings, member: Member) -> frozenset[Need]:
     """What the member's own method needs, the former one aside. A plain machine's needs are its owner's affair."""
     if member.node is None:
         return frozenset()
-    return frozenset(needs_for(member.node, member.address, member.forwarding.method, settings.service.addresses))
+    vips = frontends.vips(settings.service)
+    return frozenset(needs_for(member.node, member.address, member.forwarding.method, vips))
 
 
 def _member(wanted: WantedMember, *, forwarding_from: Member | None, prepared: bool, boot_id: str | None) -> Member:
@@ -203,8 +205,8 @@ def _member(wanted: WantedMember, *, forwarding_from: Member | None, prepared: b
 
 def _destination(settings: Settings, member: Member | WantedMember) -> tuple[str, int]:
     """What tells members apart in the kernel; only in services of one port do members have ports of their own."""
-    port = settings.service.ports[0]
-    return member.address, member.port or port.real_server_port or port.port
+    service = settings.service
+    return member.address, frontends.destination_port(service, member.port, frontends.only_port(service))
 
 
 def _renamed(settings: Settings, taken: Mapping[tuple[str, int], str], existing: Iterable[Slice]) -> Mapping[str, str]:
@@ -259,8 +261,8 @@ def _slice_key(settings: Settings, index: int) -> ObjectKey:
 def _accepted(candidate: Candidate, existing: Sequence[Slice]) -> Settings:
     """Values that were validated when they were read are not validated again.
 
-    While a service is paused its addresses and ports stay those that it has: directors know by them what is paused, and
-    would take away what the slices no longer name.
+    While a service is paused its addresses, ports and mark stay those that it has: directors know by them what is
+    paused, and would take away what the slices no longer name.
     """
     spec, pool = candidate.spec, candidate.pool_spec
     served = next((one.content.service for one in existing if one.content.service is not None), None)
@@ -273,6 +275,7 @@ def _accepted(candidate: Candidate, existing: Sequence[Slice]) -> Settings:
             generation=candidate.service.meta.generation,
             addresses=named.addresses,
             ports=named.ports,
+            firewall_mark=named.firewall_mark,
             scheduler=spec.scheduler,
             scheduler_flags=spec.scheduler_flags,
             persistence=spec.persistence,
@@ -303,5 +306,5 @@ def _frozen(first: Slice, service: AcceptedService, pool: AcceptedPool) -> Setti
 
 def _vips(slices: Iterable[Slice]) -> frozenset[str]:
     return frozenset(
-        address for one in slices if one.content.service is not None for address in one.content.service.addresses
+        address for one in slices if one.content.service is not None for address in frontends.vips(one.content.service)
     )

@@ -278,7 +278,7 @@ def test_families() -> None:
     cluster.put(service(cluster))
     cluster.settle()
     assert condition(cluster, ConditionType.RESOLVED_REFS).message.endswith(
-        "no address of the service has their family: six"
+        "nothing of the service has their family: six"
     )
     assert cluster.services[WEB].status.real_servers.total == 1
 

@@ -48,6 +48,8 @@ def prepare(deployment: Deployment, case: Case) -> None:
             machine(name).serve(port=3306)
     for source in case.sources:
         machine(case.client).out("ip", "address", "add", f"{source}/24", "dev", "eth0")
+    if case.marks:
+        machine(case.director).exec(["nft", "-f", "-"], stdin=case.marks, check=True)
     # Closed connections are counted for two minutes otherwise; a drain waits for them.
     machine(case.director).out("ipvsadm", "--set", "900", "2", "300")
 
@@ -229,6 +231,35 @@ def test_large_requests_and_replies_pass_a_tunnel(lab: Lab, case: Case) -> None:
         assert f"X-Received: {size}" in told.splitlines()
         got = client.out("curl", "--silent", "--fail", "--max-time", "20", f"http://{case.vip}/bytes/{size}")
         assert len(got) == size
+
+
+@pytest.mark.parametrize("lab", ["three"], indirect=True, scope="module")
+def test_a_mark_stands_for_all_that_carries_it(lab: Lab) -> None:
+    """S8: two ports and both families by rules of somebody else; none is ours, and what is unmarked is refused."""
+    deployment, _ = lab
+    case = example("s8-firewall-mark")
+    client, director = deployment.lab.guest(case.client), deployment.lab.guest(case.director)
+    for name in case.real_servers:
+        for port in (8080, 8081):
+            if (
+                not deployment.lab.machine(name)
+                .exec(["test", "-e", deployment.lab.machine(name).server(port=port).pid_file])
+                .ok
+            ):
+                deployment.lab.machine(name).serve(port=port)
+    rules = director.out("nft", "--json", "list", "ruleset")
+    apply(deployment, case)
+    deployment.wait_shape(case.director, case.shape)
+    vip6 = "2001:db8:8::16"
+    for address in (case.vip, vip6):
+        wait_for(lambda address=address: answers(client, address), 10, f"{address} to answer")
+        for port in (80, 8080):
+            assert count_replies(client, address, 20, port=port) == case.expected_replies(20)
+        assert not answers(client, address, port=8081)
+    assert director.out("nft", "--json", "list", "ruleset") == rules
+    deployment.delete(case.directory)
+    wait_for(lambda: deployment.table(case.director) == {}, GONE_SECONDS, "the mark's services to go")
+    assert director.out("nft", "--json", "list", "ruleset") == rules
 
 
 def example(name: str) -> Case:

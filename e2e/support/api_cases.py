@@ -49,7 +49,17 @@ def _port(name: str = "a", port: int = 80, **fields: object) -> Raw:
 
 def all_cases() -> list[ApiCase]:
     """The whole table."""
-    return [*_addresses(), *_ports(), *_service_rules(), *_pools(), *_checks(), *_selectors(), *_internal(), *_sizes()]
+    return [
+        *_addresses(),
+        *_ports(),
+        *_service_rules(),
+        *_marks(),
+        *_pools(),
+        *_checks(),
+        *_selectors(),
+        *_internal(),
+        *_sizes(),
+    ]
 
 
 def python_says(raw: Raw) -> tuple[Violation, ...]:
@@ -164,13 +174,41 @@ def _service_rules() -> Iterator[ApiCase]:
     yield _taken("a name just short enough", virtual_service("a" * 63))
     long_group = virtual_service(directorGroupRef={"name": "a" * 64})
     yield _refused("a group's name too long", "spec.directorGroupRef.name", long_group)
-    for field in ("portMode", "firewallMark", "sorryServer", "quorum", "addressPoolRef"):
+    for field in ("portMode", "sorryServer", "quorum", "addressPoolRef"):
         yield _refused(
             f"{field}, which is not built",
             f"spec.{field}",
             changed(virtual_service(), ("spec", field), {}),
             "unknown field",
         )
+
+
+def _marks() -> Iterator[ApiCase]:
+    def marked(mark: Raw, **changes: object) -> Raw:
+        fields: Raw = {"ports": None, "firewallMark": mark, **changes}
+        return virtual_service(**fields)
+
+    four = {"value": 10, "families": ["IPv4"]}
+    yield _taken("a mark with an address", marked({"value": 10}))
+    yield _taken("a mark with both addresses", marked({"value": 1}, addresses=["192.168.4.15", "2001:db8::15"]))
+    yield _taken("a mark alone", marked(four, addresses=None))
+    yield _taken("a mark of both families", marked({"value": 10, "families": ["IPv6", "IPv4"]}, addresses=None))
+    yield _taken("the greatest mark", marked({"value": 2**32 - 1}))
+    yield _taken("one-packet under a mark", marked({"value": 10}, onePacketScheduling=True))
+    yield _taken("a mark, persistent", marked({"value": 10}, persistence={"ipv4PrefixLength": 24}))
+    for value in (0, 2**32):
+        yield _refused(f"mark {value}", "spec.firewallMark.value", marked({"value": value}))
+    yield _refused("a mark of no value", "spec.firewallMark.value", marked({}))
+    yield _refused("neither address nor mark", "spec.addresses", virtual_service(addresses=None), "are needed, unless")
+    yield _refused("neither ports nor mark", "spec.ports", virtual_service(ports=None), "ports are needed, unless")
+    yield _refused("ports and a mark", "spec.ports", marked({"value": 10}, ports=[_port()]), "it stands for every port")
+    told = "families is needed without addresses"
+    yield _refused("a mark of no family", "spec.firewallMark", marked({"value": 10}, addresses=None), told)
+    yield _refused("a mark's families told twice", "spec.firewallMark", marked(four), told)
+    no_family = marked({"value": 10, "families": []}, addresses=None)
+    yield _refused("an empty list of families", "spec.firewallMark.families", no_family)
+    twice = marked({"value": 10, "families": ["IPv4", "IPv4"]}, addresses=None)
+    yield _refused("a family twice", "spec.firewallMark.families[1]", twice, "Duplicate")
 
 
 def _pools() -> Iterator[ApiCase]:
@@ -304,6 +342,9 @@ def _internal() -> Iterator[ApiCase]:
         "a later slice with the service", "spec.service", service_slice(index=1, service=first["service"]), "index 0"
     )
     yield _refused("a later slice with the pool", "spec.pool", service_slice(index=1, pool=first["pool"]), "index 0")
+    marked = {**first["service"], "ports": None, "firewallMark": {"value": 10}}
+    marked = {field: value for field, value in marked.items() if value is not None}
+    yield _taken("a slice of a mark", service_slice(service=marked))
     yield _taken("a member by a long node name", service_slice(members=[slice_member("node." + "a" * 253, "10.0.0.1")]))
     yield _taken("the builder's node", lvs_node())
     both = [{"address": "10.0.0.1", "device": device} for device in ("lo", "tunl0")]

@@ -37,6 +37,8 @@ class Case:
     """Where the director carries it."""
     sticky: bool = False
     """A client stays with one real server."""
+    marks: str = ""
+    """What somebody else gives to nft on the director, so that packets are marked."""
     sources: tuple[str, ...] = field(default=())
     """Further addresses of the client, where one client would see one real server only."""
 
@@ -82,6 +84,15 @@ class Case:
         return Counter({f"{self.machines}-{name}": requests * share // whole for name, share in self.servers.items()})
 
 
+MARK_TABLE = """
+table inet site-marks {
+  chain prerouting {
+    type filter hook prerouting priority mangle;
+    ip daddr 192.168.8.16 tcp dport { 80, 8080 } meta mark set 10
+    ip6 daddr 2001:db8:8::16 tcp dport { 80, 8080 } meta mark set 10
+  }
+}
+"""
 _S13_SHAPE: Shape = {
     "TCP 192.168.4.5:80 wrr": {"192.168.2.100:80": ("Masq", 1), "192.168.2.200:80": ("Masq", 2)},
     "TCP 192.168.4.5:3306 lc": {"192.168.2.201:3306": ("Masq", 3), "192.168.2.202:3306": ("Masq", 4)},
@@ -186,6 +197,18 @@ CASES = (
         servers={"rs101": 1, "rs102": 1},
         shape={
             "SCTP 192.168.8.15:9899 rr": {"192.168.8.101:9899": ("Route", 1), "192.168.8.102:9899": ("Route", 1)},
+        },
+    ),
+    Case(
+        example="s8-firewall-mark",
+        machines="s8",
+        service="s8-marked",
+        vip="192.168.8.16",
+        servers={"rs101": 1, "rs102": 1},
+        marks=MARK_TABLE,
+        shape={
+            "FWM 10 rr": {"192.168.8.101:0": ("Route", 1), "192.168.8.102:0": ("Route", 1)},
+            "FWM 10 IPv6 rr": {"[2001:db8:8::101]:0": ("Route", 1), "[2001:db8:8::102]:0": ("Route", 1)},
         },
     ),
     Case(

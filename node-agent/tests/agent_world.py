@@ -55,6 +55,7 @@ from lvs_core.plan import (
     CheckTarget,
     DirectorPlan,
     Holding,
+    MarkKey,
     NodePlan,
     PlannedMember,
     PlannedService,
@@ -110,8 +111,10 @@ def member(number: int, **changes: Any) -> PlannedMember:
 
 def service(*members: PlannedMember, **changes: Any) -> PlannedService:
     """VIP:80/TCP of default/web."""
+    key = changes.get("key", VirtualServerKey(address=ip_address(VIP), port=80, protocol=Protocol.TCP))
     made = PlannedService(
-        key=VirtualServerKey(address=ip_address(VIP), port=80, protocol=Protocol.TCP),
+        key=key,
+        vip=None if isinstance(key, MarkKey) else key.address,
         service=NAME,
         service_uid="u",
         port_name="http",
@@ -134,7 +137,7 @@ def director(*services: PlannedService, holding: Holding = Holding.HOLD, **chang
         view_digest="digest",
         holding=holding,
         interface=changes.pop("interface", "eth0"),
-        addresses=tuple(sorted({one.key.address for one in services}, key=int)),
+        addresses=tuple(sorted({one.vip for one in services if one.vip is not None}, key=int)),
         services=services,
         incomplete=changes.pop("incomplete", ()),
         conflicts=changes.pop("conflicts", ()),

@@ -20,7 +20,6 @@ from lvs_agent.decide.kernel_state import (
     KernelIpvs,
     Route,
     RouteKind,
-    ServiceKey,
     ServiceState,
     WantedService,
 )
@@ -72,7 +71,9 @@ class Waiting:
 class ServicePart:
     """One kernel service of a LvsVirtualService, this round."""
 
-    key: ServiceKey
+    key: AnyServiceKey
+    vip: IPAddress | None
+    """The address that brings its packets; None where the plan names none."""
     paused: bool
     member_names: tuple[str, ...]
     waiting: tuple[Waiting, ...]
@@ -252,6 +253,7 @@ class _Composer:
             waiting = [w for member in self._service.members if (w := self._paused(member)) is not None]
         part = ServicePart(
             key=self._service.key,
+            vip=planned.vip,
             paused=planned.paused,
             member_names=tuple(member.planned.name for member in self._service.members),
             waiting=tuple(waiting),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from lvs_agent.decide.kernel_state import DestinationKey, IPAddress, ServiceKey
+from lvs_agent.decide.kernel_state import AnyServiceKey, DestinationKey, IPAddress
 from lvs_agent.decide.node_word import Carried
 
 WORD_SECONDS: Final = 3.0
@@ -43,7 +43,7 @@ class Words:
 class MemberKey(NamedTuple):
     """A real server in one kernel service."""
 
-    service: ServiceKey
+    service: AnyServiceKey
     destination: DestinationKey
 
 
