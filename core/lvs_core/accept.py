@@ -7,6 +7,7 @@ from typing import NamedTuple
 from lvs_api.conditions import ConditionType, Reason, is_true
 from lvs_api.network_types import Family, Protocol
 from lvs_core import frontends
+from lvs_core.allocate import FIRST_MARK, LAST_MARK, choose_mark
 from lvs_core.checks import (
     Candidate,
     Problem,
@@ -51,6 +52,8 @@ class Accepted:
     """The service shall be as its objects say."""
 
     candidate: Candidate
+    mark: int | None = None
+    """The firewall mark chosen for it, where its ports are grouped."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,6 +165,12 @@ class _Held:
         self._groups: dict[str, tuple[str, Holder]] = {}
         self._holders: set[Holder] = set()
         self._leftover: dict[AnyClaim, Holder] = {}
+        self._chosen: dict[Holder, int] = {}
+        self._marks = {
+            service.spec.firewall_mark.value
+            for service in view.services.values()
+            if service.spec is not None and service.spec.firewall_mark is not None
+        }
         for one in view.slices.values():
             if one.content.service is None:
                 continue
@@ -169,8 +178,13 @@ class _Held:
             current = is_current(view, one)
             for claim in _claims(one.content.director_group, one.content.service):
                 (self._claims if current else self._leftover).setdefault(claim, holder)
+            mark = one.content.service.firewall_mark
+            if mark is not None:
+                self._marks.add(mark.value)
             if current:
                 self._holders.add(holder)
+                if mark is not None and frontends.is_grouped(one.content.service):
+                    self._chosen.setdefault(holder, mark.value)
                 for address in frontends.vips(one.content.service):
                     self._groups.setdefault(address, (one.content.director_group, holder))
 
@@ -213,10 +227,26 @@ class _Held:
             if claim in self._leftover:
                 left = self._leftover[claim]
                 return Waiting(message=f"waits until the directors' copy of the deleted service {left.service} is gone")
+        mark = self._choose_mark(candidate, own) if frontends.is_grouped(candidate.spec) else None
+        if mark is not None:
+            claims += [MarkClaim(group, mark, family) for family in frontends.families(candidate.spec)]
+        elif frontends.is_grouped(candidate.spec):
+            return Waiting(message=f"waits for a firewall mark: all of {FIRST_MARK} to {LAST_MARK} are taken")
         self._claims.update(dict.fromkeys(claims, own))
         for address in frontends.vips(candidate.spec):
             self._groups[address] = (group, own)
-        return Accepted(candidate=candidate)
+        return Accepted(candidate=candidate, mark=mark)
+
+    def _choose_mark(self, candidate: Candidate, own: Holder) -> int | None:
+        """The one that directors find it by already, else the one that its status tells of, else a free one."""
+        mark = self._chosen.get(own)
+        if mark is None:
+            status = candidate.service.status
+            told = [status.firewall_mark] if status is not None and status.firewall_mark is not None else []
+            mark = choose_mark(candidate.key, self._marks, told)
+        if mark is not None:
+            self._marks.add(mark)
+        return mark
 
 
 def _duplicate(candidate: Candidate, claim: AnyClaim, holder: Holder) -> Problem:

@@ -22,7 +22,7 @@ from lvs_core.cluster_view import (
     family_of,
     needs_address,
 )
-from lvs_core.frontends import destination_port, families, only_port, ports, vips
+from lvs_core.frontends import destination_port, families, is_grouped, only_port, ports, vips
 from lvs_core.members import WantedMember
 
 MAX_SLICES: Final = 16
@@ -170,8 +170,8 @@ def _own_port(case: Candidate, server: PoolMember, forwarding: Forwarding) -> Pr
             "remove it, or give the service one port",
         )
     port = only_port(case.spec)
-    if port is None or port.port == 0:
-        under = "a firewall mark" if port is None else "port 0"
+    if port is None or port.port == 0 or is_grouped(case.spec):
+        under = "a firewall mark" if port is None else "port 0" if port.port == 0 else "portMode Grouped"
         return _refused(Reason.PORT_MISMATCH, f"{field}: under {under} every port stays as it is; remove it")
     if needs_address(forwarding.method) and server.port != port.port:
         return _refused(
@@ -224,6 +224,8 @@ def unnamed_check_port(case: Candidate) -> Problem | None:
 def _why_check_lacks_port(spec: LvsVirtualServiceSpec) -> str | None:
     if spec.firewall_mark is not None:
         return "this service balances every port of what carries its mark"
+    if is_grouped(spec):
+        return "the ports of this service are one for its real servers (portMode Grouped)"
     for port in ports(spec):
         if port.port == 0:
             return "this service balances every port (port 0)"

@@ -137,6 +137,7 @@ def _services(
             service=key,
             service_uid=uid,
             port_name=front.port.name if front.port is not None else None,
+            marked=front.marked,
             scheduler=service.scheduler,
             scheduler_flags=tuple(sorted(service.scheduler_flags or ())),
             persistence=_persistence(service.persistence, front.family),
@@ -155,7 +156,8 @@ class _Front:
     key: AnyVirtualKey
     family: Family
     vip: IpAddress | None
-    port: ServicePort | None
+    port: ServicePort | None = None
+    marked: tuple[VirtualServerKey, ...] = ()
 
 
 def _fronts(service: AcceptedService) -> Iterator[_Front]:
@@ -163,12 +165,22 @@ def _fronts(service: AcceptedService) -> Iterator[_Front]:
     if service.firewall_mark is not None:
         for family, vip in marked_families(service):
             key = MarkKey(mark=service.firewall_mark.value, family=family)
-            yield _Front(key=key, family=family, vip=None if vip is None else _ip(vip), port=None)
+            marked = [] if vip is None else [server for server, _ in _servers(service, vip)]
+            yield _Front(
+                key=key,
+                family=family,
+                vip=None if vip is None else _ip(vip),
+                marked=tuple(sorted(marked, key=_order)),
+            )
         return
     for address in vips(service):
-        for port in ports(service):
-            server = VirtualServerKey(address=_ip(address), port=port.port, protocol=port.protocol)
+        for server, port in _servers(service, address):
             yield _Front(key=server, family=family_of(address), vip=server.address, port=port)
+
+
+def _servers(service: AcceptedService, address: str) -> Iterator[tuple[VirtualServerKey, ServicePort]]:
+    for port in ports(service):
+        yield VirtualServerKey(address=_ip(address), port=port.port, protocol=port.protocol), port
 
 
 def _order(key: AnyVirtualKey) -> tuple[int, int, int, str]:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from lvs_api.network_types import Family
 from lvs_api.service_slice import AcceptedService
-from lvs_api.virtual_service import LvsVirtualServiceSpec, ServicePort
+from lvs_api.virtual_service import LvsVirtualServiceSpec, PortMode, ServicePort
 from lvs_core.cluster_view import family_of
 
 Frontend = LvsVirtualServiceSpec | AcceptedService
@@ -42,9 +42,21 @@ def marked_families(service: Frontend) -> tuple[MarkedFamily, ...]:
     return tuple(MarkedFamily(family, by_family.get(family)) for family in sorted(families(service)))
 
 
+def is_grouped(service: Frontend) -> bool:
+    """Whether its ports are one kernel service; in what was accepted the mark that was chosen for it says so."""
+    if isinstance(service, AcceptedService):
+        return service.firewall_mark is not None and service.ports is not None
+    return service.port_mode is PortMode.GROUPED
+
+
+def is_marked(service: Frontend) -> bool:
+    """Whether its packets are found by a mark, whoever sets it."""
+    return service.firewall_mark is not None or is_grouped(service)
+
+
 def destination_port(service: Frontend, member_port: int | None, port: ServicePort | None) -> int:
     """Where packets for a service's port go on a member; 0: they keep theirs, under port 0 or a mark."""
-    if service.firewall_mark is not None or port is None or port.port == 0:
+    if is_marked(service) or port is None or port.port == 0:
         return 0
     return member_port or port.real_server_port or port.port
 

@@ -141,6 +141,8 @@ class PlannedService:
     service_uid: str
     port_name: str | None
     """None under a mark: it stands for every port."""
+    marked: tuple[VirtualServerKey, ...]
+    """Packets to which the director gives the mark, sorted; empty where somebody else does, and without a mark."""
     scheduler: Scheduler
     scheduler_flags: tuple[SchedulerFlag, ...]
     persistence: PlannedPersistence | None

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from lvs_api.real_server_pool import RealServerState
 from lvs_api.service_slice import MEMBERS_PER_SLICE, AcceptedPool, AcceptedService
+from lvs_api.virtual_service import FirewallMark
 from lvs_core import frontends
 from lvs_core.accept import Accepted, Verdict, is_current
-from lvs_core.checks import MAX_SLICES, Candidate
+from lvs_core.checks import MAX_SLICES
 from lvs_core.cluster_view import ClusterView, Former, Member, ObjectKey, Slice, SliceContent
 from lvs_core.directors import Directors
 from lvs_core.drained import DrainReports
@@ -58,7 +59,7 @@ class Resolver:
         existing = [one for one in self.view.slices_by_service.get(key, ()) if is_current(self.view, one)]
         members = [member for one in existing for member in one.content.members]
         if isinstance(verdict, Accepted):
-            settings, wanted = _accepted(verdict.candidate, existing), verdict.candidate.members
+            settings, wanted = _accepted(verdict, existing), verdict.candidate.members
         else:
             first = next((one for one in existing if one.content.service is not None), None)
             if first is None or first.content.service is None or first.content.pool is None:
@@ -258,15 +259,19 @@ def _slice_key(settings: Settings, index: int) -> ObjectKey:
     return ObjectKey(settings.key.namespace, f"{settings.key.name}-{token}-{index}")
 
 
-def _accepted(candidate: Candidate, existing: Sequence[Slice]) -> Settings:
+def _accepted(verdict: Accepted, existing: Sequence[Slice]) -> Settings:
     """Values that were validated when they were read are not validated again.
 
     While a service is paused its addresses, ports and mark stay those that it has: directors know by them what is
     paused, and would take away what the slices no longer name.
     """
+    candidate = verdict.candidate
     spec, pool = candidate.spec, candidate.pool_spec
     served = next((one.content.service for one in existing if one.content.service is not None), None)
     named = served if spec.paused and served is not None else spec
+    mark = named.firewall_mark
+    if named is spec and verdict.mark is not None:
+        mark = FirewallMark.model_construct(value=verdict.mark, families=None)
     return Settings(
         key=candidate.key,
         uid=candidate.service.meta.uid,
@@ -275,7 +280,7 @@ def _accepted(candidate: Candidate, existing: Sequence[Slice]) -> Settings:
             generation=candidate.service.meta.generation,
             addresses=named.addresses,
             ports=named.ports,
-            firewall_mark=named.firewall_mark,
+            firewall_mark=mark,
             scheduler=spec.scheduler,
             scheduler_flags=spec.scheduler_flags,
             persistence=spec.persistence,

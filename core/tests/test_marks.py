@@ -11,6 +11,7 @@ from simulated_cluster import SimulatedCluster
 from lvs_api import testing
 from lvs_api.conditions import ConditionType
 from lvs_api.network_types import Family
+from lvs_core.allocate import FIRST_MARK, LAST_MARK, MARKS, choose_mark, first_choice
 from lvs_core.cluster_view import ObjectKey
 from lvs_core.compile import AgentView, compile_plan
 from lvs_core.plan import MarkKey, PlannedService
@@ -196,3 +197,117 @@ def test_a_family_without_real_servers_is_named() -> None:
     assert said.reason == "FamilyMismatch"
     assert "spec.firewallMark.families: IPv6 is asked for" in said.message
     assert next(iter(planned(cluster))).key == MarkKey(mark=10, family=Family.IPV4)
+
+
+GROUPED: dict[str, Any] = {
+    "portMode": "Grouped",
+    "ports": [{"name": "http", "port": 80}, {"name": "https", "port": 443}],
+}
+
+
+def mark_of(cluster: SimulatedCluster, key: ObjectKey = WEB) -> int | None:
+    status = cluster.services[key].status
+    assert status is not None
+    return status.firewall_mark
+
+
+def test_grouped_ports_are_one_service_of_a_chosen_mark() -> None:
+    cluster = small_cluster(**GROUPED)
+    cluster.settle()
+    (one,) = planned(cluster)
+    mark = first_choice(WEB)
+    assert mark in range(FIRST_MARK, LAST_MARK + 1)
+    assert one.key == MarkKey(mark=mark, family=Family.IPV4)
+    assert [str(key) for key in one.marked] == [f"TCP {testing.VIP}:80", f"TCP {testing.VIP}:443"]
+    assert {member.port for member in one.members} == {0}
+    assert mark_of(cluster) == mark
+    assert brief(cluster)["Ready"] == "True Ready"
+
+
+def test_both_families_have_one_mark() -> None:
+    cluster = small_cluster(**GROUPED, addresses=[testing.VIP, testing.VIP6])
+    cluster.put(pool(cluster, realServers=real_servers(a="192.168.4.100", b="2001:db8:4::9")))
+    cluster.settle()
+    four, six = planned(cluster)
+    assert {one.key.mark for one in (four, six) if isinstance(one.key, MarkKey)} == {first_choice(WEB)}
+    assert [str(key) for key in six.marked] == [f"TCP [{testing.VIP6}]:80", f"TCP [{testing.VIP6}]:443"]
+
+
+def test_a_foreign_mark_is_not_chosen() -> None:
+    cluster = small_cluster(**GROUPED)
+    other(cluster, **{**BARE, "firewallMark": {"value": first_choice(WEB), "families": ["IPv4"]}})
+    cluster.settle()
+    assert mark_of(cluster) == first_choice(WEB) + 1
+    assert brief(cluster)["Accepted"] == brief(cluster, OTHER)["Accepted"] == "True Accepted"
+
+
+def test_a_chosen_mark_stays_and_a_later_foreign_one_conflicts() -> None:
+    cluster = small_cluster(**GROUPED)
+    cluster.settle()
+    other(cluster, **{**BARE, "firewallMark": {"value": first_choice(WEB), "families": ["IPv4"]}})
+    cluster.settle()
+    assert mark_of(cluster) == first_choice(WEB)
+    assert brief(cluster, OTHER)["Accepted"] == "False Conflict"
+
+
+def test_a_restored_backup_finds_the_mark_that_the_status_tells() -> None:
+    cluster = small_cluster(**GROUPED)
+    other(cluster, **{**BARE, "firewallMark": {"value": first_choice(WEB), "families": ["IPv4"]}})
+    cluster.settle()
+    del cluster.services[OTHER]
+    cluster.slices.clear()
+    cluster.settle()
+    assert mark_of(cluster) == first_choice(WEB) + 1
+
+
+def test_many_services_have_many_marks_and_the_last_finds_none() -> None:
+    taken: set[int] = set()
+    for number in range(2000):
+        mark = choose_mark(ObjectKey("default", f"s{number}"), taken)
+        assert mark in MARKS
+        assert mark not in taken
+        taken.add(mark)
+    assert choose_mark(WEB, set(MARKS)) is None
+    assert choose_mark(WEB, set(MARKS) - {FIRST_MARK}) == FIRST_MARK
+    assert choose_mark(WEB, set(), preferred=[5, LAST_MARK]) == LAST_MARK
+
+
+def test_ports_are_grouped_and_separated_in_place() -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.put(service(cluster, **GROUPED))
+    cluster.settle()
+    assert [one.key for one in planned(cluster)] == [MarkKey(mark=first_choice(WEB), family=Family.IPV4)]
+    cluster.put(service(cluster, ports=GROUPED["ports"]))
+    cluster.settle()
+    assert [str(one.key) for one in planned(cluster)] == [f"TCP {testing.VIP}:80", f"TCP {testing.VIP}:443"]
+    assert mark_of(cluster) is None
+
+
+def test_a_grouped_port_is_somebodys_too() -> None:
+    cluster = small_cluster(**GROUPED)
+    cluster.settle()
+    other(cluster, ports=[{"name": "https", "port": 443}])
+    cluster.settle()
+    assert brief(cluster, OTHER)["Accepted"] == "False Conflict"
+    assert "spec.ports[https]" in condition(cluster, ConditionType.ACCEPTED, OTHER).message
+
+
+@pytest.mark.parametrize(
+    ("of_pool", "reason", "message"),
+    [
+        (
+            {"healthCheck": {"tcp": {}}},
+            "Invalid",
+            "spec.healthCheck.port: is needed, for the ports of this",
+        ),
+        ({"realServers": [testing.real_server("a", "192.168.4.9", port=80)]}, "PortMismatch", "under portMode Grouped"),
+    ],
+)
+def test_what_grouping_does_not_go_with(of_pool: dict[str, Any], reason: str, message: str) -> None:
+    cluster = small_cluster(portMode="Grouped")
+    cluster.put(pool(cluster, **of_pool))
+    cluster.round()
+    said = condition(cluster, ConditionType.ACCEPTED)
+    assert said.reason == reason
+    assert message in said.message

@@ -46,7 +46,7 @@ class AcceptedService(ApiModel):
     ) = None
     """Ports."""
     firewall_mark: FirewallMark | None = None
-    """Present: packets are found by this mark."""
+    """Present: packets are found by this mark. Directors set it for packets to `ports`, where there are some."""
     scheduler: Scheduler
     """Scheduler."""
     scheduler_flags: (

@@ -50,6 +50,13 @@ class ServicePort(ApiModel):
     )
 
 
+class PortMode(StrEnum):
+    """Whether the ports of a service are balanced one by one."""
+
+    SEPARATE = "Separate"
+    GROUPED = "Grouped"
+
+
 class FirewallMark(ApiModel):
     """A mark by which directors find the packets of a service, whatever their address and port (ipvsadm -f)."""
 
@@ -114,8 +121,10 @@ class LvsVirtualServiceSpec(ApiModel):
         Annotated[list[ServicePort], Field(min_length=1, max_length=32, json_schema_extra={"x-lvs-list-key": "name"})]
         | None
     ) = None
-    """The ports that are balanced, each a kernel service of its own per address. Needed, unless there is a
-    `firewallMark`."""
+    """The ports that are balanced. Needed, unless there is a `firewallMark`."""
+    port_mode: PortMode = PortMode.SEPARATE
+    """Separate: each port is a kernel service of its own per address. Grouped: all of them are one, found by a firewall
+    mark that the operator chooses and directors set: a persistent client has the same real server on every port."""
     firewall_mark: FirewallMark | None = None
     """Present: balance the packets that carry this mark, instead of those to `ports`. Somebody else's rule on the
     directors gives it to them; no rule is written. Marked packets must be delivered on the director: their addresses
@@ -164,6 +173,22 @@ class LvsVirtualServiceSpec(ApiModel):
             check=_families_are_told_once,
             message="firewallMark.families is needed without addresses, and follows from them where there are some",
             field="firewallMark",
+        ),
+        Rule(
+            cel="self.portMode != 'Grouped' || !has(self.firewallMark)",
+            check=lambda self: self.port_mode != PortMode.GROUPED or self.firewall_mark is None,
+            message="portMode Grouped has a mark of its own choice: remove firewallMark, or name ports instead of it",
+            field="portMode",
+        ),
+        Rule(
+            cel="self.portMode != 'Grouped' || !has(self.ports) || "
+            "self.ports.all(p, p.port != 0 && !has(p.realServerPort))",
+            check=lambda self: (
+                self.port_mode != PortMode.GROUPED
+                or all(port.port != 0 and port.real_server_port is None for port in _ports(self))
+            ),
+            message="under portMode Grouped ports stay as they are: there is no realServerPort, and no port 0",
+            field="ports",
         ),
         Rule(
             cel="!has(self.ports) || self.ports.all(p, self.ports.exists_one(q, q.port == p.port && "

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -31,23 +32,28 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     """A lab with several examples in it, their web servers listening, and the sysctls that its nodes booted with."""
     with deployed(f"ex-{request.param}", LABS[request.param], tmp_path_factory.mktemp("examples")) as deployment:
         before = {node: deployment.sysctls(node) for node in deployment.plain_nodes}
+        served: set[tuple[str, int]] = set()
         for case in CASES:
             if case.machines in LABS[request.param]:
-                prepare(deployment, case)
+                prepare(deployment, case, served)
         yield deployment, before
 
 
-def prepare(deployment: Deployment, case: Case) -> None:
+def prepare(deployment: Deployment, case: Case, served: set[tuple[str, int]]) -> None:
+    """Give an example's machines what they need; `served` are ports at which real servers listen already."""
     machine = deployment.lab.machine
     for name in case.real_servers:
-        machine(name).serve(port=case.server_port)
+        for port in (case.server_port, *case.more_ports):
+            if (name, port) not in served:
+                machine(name).serve(port=port)
+                served.add((name, port))
         if case.protocol == "sctp":
             machine(name).serve(port=case.port, protocol="sctp")
     if case.example == "s13-nat":
         for name in ("s13-rs201", "s13-rs202"):
             machine(name).serve(port=3306)
     for source in case.sources:
-        machine(case.client).out("ip", "address", "add", f"{source}/24", "dev", "eth0")
+        machine(case.client).out("ip", "address", "replace", f"{source}/24", "dev", "eth0")
     if case.marks:
         machine(case.director).exec(["nft", "-f", "-"], stdin=case.marks, check=True)
     # Closed connections are counted for two minutes otherwise; a drain waits for them.
@@ -239,20 +245,12 @@ def test_a_mark_stands_for_all_that_carries_it(lab: Lab) -> None:
     deployment, _ = lab
     case = example("s8-firewall-mark")
     client, director = deployment.lab.guest(case.client), deployment.lab.guest(case.director)
-    for name in case.real_servers:
-        for port in (8080, 8081):
-            if (
-                not deployment.lab.machine(name)
-                .exec(["test", "-e", deployment.lab.machine(name).server(port=port).pid_file])
-                .ok
-            ):
-                deployment.lab.machine(name).serve(port=port)
     rules = director.out("nft", "--json", "list", "ruleset")
     apply(deployment, case)
     deployment.wait_shape(case.director, case.shape)
     vip6 = "2001:db8:8::16"
     for address in (case.vip, vip6):
-        wait_for(lambda address=address: answers(client, address), 10, f"{address} to answer")
+        wait_for(partial(answers, client, address), 10, f"{address} to answer")
         for port in (80, 8080):
             assert count_replies(client, address, 20, port=port) == case.expected_replies(20)
         assert not answers(client, address, port=8081)
@@ -260,6 +258,73 @@ def test_a_mark_stands_for_all_that_carries_it(lab: Lab) -> None:
     deployment.delete(case.directory)
     wait_for(lambda: deployment.table(case.director) == {}, GONE_SECONDS, "the mark's services to go")
     assert director.out("nft", "--json", "list", "ruleset") == rules
+
+
+@pytest.mark.parametrize("lab", ["three"], indirect=True, scope="module")
+def test_a_persistent_client_has_one_server_for_what_the_model_says(lab: Lab) -> None:
+    """S10: all ports (PCC) or the grouped ones (PFMC) of a client lead to one server, and clients take turns."""
+    deployment, _ = lab
+    for name, ports in (("s10-pcc", (80, 8080)), ("s10-pfmc", (80, 443))):
+        case = example(name)
+        apply(deployment, case)
+        deployment.wait_shape(case.director, case.shape)
+        client = deployment.lab.machine(case.client)
+        wait_for(partial(answers, client, case.vip), 10, f"{case.vip} to answer")
+        chosen = {source: servers_of(client, case, source, ports) for source in case.sources}
+        assert all(len(servers) == 1 for servers in chosen.values()), chosen
+        assert set().union(*chosen.values()) == set(case.real_servers)
+        deployment.delete(case.directory)
+        wait_for(lambda: deployment.table("s10-director") == {}, GONE_SECONDS, "the table to be empty")
+
+
+def servers_of(client: LabMachine, case: Case, source: str, ports: tuple[int, ...]) -> set[str]:
+    return {name for port in ports for name in count_replies(client, case.vip, 3, port=port, source=source)}
+
+
+@pytest.mark.parametrize("lab", ["three"], indirect=True, scope="module")
+def test_clients_of_one_network_stick_together(lab: Lab) -> None:
+    """S10: persistence -M 255.255.255.0."""
+    deployment, _ = lab
+    case = example("s10-ppc")
+    apply(deployment, case)
+    deployment.patch("lvsvs", case.service, {"persistence": {"ipv4PrefixLength": 24}})
+    ((key, entries),) = case.shape.items()
+    deployment.wait_shape(case.director, {f"{key} mask 255.255.255.0": entries})
+    client = deployment.lab.machine(case.client)
+    wait_for(lambda: answers(client, case.vip), 10, f"{case.vip} to answer")
+    assert len(set().union(*(servers_of(client, case, source, (80,)) for source in case.sources))) == 1
+    deployment.delete(case.directory)
+    wait_for(lambda: deployment.table(case.director) == {}, GONE_SECONDS, "the table to be empty")
+
+
+@pytest.mark.parametrize("lab", ["three"], indirect=True, scope="module")
+def test_grouped_ports_are_marked_in_a_table_of_their_own(lab: Lab) -> None:
+    """S10, PFMC: both families at once, put right when somebody changes it, gone with the service."""
+    deployment, _ = lab
+    case = example("s10-pfmc")
+    client, director = deployment.lab.machine(case.client), deployment.lab.guest(case.director)
+    director.sh("nft add table inet others; nft add chain inet others one; nft add rule inet others one counter")
+    others = director.out("nft", "list", "ruleset")
+    apply(deployment, case)
+    deployment.wait_shape(case.director, case.shape)
+    ours = director.out("nft", "list", "table", "inet", "lvs-operator")
+    for address in ("172.16.24.7", "2001:db8:24::7"):
+        for port in ("80", "443"):
+            assert f"{address} . tcp . {port} : " in ours
+        wait_for(partial(answers, client, address, port=443), 10, f"{address} to answer")
+        assert answers(client, address)
+    before = deployment.agent_metric(case.director, 'lvs_agent_repairs_total{kind="mark"}')
+    director.sh("nft delete table inet lvs-operator")
+    wait_for(
+        lambda: director.exec(["nft", "list", "table", "inet", "lvs-operator"]).stdout == ours,
+        10,
+        "our table to be back",
+    )
+    assert deployment.agent_metric(case.director, 'lvs_agent_repairs_total{kind="mark"}') == before + 1
+    assert answers(client, case.vip, port=443)
+    deployment.delete(case.directory)
+    wait_for(lambda: director.out("nft", "list", "ruleset") == others, GONE_SECONDS, "our table to be gone")
+    director.sh("nft delete table inet others")
 
 
 def example(name: str) -> Case:

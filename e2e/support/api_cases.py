@@ -54,6 +54,7 @@ def all_cases() -> list[ApiCase]:
         *_ports(),
         *_service_rules(),
         *_marks(),
+        *_grouped(),
         *_pools(),
         *_checks(),
         *_selectors(),
@@ -174,7 +175,7 @@ def _service_rules() -> Iterator[ApiCase]:
     yield _taken("a name just short enough", virtual_service("a" * 63))
     long_group = virtual_service(directorGroupRef={"name": "a" * 64})
     yield _refused("a group's name too long", "spec.directorGroupRef.name", long_group)
-    for field in ("portMode", "sorryServer", "quorum", "addressPoolRef"):
+    for field in ("sorryServer", "quorum", "addressPoolRef"):
         yield _refused(
             f"{field}, which is not built",
             f"spec.{field}",
@@ -209,6 +210,26 @@ def _marks() -> Iterator[ApiCase]:
     yield _refused("an empty list of families", "spec.firewallMark.families", no_family)
     twice = marked({"value": 10, "families": ["IPv4", "IPv4"]}, addresses=None)
     yield _refused("a family twice", "spec.firewallMark.families[1]", twice, "Duplicate")
+
+
+def _grouped() -> Iterator[ApiCase]:
+    def grouped(*ports: Raw, **changes: object) -> Raw:
+        fields: Raw = {"portMode": "Grouped", "ports": list(ports), **changes}
+        return virtual_service(**fields)
+
+    web, tls = _port("http", 80), _port("https", 443)
+    yield _taken("Separate, told", virtual_service(portMode="Separate"))
+    yield _taken("two ports grouped", grouped(web, tls))
+    yield _taken("one port grouped", grouped(web))
+    protocols = [_port("t", 53), _port("u", 53, protocol="UDP"), _port("s", 53, protocol="SCTP")]
+    yield _taken("grouped over protocols, persistent", grouped(*protocols, persistence={}))
+    yield _refused("another port mode", "spec.portMode", virtual_service(portMode="Joined"))
+    every = grouped(_port(port=0), persistence={})
+    yield _refused("port 0 grouped", "spec.ports", every, "ports stay as they are")
+    moved = grouped(web, _port("alt", 81, realServerPort=8080), forwarding=MASQUERADE)
+    yield _refused("another port, grouped", "spec.ports", moved, "ports stay as they are")
+    both = virtual_service(ports=None, firewallMark={"value": 10}, portMode="Grouped")
+    yield _refused("grouped, and a mark", "spec.portMode", both, "a mark of its own choice")
 
 
 def _pools() -> Iterator[ApiCase]:

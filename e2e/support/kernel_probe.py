@@ -27,6 +27,7 @@ from lvs_agent.decide.kernel_state import (
     DestinationSettings,
     ForwardingMethod,
     KernelLinks,
+    MarkRule,
     ServiceKey,
     ServiceSettings,
     TransportProtocol,
@@ -36,6 +37,8 @@ from lvs_agent.errors import KernelError
 from lvs_agent.kernel.announce import PacketAnnouncer
 from lvs_agent.kernel.contract import CASES, TABLES, complaint, settings_of
 from lvs_agent.kernel.ipvs import KernelIpvsTable
+from lvs_agent.kernel.marks_contract import complaints as marks_complaints
+from lvs_agent.kernel.nft import NftMarks
 from lvs_agent.kernel.sysctl import ProcSysctls
 
 
@@ -56,6 +59,24 @@ def contract() -> dict[str, str | None]:
     if table.read().services:
         raise SystemExit("the IPVS table is not empty")
     return {case.name: complaint(table, case) for case in CASES}
+
+
+def marks_contract() -> dict[str, str | None]:
+    """Every case of the contract for our table of the packet filter; there must be none before."""
+    return asyncio.run(marks_complaints(NftMarks))
+
+
+def mark(address: str, port: str, number: str) -> bool:
+    """Mark packets to an address and port, and no others."""
+    rule = MarkRule(ip_address(address), TransportProtocol.TCP, int(port), int(number))
+    asyncio.run(NftMarks().replace([rule]))
+    return True
+
+
+def marks() -> list[Any] | None:
+    """Our table: whether it is whole, and how many rules it has; None: there is none."""
+    table = asyncio.run(NftMarks().read())
+    return None if table is None else [table.is_whole, len(table.rules)]
 
 
 def load(name: str) -> bool:
@@ -230,7 +251,7 @@ def announce(device: str, address: str) -> bool:
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__: verb
     for verb in (
-        contract, load, holds, add, edit, counters, read_under_change, read_while_resized,
+        contract, marks_contract, mark, marks, load, holds, add, edit, counters, read_under_change, read_while_resized,
         unavailable, bind, unbind, silence, announce,
     )
 }  # fmt: skip

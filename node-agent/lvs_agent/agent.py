@@ -14,13 +14,14 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from lvs_agent.addresses import AddressKeeper, AddressOutcome, Given
+from lvs_agent.decide.desired_marks import desired_marks, faulty_services, unmarked_addresses
 from lvs_agent.decide.desired_state import Circumstances
 from lvs_agent.decide.drain import next_deadline
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.former_routes import wanted_host_routes
 from lvs_agent.decide.fresh_word import MemberKey, Standing, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
-from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelIpvs, KernelSysctls
+from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey, IPAddress, KernelIpvs, KernelSysctls
 from lvs_agent.decide.lost_ledger import lost_bindings
 from lvs_agent.decide.node_report import NodeFacts, Troubles, carried, report, report_failure
 from lvs_agent.decide.node_word import NodeWord
@@ -31,6 +32,7 @@ from lvs_agent.errors import LvsAgentError
 from lvs_agent.kernel.interface import Links
 from lvs_agent.ledger import Ledger
 from lvs_agent.ledger_keeper import LedgerKeeper
+from lvs_agent.marks import MarkKeeper
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.refusals import RefusalKeeper
 from lvs_agent.route_lookup import RouteLookup
@@ -105,6 +107,7 @@ class Agent:
         table: TableKeeper,
         addresses: AddressKeeper,
         host_routes: RouteKeeper,
+        marks: MarkKeeper,
         refusals: RefusalKeeper,
         links: Links,
         prober: Prober,
@@ -118,6 +121,7 @@ class Agent:
         self._table = table
         self._addresses = addresses
         self._host_routes = host_routes
+        self._marks = marks
         self._refusals = refusals
         self._links = links
         self._prober = prober
@@ -230,14 +234,20 @@ class Agent:
             standings=self._standings,
             words=self._prober.words(),
         )
+        marks = desired_marks(prepared)
+        await self._marks.take_on(marks)
         table = self._table.converge(prepared, around, self._remember_table)
+        if not table.desired.keep_unknown:
+            await self._marks.let_go(marks)
         self._keeper.settle(replace(self._keeper.ledger, ipvs=table.owned, drains=table.desired.drains))
         self._standings = table.desired.standings
         self._prober.want(table.desired.checks)
         self._prober.ask(table.desired.asks)
         await self._host_routes.let_go(host_routes)
         given = replace(given, owned=self._keeper.ledger.bindings, sysctls=self._keeper.ledger.sysctls)
-        addresses = await self._addresses.take_on(given, table.served, self._remember_addresses)
+        unmarked = unmarked_addresses(prepared, self._marks.fault)
+        served = table.served - unmarked if unmarked else table.served
+        addresses = await self._addresses.take_on(given, served, self._remember_addresses)
         self._keeper.settle(replace(self._keeper.ledger, bindings=addresses.owned, sysctls=addresses.sysctls))
         self._report(prepared, table, addresses)
 
@@ -251,7 +261,8 @@ class Agent:
         plan, capabilities = prepared.plan, self._identity.capabilities()
         state = (*self._keeper.faults(), *self._source.state_faults())
         troubles = Troubles(withheld=self._source.withheld, state=state, blindness=self._prober.blindness())
-        if self._said is not None and self._said.is_of(plan, table, addresses, capabilities, troubles):
+        unmarked = faulty_services(prepared, self._marks.fault)
+        if self._said is not None and self._said.is_of(plan, table, addresses, capabilities, (troubles, unmarked)):
             self._tell(self._said.status)
             return
         self._facts = NodeFacts(
@@ -261,7 +272,7 @@ class Agent:
             plan=plan,
             refusals=prepared.refusals,
             desired=table.desired,
-            service_faults=table.faults,
+            service_faults={**table.faults, **unmarked},
             service_notes=table.notes,
             former_names=table.former_names,
             present=table.present,
@@ -273,8 +284,8 @@ class Agent:
             troubles=troubles,
             now=timestamp(datetime.now(UTC)),
         )
-        self._said = _Said(plan, table, addresses, capabilities, troubles, self._say(self._facts))
-        self._metrics.services_not_programmed.set(len(table.faults))
+        self._said = _Said(plan, table, addresses, capabilities, (troubles, unmarked), self._say(self._facts))
+        self._metrics.services_not_programmed.set(len(self._facts.service_faults))
         self._metrics.words_awaited.set(len(table.desired.asks))
         self._metrics.members = table.desired.services
 
@@ -307,6 +318,10 @@ class Agent:
         return status
 
 
+_Troubles = tuple[Troubles, Mapping[AnyServiceKey, Fault]]
+"""Of the node, and of services whose marks are not set."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Said:
     """The last status and what it was made from."""
@@ -315,7 +330,7 @@ class _Said:
     table: TableOutcome
     addresses: AddressOutcome
     capabilities: NodeCapabilities
-    troubles: Troubles
+    troubles: _Troubles
     status: LvsNodeStatus
 
     def is_of(
@@ -324,7 +339,7 @@ class _Said:
         table: TableOutcome,
         addresses: AddressOutcome,
         capabilities: NodeCapabilities,
-        troubles: Troubles,
+        troubles: _Troubles,
     ) -> bool:
         """Whether the same would be said again."""
         return (

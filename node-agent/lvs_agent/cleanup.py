@@ -10,8 +10,8 @@ from lvs_agent.decide.changes import DeleteDestination, DeleteService, IpvsChang
 from lvs_agent.decide.kernel_state import KernelIpvs
 from lvs_agent.decide.ownership import OwnedIpvs, judge_ipvs, judge_links
 from lvs_agent.decide.wanted_sysctls import SysctlRole, judge_sysctls, keys_to_read
-from lvs_agent.errors import KernelError, StateNotWritten
-from lvs_agent.kernel.interface import HostRoutes, IpvsTable, Links, Sysctls
+from lvs_agent.errors import KernelError, NftMissing, StateNotWritten
+from lvs_agent.kernel.interface import HostRoutes, IpvsTable, Links, Marks, Sysctls
 from lvs_agent.ledger import Ledger, LedgerFile
 
 _log = logging.getLogger(__name__)
@@ -24,9 +24,10 @@ async def clean_up(
     ipvs: IpvsTable,
     links: Links,
     host_routes: HostRoutes,
+    marks: Marks,
     sysctls: Sysctls,
 ) -> tuple[str, ...]:
-    """Addresses first, then IPVS entries, then sysctls, as on any way down; what could not be removed.
+    """Addresses first, then IPVS entries, marks, sysctls, as on any way down; what could not be removed.
 
     What is left stays in the ledger, so that it can be tried again; the copies of what the API server said go, so that
     nothing brings all of it back at the next start. No removal waits for a disk that takes nothing.
@@ -57,6 +58,7 @@ async def clean_up(
         ledger = replace(ledger, ipvs=left, drains={})
         problems += _store(ledger_file, ledger)
 
+    problems += await _remove_marks(marks)
     for route in await host_routes.read():
         await host_routes.remove(route)
         _log.info("removed the route to %s", route.address)
@@ -79,6 +81,18 @@ async def clean_up(
         kept = {}
     problems += _store(ledger_file, replace(ledger, sysctls=kept))
     return tuple(dict.fromkeys(problems))
+
+
+async def _remove_marks(marks: Marks) -> list[str]:
+    try:
+        if await marks.read() is not None:
+            await marks.replace(())
+            _log.info("removed the table of firewall marks")
+    except NftMissing:
+        return []
+    except KernelError as error:
+        return [str(error)]
+    return []
 
 
 def _store(ledger_file: LedgerFile, ledger: Ledger) -> list[str]:

@@ -87,9 +87,9 @@ class AgentMetrics:
         """As last told; shown by type, reason and state, never by name."""
         self.registry.register(_MemberRows(self))
         self.registry.register(_StatusRows(self))
-        for kind in ("service", "destination", "address", "sysctl"):
+        for kind in ("service", "destination", "address", "sysctl", "mark"):
             self.repairs.labels(kind)
-        for kind in ("ipvs", "address", "route", "sysctl"):
+        for kind in ("ipvs", "address", "route", "sysctl", "mark"):
             self.kernel_writes.labels(kind)
         for reason in NOT_BOUND:
             self.addresses_not_bound.labels(reason)

@@ -37,10 +37,12 @@ from lvs_agent.kernel.fake_kernel import (
     FakeHostRoutes,
     FakeIpvsTable,
     FakeLinks,
+    FakeMarks,
     FakeSysctls,
 )
 from lvs_agent.ledger import LedgerFile
 from lvs_agent.ledger_keeper import LedgerKeeper
+from lvs_agent.marks import MarkKeeper
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
 from lvs_agent.routes import RouteKeeper
@@ -115,6 +117,7 @@ def service(*members: PlannedMember, **changes: Any) -> PlannedService:
     made = PlannedService(
         key=key,
         vip=None if isinstance(key, MarkKey) else key.address,
+        marked=(),
         service=NAME,
         service_uid="u",
         port_name="http",
@@ -238,6 +241,7 @@ class World:
         self.sysctls = FakeSysctls(values=dict.fromkeys(_sysctl_keys(), 0))
         self.announcer = FakeAnnouncer()
         self.host_routes = FakeHostRoutes()
+        self.marks = FakeMarks()
         self.probe = FakeDuplicateProbe()
         self.refused_ranges: list[IPNetwork] = []
         self.cluster: ClusterKnowledge = NoCluster()
@@ -267,6 +271,7 @@ class World:
                 monotonic=lambda: self.now,
             ),
             host_routes=RouteKeeper(self.host_routes, self.metrics),
+            marks=MarkKeeper(self.marks, self.metrics, lambda: self.now),
             refusals=RefusalKeeper(
                 links=self.links,
                 cluster=self.cluster,

@@ -361,6 +361,7 @@ async def clean(world: World) -> tuple[str, ...]:
         ipvs=world.ipvs,
         links=world.links,
         host_routes=world.host_routes,
+        marks=world.marks,
         sysctls=world.sysctls,
     )
 

@@ -21,7 +21,7 @@ from lvs_api.network_types import Family, Protocol, SchedulerFlag
 from lvs_api.network_types import ForwardingMethod as LvsMethod
 from lvs_core.plan import AnyVirtualKey, CheckTarget, HttpTarget, MarkKey, PlannedMember, PlannedService
 
-_PROTOCOLS: Final = {
+TRANSPORT_PROTOCOLS: Final = {
     Protocol.TCP: TransportProtocol.TCP,
     Protocol.UDP: TransportProtocol.UDP,
     Protocol.SCTP: TransportProtocol.SCTP,
@@ -45,7 +45,7 @@ def service_key(key: AnyVirtualKey) -> AnyServiceKey:
     """The kernel's service for what clients connect to, or for what carries a mark."""
     if isinstance(key, MarkKey):
         return FirewallMarkKey(family=_FAMILIES[key.family], mark=key.mark)
-    return ServiceKey(protocol=_PROTOCOLS[key.protocol], address=key.address, port=key.port)
+    return ServiceKey(protocol=TRANSPORT_PROTOCOLS[key.protocol], address=key.address, port=key.port)
 
 
 def service_settings(planned: PlannedService) -> ServiceSettings:
