@@ -83,11 +83,12 @@ def _director_plan(view: AgentView, name: str, taken: dict[AnyVirtualKey, Object
             continue
         members = tuple(member for part in parts for member in part.content.members)
         for planned in _services(key, parts[0].content.service_uid, settings.service, settings.pool, members):
-            holder = taken.setdefault(planned.key, key)
-            if holder == key:
+            theirs = next((one for one in planned.claims() if taken.get(one, key) != key), None)
+            if theirs is None:
+                taken.update(dict.fromkeys(planned.claims(), key))
                 services.append(planned)
             else:
-                conflicts.append((key, planned.key, holder))
+                conflicts.append((key, theirs, taken[theirs]))
     return DirectorPlan(
         group=name,
         view_digest=slices_digest(_of_group(view.slices if view.acted_on is None else view.acted_on, name)),

@@ -155,6 +155,10 @@ class PlannedService:
     members: tuple[PlannedMember, ...]
     """Of the family of the key, sorted by name."""
 
+    def claims(self) -> tuple[AnyVirtualKey, ...]:
+        """What no other virtual service of the node can have."""
+        return (self.key, *self.marked)
+
     @property
     def family(self) -> Family:
         """The family of its packets."""

@@ -6,9 +6,12 @@ import pytest
 
 from lvs_api import testing
 from lvs_api.lvs_node import BindDevice
+from lvs_api.network_types import Family
 from lvs_api.violations import InvalidObject
+from lvs_core.allocate import first_choice
+from lvs_core.cluster_view import ObjectKey
 from lvs_core.manifests import ManifestPlan, plan_manifests, read_manifests
-from lvs_core.plan import Holding
+from lvs_core.plan import Holding, MarkKey
 
 DIRECTOR = "192.168.4.5"
 
@@ -84,6 +87,13 @@ def test_a_second_service_on_the_same_port_is_left_out_and_named() -> None:
     assert problem.object == "LvsVirtualService default/web"
     assert "spec.ports[http]: 192.168.4.15 port 80/TCP belongs to LvsVirtualService default/other" in problem.message
     assert [service.service.name for service in made.plan.services()] == ["other"]
+
+
+def test_a_grouped_service_is_marked_without_an_operator() -> None:
+    (one,) = plan(files(portMode="Grouped"), DIRECTOR).plan.services()
+    key = ObjectKey("default", "web")
+    assert one.key == MarkKey(mark=first_choice(key), family=Family.IPV4)
+    assert [str(server) for server in one.marked] == ["TCP 192.168.4.15:80"]
 
 
 def test_files_without_a_director() -> None:

@@ -10,11 +10,11 @@ from simulated_cluster import SimulatedCluster
 
 from lvs_api import testing
 from lvs_api.conditions import ConditionType
-from lvs_api.network_types import Family
+from lvs_api.network_types import Family, Protocol
 from lvs_core.allocate import FIRST_MARK, LAST_MARK, MARKS, choose_mark, first_choice
 from lvs_core.cluster_view import ObjectKey
 from lvs_core.compile import AgentView, compile_plan
-from lvs_core.plan import MarkKey, PlannedService
+from lvs_core.plan import MarkKey, PlannedService, VirtualServerKey
 
 OTHER = ObjectKey("default", "other")
 MARKED: dict[str, Any] = {"ports": None, "firewallMark": {"value": 10}}
@@ -311,3 +311,26 @@ def test_what_grouping_does_not_go_with(of_pool: dict[str, Any], reason: str, me
     said = condition(cluster, ConditionType.ACCEPTED)
     assert said.reason == reason
     assert message in said.message
+
+
+@pytest.mark.parametrize("ports", [GROUPED, {"ports": GROUPED["ports"][:1]}], ids=["grouped", "separate"])
+def test_ports_of_a_service_that_is_held_are_not_kept_from_another(ports: dict[str, Any]) -> None:
+    """Two marks for one port would be none: the packet filter takes neither."""
+    cluster = small_cluster(**GROUPED)
+    cluster.settle()
+    held = dict(cluster.slices)
+    del cluster.services[WEB]
+    cluster.settle()
+    other(cluster, **ports)
+    cluster.settle()
+    view = AgentView(
+        node="d1",
+        lvs_node=cluster.lvs_nodes["d1"],
+        groups=dict(cluster.groups),
+        slices=(*cluster.slices.values(), *held.values()),
+        held={WEB: "no look-up said that it is gone"},
+    )
+    (directing,) = compile_plan(view).directing
+    assert {one.service for one in directing.services} == {OTHER}
+    key = VirtualServerKey(address=ip_address(testing.VIP), port=80, protocol=Protocol.TCP)
+    assert directing.conflicts == ((WEB, key, OTHER),)

@@ -31,9 +31,9 @@ from lvs_agent.kernel.fake_kernel import (
     FakeHostRoutes,
     FakeIpvsTable,
     FakeLinks,
-    FakeMarks,
     FakeSysctls,
 )
+from lvs_agent.kernel.fake_marks import FakeMarks
 from lvs_agent.kernel.interface import IpvsApplied, LinkFailure
 
 ETH: Final = "eth0"

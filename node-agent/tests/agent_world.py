@@ -37,9 +37,9 @@ from lvs_agent.kernel.fake_kernel import (
     FakeHostRoutes,
     FakeIpvsTable,
     FakeLinks,
-    FakeMarks,
     FakeSysctls,
 )
+from lvs_agent.kernel.fake_marks import FakeMarks
 from lvs_agent.ledger import LedgerFile
 from lvs_agent.ledger_keeper import LedgerKeeper
 from lvs_agent.marks import MarkKeeper

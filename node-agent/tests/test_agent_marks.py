@@ -19,7 +19,8 @@ from lvs_agent.decide.kernel_state import (
     TransportProtocol,
 )
 from lvs_agent.errors import MarksError
-from lvs_agent.kernel.fake_kernel import FakeIpvsTable, FakeMarks
+from lvs_agent.kernel.fake_kernel import FakeIpvsTable
+from lvs_agent.kernel.fake_marks import FakeMarks
 from lvs_agent.kernel.interface import IpvsApplied
 from lvs_agent.kernel.marks_contract import complaints
 from lvs_api.conditions import Reason

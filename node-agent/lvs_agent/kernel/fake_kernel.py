@@ -34,8 +34,6 @@ from lvs_agent.decide.kernel_state import (
     IpvsInfo,
     KernelIpvs,
     KernelLinks,
-    MarkRule,
-    MarkTable,
     Route,
     RouteKind,
     ServiceSettings,
@@ -52,9 +50,7 @@ from lvs_agent.errors import (
     IpvsUnavailable,
     LinkError,
     LinkNotAsked,
-    MarksError,
     NamespaceInUse,
-    NftMissing,
     SysctlError,
 )
 from lvs_agent.kernel.interface import IpvsApplied, LinkFailure
@@ -325,45 +321,6 @@ class FakeLinks:
     def _changed(self) -> None:
         if self.wake is not None:
             self.wake()
-
-
-@dataclass(kw_only=True)
-class FakeMarks:
-    """`Marks` in memory. `table` may be changed behind the agent's back by `change`, as `nft` would."""
-
-    table: MarkTable | None = None
-    number: int = 1
-    is_there: bool = True
-    """False: there is no program nft."""
-    writes: int = 0
-    reads: int = 0
-
-    def generation(self) -> int:
-        """How often anything was changed."""
-        return self.number
-
-    async def read(self) -> MarkTable | None:
-        """What there is."""
-        self._check()
-        self.reads += 1
-        return self.table
-
-    async def replace(self, rules: Collection[MarkRule]) -> None:
-        """Refused as a whole where two rules are for the same packets."""
-        self._check()
-        if len({rule[:3] for rule in rules}) < len(set(rules)):
-            raise MarksError("writing the table: File exists")
-        self.writes += 1
-        self.change(MarkTable(rules=frozenset(rules)) if rules else None)
-
-    def change(self, table: MarkTable | None) -> None:
-        """By whomever."""
-        self.table = table
-        self.number += 1
-
-    def _check(self) -> None:
-        if not self.is_there:
-            raise NftMissing("the program nft can not be run: install nftables on this node")
 
 
 @dataclass(kw_only=True)
