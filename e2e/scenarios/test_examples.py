@@ -6,6 +6,8 @@ from functools import partial
 
 import pytest
 
+from lvs_core.allocate import first_choice
+from lvs_core.cluster_view import ObjectKey
 from lvs_lab.lab_machine import LabMachine
 from lvs_lab.waiting import wait_for
 from support.deployment import GONE_SECONDS, Deployment, deployed
@@ -279,6 +281,28 @@ def test_a_persistent_client_has_one_server_for_what_the_model_says(lab: Lab) ->
 
 def servers_of(client: LabMachine, case: Case, source: str, ports: tuple[int, ...]) -> set[str]:
     return {name for port in ports for name in count_replies(client, case.vip, 3, port=port, source=source)}
+
+
+@pytest.mark.parametrize("lab", ["one"], indirect=True, scope="module")
+def test_grouped_ports_behind_nat(lab: Lab) -> None:
+    """S13, grouped: packets are translated to the port that they came for, and replies back."""
+    deployment, _ = lab
+    case = example("s13-nat")
+    apply(deployment, case)
+    deployment.patch("lvspool", "s13-web", {"healthCheck": {"port": 80}})
+    deployment.patch("lvsvs", "s13-web", {"portMode": "Grouped"})
+    mark = first_choice(ObjectKey("default", "s13-web"))
+    servers = {"192.168.2.100:0": ("Masq", 1), "192.168.2.200:0": ("Masq", 2)}
+    mysql = {key: entries for key, entries in case.shape.items() if ":3306 " in key}
+    deployment.wait_shape(case.director, {f"FWM {mark} wrr": servers} | mysql)
+    client = deployment.lab.machine(case.client)
+    wait_for(partial(answers, client, case.vip), 10, f"{case.vip} to answer")
+    assert count_replies(client, case.vip, 30) == case.expected_replies(30)
+    assert answers(client, case.vip, port=3306)
+    deployment.patch("lvsvs", "s13-web", {"portMode": "Separate"})
+    deployment.wait_shape(case.director, case.shape)
+    wait_for(partial(answers, client, case.vip), 10, f"{case.vip} to answer again")
+    deployment.delete(case.directory)
 
 
 @pytest.mark.parametrize("lab", ["three"], indirect=True, scope="module")
