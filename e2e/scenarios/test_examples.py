@@ -13,7 +13,7 @@ from lvs_lab.waiting import wait_for
 from support.deployment import GONE_SECONDS, Deployment, deployed
 from support.example_cases import CASES, LABS, REQUESTS, Case
 from support.neighbours import claimants, claimants6, mac_of, wait_for_neighbour
-from support.traffic import answers, count_replies, count_sctp_replies
+from support.traffic import answers, count_replies, count_sctp_replies, steady_requests
 
 pytestmark = pytest.mark.lab
 
@@ -317,6 +317,28 @@ def test_clients_of_one_network_stick_together(lab: Lab) -> None:
     client = deployment.lab.machine(case.client)
     wait_for(lambda: answers(client, case.vip), 10, f"{case.vip} to answer")
     assert len(set().union(*(servers_of(client, case, source, (80,)) for source in case.sources))) == 1
+    deployment.delete(case.directory)
+    wait_for(lambda: deployment.table(case.director) == {}, GONE_SECONDS, "the table to be empty")
+
+
+@pytest.mark.parametrize("lab", ["three"], indirect=True, scope="module")
+def test_ports_are_grouped_and_separated_while_clients_come(lab: Lab) -> None:
+    """New connections are served all the time; one that is open just then is cut off with its kernel service."""
+    deployment, _ = lab
+    case = example("s10-ppc")
+    apply(deployment, case)
+    deployment.wait_shape(case.director, case.shape)
+    wait_for(partial(answers, deployment.lab.machine(case.client), case.vip), 10, f"{case.vip} to answer")
+    mark = first_choice(ObjectKey("default", case.service))
+    servers = {"172.16.24.8:0": ("Route", 1), "172.16.24.9:0": ("Route", 1)}
+    edits = (("Grouped", {f"FWM {mark} rr persistent 120": servers}), ("Separate", case.shape))
+    with steady_requests(deployment.client_namespace(case.client), case.vip) as record:
+        for mode, shape in edits:
+            deployment.patch("lvsvs", case.service, {"portMode": mode})
+            deployment.wait_shape(case.director, shape)
+            enough = record.replies.total() + 50
+            wait_for(lambda enough=enough: record.replies.total() >= enough, 20, "more replies")
+    assert len(record.failures) <= len(edits), record.failures
     deployment.delete(case.directory)
     wait_for(lambda: deployment.table(case.director) == {}, GONE_SECONDS, "the table to be empty")
 

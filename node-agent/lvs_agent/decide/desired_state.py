@@ -7,10 +7,20 @@ the weight it has.
 
 import math
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 from lvs_agent.decide.drain import Drain, DrainCause, DrainKey, step_drains
-from lvs_agent.decide.fresh_word import MemberKey, MemberNow, Standing, Words, is_due, step_standing, why_not_believed
+from lvs_agent.decide.fresh_word import (
+    MemberKey,
+    MemberNow,
+    Standing,
+    Words,
+    believed,
+    is_due,
+    step_standing,
+    why_not_believed,
+)
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict, seconds_to_tell
 from lvs_agent.decide.kernel_state import (
     AnyServiceKey,
@@ -112,8 +122,9 @@ def desire(prepared: PreparedPlan, around: Circumstances) -> DesiredIpvs:
     services: dict[ObjectKey, list[ServicePart]] = {}
     standing_in = False
     standings: dict[MemberKey, Standing] = {}
+    trusted = believed(around.standings)
     for service in prepared.services:
-        composer = _Composer(service, around, checks, drains if service.key in draining_services else {})
+        composer = _Composer(service, around, checks, drains if service.key in draining_services else {}, trusted)
         service_now, part = composer.compose()
         standing_in = standing_in or composer.standing_in
         standings.update(composer.standings)
@@ -222,11 +233,13 @@ class _Composer:
         around: Circumstances,
         checks: Mapping[Check, CheckResult],
         drains: Mapping[DrainKey, Drain],
+        trusted: AbstractSet[tuple[IPAddress, Carried]],
     ) -> None:
         self._service = service
         self._around = around
         self._checks = checks
         self._drains = drains
+        self._trusted = trusted
         self._state = around.kernel.services.get(service.key)
         self.standing_in = False
         self.standings: dict[MemberKey, Standing] = {}
@@ -328,7 +341,8 @@ class _Composer:
         standing = self.standings[key] = step_standing(
             self._around.standings.get(key),
             MemberNow(
-                has_weight=_weight_in_kernel(self._state, member.key) > 0,
+                has_weight=_weight_in_kernel(self._state, member.key) > 0
+                or (member.key.address, need) in self._trusted,
                 failed=result.verdict is Verdict.DOWN,
                 prepared=member.planned.prepared,
                 boot_id=member.planned.boot_id,
