@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
+from hypothesis import given, strategies
 
 from lvs_agent.decide.kernel_state import MarkRule, MarkTable, TransportProtocol
 from lvs_agent.kernel.nft_json import read_table, replacement
@@ -79,3 +80,18 @@ def test_an_element_of_another_form_is_not_understood(element: object) -> None:
     parts(listed, "map")[0]["elem"] = [element]
     with pytest.raises((ValueError, KeyError, TypeError)):
         read_table(listed)
+
+
+RULES = strategies.builds(
+    MarkRule,
+    strategies.ip_addresses(),
+    strategies.sampled_from(TransportProtocol),
+    strategies.integers(1, 65535),
+    strategies.integers(1, 2**32 - 1),
+)
+
+
+@given(strategies.sets(RULES, min_size=1, max_size=20))
+def test_any_rules_are_read_as_they_were_written(rules: set[MarkRule]) -> None:
+    commands = replacement(rules)["nftables"]
+    assert read_table({"nftables": [one["add"] for one in commands[2:]]}) == MarkTable(rules=frozenset(rules))
