@@ -11,7 +11,7 @@ from typing import Final
 
 from lvs_api.kinds import SERVICE_SLICE
 from lvs_api.lvs_node import LvsNodeSpec
-from lvs_api.network_types import ForwardingMethod, Protocol
+from lvs_api.network_types import Family, ForwardingMethod, Protocol
 from lvs_api.objects import ObjectMeta
 from lvs_cli.cluster import Cluster
 from lvs_cli.errors import CliError
@@ -19,11 +19,11 @@ from lvs_cli.ipvsadm_form import HOST_LENGTH, endpoint, mask
 from lvs_cli.output import Said
 from lvs_core.cluster_view import LvsNode, Slice
 from lvs_core.compile import AgentView, compile_plan
-from lvs_core.plan import DirectorPlan, PlannedMember, PlannedService, family_of_ip
+from lvs_core.plan import AnyVirtualKey, DirectorPlan, MarkKey, PlannedMember, PlannedService, family_of_ip
 from lvs_core.view_objects import slice_content
 
 FORMAT: Final = "ipvsadm-save"
-_PROTOCOLS: Final = {Protocol.TCP: "-t", Protocol.UDP: "-u"}
+_PROTOCOLS: Final = {Protocol.TCP: "-t", Protocol.UDP: "-u", Protocol.SCTP: "--sctp-service"}
 _METHODS: Final = {
     ForwardingMethod.DIRECT_ROUTING: "-g",
     ForwardingMethod.TUNNEL: "-i",
@@ -73,10 +73,10 @@ def _director_of(group: str) -> LvsNode:
 
 
 def _lines(service: PlannedService) -> Iterator[str]:
-    place = f"{_PROTOCOLS[service.key.protocol]} {endpoint(str(service.key.address), service.key.port)}"
+    place = _place(service.key)
     words = [f"-A {place} -s {service.scheduler}"]
     if service.persistence is not None:
-        family = family_of_ip(service.key.address)
+        family = _family(service.key)
         words.append(f"-p {service.persistence.timeout_seconds}")
         if service.persistence.prefix_length != HOST_LENGTH[family]:
             words.append(f"-M {mask(family, service.persistence.prefix_length)}")
@@ -88,6 +88,16 @@ def _lines(service: PlannedService) -> Iterator[str]:
     for member in service.members:
         if member.refused is None:
             yield f"-a {place} {_member(member)}"
+
+
+def _place(key: AnyVirtualKey) -> str:
+    if isinstance(key, MarkKey):
+        return f"-f {key.mark} -6" if key.family is Family.IPV6 else f"-f {key.mark}"
+    return f"{_PROTOCOLS[key.protocol]} {endpoint(str(key.address), key.port)}"
+
+
+def _family(key: AnyVirtualKey) -> Family:
+    return key.family if isinstance(key, MarkKey) else family_of_ip(key.address)
 
 
 def _member(member: PlannedMember) -> str:
@@ -102,7 +112,9 @@ def _member(member: PlannedMember) -> str:
 
 def _notes(service: PlannedService) -> Iterator[str]:
     """What of this virtual service is otherwise in a director's kernel, or may be."""
-    where = f"{service.service} port {service.port_name}"
+    where = f"{service.service} {f'port {service.port_name}' if service.port_name else service.key}"
+    if isinstance(service.key, MarkKey):
+        yield f"{where}: what sets the mark on packets is not in the file"
     members = [member for member in service.members if member.refused is None]
     if any(member.check is not None for member in members):
         yield f"{where}: real servers are checked; the file gives each its full weight, whether its check passes or not"

@@ -135,3 +135,21 @@ def test_what_is_left_out_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert (code, lines) == (1, ["-A -t 192.168.4.15:80 -s wrr"])
     assert "error: default/late: left out: its first slice is not there (yet)" in said
     assert "error: shop/younger: TCP 192.168.4.15:80 left out: default/web has it" in said
+
+
+def test_marks_and_sctp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    marked = accepted(addresses=["192.168.4.15", "2001:db8::15"], firewallMark={"value": 4097})
+    grouped = service_slice(service=marked, members=[member("a", "192.168.4.100"), member("b", "2001:db8::100")])
+    code, lines, notes = exported(monkeypatch, capsys, Slices(grouped))
+    assert code == 0
+    assert lines == [
+        "-A -f 4097 -s wrr",
+        "-a -f 4097 -r 192.168.4.100:0 -g -w 1",
+        "-A -f 4097 -6 -s wrr",
+        "-a -f 4097 -6 -r [2001:db8::100]:0 -g -w 1",
+    ]
+    assert "default/web mark 4097 IPv6: what sets the mark on packets is not in the file" in notes
+    ports = [{"name": "diameter", "port": 3868, "protocol": "SCTP"}]
+    sctp = service_slice(service=accepted(ports=ports), members=[member("a", "192.168.4.100")])
+    code, lines, _ = exported(monkeypatch, capsys, Slices(sctp))
+    assert (code, lines[0]) == (0, "-A --sctp-service 192.168.4.15:3868 -s wrr")

@@ -11,6 +11,7 @@ from lvs_core.accept import Accepted, Frozen, Verdict
 from lvs_core.checks import family_mismatch, unused_members
 from lvs_core.cluster_view import ClusterView, Member, ObjectKey, SliceContent, VirtualService, needs_address
 from lvs_core.directors import Directors, present_boot, report_of
+from lvs_core.frontends import vips
 from lvs_core.memory import Memory, ServiceChange
 from lvs_core.object_status import MAX_DIRECTORS, Statement, stated, truth
 
@@ -62,6 +63,7 @@ class ServiceStatuses:
         who = self.directors.get(first.director_group) if first is not None else None
         words = {name: self._word(key, service, first, name) for name in who.selected} if who and first else {}
         active = who.active if who is not None else None
+        mark = first.service.firewall_mark if first is not None and first.service is not None else None
         counts = _counts(members, words.get(active or ""), before.real_servers if before else None)
         conditions = before.conditions if before is not None else None
         accepted, resolved = _accepted(service, verdict, first), _resolved(service, verdict)
@@ -70,6 +72,7 @@ class ServiceStatuses:
         ready = _ready(service, (accepted, resolved, programmed), serving)
         return LvsVirtualServiceStatus.model_construct(
             addresses=first.service.addresses if first is not None and first.service is not None else None,
+            firewall_mark=mark.value if mark is not None else None,
             directors=[
                 DirectorStatus.model_construct(
                     node=name, state=word.state, message=word.message[:MAX_DIRECTOR_MESSAGE] or None
@@ -175,7 +178,7 @@ def _resolved(service: VirtualService, verdict: Verdict) -> Statement:
             return _statement(kind, False, mismatch.reason, mismatch.message, generation)
         unused = ", ".join(unused_members(verdict.candidate))
         if unused:
-            message += f"; not used, for no address of the service has their family: {unused}"
+            message += f"; not used, for nothing of the service has their family: {unused}"
     return _statement(kind, True, Reason.RESOLVED, message, generation)
 
 
@@ -271,10 +274,17 @@ def _remark(service: VirtualService, serving: Serving) -> tuple[Reason, str]:
         return Reason.PAUSED, "; agents change nothing (spec.paused)"
     if serving.full_nodes:
         return Reason.NODE_FULL, "; another method waits for it"
-    plain = [one.name for one in serving.members if one.node is None and needs_address(one.forwarding.method)]
-    if plain:
-        return Reason.UNVERIFIED, f"; nobody verifies the VIP on {_some(plain)}, for no Node has their address"
-    return Reason.READY, ""
+    unverified = _unverified(service, serving.members)
+    return (Reason.UNVERIFIED if unverified else Reason.READY), unverified
+
+
+def _unverified(service: VirtualService, members: Sequence[Member]) -> str:
+    """What nobody can say of real servers that take packets for the VIP; empty where all is known."""
+    carrying = [one for one in members if needs_address(one.forwarding.method)]
+    if carrying and service.spec is not None and not vips(service.spec):
+        return "; nobody verifies that real servers have the addresses of marked packets, for none is named"
+    plain = [one.name for one in carrying if one.node is None]
+    return f"; nobody verifies the VIP on {_some(plain)}, for no Node has their address" if plain else ""
 
 
 def _cause(needed: Sequence[Statement]) -> Statement | None:

@@ -208,7 +208,7 @@ class SimulatedCluster:
     def _seen(self, machine: Machine) -> Mapping[Destination, tuple[Member, set[Need]]]:
         """What the slices that a director acted on ask of it: members by virtual service, with their present needs."""
         seen = [one for one in self.events[machine.at].values() if one.content.director_group in machine.groups]
-        vips = {one.service_key: one.content.service.addresses for one in seen if one.content.service is not None}
+        vips = {one.service_key: one.content.service.addresses or () for one in seen if one.content.service is not None}
         methods = _present(seen)
         return {
             (one.service_key, member.name, vip): (

@@ -13,6 +13,8 @@ from lvs_api.conditions import ConditionType, find_condition
 from lvs_api.network_types import ForwardingMethod
 from lvs_core.cluster_view import ObjectKey
 
+EVERY_PORT = {"name": "all", "port": 0}
+SCTP_PORT = {"name": "s", "protocol": "SCTP", "port": 9899}
 REFERENCES = [
     (
         lambda c: c.pools.clear(),
@@ -66,6 +68,18 @@ REFERENCES = [
         "Invalid",
         "a and b are both 192.168.4.9 port 80",
     ),
+    (
+        lambda c: (c.put(service(c, ports=[EVERY_PORT], persistence={})), c.put(pool(c, healthCheck={"tcp": {}}))),
+        "Accepted",
+        "Invalid",
+        "spec.healthCheck.port: is needed, for this service balances every port",
+    ),
+    (
+        lambda c: (c.put(service(c, ports=[SCTP_PORT])), c.put(pool(c, healthCheck={"http": {}}))),
+        "Accepted",
+        "Invalid",
+        "spec.healthCheck.port: is needed, for spec.ports[s] is SCTP, and checks connect by TCP",
+    ),
 ]
 
 
@@ -89,6 +103,13 @@ def test_what_is_wrong_is_named_and_freezes(
     assert {key: one.content for key, one in cluster.slices.items()} == {k: one.content for k, one in before.items()}
     if running and kind == "Accepted":
         assert "goes on unchanged" in said.message
+
+
+def test_an_sctp_service_is_checked_at_a_named_port() -> None:
+    cluster = small_cluster(ports=[SCTP_PORT])
+    cluster.put(pool(cluster, healthCheck={"tcp": {}, "port": 9900}))
+    cluster.settle()
+    assert brief(cluster)["Ready"].startswith("True")
 
 
 def test_a_frozen_service_still_loses_members_that_are_not_prepared() -> None:
@@ -292,7 +313,7 @@ def test_families() -> None:
     cluster.put(service(cluster))
     cluster.settle()
     assert condition(cluster, ConditionType.RESOLVED_REFS).message.endswith(
-        "no address of the service has their family: six"
+        "nothing of the service has their family: six"
     )
     assert cluster.services[WEB].status.real_servers.total == 1
 

@@ -67,6 +67,7 @@ class Reason(StrEnum):
     IPVS_UNAVAILABLE = "IPVSUnavailable"
     FOREIGN_ENTRY = "ForeignEntry"
     KERNEL_REFUSED = "KernelRefused"
+    MARKS_NOT_SET = "MarksNotSet"
     ADDRESS_CONFLICT = "AddressConflict"
     ADDRESS_REFUSED = "AddressRefused"
     PAUSED = "Paused"

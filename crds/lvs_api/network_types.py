@@ -63,6 +63,8 @@ def host_address(text: str) -> str | None:
 Port = Annotated[int, Field(ge=1, le=65535)]
 ServicePortNumber = Annotated[int, Field(ge=0, le=65535)]
 Weight = Annotated[int, Field(ge=0, le=65535)]
+MarkValue = Annotated[int, Field(ge=1, le=4294967295)]
+"""A firewall mark, all 32 bits of it; 0 is what unmarked packets have."""
 Threshold = Annotated[int, Field(ge=0, le=2147483647)]
 """A number of connections; above INT_MAX the kernel answers EINVAL (ip_vs_ctl.c, ip_vs_add_dest)."""
 Generation = Annotated[int, Field(ge=0, le=2**53 - 1)]
@@ -116,6 +118,7 @@ class Protocol(StrEnum):
 
     TCP = "TCP"
     UDP = "UDP"
+    SCTP = "SCTP"
 
 
 class Scheduler(StrEnum):

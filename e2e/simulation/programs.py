@@ -21,6 +21,7 @@ from lvs_agent.event_poster import EventPoster as AgentEvents
 from lvs_agent.heartbeat import keep_lease
 from lvs_agent.ledger import LedgerFile
 from lvs_agent.ledger_keeper import LedgerKeeper
+from lvs_agent.marks import MarkKeeper
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.node_settings import NodeSettingsKeeper
 from lvs_agent.refusals import RefusalKeeper
@@ -288,6 +289,7 @@ class AgentProgram(Program):
                 monotonic=machine.clock,
             ),
             host_routes=RouteKeeper(machine.host_routes, metrics),
+            marks=MarkKeeper(machine.marks, metrics, machine.clock),
             refusals=RefusalKeeper(links=machine.links, cluster=cluster),
             links=machine.links,
             prober=self.checks,

@@ -49,7 +49,7 @@ def _port(name: str = "a", port: int = 80, **fields: object) -> Raw:
 
 def all_cases() -> list[ApiCase]:
     """The whole table."""
-    services = [*_addresses(), *_ports(), *_service_rules()]
+    services = [*_addresses(), *_ports(), *_service_rules(), *_marks(), *_grouped()]
     pools = [*_pools(), *_checks()]
     return [*services, *pools, *_selectors(), *_node_settings(), *_connection_sync(), *_internal(), *_sizes()]
 
@@ -126,7 +126,9 @@ def _ports() -> Iterator[ApiCase]:
     every = virtual_service(ports=[_port(port=0, realServerPort=80)], persistence={}, forwarding=MASQUERADE)
     yield _refused("another port for every port", "spec.ports[0].realServerPort", every, "not for port 0")
     yield _refused("lower-case protocol", "spec.ports[0].protocol", virtual_service(ports=[_port(protocol="tcp")]))
-    yield _refused("SCTP", "spec.ports[0].protocol", virtual_service(ports=[_port(protocol="SCTP")]))
+    three = [_port("t", 99), _port("u", 99, protocol="UDP"), _port("s", 99, protocol="SCTP")]
+    yield _taken("TCP, UDP and SCTP of one number", virtual_service(ports=three))
+    yield _refused("a protocol without ports", "spec.ports[0].protocol", virtual_service(ports=[_port(protocol="ESP")]))
 
 
 def _service_rules() -> Iterator[ApiCase]:
@@ -150,9 +152,10 @@ def _service_rules() -> Iterator[ApiCase]:
     udp, tcp = _port("u", 53, protocol="UDP"), _port("t", 53)
     yield _taken("one-packet with UDP", virtual_service(ports=[udp], onePacketScheduling=True))
     yield _taken("one-packet with persistence", virtual_service(ports=[udp], onePacketScheduling=True, persistence={}))
-    for ports in ([tcp], [udp, tcp]):
+    for ports in ([tcp], [udp, tcp], [_port("s", 53, protocol="SCTP")]):
         raw = virtual_service(ports=ports, onePacketScheduling=True)
-        yield _refused(f"one-packet with TCP, {len(ports)} ports", "spec.onePacketScheduling", raw, "only for UDP")
+        name = f"one-packet with {ports[-1].get('protocol', 'TCP')}, {len(ports)} ports"
+        yield _refused(name, "spec.onePacketScheduling", raw, "only for UDP")
     yield _taken(
         "persistence, all told",
         virtual_service(persistence={"timeoutSeconds": 1, "ipv4PrefixLength": 24, "ipv6PrefixLength": 64}),
@@ -163,13 +166,61 @@ def _service_rules() -> Iterator[ApiCase]:
     yield _taken("a name just short enough", virtual_service("a" * 63))
     long_group = virtual_service(directorGroupRef={"name": "a" * 64})
     yield _refused("a group's name too long", "spec.directorGroupRef.name", long_group)
-    for field in ("portMode", "firewallMark", "sorryServer", "quorum", "addressPoolRef"):
+    for field in ("sorryServer", "quorum", "addressPoolRef"):
         yield _refused(
             f"{field}, which is not built",
             f"spec.{field}",
             changed(virtual_service(), ("spec", field), {}),
             "unknown field",
         )
+
+
+def _marks() -> Iterator[ApiCase]:
+    def marked(mark: Raw, **changes: object) -> Raw:
+        fields: Raw = {"ports": None, "firewallMark": mark, **changes}
+        return virtual_service(**fields)
+
+    four = {"value": 10, "families": ["IPv4"]}
+    yield _taken("a mark with an address", marked({"value": 10}))
+    yield _taken("a mark with both addresses", marked({"value": 1}, addresses=["192.168.4.15", "2001:db8::15"]))
+    yield _taken("a mark alone", marked(four, addresses=None))
+    yield _taken("a mark of both families", marked({"value": 10, "families": ["IPv6", "IPv4"]}, addresses=None))
+    yield _taken("the greatest mark", marked({"value": 2**32 - 1}))
+    yield _taken("one-packet under a mark", marked({"value": 10}, onePacketScheduling=True))
+    yield _taken("a mark, persistent", marked({"value": 10}, persistence={"ipv4PrefixLength": 24}))
+    for value in (0, 2**32):
+        yield _refused(f"mark {value}", "spec.firewallMark.value", marked({"value": value}))
+    yield _refused("a mark of no value", "spec.firewallMark.value", marked({}))
+    yield _refused("neither address nor mark", "spec.addresses", virtual_service(addresses=None), "are needed, unless")
+    yield _refused("neither ports nor mark", "spec.ports", virtual_service(ports=None), "ports are needed, unless")
+    yield _refused("ports and a mark", "spec.ports", marked({"value": 10}, ports=[_port()]), "it stands for every port")
+    told = "families is needed without addresses"
+    yield _refused("a mark of no family", "spec.firewallMark", marked({"value": 10}, addresses=None), told)
+    yield _refused("a mark's families told twice", "spec.firewallMark", marked(four), told)
+    no_family = marked({"value": 10, "families": []}, addresses=None)
+    yield _refused("an empty list of families", "spec.firewallMark.families", no_family)
+    twice = marked({"value": 10, "families": ["IPv4", "IPv4"]}, addresses=None)
+    yield _refused("a family twice", "spec.firewallMark.families[1]", twice, "Duplicate")
+
+
+def _grouped() -> Iterator[ApiCase]:
+    def grouped(*ports: Raw, **changes: object) -> Raw:
+        fields: Raw = {"portMode": "Grouped", "ports": list(ports), **changes}
+        return virtual_service(**fields)
+
+    web, tls = _port("http", 80), _port("https", 443)
+    yield _taken("Separate, told", virtual_service(portMode="Separate"))
+    yield _taken("two ports grouped", grouped(web, tls))
+    yield _taken("one port grouped", grouped(web))
+    protocols = [_port("t", 53), _port("u", 53, protocol="UDP"), _port("s", 53, protocol="SCTP")]
+    yield _taken("grouped over protocols, persistent", grouped(*protocols, persistence={}))
+    yield _refused("another port mode", "spec.portMode", virtual_service(portMode="Joined"))
+    every = grouped(_port(port=0), persistence={})
+    yield _refused("port 0 grouped", "spec.ports", every, "ports stay as they are")
+    moved = grouped(web, _port("alt", 81, realServerPort=8080), forwarding=MASQUERADE)
+    yield _refused("another port, grouped", "spec.ports", moved, "ports stay as they are")
+    both = virtual_service(ports=None, firewallMark={"value": 10}, portMode="Grouped")
+    yield _refused("grouped, and a mark", "spec.portMode", both, "a mark of its own choice")
 
 
 def _pools() -> Iterator[ApiCase]:
@@ -351,6 +402,9 @@ def _internal() -> Iterator[ApiCase]:
         "a later slice with the service", "spec.service", service_slice(index=1, service=first["service"]), "index 0"
     )
     yield _refused("a later slice with the pool", "spec.pool", service_slice(index=1, pool=first["pool"]), "index 0")
+    marked = {**first["service"], "ports": None, "firewallMark": {"value": 10}}
+    marked = {field: value for field, value in marked.items() if value is not None}
+    yield _taken("a slice of a mark", service_slice(service=marked))
     yield _taken("a member by a long node name", service_slice(members=[slice_member("node." + "a" * 253, "10.0.0.1")]))
     yield _taken("the builder's node", lvs_node())
     both = [{"address": "10.0.0.1", "device": device} for device in ("lo", "tunl0")]

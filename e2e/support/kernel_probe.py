@@ -27,6 +27,7 @@ from lvs_agent.decide.kernel_state import (
     DestinationSettings,
     ForwardingMethod,
     KernelLinks,
+    MarkRule,
     ServiceKey,
     ServiceSettings,
     TransportProtocol,
@@ -39,6 +40,8 @@ from lvs_agent.kernel.announce import PacketAnnouncer
 from lvs_agent.kernel.contract import CASES, TABLES, complaint, settings_of
 from lvs_agent.kernel.ipvs import KernelIpvsTable
 from lvs_agent.kernel.ipvs_settings import KernelIpvsSettings
+from lvs_agent.kernel.marks_contract import complaints as marks_complaints
+from lvs_agent.kernel.nft import NftMarks
 from lvs_agent.kernel.settings_contract import (
     DAEMON_CASES,
     TIMEOUT_CASES,
@@ -79,6 +82,24 @@ def sysctl_contract() -> dict[str, str | None]:
     """Every sysctl of the API, at its bounds."""
     KernelIpvsSettings().read_timeouts()  # which loads ip_vs
     return dict(sysctl_complaints(ProcSysctls()))
+
+
+def marks_contract() -> dict[str, str | None]:
+    """Every case of the contract for our table of the packet filter; there must be none before."""
+    return asyncio.run(marks_complaints(NftMarks))
+
+
+def mark(address: str, port: str, number: str) -> bool:
+    """Mark packets to an address and port, and no others."""
+    rule = MarkRule(ip_address(address), TransportProtocol.TCP, int(port), int(number))
+    asyncio.run(NftMarks().replace([rule]))
+    return True
+
+
+def marks() -> list[Any] | None:
+    """Our table: whether it is whole, and how many rules it has; None: there is none."""
+    table = asyncio.run(NftMarks().read())
+    return None if table is None else [table.is_whole, len(table.rules)]
 
 
 def load(name: str) -> bool:
@@ -267,7 +288,8 @@ def announce(device: str, address: str) -> bool:
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__: verb
     for verb in (
-        contract, settings_contract, sysctl_contract, load, holds, add, edit, counters, told,
+        contract, settings_contract, sysctl_contract, marks_contract, mark, marks, load, holds, add, edit, counters,
+        told,
         read_under_change, read_while_resized, unavailable, bind, unbind, silence, announce,
     )
 }  # fmt: skip

@@ -79,8 +79,8 @@ async def _flush_at_the_end(self: Any) -> None:
         table.apply([DeleteService(service=key) for key in table.read().services])
 
 
-def _believed(_: Any, member: Any, **__: Any) -> Standing:
-    return Standing(False, None, member.failed, member.prepared, member.boot_id)
+def _believed(_: Any, member: Any, *, need: Any, **__: Any) -> Standing:
+    return Standing(False, None, member.failed, member.prepared, member.boot_id, need)
 
 
 judge_ipvs, step_drains = lvs_agent.table.judge_ipvs, lvs_agent.decide.desired_state.step_drains

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from lvs_agent.addresses import AddressKeeper, AddressOutcome, Given
+from lvs_agent.decide.desired_marks import desired_marks, faulty_services, unmarked_addresses
 from lvs_agent.decide.desired_state import Circumstances
 from lvs_agent.decide.drain import next_deadline
 from lvs_agent.decide.faults import Fault
@@ -21,7 +22,7 @@ from lvs_agent.decide.former_routes import wanted_host_routes
 from lvs_agent.decide.fresh_word import MemberKey, Standing, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
 from lvs_agent.decide.kernel_settings import SyncDaemons
-from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelIpvs, KernelSysctls
+from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey, IPAddress, KernelIpvs, KernelSysctls
 from lvs_agent.decide.lost_ledger import lost_bindings
 from lvs_agent.decide.named_table import Naming
 from lvs_agent.decide.node_report import NodeFacts, Troubles, carried, report, report_failure
@@ -35,6 +36,7 @@ from lvs_agent.errors import LvsAgentError
 from lvs_agent.kernel.interface import Links
 from lvs_agent.ledger import Ledger
 from lvs_agent.ledger_keeper import LedgerKeeper
+from lvs_agent.marks import MarkKeeper
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.node_settings import NodeSettingsKeeper
 from lvs_agent.refusals import RefusalKeeper
@@ -117,6 +119,7 @@ class Agent:
         daemons: SyncDaemonKeeper,
         addresses: AddressKeeper,
         host_routes: RouteKeeper,
+        marks: MarkKeeper,
         refusals: RefusalKeeper,
         links: Links,
         prober: Prober,
@@ -133,6 +136,7 @@ class Agent:
         self._daemons = daemons
         self._addresses = addresses
         self._host_routes = host_routes
+        self._marks = marks
         self._refusals = refusals
         self._links = links
         self._prober = prober
@@ -252,7 +256,11 @@ class Agent:
             standings=self._standings,
             words=self._prober.words(),
         )
+        marks = desired_marks(prepared)
+        await self._marks.take_on(marks)
         table = self._table.converge(prepared, around, self._remember_table)
+        if not table.desired.keep_unknown:
+            await self._marks.let_go(marks)
         self._keeper.settle(replace(self._keeper.ledger, ipvs=table.owned, drains=table.desired.drains))
         self._standings = table.desired.standings
         settings = self._settings.converge(prepared, self._keeper.ledger.settings, self._remember_settings)
@@ -263,7 +271,9 @@ class Agent:
         if not plan.provisional:
             await self._host_routes.let_go(host_routes)
         given = replace(given, owned=self._keeper.ledger.bindings, sysctls=self._keeper.ledger.sysctls)
-        addresses = await self._addresses.take_on(given, table.served, self._remember_addresses)
+        unmarked = unmarked_addresses(prepared, self._marks.fault)
+        served = table.served - unmarked if unmarked else table.served
+        addresses = await self._addresses.take_on(given, served, self._remember_addresses)
         self._keeper.settle(replace(self._keeper.ledger, bindings=addresses.owned, sysctls=addresses.sysctls))
         now = timestamp(datetime.now(UTC))
         zeroed = self._zero.carry_out(self._source.asked_zero(), self._source.reported_status, table, now)
@@ -297,8 +307,9 @@ class Agent:
             blindness=self._prober.blindness(),
             settings=settings,
         )
+        unmarked = faulty_services(prepared, self._marks.fault)
         said = self._said
-        is_same = said is not None and said.is_of(plan, table, addresses, capabilities, troubles)
+        is_same = said is not None and said.is_of(plan, table, addresses, capabilities, (troubles, unmarked))
         if said is not None and is_same and said.status.counters_zeroed == zeroed:
             self._hand_on(said.status, plan)
             return
@@ -309,7 +320,7 @@ class Agent:
             plan=plan,
             refusals=prepared.refusals,
             desired=table.desired,
-            service_faults=table.faults,
+            service_faults={**table.faults, **unmarked},
             service_notes=table.notes,
             former_names=table.former_names,
             present=table.present,
@@ -323,8 +334,8 @@ class Agent:
             zeroed=zeroed,
             now=timestamp(datetime.now(UTC)),
         )
-        self._said = _Said(plan, table, addresses, capabilities, troubles, self._say(self._facts))
-        self._metrics.services_not_programmed.set(len(table.faults))
+        self._said = _Said(plan, table, addresses, capabilities, (troubles, unmarked), self._say(self._facts))
+        self._metrics.services_not_programmed.set(len(self._facts.service_faults))
         self._metrics.words_awaited.set(len(table.desired.asks))
         self._metrics.members = table.desired.services
 
@@ -362,6 +373,10 @@ class Agent:
             self._tell(status)
 
 
+_Troubles = tuple[Troubles, Mapping[AnyServiceKey, Fault]]
+"""Of the node, and of services whose marks are not set."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Said:
     """The last status and what it was made from."""
@@ -370,7 +385,7 @@ class _Said:
     table: TableOutcome
     addresses: AddressOutcome
     capabilities: NodeCapabilities
-    troubles: Troubles
+    troubles: _Troubles
     status: LvsNodeStatus
 
     def is_of(
@@ -379,7 +394,7 @@ class _Said:
         table: TableOutcome,
         addresses: AddressOutcome,
         capabilities: NodeCapabilities,
-        troubles: Troubles,
+        troubles: _Troubles,
     ) -> bool:
         """Whether the same would be said again."""
         return (

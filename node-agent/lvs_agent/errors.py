@@ -67,6 +67,14 @@ class SysctlError(KernelError):
     """A sysctl is missing or refused the value."""
 
 
+class MarksError(KernelError):
+    """The packet filter could not be read, or did not take our table."""
+
+
+class NftMissing(MarksError):
+    """There is no program nft, by which our table is written: so nobody made it either."""
+
+
 class AnnounceError(KernelError):
     """An announcement could not be sent."""
 

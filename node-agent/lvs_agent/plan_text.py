@@ -30,7 +30,8 @@ def plan_lines(plan: NodePlan) -> Iterator[str]:
 def _service_lines(planned: PlannedService) -> Iterator[str]:
     persistence = f" persistent {planned.persistence.timeout_seconds} s" if planned.persistence else ""
     paused = " (paused)" if planned.paused else ""
-    yield f"    {planned.key} {planned.scheduler}{persistence}  [{planned.service} {planned.port_name}]{paused}"
+    name = " ".join(filter(None, (str(planned.service), planned.port_name)))
+    yield f"    {planned.key} {planned.scheduler}{persistence}  [{name}]{paused}"
     for member in planned.members:
         yield f"      -> {_member_text(member)}"
 

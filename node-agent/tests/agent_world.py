@@ -40,8 +40,10 @@ from lvs_agent.kernel.fake_kernel import (
     FakeLinks,
     FakeSysctls,
 )
+from lvs_agent.kernel.fake_marks import FakeMarks
 from lvs_agent.ledger import LedgerFile
 from lvs_agent.ledger_keeper import LedgerKeeper
+from lvs_agent.marks import MarkKeeper
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.node_settings import NodeSettingsKeeper
 from lvs_agent.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
@@ -59,6 +61,7 @@ from lvs_core.plan import (
     CheckTarget,
     DirectorPlan,
     Holding,
+    MarkKey,
     NodePlan,
     PlannedMember,
     PlannedService,
@@ -114,8 +117,11 @@ def member(number: int, **changes: Any) -> PlannedMember:
 
 def service(*members: PlannedMember, **changes: Any) -> PlannedService:
     """VIP:80/TCP of default/web."""
+    key = changes.get("key", VirtualServerKey(address=ip_address(VIP), port=80, protocol=Protocol.TCP))
     made = PlannedService(
-        key=VirtualServerKey(address=ip_address(VIP), port=80, protocol=Protocol.TCP),
+        key=key,
+        vip=None if isinstance(key, MarkKey) else key.address,
+        marked=(),
         service=NAME,
         service_uid="u",
         port_name="http",
@@ -138,7 +144,7 @@ def director(*services: PlannedService, holding: Holding = Holding.HOLD, **chang
         view_digest="digest",
         holding=holding,
         interface=changes.pop("interface", "eth0"),
-        addresses=tuple(sorted({one.key.address for one in services}, key=int)),
+        addresses=tuple(sorted({one.vip for one in services if one.vip is not None}, key=int)),
         services=services,
         incomplete=changes.pop("incomplete", ()),
         conflicts=changes.pop("conflicts", ()),
@@ -244,6 +250,7 @@ class World:
         self.sysctls = FakeSysctls(values=dict.fromkeys(_sysctl_keys(), 0))
         self.announcer = FakeAnnouncer()
         self.host_routes = FakeHostRoutes()
+        self.marks = FakeMarks()
         self.probe = FakeDuplicateProbe()
         self.refused_ranges: list[IPNetwork] = []
         self.cluster: ClusterKnowledge = NoCluster()
@@ -275,6 +282,7 @@ class World:
                 monotonic=lambda: self.now,
             ),
             host_routes=RouteKeeper(self.host_routes, self.metrics),
+            marks=MarkKeeper(self.marks, self.metrics, lambda: self.now),
             refusals=RefusalKeeper(
                 links=self.links,
                 cluster=self.cluster,

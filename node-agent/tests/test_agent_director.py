@@ -29,8 +29,8 @@ from lvs_agent.decide.kernel_state import AddressFamily, InterfaceAddress, Kerne
 from lvs_agent.errors import AddressRefused, IpvsReadFailed, LinkError
 from lvs_agent.kernel.interface import LinkFailure
 from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeAddressState, NodeAddressStatus
-from lvs_api.network_types import Scheduler
-from lvs_core.plan import Holding, PlannedMember, PlannedPersistence
+from lvs_api.network_types import Protocol, Scheduler
+from lvs_core.plan import Holding, PlannedMember, PlannedPersistence, VirtualServerKey
 
 
 @pytest.fixture
@@ -120,7 +120,8 @@ async def test_a_refused_change_is_tried_again_ever_more_rarely(world: World) ->
 
 
 async def test_one_service_in_trouble_does_not_hold_up_the_others(world: World) -> None:
-    other = replace(service(member(101)), key=replace(service().key, port=81), service=NAME._replace(name="other"))
+    key = VirtualServerKey(address=ip_address(VIP), port=81, protocol=Protocol.TCP)
+    other = service(member(101), key=key, service=NAME._replace(name="other"))
     await world.do(director(service(member(100), scheduler=Scheduler.TWOS), other))
     assert list(world.ipvs.services) == [service_on(81)]
     assert world.exception().name == "web"

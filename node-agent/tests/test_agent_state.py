@@ -362,6 +362,7 @@ async def clean(world: World) -> tuple[str, ...]:
         links=world.links,
         host_routes=world.host_routes,
         settings=world.settings,
+        marks=world.marks,
         sysctls=world.sysctls,
     )
 

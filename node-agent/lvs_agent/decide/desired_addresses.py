@@ -60,7 +60,7 @@ def desire_addresses(plan: NodePlan, links: KernelLinks, owned: AbstractSet[Addr
     for binding in carried:
         carried_by_address.setdefault(binding.address, set()).add(binding)
     for director in plan.directing:
-        live = {one.key.address for one in director.services if not one.paused}
+        live = {one.vip for one in director.services if not one.paused}
         if director.incomplete:
             kept |= carried
         for address in director.addresses:

@@ -7,11 +7,21 @@ the weight it has.
 
 import math
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 from lvs_agent.decide.asked_drains import asked_drains, slices_drain
 from lvs_agent.decide.drain import Drain, DrainCause, DrainKey, step_drains
-from lvs_agent.decide.fresh_word import MemberKey, MemberNow, Standing, Words, is_due, step_standing, why_not_believed
+from lvs_agent.decide.fresh_word import (
+    MemberKey,
+    MemberNow,
+    Standing,
+    Words,
+    believed,
+    is_due,
+    step_standing,
+    why_not_believed,
+)
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict, seconds_to_tell
 from lvs_agent.decide.kernel_state import (
     AnyServiceKey,
@@ -21,7 +31,6 @@ from lvs_agent.decide.kernel_state import (
     KernelIpvs,
     Route,
     RouteKind,
-    ServiceKey,
     ServiceState,
     WantedService,
 )
@@ -74,7 +83,9 @@ class Waiting:
 class ServicePart:
     """One kernel service of a LvsVirtualService, this round."""
 
-    key: ServiceKey
+    key: AnyServiceKey
+    vip: IPAddress | None
+    """The address that brings its packets; None where the plan names none."""
     paused: bool
     member_names: tuple[str, ...]
     waiting: tuple[Waiting, ...]
@@ -115,8 +126,9 @@ def desire(prepared: PreparedPlan, around: Circumstances) -> DesiredIpvs:
     services: dict[ObjectKey, list[ServicePart]] = {}
     standing_in = False
     standings: dict[MemberKey, Standing] = {}
+    trusted = believed(around.standings)
     for service in prepared.services:
-        composer = _Composer(service, around, checks, drains if service.key in draining_services else {})
+        composer = _Composer(service, around, checks, drains if service.key in draining_services else {}, trusted)
         service_now, part = composer.compose()
         if provisional:
             service_now = composer.as_it_is(service_now)
@@ -183,11 +195,13 @@ class _Composer:
         around: Circumstances,
         checks: Mapping[Check, CheckResult],
         drains: Mapping[DrainKey, Drain],
+        trusted: AbstractSet[tuple[IPAddress, Carried]],
     ) -> None:
         self._service = service
         self._around = around
         self._checks = checks
         self._drains = drains
+        self._trusted = trusted
         self._state = around.kernel.services.get(service.key)
         self.standing_in = False
         self.standings: dict[MemberKey, Standing] = {}
@@ -214,6 +228,7 @@ class _Composer:
             waiting = [w for member in self._service.members if (w := self._paused(member)) is not None]
         part = ServicePart(
             key=self._service.key,
+            vip=planned.vip,
             paused=planned.paused,
             member_names=tuple(member.planned.name for member in self._service.members),
             waiting=tuple(waiting),
@@ -299,7 +314,8 @@ class _Composer:
         standing = self.standings[key] = step_standing(
             self._around.standings.get(key),
             MemberNow(
-                has_weight=_weight_in_kernel(self._state, member.key) > 0,
+                has_weight=_weight_in_kernel(self._state, member.key) > 0
+                or (member.key.address, need) in self._trusted,
                 failed=result.verdict is Verdict.DOWN,
                 prepared=member.planned.prepared,
                 boot_id=member.planned.boot_id,

@@ -31,7 +31,7 @@ from lvs_api.lvs_node import (
     ServiceException,
 )
 from lvs_core.cluster_view import ObjectKey
-from lvs_core.plan import NodePlan, VirtualServerKey
+from lvs_core.plan import AnyVirtualKey, NodePlan
 
 _NAMED_MEMBERS: Final = 3
 _MAX_MESSAGE: Final = 512
@@ -192,8 +192,8 @@ def _part_faults(facts: NodeFacts, part: ServicePart, by_address: Mapping[IPAddr
         yield fault
     elif part.paused and part.key not in facts.present:
         yield Fault(reason=Reason.PAUSED, message=f"paused before {part.key} was made on this director")
-    if part.key.address in by_address:
-        yield by_address[part.key.address]
+    if part.vip is not None and part.vip in by_address:
+        yield by_address[part.vip]
 
 
 def _further_faults(facts: NodeFacts) -> Iterator[tuple[ObjectKey, Fault]]:
@@ -203,8 +203,8 @@ def _further_faults(facts: NodeFacts) -> Iterator[tuple[ObjectKey, Fault]]:
         yield name, facts.service_faults.get(key, gone)
     if facts.refusals.left_out:
         for planned in facts.plan.services():
-            if planned.key.address in facts.refusals.left_out:
-                yield planned.service, facts.refusals.faults[planned.key.address]
+            if planned.vip in facts.refusals.left_out:
+                yield planned.service, facts.refusals.faults[planned.vip]
     for director in facts.plan.directing:
         for name in director.incomplete:
             yield name, Fault(reason=Reason.NOT_PROGRAMMED, message="its first slice has not been seen yet")
@@ -214,7 +214,7 @@ def _further_faults(facts: NodeFacts) -> Iterator[tuple[ObjectKey, Fault]]:
             yield name, Fault(reason=Reason.REMOVAL_HELD, message=why)
 
 
-def _taken(key: VirtualServerKey, holder: ObjectKey) -> Fault:
+def _taken(key: AnyVirtualKey, holder: ObjectKey) -> Fault:
     return Fault(reason=Reason.CONFLICT, message=f"{key} belongs to LvsVirtualService {holder} on this director")
 
 

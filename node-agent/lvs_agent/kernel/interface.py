@@ -19,6 +19,8 @@ from lvs_agent.decide.kernel_state import (
     IpvsInfo,
     KernelIpvs,
     KernelLinks,
+    MarkRule,
+    MarkTable,
     Route,
     ServiceState,
     SysctlKey,
@@ -134,6 +136,22 @@ class HostRoutes(Protocol):
 
     async def close(self) -> None:
         """Release the socket; routes stay as they are."""
+
+
+class Marks(Protocol):
+    """Our table of the packet filter, by which packets get a firewall mark. It is ours by its name."""
+
+    def generation(self) -> int:
+        """A number that changes whenever anybody changes any rule of this network namespace. Raises MarksError."""
+
+    async def read(self) -> MarkTable | None:
+        """What there is; None without a table. Raises MarksError or PermissionRefused."""
+
+    async def replace(self, rules: Collection[MarkRule]) -> None:
+        """Make the table just so, at one moment; without rules there is none. Raises MarksError or PermissionRefused.
+
+        Of two rules for one address, protocol and port the kernel takes neither.
+        """
 
 
 class Sysctls(Protocol):
