@@ -29,11 +29,14 @@ class Slices:
     there: list[Json] = field(default_factory=list)
     crds_made: str = CREATED
     refuses: bool = False
+    is_away: bool = False
     looks: int = 0
     deleted: list[str] = field(default_factory=list)
     asked_to_delete: int = 0
 
     async def pages(self, path: str, **_: object) -> AsyncIterator[Json]:
+        if self.is_away:
+            raise ApiUnavailableError(f"GET {path}", "no answer")
         self.looks += path.endswith("/nodes")
         items = list(self.there) if path.endswith("/lvsserviceslices") else []
         yield {"metadata": {"resourceVersion": "100"}, "items": items}
@@ -81,6 +84,10 @@ class Operating:
             await self._reconciler._turn()
             self.now += 0.5
         return self.api.looks - before
+
+    def doubts(self) -> None:
+        """Kopf lists again."""
+        self._reconciler.doubt_view()
 
     def hears_of(self, service: str) -> None:
         """There is a slice of a service that a user deleted."""
@@ -134,3 +141,19 @@ async def test_what_cannot_be_deleted_is_looked_at_when_it_is_tried_again(operat
     operating.now += 8
     assert await operating.wakes(1) == 1
     assert operating.api.deleted == ["web-0"]
+
+
+async def test_where_kopf_lists_again_the_view_is_compared_once_it_has(operating: Operating) -> None:
+    """It never tells what went while it was not watching."""
+    for _ in range(3):
+        operating.doubts()
+    assert await operating.wakes(3) == 0
+    operating.now += 2
+    assert await operating.wakes(5) == 1
+    operating.doubts()
+    operating.now += 2
+    operating.api.is_away = True
+    with pytest.raises(ApiUnavailableError):
+        await operating.wakes(1)
+    operating.api.is_away = False
+    assert await operating.wakes(5) == 1, "what could not be compared still has to be"
