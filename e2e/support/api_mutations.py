@@ -16,7 +16,7 @@ from lvs_api.testing import (
     slice_member,
     virtual_service,
 )
-from support.api_cases import ApiCase, changed
+from support.api_case import ApiCase, changed
 
 Raw = dict[str, Any]
 Path = tuple[str | int, ...]
