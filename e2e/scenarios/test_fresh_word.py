@@ -71,12 +71,15 @@ def test_power_cycled_server_waits_for_its_agent(web: Deployment, api_away: bool
     """Its HTTP server is up long before its agent: it would send what it got for the VIP back to the director."""
     guest, agent = web.lab.guest(SERVER), web.lab.agent(SERVER)
     kubeconfig = web.lab.agent_kubeconfig(SERVER, AGENT_ACCOUNT, DEFAULT_NAMESPACE)
+    use_new_ports(web)
     with steady_requests(web.client_namespace("client"), VIP):
         if api_away:
             web.lab.control_plane.stop()
         guest.power_off()
         wait_weights(web, 0, deadline=HEALTH_BOUND)
-    wait_until_unused(web)  # what a connection from before the cut still brings is not for weights to prevent
+    # What comes by a connection from before the cut is not for weights to prevent, nor what uses its port again.
+    wait_until_unused(web)
+    use_new_ports(web)
     with steady_requests(web.client_namespace("client"), VIP) as record:
         guest.power_on()
         with forwarding(web), guest.capture("-Q", "out", "ip", "and", "dst", "host", VIP) as sent_back:
@@ -112,6 +115,15 @@ def without_weight(web: Deployment) -> None:
 def wait_weights(web: Deployment, weight: int, *, deadline: float) -> None:
     for director in DIRECTORS:
         web.wait_weight(director, KEY, ENTRY, weight, deadline=deadline)
+
+
+_ranges = iter(range(10000, 60000, 10000))
+
+
+def use_new_ports(web: Deployment) -> None:
+    """The client's connections come from ports that none had before: directors remember some for 15 minutes."""
+    first = next(_ranges)
+    client(web).out("sysctl", "--write", f"net.ipv4.ip_local_port_range={first} {first + 9999}")
 
 
 def wait_until_unused(web: Deployment) -> None:

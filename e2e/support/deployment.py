@@ -211,13 +211,17 @@ class Deployment:
             if not self.lab.agent(name).running:
                 self.start_agent(name)
 
+    def boot_id(self, node: str) -> str:
+        """What names the present boot of a node."""
+        return self.lab.guest(node).out("cat", "/proc/sys/kernel/random/boot_id").strip()
+
     def _tell_boots(self) -> None:
         """Write the boot ids of nodes that booted while the API server was away, as their kubelets would by now."""
         listed = json.loads(self.lab.kubectl("get", "nodes", "--output=json").stdout)["items"]
         known = {node["metadata"]["name"]: node["status"]["nodeInfo"]["bootID"] for node in listed}
         for name in self.plain_nodes:
             guest = self.lab.guest(name)
-            if known[name] != guest.out("cat", "/proc/sys/kernel/random/boot_id").strip():
+            if known[name] != self.boot_id(name):
                 tell_status(self.lab.control_plane, Guest(self.lab.places, self.lab.topology, guest.machine))
 
     def describe(self) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 
 from lvs_lab.lab_machine import LabMachine
 from lvs_lab.waiting import wait_for
-from support.deployment import EXAMPLES, GONE_SECONDS, Deployment, deployed
+from support.deployment import EXAMPLES, GONE_SECONDS, Deployment, deployed, holds
 from support.tables import Shape
 from support.traffic import answers, count_replies
 
@@ -73,6 +73,22 @@ def restore(deployment: Deployment) -> None:
     for director in ("director-1", "director-2"):
         deployment.wait_shape(director, quick_shape(), deadline=GONE_SECONDS)
     wait_for(lambda: answers(client(deployment), VIP), 10, f"{VIP} to answer")
+    wait_for(holds(lambda: is_settled(deployment)), GONE_SECONDS, "the operator to know the real servers as they are")
+
+
+def is_settled(deployment: Deployment) -> bool:
+    """Whether the slices say of each real server that it is prepared, in its present boot, with no method to come from.
+
+    After an outage of the API server the conditions may be those of before.
+    """
+    listed = [deployment.get("lvsslice", name)["spec"] for name in deployment.names("lvsslice")]
+    members = {one["node"]: one for spec in listed for one in spec["members"]}
+    boots = {name: deployment.boot_id(name) for name in SERVERS}
+    return boots == {
+        name: one["bootId"]
+        for name, one in members.items()
+        if one["prepared"] and not {"former", "draining"} & one.keys()
+    }
 
 
 def client(deployment: Deployment) -> LabMachine:
