@@ -34,6 +34,7 @@ STATUS_BASE: Final = {"observedGeneration": 1, "conditions": [CONDITION]}
 _HTTP: Final = {"path": "/", "host": "example.org", "expectedStatuses": [200]}
 _CHECK: Final = {"intervalSeconds": 10, "timeoutSeconds": 5, "rise": 2, "fall": 3, "port": 80}
 _TUNNEL: Final = {"method": "Tunnel", "tunnel": {"type": "IPIP"}}
+_MARK: Final = {"value": 10, "families": ["IPv4", "IPv6"]}
 _SELECTOR: Final = {
     "matchLabels": {"a": "b"},
     "matchExpressions": [{"key": "role", "operator": "In", "values": ["x"]}],
@@ -71,7 +72,8 @@ def full_objects() -> list[Raw]:
     )
     return [
         virtual_service(ports=[port], forwarding=masquerade, directorGroupRef={"name": "default"}, **settings),
-        virtual_service(forwarding=_TUNNEL),
+        virtual_service(forwarding=_TUNNEL, portMode="Separate"),
+        virtual_service(addresses=None, ports=None, firewallMark=_MARK),
         real_server_pool(
             realServers=[real_server("a", "10.0.0.1", **member)],
             nodes={"selector": _SELECTOR, "addressType": "InternalIP"},
@@ -99,11 +101,18 @@ def full_objects() -> list[Raw]:
             },
         ),
         service_slice(service=accepted, pool=pool, members=[sliced]),
+        service_slice(service=_marked()),
         service_slice(
             pool={**pool, "healthCheck": {"tcp": {}}}, members=[slice_member("a", "10.0.0.1", forwarding=_TUNNEL)]
         ),
         lvs_node(directorGroups=["default"]),
     ]
+
+
+def _marked() -> Raw:
+    """What is accepted of a service of marked packets."""
+    accepted = {**service_slice()["spec"]["service"], "firewallMark": _MARK}
+    return {name: value for name, value in accepted.items() if name not in {"addresses", "ports"}}
 
 
 def _all_sysctls() -> Raw:
@@ -117,6 +126,7 @@ def full_statuses() -> list[Raw]:
         "status": {
             **STATUS_BASE,
             "addresses": ["192.168.4.15"],
+            "firewallMark": 10,
             "directors": [{"node": "d1", "state": "Active", "message": "m"}],
             "realServers": {"total": 3, "ready": 2, "draining": 1},
         }
@@ -142,6 +152,7 @@ def full_statuses() -> list[Raw]:
             "agentVersion": "1",
             "capabilities": {"kernelVersion": "6.1", "ipvsVersion": "1.2.1"},
             "addresses": [{"address": "192.168.4.15", "device": "lo", "state": "Bound", "message": "m"}],
+            "ownAddresses": ["192.168.4.5", "2001:db8:4::5"],
             "directorGroups": [
                 {"name": "default", "viewDigest": "0" * 64, "holdsAddresses": True, "groupGeneration": 1}
             ],
