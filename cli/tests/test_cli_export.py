@@ -1,4 +1,4 @@
-"""What `kubectl lvs export` writes and notes. What ipvsadm -R makes of it: e2e/scenarios/test_counters.py."""
+"""What `kubectl lvs export` writes and notes. What ipvsadm -R makes of it: e2e/scenarios/test_counted_traffic.py."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 """`kubectl lvs list`: whom it asks and how, what it says of who is not reached, and what it prints.
 
-That the forms are ipvsadm's own, digit for digit, is seen beside a real kernel: e2e/scenarios/test_counters.py.
+That the forms are ipvsadm's own, digit for digit, is seen beside a real kernel: e2e/scenarios/test_counted_traffic.py.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What `kubectl lvs zero` asks of whom. That kernels do it: e2e/scenarios/test_counters.py."""
+"""What `kubectl lvs zero` asks of whom. That kernels do it: e2e/scenarios/test_counted_traffic.py."""
 
 import re
 from typing import Any

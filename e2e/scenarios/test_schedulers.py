@@ -27,6 +27,9 @@ def hashed(web: Deployment) -> Iterator[Deployment]:
     manifests = documents(pool_text("hashed", *servers), service_text("hashed", HASHED, scheduler="sh", pool="hashed"))
     web.apply(manifests)
     web.wait_ready("hashed")
+    for director in DIRECTORS:
+        # Without a flag sh refuses what falls to a server without weight.
+        web.wait_shape(director, quick_shape() | quick_shape("sh", vip=HASHED))
     wait_for(partial(answers, client(web), HASHED), 10, f"{HASHED} to answer")
     yield web
     web.delete(manifests)
