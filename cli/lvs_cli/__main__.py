@@ -1,24 +1,34 @@
-"""`kubectl lvs`: exit code 0, 1 when something failed, 2 when the command line is wrong."""
+"""`kubectl lvs`: exit code 0, 1 when something failed, also in part, 2 when the command line is wrong."""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lvs_cli.cluster import Cluster
 from lvs_cli.errors import CliError
+from lvs_cli.export import add_export_options, export
+from lvs_cli.list_tables import add_list_options, list_tables
+from lvs_cli.output import Said
 from lvs_cli.release import release
 from lvs_cli.status import show_status
+from lvs_cli.zero import add_zero_options, zero
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the plug-in with these arguments, the process's own when None; the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        print(options.run(Cluster(context=options.context), options))
+        said: Said = options.run(lambda: Cluster(context=options.context), options)
     except CliError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
+    if said.text:
+        print(said.text)
+    for note in said.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for failure in said.failures:
+        print(f"error: {failure}", file=sys.stderr)
+    return 1 if said.failures else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -27,9 +37,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     status = commands.add_parser("status", help="every service, who serves it, and why not")
-    status.add_argument("-n", "--namespace", help="that of the kubeconfig's context when absent")
-    status.add_argument("-A", "--all-namespaces", action="store_true", help="services of every namespace")
     status.set_defaults(run=_status)
+    tables = commands.add_parser(
+        "list",
+        help="what the directors' kernels hold and count, as ipvsadm lists it",
+        description="What the directors' kernels hold and count, as ipvsadm lists it, asked from their agents. Whoever "
+        "can not be reached is named, and the exit code is 1.",
+    )
+    add_list_options(tables)
+    tables.set_defaults(run=list_tables)
+    saved = commands.add_parser(
+        "export",
+        help="what directors are told, as a file that ipvsadm -R reads",
+        description="What directors are told, from the objects, as a file that ipvsadm -R reads. What this form can "
+        "not say is noted on standard error.",
+    )
+    add_export_options(saved)
+    saved.set_defaults(run=export)
+    zeroing = commands.add_parser(
+        "zero",
+        help="let counters begin at 0, of one service or of all",
+        description="Lets the counters of virtual services and their real servers begin at 0 on the directors: those "
+        "of one LvsVirtualService, or of all that are ours. Connections go on. Waits until each director has said so.",
+    )
+    add_zero_options(zeroing)
+    zeroing.set_defaults(run=zero)
     letting_go = commands.add_parser(
         "release", help="let go what nodes hold because nobody was seen to mean its removal"
     )
@@ -37,17 +69,22 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("nodes", nargs="*", default=[], metavar="NODE", help="LvsNodes whose RemovalHeld you have read")
     which.add_argument("--all", action="store_true", help="every node that holds something now")
     letting_go.set_defaults(run=_release)
-    for command in (status, letting_go):
+    for command in (status, saved):
+        command.add_argument("-n", "--namespace", help="that of the kubeconfig's context when absent")
+        command.add_argument("-A", "--all-namespaces", action="store_true", help="services of every namespace")
+    for command in (status, tables, saved, zeroing, letting_go):
         command.add_argument("--context", help="a context of the kubeconfig")
     return parser
 
 
-def _status(cluster: Cluster, options: argparse.Namespace) -> str:
-    return show_status(cluster, namespace=None if options.all_namespaces else options.namespace or cluster.namespace)
+def _status(open_cluster: Callable[[], Cluster], options: argparse.Namespace) -> Said:
+    cluster = open_cluster()
+    namespace = None if options.all_namespaces else options.namespace or cluster.namespace
+    return Said(text=show_status(cluster, namespace=namespace))
 
 
-def _release(cluster: Cluster, options: argparse.Namespace) -> str:
-    return release(cluster, options.nodes)
+def _release(open_cluster: Callable[[], Cluster], options: argparse.Namespace) -> Said:
+    return Said(text=release(open_cluster(), options.nodes))
 
 
 if __name__ == "__main__":

@@ -69,6 +69,28 @@ class Cluster:
             )
             self._answer(response)
 
+    def pods_by_node(self, namespace: str, selector: str) -> dict[str, str]:
+        """The running pod of a selector on each node; on a node with several, as while one is replaced, any."""
+        path, parameters = f"api/v1/namespaces/{namespace}/pods", {"limit": str(PAGE_SIZE), "labelSelector": selector}
+        found: dict[str, str] = {}
+        with _said_plainly():
+            while True:
+                page = self._get(path, parameters)
+                for pod in page["items"]:
+                    if pod["status"].get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]:
+                        found[pod["spec"]["nodeName"]] = pod["metadata"]["name"]
+                if not (rest := page["metadata"].get("continue")):
+                    return found
+                parameters["continue"] = rest
+
+    def read(self, path: str) -> bytes:
+        """What a path of the API server answers, such as a proxied one."""
+        with _said_plainly():
+            response = self._http.request("GET", path)
+            if not response.is_success:
+                raise CliError(f"the API server says {response.status_code}: {_message(response)}")
+            return response.content
+
     def _get(self, path: str, parameters: dict[str, str]) -> dict[str, Any]:
         return self._answer(self._http.request("GET", path, params=parameters))
 
@@ -76,12 +98,22 @@ class Cluster:
         if response.status_code == httpx2.codes.NOT_FOUND:
             raise CliError(f"the API server does not know {GROUP}/{VERSION}: is lvs-operator installed?")
         if not response.is_success:
-            raise CliError(f"the API server refused ({response.status_code}): {response.text[:300]}")
+            raise CliError(f"the API server refused ({response.status_code}): {_message(response)}")
         try:
             body = response.json()
         except ValueError as error:
             raise CliError(f"what answers at {response.url.host} is no Kubernetes API server: {error}") from error
         return cast("dict[str, Any]", body)
+
+
+def _message(response: httpx2.Response) -> str:
+    """What a Status says, else the beginning of the text, on one line."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    said = body.get("message") if isinstance(body, dict) else None
+    return " ".join(str(said or response.text)[:300].split())
 
 
 @contextmanager

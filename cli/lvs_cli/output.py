@@ -1,6 +1,18 @@
-"""Tables for people."""
+"""What commands say, and tables for people."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Said:
+    """What a command says on standard output, and what is to be said beside it on standard error."""
+
+    text: str
+    notes: tuple[str, ...] = ()
+    """Worth knowing; nothing failed."""
+    failures: tuple[str, ...] = ()
+    """What could not be done; the exit code is 1 then."""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

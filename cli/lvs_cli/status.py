@@ -28,13 +28,20 @@ def row(service: Service) -> tuple[str, ...]:
     return (
         service.metadata.namespace or "",
         service.metadata.name,
-        ",".join(service.spec.addresses),
-        ",".join(f"{port.port}/{port.protocol}" for port in service.spec.ports),
+        ",".join(service.spec.addresses or ()) or "-",
+        _ports(service.spec),
         ",".join(active) or "-",
         ready.status.value if ready else ConditionStatus.UNKNOWN.value,
         f"{counts.ready}/{counts.total}" if counts else "-",
         _why(service, status),
     )
+
+
+def _ports(spec: LvsVirtualServiceSpec) -> str:
+    """The ports, or the mark that stands for every port."""
+    if spec.firewall_mark is not None:
+        return f"mark {spec.firewall_mark.value}"
+    return ",".join(f"{port.port}/{port.protocol}" for port in spec.ports or ())
 
 
 def _why(service: Service, status: LvsVirtualServiceStatus) -> str:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from lvs_api.conditions import ConditionType, Reason, is_true
-from lvs_api.network_types import Protocol
-from lvs_api.service_slice import AcceptedService
-from lvs_api.virtual_service import LvsVirtualServiceSpec
+from lvs_api.network_types import Family, Protocol
+from lvs_core import frontends
+from lvs_core.allocate import FIRST_MARK, LAST_MARK, choose_mark
 from lvs_core.checks import (
     Candidate,
     Problem,
@@ -17,6 +17,7 @@ from lvs_core.checks import (
 )
 from lvs_core.cluster_view import ClusterView, ObjectKey, Slice, VirtualService
 from lvs_core.directors import Directors
+from lvs_core.frontends import Frontend
 from lvs_core.members import PoolFinder
 
 
@@ -26,6 +27,17 @@ class Claim(NamedTuple):
     address: str
     port: int
     protocol: Protocol
+
+
+class MarkClaim(NamedTuple):
+    """What only one service of a director group can have: marks mean something on the group's directors only."""
+
+    group: str
+    mark: int
+    family: Family
+
+
+AnyClaim = Claim | MarkClaim
 
 
 class Holder(NamedTuple):
@@ -40,6 +52,8 @@ class Accepted:
     """The service shall be as its objects say."""
 
     candidate: Candidate
+    mark: int | None = None
+    """The firewall mark chosen for it, where its ports are grouped."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,34 +144,48 @@ def served_addresses(view: ClusterView, key: ObjectKey) -> frozenset[str]:
         address
         for one in view.slices_by_service.get(key, ())
         if one.content.service is not None and is_current(view, one)
-        for address in one.content.service.addresses
+        for address in frontends.vips(one.content.service)
     )
 
 
-def _claims(spec: LvsVirtualServiceSpec | AcceptedService) -> Iterator[Claim]:
-    for address in spec.addresses:
-        for port in spec.ports:
+def _claims(group: str, service: Frontend) -> Iterator[AnyClaim]:
+    for address in frontends.vips(service):
+        for port in frontends.ports(service):
             yield Claim(address, port.port, port.protocol)
+    if service.firewall_mark is not None:
+        for family, _ in frontends.marked_families(service):
+            yield MarkClaim(group, service.firewall_mark.value, family)
 
 
 class _Held:
     """Who holds what: by slices first, for they are what directors serve, then in the order of judgement."""
 
     def __init__(self, view: ClusterView) -> None:
-        self._claims: dict[Claim, Holder] = {}
+        self._claims: dict[AnyClaim, Holder] = {}
         self._groups: dict[str, tuple[str, Holder]] = {}
         self._holders: set[Holder] = set()
-        self._leftover: dict[Claim, Holder] = {}
+        self._leftover: dict[AnyClaim, Holder] = {}
+        self._chosen: dict[Holder, int] = {}
+        self._marks = {
+            service.spec.firewall_mark.value
+            for service in view.services.values()
+            if service.spec is not None and service.spec.firewall_mark is not None
+        }
         for one in view.slices.values():
             if one.content.service is None:
                 continue
             holder = Holder(one.service_key, one.content.service_uid)
             current = is_current(view, one)
-            for claim in _claims(one.content.service):
+            for claim in _claims(one.content.director_group, one.content.service):
                 (self._claims if current else self._leftover).setdefault(claim, holder)
+            mark = one.content.service.firewall_mark
+            if mark is not None:
+                self._marks.add(mark.value)
             if current:
                 self._holders.add(holder)
-                for address in one.content.service.addresses:
+                if mark is not None and frontends.is_grouped(one.content.service):
+                    self._chosen.setdefault(holder, mark.value)
+                for address in frontends.vips(one.content.service):
                     self._groups.setdefault(address, (one.content.director_group, holder))
 
     def rank(self, candidate: Candidate) -> tuple[int, str, str]:
@@ -167,13 +195,15 @@ class _Held:
         """
         holder = Holder(candidate.key, candidate.service.meta.uid)
         status = candidate.service.status
-        if all(self._claims.get(claim) == holder for claim in _claims(candidate.spec)):
+        claims = _claims(candidate.group.meta.name, candidate.spec)
+        if all(self._claims.get(claim) == holder for claim in claims):
             order = 0
         elif (
             holder not in self._holders
             and status is not None
             and is_true(status.conditions, ConditionType.ACCEPTED)
-            and set(candidate.spec.addresses) <= set(status.addresses or ())
+            and set(frontends.vips(candidate.spec)) <= set(status.addresses or ())
+            and (candidate.spec.firewall_mark is None or candidate.spec.firewall_mark.value == status.firewall_mark)
         ):
             order = 1
         else:
@@ -184,12 +214,12 @@ class _Held:
         """Accept the service and let it hold what it claims, unless another holds a part of it."""
         own = Holder(candidate.key, candidate.service.meta.uid)
         group = candidate.group.meta.name
-        claims = list(_claims(candidate.spec))
+        claims = list(_claims(group, candidate.spec))
         for claim in claims:
             holder = self._claims.get(claim, own)
             if holder != own:
                 return Frozen(problem=_duplicate(candidate, claim, holder))
-        for address in candidate.spec.addresses:
+        for address in frontends.vips(candidate.spec):
             there, holder = self._groups.get(address, (group, own))
             if there != group:
                 return Frozen(problem=_elsewhere(candidate, address, there, holder))
@@ -197,26 +227,49 @@ class _Held:
             if claim in self._leftover:
                 left = self._leftover[claim]
                 return Waiting(message=f"waits until the directors' copy of the deleted service {left.service} is gone")
+        mark = self._choose_mark(candidate, own) if frontends.is_grouped(candidate.spec) else None
+        if mark is not None:
+            claims += [MarkClaim(group, mark, family) for family in frontends.families(candidate.spec)]
+        elif frontends.is_grouped(candidate.spec):
+            return Waiting(message=f"waits for a firewall mark: all of {FIRST_MARK} to {LAST_MARK} are taken")
         self._claims.update(dict.fromkeys(claims, own))
-        for address in candidate.spec.addresses:
+        for address in frontends.vips(candidate.spec):
             self._groups[address] = (group, own)
-        return Accepted(candidate=candidate)
+        return Accepted(candidate=candidate, mark=mark)
+
+    def _choose_mark(self, candidate: Candidate, own: Holder) -> int | None:
+        """The one that directors find it by already, else the one that its status tells of, else a free one."""
+        mark = self._chosen.get(own)
+        if mark is None:
+            status = candidate.service.status
+            told = [status.firewall_mark] if status is not None and status.firewall_mark is not None else []
+            mark = choose_mark(candidate.key, self._marks, told)
+        if mark is not None:
+            self._marks.add(mark)
+        return mark
 
 
-def _duplicate(candidate: Candidate, claim: Claim, holder: Holder) -> Problem:
-    name = next(
-        port.name for port in candidate.spec.ports if port.port == claim.port and port.protocol == claim.protocol
-    )
-    return Problem(
-        condition=ConditionType.ACCEPTED,
-        reason=Reason.CONFLICT,
-        message=f"spec.ports[{name}]: {claim.address} port {claim.port}/{claim.protocol} belongs to "
-        f"LvsVirtualService {holder.service}; use another address or port, or delete that one",
-    )
+def _duplicate(candidate: Candidate, claim: AnyClaim, holder: Holder) -> Problem:
+    if isinstance(claim, MarkClaim):
+        message = (
+            f"spec.firewallMark: mark {claim.mark} for {claim.family} belongs to LvsVirtualService {holder.service} in "
+            f"LvsDirectorGroup {claim.group}; use another mark, or delete that one"
+        )
+    else:
+        name = next(
+            port.name
+            for port in frontends.ports(candidate.spec)
+            if port.port == claim.port and port.protocol == claim.protocol
+        )
+        message = (
+            f"spec.ports[{name}]: {claim.address} port {claim.port}/{claim.protocol} belongs to "
+            f"LvsVirtualService {holder.service}; use another address or port, or delete that one"
+        )
+    return Problem(condition=ConditionType.ACCEPTED, reason=Reason.CONFLICT, message=message)
 
 
 def _elsewhere(candidate: Candidate, address: str, group: str, holder: Holder) -> Problem:
-    index = candidate.spec.addresses.index(address)
+    index = frontends.vips(candidate.spec).index(address)
     return Problem(
         condition=ConditionType.ACCEPTED,
         reason=Reason.CONFLICT,

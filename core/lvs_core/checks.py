@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lvs_api.conditions import ConditionType, Reason
-from lvs_api.network_types import Forwarding
+from lvs_api.network_types import Forwarding, Protocol
 from lvs_api.service_slice import MEMBERS_PER_SLICE
 from lvs_api.virtual_service import LvsVirtualServiceSpec
 from lvs_core.cluster_view import (
@@ -22,6 +22,7 @@ from lvs_core.cluster_view import (
     family_of,
     needs_address,
 )
+from lvs_core.frontends import destination_port, families, is_grouped, only_port, ports, vips
 from lvs_core.members import WantedMember
 
 MAX_SLICES: Final = 16
@@ -126,7 +127,7 @@ def node_address(case: Candidate) -> Problem | None:
 
     An address that the service serves already may well show up on a Node: a kubelet reports what is bound there.
     """
-    for index, address in enumerate(case.spec.addresses):
+    for index, address in enumerate(vips(case.spec)):
         node = case.view.nodes_by_address.get(address)
         if node is not None and address not in case.served:
             return _refused(
@@ -139,7 +140,7 @@ def node_address(case: Candidate) -> Problem | None:
 def own_address_as_real_server(case: Candidate) -> Problem | None:
     """A real server whose address is the VIP would be the director itself."""
     for server in case.pool_spec.real_servers:
-        if server.address in case.spec.addresses:
+        if server.address in vips(case.spec):
             return _refused(
                 Reason.INVALID,
                 f"{_member_field(case, server)}.address: {server.address} is an address of the service itself; "
@@ -161,15 +162,17 @@ def port_mismatch(case: Candidate) -> Problem | None:
 
 def _own_port(case: Candidate, server: PoolMember, forwarding: Forwarding) -> Problem | None:
     field = f"{_member_field(case, server)}.port"
-    if len(case.spec.ports) > 1:
+    number = len(ports(case.spec))
+    if number > 1:
         return _refused(
             Reason.PORT_MISMATCH,
-            f"{field}: {server.port} is for services of one port, and this one has {len(case.spec.ports)}; "
+            f"{field}: {server.port} is for services of one port, and this one has {number}; "
             "remove it, or give the service one port",
         )
-    port = case.spec.ports[0]
-    if port.port == 0:
-        return _refused(Reason.PORT_MISMATCH, f"{field}: under port 0 every port stays as it is; remove it")
+    port = only_port(case.spec)
+    if port is None or port.port == 0 or is_grouped(case.spec):
+        under = "a firewall mark" if port is None else "port 0" if port.port == 0 else "portMode Grouped"
+        return _refused(Reason.PORT_MISMATCH, f"{field}: under {under} every port stays as it is; remove it")
     if needs_address(forwarding.method) and server.port != port.port:
         return _refused(
             Reason.PORT_MISMATCH,
@@ -182,7 +185,7 @@ def _own_port(case: Candidate, server: PoolMember, forwarding: Forwarding) -> Pr
 def _overridden_method(case: Candidate, server: PoolMember, forwarding: Forwarding) -> Problem | None:
     if not needs_address(forwarding.method) or server.port is not None:
         return None
-    for port in case.spec.ports:
+    for port in ports(case.spec):
         if port.real_server_port is not None and port.real_server_port != port.port:
             return _refused(
                 Reason.PORT_MISMATCH,
@@ -196,29 +199,39 @@ def _overridden_method(case: Candidate, server: PoolMember, forwarding: Forwardi
 def duplicate_member(case: Candidate) -> Problem | None:
     """Two members that mean the same destination are one in the kernel."""
     destinations: dict[tuple[str, int], str] = {}
-    port = case.spec.ports[0]
+    port = only_port(case.spec)
     for member in case.members:
-        number = member.port or port.real_server_port or port.port
+        number = destination_port(case.spec, member.port, port)
         first = destinations.setdefault((member.address, number), member.name)
         if first != member.name:
             return _refused(
                 Reason.INVALID,
-                f"LvsRealServerPool {_pool_key(case)}: {first} and {member.name} are both {member.address} port "
-                f"{number}; remove one",
+                f"LvsRealServerPool {_pool_key(case)}: {first} and {member.name} are both {member.address}"
+                f"{f' port {number}' if number else ''}; remove one",
             )
     return None
 
 
 def unnamed_check_port(case: Candidate) -> Problem | None:
-    """Under port 0 there is no port that a check could take by itself."""
+    """A check takes the service's port by itself; port 0 and a mark have none, and an SCTP port takes no TCP."""
     check = case.pool_spec.health_check
-    if check is None or check.port is not None or all(port.port != 0 for port in case.spec.ports):
+    why = _why_check_lacks_port(case.spec) if check is not None and check.port is None else None
+    if why is None:
         return None
-    return _refused(
-        Reason.INVALID,
-        f"LvsRealServerPool {_pool_key(case)} spec.healthCheck.port: is needed, for this service balances every port "
-        "(port 0)",
-    )
+    return _refused(Reason.INVALID, f"LvsRealServerPool {_pool_key(case)} spec.healthCheck.port: is needed, for {why}")
+
+
+def _why_check_lacks_port(spec: LvsVirtualServiceSpec) -> str | None:
+    if spec.firewall_mark is not None:
+        return "this service balances every port of what carries its mark"
+    if is_grouped(spec):
+        return "the ports of this service are one for its real servers (portMode Grouped)"
+    for port in ports(spec):
+        if port.port == 0:
+            return "this service balances every port (port 0)"
+        if port.protocol is Protocol.SCTP:
+            return f"spec.ports[{port.name}] is SCTP, and checks connect by TCP"
+    return None
 
 
 def too_many_members(case: Candidate) -> Problem | None:
@@ -261,26 +274,30 @@ def first_candidate_problem(case: Candidate) -> Problem | None:
 
 
 def family_mismatch(case: Candidate) -> Problem | None:
-    """An address for which no member has the family. The others are served all the same."""
+    """A family that no member has. The others are served all the same."""
     if not case.members and not case.pool_spec.real_servers:
         return None
-    families = {family_of(member.address) for member in case.members}
-    for index, address in enumerate(case.spec.addresses):
-        family = family_of(address)
-        if family not in families:
-            return _unresolved(
-                Reason.FAMILY_MISMATCH,
-                f"spec.addresses[{index}]: {address} is {family}, and LvsRealServerPool {_pool_key(case)} has no "
-                f"{family} real server; add some, or remove the address",
-            )
+    found = {family_of(member.address) for member in case.members}
+    for family in sorted(families(case.spec) - found):
+        index, address = next(
+            ((index, one) for index, one in enumerate(vips(case.spec)) if family_of(one) is family), (None, None)
+        )
+        where, what = f"spec.addresses[{index}]", f"{address} is {family}"
+        if address is None:
+            where, what = "spec.firewallMark.families", f"{family} is asked for"
+        return _unresolved(
+            Reason.FAMILY_MISMATCH,
+            f"{where}: {what}, and LvsRealServerPool {_pool_key(case)} has no {family} real server; add some, or "
+            f"remove the {'family' if address is None else 'address'}",
+        )
     return None
 
 
 def unused_members(case: Candidate) -> Iterator[str]:
-    """Names of entries whose family no address of the service has."""
-    families = {family_of(address) for address in case.spec.addresses}
+    """Names of entries whose family the service has not got."""
+    wanted = families(case.spec)
     for server in case.pool_spec.real_servers:
-        if family_of(server.address) not in families:
+        if family_of(server.address) not in wanted:
             yield server.name
 
 

@@ -12,7 +12,10 @@ from lvs_api.service_slice import AcceptedPool, AcceptedService
 from lvs_api.virtual_service import Persistence, ServicePort
 from lvs_core.cluster_view import DirectorGroup, LvsNode, Member, ObjectKey, Slice, family_of
 from lvs_core.digest import slices_digest
+from lvs_core.frontends import destination_port, marked_families, ports, vips
+from lvs_core.group_settings import settings_of
 from lvs_core.plan import (
+    AnyVirtualKey,
     BoundAddress,
     CheckTarget,
     DirectorPlan,
@@ -20,13 +23,13 @@ from lvs_core.plan import (
     Holding,
     HttpTarget,
     IpAddress,
+    MarkKey,
     NodePlan,
     PlannedMember,
     PlannedPersistence,
     PlannedService,
     TcpTarget,
     VirtualServerKey,
-    family_of_ip,
 )
 
 
@@ -52,7 +55,7 @@ def compile_plan(view: AgentView) -> NodePlan:
     if view.lvs_node is None:
         return NodePlan(node=view.node, observed_generation=None)
     spec = view.lvs_node.spec
-    taken: dict[VirtualServerKey, ObjectKey] = {}
+    taken: dict[AnyVirtualKey, ObjectKey] = {}
     return NodePlan(
         node=view.node,
         observed_generation=view.lvs_node.meta.generation,
@@ -63,14 +66,15 @@ def compile_plan(view: AgentView) -> NodePlan:
                 key=lambda bound: (bound.address.version, int(bound.address), bound.device),
             )
         ),
+        settings=settings_of(view.node, (view.groups.get(name) for name in spec.director_groups or ())),
     )
 
 
-def _director_plan(view: AgentView, name: str, taken: dict[VirtualServerKey, ObjectKey]) -> DirectorPlan:
+def _director_plan(view: AgentView, name: str, taken: dict[AnyVirtualKey, ObjectKey]) -> DirectorPlan:
     group = view.groups.get(name)
     slices = _of_group(view.slices, name)
     services: list[PlannedService] = []
-    conflicts: list[tuple[ObjectKey, VirtualServerKey, ObjectKey]] = []
+    conflicts: list[tuple[ObjectKey, AnyVirtualKey, ObjectKey]] = []
     incomplete: list[ObjectKey] = []
     # What is held goes last: an address and port that somebody has now is not kept from them.
     by_service = sorted(_by_service(slices), key=lambda item: (item[0] in view.held, item[0]))
@@ -81,21 +85,25 @@ def _director_plan(view: AgentView, name: str, taken: dict[VirtualServerKey, Obj
             continue
         members = tuple(member for part in parts for member in part.content.members)
         for planned in _services(key, parts[0].content.service_uid, settings.service, settings.pool, members):
-            holder = taken.setdefault(planned.key, key)
-            if holder == key:
+            theirs = next((one for one in planned.claims() if taken.get(one, key) != key), None)
+            if theirs is None:
+                taken.update(dict.fromkeys(planned.claims(), key))
                 services.append(planned)
             else:
-                conflicts.append((key, planned.key, holder))
+                conflicts.append((key, theirs, taken[theirs]))
     return DirectorPlan(
         group=name,
         view_digest=slices_digest(_of_group(view.slices if view.acted_on is None else view.acted_on, name)),
         holding=_holding(view.node, group),
         interface=group.spec.interface if group is not None and group.spec is not None else None,
-        addresses=tuple(sorted({one.key.address for one in services}, key=lambda one: (one.version, int(one)))),
+        addresses=tuple(
+            sorted({one.vip for one in services if one.vip is not None}, key=lambda one: (one.version, int(one)))
+        ),
         services=tuple(sorted(services, key=lambda one: (one.service, _order(one.key)))),
         incomplete=tuple(sorted(incomplete)),
         conflicts=tuple(conflicts),
         held=tuple((key, view.held[key]) for key, _ in by_service if key in view.held),
+        generation=group.meta.generation if group is not None else None,
     )
 
 
@@ -126,63 +134,87 @@ def _by_service(slices: Iterable[Slice]) -> Iterator[tuple[ObjectKey, Sequence[S
 def _services(
     key: ObjectKey, uid: str, service: AcceptedService, pool: AcceptedPool, members: Sequence[Member]
 ) -> Iterator[PlannedService]:
-    wanted = [
-        (VirtualServerKey(address=_ip(address), port=port.port, protocol=port.protocol), port)
-        for address in service.addresses
-        for port in service.ports
-    ]
-    for server_key, port in sorted(wanted, key=lambda item: _order(item[0])):
+    for front in _fronts(service):
         yield PlannedService(
-            key=server_key,
+            key=front.key,
+            vip=front.vip,
             service=key,
             service_uid=uid,
-            port_name=port.name,
+            port_name=front.port.name if front.port is not None else None,
+            marked=front.marked,
             scheduler=service.scheduler,
             scheduler_flags=tuple(sorted(service.scheduler_flags or ())),
-            persistence=_persistence(service.persistence, server_key.address),
+            persistence=_persistence(service.persistence, front.family),
             one_packet_scheduling=service.one_packet_scheduling,
             on_failure=pool.on_failure,
             drain_seconds=pool.drain.timeout_seconds,
             paused=service.paused,
-            members=_members(members, server_key.address, port, pool.health_check),
+            members=_members(members, service, front, pool.health_check),
         )
 
 
-def _order(key: VirtualServerKey) -> tuple[int, int, int, str]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Front:
+    """What one virtual service of the kernel is found by."""
+
+    key: AnyVirtualKey
+    family: Family
+    vip: IpAddress | None
+    port: ServicePort | None = None
+    marked: tuple[VirtualServerKey, ...] = ()
+
+
+def _fronts(service: AcceptedService) -> Iterator[_Front]:
+    """A virtual service for each address and port; under a mark one for each family."""
+    if service.firewall_mark is not None:
+        for family, vip in marked_families(service):
+            key = MarkKey(mark=service.firewall_mark.value, family=family)
+            marked = [] if vip is None else [server for server, _ in _servers(service, vip)]
+            yield _Front(
+                key=key,
+                family=family,
+                vip=None if vip is None else _ip(vip),
+                marked=tuple(sorted(marked, key=_order)),
+            )
+        return
+    for address in vips(service):
+        for server, port in _servers(service, address):
+            yield _Front(key=server, family=family_of(address), vip=server.address, port=port)
+
+
+def _servers(service: AcceptedService, address: str) -> Iterator[tuple[VirtualServerKey, ServicePort]]:
+    for port in ports(service):
+        yield VirtualServerKey(address=_ip(address), port=port.port, protocol=port.protocol), port
+
+
+def _order(key: AnyVirtualKey) -> tuple[int, int, int, str]:
+    if isinstance(key, MarkKey):
+        return (0, key.mark, 0, key.family)
     return (key.address.version, int(key.address), key.port, key.protocol)
 
 
-def _persistence(persistence: Persistence | None, address: IpAddress) -> PlannedPersistence | None:
+def _persistence(persistence: Persistence | None, family: Family) -> PlannedPersistence | None:
     if persistence is None:
         return None
-    ipv4 = family_of_ip(address) is Family.IPV4
-    prefix = persistence.ipv4_prefix_length if ipv4 else persistence.ipv6_prefix_length
+    prefix = persistence.ipv4_prefix_length if family is Family.IPV4 else persistence.ipv6_prefix_length
     return PlannedPersistence(timeout_seconds=persistence.timeout_seconds, prefix_length=prefix)
 
 
 def _members(
-    members: Iterable[Member], vip: IpAddress, port: ServicePort, check: HealthCheck | None
+    members: Iterable[Member], service: AcceptedService, front: _Front, check: HealthCheck | None
 ) -> tuple[PlannedMember, ...]:
-    """The members of the VIP's family.
+    """The members of the front's family.
 
     Where two mean the same destination, one that stays goes before one that leaves, then the first by name.
     """
-    family = family_of(str(vip))
     chosen: dict[tuple[str, int], Member] = {}
-    fitting = (member for member in members if family_of(member.address) is family)
+    fitting = (member for member in members if family_of(member.address) is front.family)
     for member in sorted(fitting, key=lambda member: (member.draining_seconds is not None, member.name)):
-        chosen.setdefault((member.address, destination_port(member.port, port)), member)
+        chosen.setdefault((member.address, destination_port(service, member.port, front.port)), member)
     return tuple(
         _planned_member(member, number, check)
         for (_, number), member in sorted(chosen.items(), key=lambda item: item[1].name)
     )
-
-
-def destination_port(member_port: int | None, port: ServicePort) -> int:
-    """Where packets for a service's port go on a member; 0 under port 0: they keep theirs."""
-    if port.port == 0:
-        return 0
-    return member_port or port.real_server_port or port.port
 
 
 def _planned_member(member: Member, port: int, check: HealthCheck | None) -> PlannedMember:
@@ -216,7 +248,7 @@ def _check_target(member: Member, port: int, check: HealthCheck | None) -> Check
         return None
     number = check.port or port or member.port
     if not number:
-        return None  # port 0 and no port named: such a pool is not accepted
+        return None  # port 0 or a mark, and no port named: such a pool is not accepted
     what: TcpTarget | HttpTarget = TcpTarget()
     if check.http is not None:
         what = HttpTarget(

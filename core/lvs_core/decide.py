@@ -7,12 +7,13 @@ from lvs_core.cluster_view import ClusterView, ObjectKey, SliceContent
 from lvs_core.decision import Decision
 from lvs_core.directors import directors_of
 from lvs_core.drained import DrainReports
+from lvs_core.group_status import group_status
 from lvs_core.members import PoolFinder
 from lvs_core.memory import Memory
 from lvs_core.memory_views import expect, observe
 from lvs_core.needs import Need
 from lvs_core.node_specs import node_specs
-from lvs_core.object_status import group_status, pool_status
+from lvs_core.object_status import pool_status
 from lvs_core.preparation import Preparation
 from lvs_core.resolve import Resolver
 from lvs_core.service_status import ServiceStatuses
@@ -40,7 +41,13 @@ def decide(view: ClusterView, memory: Memory, now: str) -> Decision:
         slices.update(one.slices)
         needs |= one.needs
     nodes = node_specs(view, memory, directors, needs)
-    statuses = ServiceStatuses(view=view, memory=memory, directors=directors, now=now)
+    statuses = ServiceStatuses(
+        view=view,
+        memory=memory,
+        directors=directors,
+        full_nodes={key: frozenset(need.node for need in one.needs & nodes.no_room) for key, one in resolved.items()},
+        now=now,
+    )
     by_group = Counter(one.director_group for one in slices.values() if one.service is not None)
     by_pool = Counter(
         ObjectKey(key.namespace, service.spec.real_server_pool_ref.name)
@@ -58,8 +65,6 @@ def decide(view: ClusterView, memory: Memory, now: str) -> Decision:
             for key, verdict in verdicts.items()
         },
         pools={key: pool_status(finder, pool, by_pool[key], now) for key, pool in view.pools.items()},
-        groups={
-            name: group_status(view, group, directors[name], by_group[name], now) for name, group in view.groups.items()
-        },
+        groups={name: group_status(view, group, directors, by_group[name], now) for name, group in view.groups.items()},
         memory=expect(memory, [(key, content) for key, one in resolved.items() for content in one.slices.values()]),
     )

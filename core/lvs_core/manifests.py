@@ -14,6 +14,7 @@ from lvs_api.kinds import DIRECTOR_GROUP, REAL_SERVER_POOL, VIRTUAL_SERVICE, Kin
 from lvs_api.lvs_node import LvsNodeSpec, NodeAddress
 from lvs_api.objects import ObjectMeta, find_violations, parse_metadata, parse_object
 from lvs_api.violations import InvalidObject, Violation
+from lvs_core import frontends
 from lvs_core.accept import Accepted, Frozen, Verdict, judge
 from lvs_core.checks import Candidate, family_mismatch
 from lvs_core.cluster_view import ClusterNode, ClusterView, DirectorGroup, LvsNode, ObjectKey, Slice, make_view
@@ -110,9 +111,9 @@ def plan_manifests(view: ClusterView, own_addresses: Iterable[str]) -> ManifestP
     me = next((node.name for node in view.nodes.values() if not own.isdisjoint(node.addresses)), STRANGER)
     directors = {name: _directors(view, group) for name, group in view.groups.items()}
     verdicts = judge(view, PoolFinder(view=view), directors)
-    accepted = {key: _plain(verdict.candidate) for key, verdict in verdicts.items() if isinstance(verdict, Accepted)}
+    accepted = {key: _plain(verdict) for key, verdict in verdicts.items() if isinstance(verdict, Accepted)}
     groups = sorted(name for name, who in directors.items() if me in who.selected)
-    needs = sorted({need for candidate in accepted.values() for need in _own_needs(candidate, me, own)})
+    needs = sorted({need for verdict in accepted.values() for need in _own_needs(verdict.candidate, me, own)})
     spec = LvsNodeSpec(
         director_groups=groups or None,
         addresses=[NodeAddress(address=need.address, device=need.device) for need in needs] or None,
@@ -125,7 +126,8 @@ def plan_manifests(view: ClusterView, own_addresses: Iterable[str]) -> ManifestP
             slices=tuple(_slices(view, accepted)),
         )
     )
-    return ManifestPlan(plan=replace(plan, observed_generation=None), problems=tuple(_problems(verdicts, directors)))
+    problems = (*_problems(verdicts, directors), *_setting_problems(plan))
+    return ManifestPlan(plan=replace(plan, observed_generation=None), problems=problems)
 
 
 def _name(raw: Raw) -> str:
@@ -156,28 +158,34 @@ def _with_active(group: DirectorGroup, active: str | None) -> DirectorGroup:
     return replace(group, status=LvsDirectorGroupStatus(active=active))
 
 
-def _plain(candidate: Candidate) -> Candidate:
+def _plain(verdict: Accepted) -> Accepted:
     """With every member a plain machine: nobody reports whether a node has prepared itself."""
-    return replace(candidate, members=tuple(member._replace(node=None) for member in candidate.members))
+    members = tuple(member._replace(node=None) for member in verdict.candidate.members)
+    return replace(verdict, candidate=replace(verdict.candidate, members=members))
 
 
 def _own_needs(candidate: Candidate, me: str, own: frozenset[str]) -> Iterator[Need]:
     for member in candidate.members:
         if member.address in own and member.refused is None:
-            yield from needs_for(me, member.address, member.forwarding.method, candidate.spec.addresses)
+            yield from needs_for(me, member.address, member.forwarding.method, frontends.vips(candidate.spec))
 
 
-def _slices(view: ClusterView, accepted: Mapping[ObjectKey, Candidate]) -> Iterator[Slice]:
+def _slices(view: ClusterView, accepted: Mapping[ObjectKey, Accepted]) -> Iterator[Slice]:
     resolver = Resolver(
         view=view,
         preparation=Preparation(view=view),
         directors={},
         drain_reports=DrainReports(view=view, memory=Memory(), directors={}),
     )
-    for key, candidate in accepted.items():
-        for where, content in resolver.resolve(key, Accepted(candidate=candidate)).slices.items():
+    for key, verdict in accepted.items():
+        for where, content in resolver.resolve(key, verdict).slices.items():
             uid = f"{content.service_uid}/{content.index}"
             yield Slice(meta=ObjectMeta(name=where.name, namespace=where.namespace, uid=uid), content=content)
+
+
+def _setting_problems(plan: NodePlan) -> Iterator[ManifestProblem]:
+    for conflict in plan.settings.conflicts:
+        yield ManifestProblem(object=f"{DIRECTOR_GROUP.name} {conflict.group}", message=str(conflict))
 
 
 def _problems(verdicts: Mapping[ObjectKey, Verdict], directors: Mapping[str, Directors]) -> Iterator[ManifestProblem]:

@@ -19,6 +19,7 @@ from lvs_core.cluster_view import (
     needs_address,
     shared_forwarding,
 )
+from lvs_core.frontends import families
 from lvs_core.selectors import selects
 
 
@@ -69,11 +70,11 @@ class PoolFinder:
     def find(
         self, key: ObjectKey, pool: PoolSpec, service: LvsVirtualServiceSpec, directors: Sequence[str]
     ) -> tuple[WantedMember, ...]:
-        """The members for a service: those of a family of its addresses, sorted by name.
+        """The members for a service: those of a family of its packets, sorted by name.
 
         An entry of `realServers` goes before a selected Node with the same address: so weights are given per Node.
         """
-        families = frozenset(family_of(address) for address in service.addresses)
+        wanted = families(service)
         named = {server.address for server in pool.real_servers}
         members = [
             *self._named(pool, service),
@@ -86,7 +87,7 @@ class PoolFinder:
         ]
         return tuple(
             sorted(
-                (_judged(member, directors) for member in members if family_of(member.address) in families),
+                (_judged(member, directors) for member in members if family_of(member.address) in wanted),
                 key=lambda member: member.name,
             )
         )

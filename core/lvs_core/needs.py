@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from lvs_api.lvs_node import BindDevice
 from lvs_api.network_types import Family, ForwardingMethod
+from lvs_core import frontends
 from lvs_core.cluster_view import Member, ObjectKey, Slice, SliceContent, family_of
 
 
@@ -57,11 +58,13 @@ def slices_needs(slices: Iterable[Slice]) -> Iterator[tuple[Need, ObjectKey, Mem
 def contents_needs(contents: Iterable[tuple[ObjectKey, SliceContent]]) -> Iterator[tuple[Need, ObjectKey, Member]]:
     """What the members of services' slices need. A service whose first slice is missing names no VIPs."""
     ordered = list(contents)
-    vips = {
-        (key, content.service_uid): content.service.addresses for key, content in ordered if content.service is not None
+    known = {
+        (key, content.service_uid): frontends.vips(content.service)
+        for key, content in ordered
+        if content.service is not None
     }
     for key, content in ordered:
-        addresses = vips.get((key, content.service_uid), ())
+        addresses = known.get((key, content.service_uid), ())
         for member in content.members:
             for need in member_needs(member, addresses):
                 yield need, key, member

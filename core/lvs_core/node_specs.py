@@ -20,6 +20,8 @@ class NodeSpecs:
 
     specs: Mapping[str, LvsNodeSpec]
     delete: tuple[str, ...]
+    no_room: frozenset[Need]
+    """What is needed and not told, for a LvsNode names no more addresses than `MAX_NODE_ADDRESSES`."""
 
 
 def node_specs(
@@ -31,12 +33,17 @@ def node_specs(
         for name in who.selected:
             groups[name].append(group)
     needs = _needs(view, memory, directors, wanted)
+    told = {name: _told(view.lvs_nodes.get(name), needs.get(name, set())) for name in view.nodes}
     specs = {
-        name: _spec(view.lvs_nodes.get(name), groups[name], needs.get(name, set()))
+        name: _spec(groups[name], told[name])
         for name in view.nodes
-        if groups[name] or needs.get(name) or _is_open(view.lvs_nodes.get(name))
+        if groups[name] or told[name] or _is_open(view.lvs_nodes.get(name))
     }
-    return NodeSpecs(specs=specs, delete=tuple(name for name in view.lvs_nodes if name not in specs))
+    return NodeSpecs(
+        specs=specs,
+        delete=tuple(name for name in view.lvs_nodes if name not in specs),
+        no_room=frozenset(need for name in told for need in needs.get(name, set()).difference(told[name])),
+    )
 
 
 def _needs(
@@ -95,13 +102,13 @@ def _is_open(node: LvsNode | None) -> bool:
     return not clean or node.status.observed_generation != node.meta.generation
 
 
-def _spec(node: LvsNode | None, groups: Iterable[str], needs: set[Need]) -> LvsNodeSpec:
-    """Addresses in order. Of more than a LvsNode can name, those that are named already stay."""
+def _told(node: LvsNode | None, needs: set[Need]) -> list[Need]:
+    """Of more than a LvsNode can name, those that are named already stay, and then the first."""
     present = [] if node is None else [(node.meta.name, one) for one in node.spec.addresses or ()]
     named = {Need(name, one.address, one.device) for name, one in present}
-    chosen = sorted(needs & named) + sorted(needs - named)
-    addresses = [
-        NodeAddress.model_construct(address=need.address, device=need.device)
-        for need in sorted(chosen[:MAX_NODE_ADDRESSES])
-    ]
+    return sorted([*sorted(needs & named), *sorted(needs - named)][:MAX_NODE_ADDRESSES])
+
+
+def _spec(groups: Iterable[str], told: Iterable[Need]) -> LvsNodeSpec:
+    addresses = [NodeAddress.model_construct(address=need.address, device=need.device) for need in told]
     return LvsNodeSpec.model_construct(director_groups=sorted(groups) or None, addresses=addresses or None)

@@ -1,13 +1,11 @@
-"""The public status of pools and director groups, and the conditions that all kinds share."""
+"""The public status of pools, and the conditions that all kinds share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, set_condition
-from lvs_api.director_group import GroupMember, LvsDirectorGroupStatus
 from lvs_api.real_server_pool import LvsRealServerPoolStatus
-from lvs_core.cluster_view import ClusterView, DirectorGroup, Pool, key_of
-from lvs_core.directors import Directors, report_of
+from lvs_core.cluster_view import Pool, key_of
 from lvs_core.members import PoolFinder
 
 MAX_MESSAGE = 2048
@@ -90,55 +88,3 @@ def pool_status(finder: PoolFinder, pool: Pool, services: int, now: str) -> LvsR
         observed_generation=generation,
         conditions=stated(before.conditions if before else None, statements, now),
     )
-
-
-def group_status(
-    view: ClusterView, group: DirectorGroup, directors: Directors, services: int, now: str
-) -> LvsDirectorGroupStatus:
-    """Who the directors are, who of them carries the addresses, and whether they can be heard."""
-    generation = group.meta.generation
-    members = []
-    for name in directors.selected[:MAX_DIRECTORS]:
-        report = report_of(view.lvs_nodes.get(name), group.meta.name)
-        holds = report is not None and report.holds_addresses
-        members.append(GroupMember(node=name, holds_addresses=holds, reporting=name in directors.available))
-    ready, reason, message = _group_readiness(group, directors)
-    accepted = group.spec is not None
-    statements = [
-        Statement(
-            type=ConditionType.ACCEPTED,
-            status=truth(accepted),
-            reason=Reason.ACCEPTED if accepted else Reason.INVALID,
-            message="The group is valid" if accepted else f"{group.spec_error}; directors stay as they were",
-            generation=generation,
-        ),
-        Statement(type=ConditionType.READY, status=truth(ready), reason=reason, message=message, generation=generation),
-    ]
-    return LvsDirectorGroupStatus(
-        active=directors.active,
-        directors=members or None,
-        services=services,
-        observed_generation=generation,
-        conditions=stated(group.status.conditions if group.status else None, statements, now),
-    )
-
-
-def _group_readiness(group: DirectorGroup, directors: Directors) -> tuple[bool | None, Reason, str]:
-    if group.spec is None:
-        return False, Reason.INVALID, group.spec_error or ""
-    if not directors.selected:
-        return False, Reason.NO_DIRECTORS, "spec.nodes.selector finds no Node; label the Nodes that are to be directors"
-    if directors.active is None:
-        return None, Reason.PENDING, "No director has reported yet"
-    silent = [name for name in directors.selected if name not in directors.available]
-    if directors.active in silent:
-        message = (
-            f"Director {directors.active} does not report. It keeps the addresses until it is back, or its Node is "
-            "deleted or tainted node.kubernetes.io/out-of-service"
-        )
-        return False, Reason.NOT_PROGRAMMED, message
-    if directors.active not in directors.selected:
-        message = f"Director {directors.active} is to let go of the addresses first"
-        return None, Reason.PENDING, message
-    others = f"; not reporting: {', '.join(silent)}" if silent else ""
-    return True, Reason.READY, f"{directors.active} is the active director{others}"

@@ -12,6 +12,7 @@ from lvs_api.lvs_node import BindDevice
 from lvs_api.network_types import Family, ForwardingMethod, Protocol, Scheduler, SchedulerFlag, TunnelType
 from lvs_api.real_server_pool import OnFailure
 from lvs_core.cluster_view import ObjectKey
+from lvs_core.group_settings import NO_SETTINGS, NodeSettings
 
 IpAddress = IPv4Address | IPv6Address
 
@@ -32,6 +33,20 @@ class VirtualServerKey:
     def __str__(self) -> str:
         host = f"[{self.address}]" if family_of_ip(self.address) is Family.IPV6 else str(self.address)
         return f"{self.protocol} {host}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MarkKey:
+    """Packets of one family that carry a mark, whatever their address and port."""
+
+    mark: int
+    family: Family
+
+    def __str__(self) -> str:
+        return f"mark {self.mark} {self.family}"
+
+
+AnyVirtualKey = VirtualServerKey | MarkKey
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +94,7 @@ class PlannedMember:
     """Its name in the slices, by which `LvsNode.status.drained` speaks of it."""
     address: IpAddress
     port: int
-    """Where packets go; 0 in a virtual service of port 0."""
+    """Where packets go; 0 in a virtual service of port 0 or of a mark: they keep their port."""
     weight: int
     """What the user gave it. It may have it only where `may_have_weight` says so and its check passes."""
     method: ForwardingMethod
@@ -116,13 +131,19 @@ class PlannedPersistence:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedService:
-    """One virtual service of the kernel: one address, port and protocol of a LvsVirtualService."""
+    """One virtual service of the kernel: one address, port and protocol of a LvsVirtualService, or its mark."""
 
-    key: VirtualServerKey
+    key: AnyVirtualKey
+    vip: IpAddress | None
+    """The address that brings its packets: directors carry it, real servers bind it. None under a mark where somebody
+    else sees to that."""
     service: ObjectKey
     """The LvsVirtualService."""
     service_uid: str
-    port_name: str
+    port_name: str | None
+    """None under a mark: it stands for every port."""
+    marked: tuple[VirtualServerKey, ...]
+    """Packets to which the director gives the mark, sorted; empty where somebody else does, and without a mark."""
     scheduler: Scheduler
     scheduler_flags: tuple[SchedulerFlag, ...]
     persistence: PlannedPersistence | None
@@ -133,7 +154,16 @@ class PlannedService:
     paused: bool
     """Everything of this virtual service, its addresses too, stays as it is in the kernel."""
     members: tuple[PlannedMember, ...]
-    """Of the family of `key.address`, sorted by name."""
+    """Of the family of the key, sorted by name."""
+
+    def claims(self) -> tuple[AnyVirtualKey, ...]:
+        """What no other virtual service of the node can have."""
+        return (self.key, *self.marked)
+
+    @property
+    def family(self) -> Family:
+        """The family of its packets."""
+        return self.key.family if isinstance(self.key, MarkKey) else family_of_ip(self.key.address)
 
 
 class Holding(Enum):
@@ -165,19 +195,17 @@ class DirectorPlan:
     incomplete: tuple[ObjectKey, ...] = ()
     """Services of which the first slice has not been seen: what the kernel has of them stays as it is, and the report
     names them as exceptions that are not programmed."""
-    conflicts: tuple[tuple[ObjectKey, VirtualServerKey, ObjectKey], ...] = ()
+    conflicts: tuple[tuple[ObjectKey, AnyVirtualKey, ObjectKey], ...] = ()
     """(service, key, holder): virtual services left out because another service of this node has the same key."""
     held: tuple[tuple[ObjectKey, str], ...] = ()
     """(service, why): served as they were, though the API server no longer has all of that; the report names them as
     exceptions that are not programmed, for `view_digest` does not speak of what is held."""
+    generation: int | None = None
+    """Of the group, where it is known: its settings are among those of the plan."""
 
     def methods(self) -> frozenset[tuple[Family, ForwardingMethod]]:
         """How this director forwards, by the family of the VIP: tells which sysctls it needs."""
-        return frozenset(
-            (family_of_ip(planned.key.address), member.method)
-            for planned in self.services
-            for member in planned.members
-        )
+        return frozenset((planned.family, member.method) for planned in self.services for member in planned.members)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,6 +227,11 @@ class NodePlan:
     """Sorted by group."""
     bind: tuple[BoundAddress, ...] = ()
     """Sorted by address and device."""
+    provisional: bool = False
+    """From the last view on disk, which may be older than what was served last: of what is there nothing is changed or
+    taken away by it."""
+    settings: NodeSettings = NO_SETTINGS
+    """What its groups want of the node as a whole."""
 
     def services(self) -> Iterator[PlannedService]:
         """The virtual services of all groups."""

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 from lvs_api.real_server_pool import RealServerState
 from lvs_api.service_slice import MEMBERS_PER_SLICE, AcceptedPool, AcceptedService
+from lvs_api.virtual_service import FirewallMark
+from lvs_core import frontends
 from lvs_core.accept import Accepted, Verdict, is_current
-from lvs_core.checks import MAX_SLICES, Candidate
+from lvs_core.checks import MAX_SLICES
 from lvs_core.cluster_view import ClusterView, Former, Member, ObjectKey, Slice, SliceContent
 from lvs_core.directors import Directors
 from lvs_core.drained import DrainReports
@@ -57,7 +59,7 @@ class Resolver:
         existing = [one for one in self.view.slices_by_service.get(key, ()) if is_current(self.view, one)]
         members = [member for one in existing for member in one.content.members]
         if isinstance(verdict, Accepted):
-            settings, wanted = _accepted(verdict.candidate, existing), verdict.candidate.members
+            settings, wanted = _accepted(verdict, existing), verdict.candidate.members
         else:
             first = next((one for one in existing if one.content.service is not None), None)
             if first is None or first.content.service is None or first.content.pool is None:
@@ -86,7 +88,7 @@ class Resolver:
             if settled is not None:
                 _find_room(slots, settled)
         slices = dict(_contents(settings, slots, existing))
-        vips = settings.service.addresses
+        vips = frontends.vips(settings.service)
         needs = {need for content in slices.values() for one in content.members for need in member_needs(one, vips)}
         for asked in wanted:
             if asked.node is not None and asked.refused is None and asked.state is RealServerState.ACTIVE:
@@ -180,7 +182,8 @@ def _needs(settings: Settings, member: Member) -> frozenset[Need]:
     """What the member's own method needs, the former one aside. A plain machine's needs are its owner's affair."""
     if member.node is None:
         return frozenset()
-    return frozenset(needs_for(member.node, member.address, member.forwarding.method, settings.service.addresses))
+    vips = frontends.vips(settings.service)
+    return frozenset(needs_for(member.node, member.address, member.forwarding.method, vips))
 
 
 def _member(wanted: WantedMember, *, forwarding_from: Member | None, prepared: bool, boot_id: str | None) -> Member:
@@ -203,8 +206,8 @@ def _member(wanted: WantedMember, *, forwarding_from: Member | None, prepared: b
 
 def _destination(settings: Settings, member: Member | WantedMember) -> tuple[str, int]:
     """What tells members apart in the kernel; only in services of one port do members have ports of their own."""
-    port = settings.service.ports[0]
-    return member.address, member.port or port.real_server_port or port.port
+    service = settings.service
+    return member.address, frontends.destination_port(service, member.port, frontends.only_port(service))
 
 
 def _renamed(settings: Settings, taken: Mapping[tuple[str, int], str], existing: Iterable[Slice]) -> Mapping[str, str]:
@@ -256,15 +259,19 @@ def _slice_key(settings: Settings, index: int) -> ObjectKey:
     return ObjectKey(settings.key.namespace, f"{settings.key.name}-{token}-{index}")
 
 
-def _accepted(candidate: Candidate, existing: Sequence[Slice]) -> Settings:
+def _accepted(verdict: Accepted, existing: Sequence[Slice]) -> Settings:
     """Values that were validated when they were read are not validated again.
 
-    While a service is paused its addresses and ports stay those that it has: directors know by them what is paused, and
-    would take away what the slices no longer name.
+    While a service is paused its addresses, ports and mark stay those that it has: directors know by them what is
+    paused, and would take away what the slices no longer name.
     """
+    candidate = verdict.candidate
     spec, pool = candidate.spec, candidate.pool_spec
     served = next((one.content.service for one in existing if one.content.service is not None), None)
     named = served if spec.paused and served is not None else spec
+    mark = named.firewall_mark
+    if named is spec and verdict.mark is not None:
+        mark = FirewallMark.model_construct(value=verdict.mark, families=None)
     return Settings(
         key=candidate.key,
         uid=candidate.service.meta.uid,
@@ -273,6 +280,7 @@ def _accepted(candidate: Candidate, existing: Sequence[Slice]) -> Settings:
             generation=candidate.service.meta.generation,
             addresses=named.addresses,
             ports=named.ports,
+            firewall_mark=mark,
             scheduler=spec.scheduler,
             scheduler_flags=spec.scheduler_flags,
             persistence=spec.persistence,
@@ -303,5 +311,5 @@ def _frozen(first: Slice, service: AcceptedService, pool: AcceptedPool) -> Setti
 
 def _vips(slices: Iterable[Slice]) -> frozenset[str]:
     return frozenset(
-        address for one in slices if one.content.service is not None for address in one.content.service.addresses
+        address for one in slices if one.content.service is not None for address in frontends.vips(one.content.service)
     )

@@ -1,16 +1,17 @@
 """The public status of a virtual service: what was decided, and what its directors make of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, find_condition, is_true
-from lvs_api.lvs_node import ServiceException
+from lvs_api.lvs_node import MAX_NODE_ADDRESSES, ServiceException
 from lvs_api.virtual_service import DirectorState, DirectorStatus, LvsVirtualServiceStatus, RealServerCounts
 from lvs_core.accept import Accepted, Frozen, Verdict
 from lvs_core.checks import family_mismatch, unused_members
 from lvs_core.cluster_view import ClusterView, Member, ObjectKey, SliceContent, VirtualService, needs_address
 from lvs_core.directors import Directors, present_boot, report_of
+from lvs_core.frontends import vips
 from lvs_core.memory import Memory, ServiceChange
 from lvs_core.object_status import MAX_DIRECTORS, Statement, stated, truth
 
@@ -31,6 +32,17 @@ class Word(NamedTuple):
     """Its report had room to say how many real servers are ready."""
 
 
+class Serving(NamedTuple):
+    """Who takes connections of a service, and what keeps the others from it."""
+
+    members: Sequence[Member]
+    counts: RealServerCounts
+    active: Word | None
+    """What the active director says; None where there is none."""
+    full_nodes: Collection[str]
+    """Nodes that are not told of an address of the service, for their LvsNodes name as many as they can."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServiceStatuses:
     """Statuses of the services of one view."""
@@ -38,6 +50,7 @@ class ServiceStatuses:
     view: ClusterView
     memory: Memory
     directors: Mapping[str, Directors]
+    full_nodes: Mapping[ObjectKey, frozenset[str]]
     now: str
 
     def status(
@@ -50,13 +63,16 @@ class ServiceStatuses:
         who = self.directors.get(first.director_group) if first is not None else None
         words = {name: self._word(key, service, first, name) for name in who.selected} if who and first else {}
         active = who.active if who is not None else None
+        mark = first.service.firewall_mark if first is not None and first.service is not None else None
         counts = _counts(members, words.get(active or ""), before.real_servers if before else None)
         conditions = before.conditions if before is not None else None
         accepted, resolved = _accepted(service, verdict, first), _resolved(service, verdict)
         programmed = _programmed(first, who, words, conditions)
-        ready = _ready(service, (accepted, resolved, programmed), members, counts, words.get(active or ""))
+        serving = Serving(members, counts, words.get(active or ""), self.full_nodes.get(key, frozenset()))
+        ready = _ready(service, (accepted, resolved, programmed), serving)
         return LvsVirtualServiceStatus.model_construct(
             addresses=first.service.addresses if first is not None and first.service is not None else None,
+            firewall_mark=mark.value if mark is not None else None,
             directors=[
                 DirectorStatus.model_construct(
                     node=name, state=word.state, message=word.message[:MAX_DIRECTOR_MESSAGE] or None
@@ -162,7 +178,7 @@ def _resolved(service: VirtualService, verdict: Verdict) -> Statement:
             return _statement(kind, False, mismatch.reason, mismatch.message, generation)
         unused = ", ".join(unused_members(verdict.candidate))
         if unused:
-            message += f"; not used, for no address of the service has their family: {unused}"
+            message += f"; not used, for nothing of the service has their family: {unused}"
     return _statement(kind, True, Reason.RESOLVED, message, generation)
 
 
@@ -227,14 +243,8 @@ def _counts(members: Sequence[Member], word: Word | None, before: RealServerCoun
     return RealServerCounts.model_construct(total=len(staying), ready=ready, draining=len(members) - len(staying))
 
 
-def _ready(
-    service: VirtualService,
-    needed: Sequence[Statement],
-    members: Sequence[Member],
-    counts: RealServerCounts,
-    active: Word | None,
-) -> Statement:
-    kind = ConditionType.READY
+def _ready(service: VirtualService, needed: Sequence[Statement], serving: Serving) -> Statement:
+    kind, counts = ConditionType.READY, serving.counts
     generation = needed[-1].generation
     cause = _cause(needed)
     if cause is not None:
@@ -244,18 +254,37 @@ def _ready(
         message = "There are no real servers; add some to the pool"
         return _statement(kind, False, Reason.NO_MEMBERS, message, generation)
     message = f"{counts.ready} of {counts.total} real servers take connections"
-    reason, why = _shortfall(members, counts, active)
+    if serving.full_nodes:
+        message += (
+            f"; no room for another address on {_some(sorted(serving.full_nodes))}: "
+            f"a LvsNode names at most {MAX_NODE_ADDRESSES}"
+        )
+    reason, why = _shortfall(serving)
     if counts.ready < counts.total:
         if counts.ready == 0 and reason is Reason.MEMBERS_NOT_READY:
             reason = Reason.NO_MEMBER_READY
         return _statement(kind, counts.ready > 0, reason, f"{message}{why}", generation)
+    reason, remark = _remark(service, serving)
+    return _statement(kind, True, reason, f"{message}{remark}", generation)
+
+
+def _remark(service: VirtualService, serving: Serving) -> tuple[Reason, str]:
+    """What is to be said of a service of which every real server takes connections."""
     if service.spec is not None and service.spec.paused:
-        return _statement(kind, True, Reason.PAUSED, f"{message}; agents change nothing (spec.paused)", generation)
-    plain = [one.name for one in members if one.node is None and needs_address(one.forwarding.method)]
-    if plain:
-        message += f"; nobody verifies the VIP on {_some(plain)}, for no Node has their address"
-        return _statement(kind, True, Reason.UNVERIFIED, message, generation)
-    return _statement(kind, True, Reason.READY, message, generation)
+        return Reason.PAUSED, "; agents change nothing (spec.paused)"
+    if serving.full_nodes:
+        return Reason.NODE_FULL, "; another method waits for it"
+    unverified = _unverified(service, serving.members)
+    return (Reason.UNVERIFIED if unverified else Reason.READY), unverified
+
+
+def _unverified(service: VirtualService, members: Sequence[Member]) -> str:
+    """What nobody can say of real servers that take packets for the VIP; empty where all is known."""
+    carrying = [one for one in members if needs_address(one.forwarding.method)]
+    if carrying and service.spec is not None and not vips(service.spec):
+        return "; nobody verifies that real servers have the addresses of marked packets, for none is named"
+    plain = [one.name for one in carrying if one.node is None]
+    return f"; nobody verifies the VIP on {_some(plain)}, for no Node has their address" if plain else ""
 
 
 def _cause(needed: Sequence[Statement]) -> Statement | None:
@@ -270,14 +299,17 @@ def _cause(needed: Sequence[Statement]) -> Statement | None:
     return next((one for one in needed if one.status is not ConditionStatus.TRUE), None)
 
 
-def _shortfall(members: Sequence[Member], counts: RealServerCounts, active: Word | None) -> tuple[Reason, str]:
+def _shortfall(serving: Serving) -> tuple[Reason, str]:
     """Why fewer real servers are ready than there are."""
+    members, counts, active, full_nodes = serving
     refused = [one.name for one in members if one.refused is not None]
     unprepared = [one.name for one in members if not one.prepared and one.refused is None]
     why = f"; waiting for the nodes of {_some(unprepared)}" if unprepared else ""
     if refused:
         why += f"; directors cannot be real servers of their own group by DirectRouting or Tunnel: {_some(refused)}"
         return Reason.DIRECTOR_IS_REAL_SERVER, why
+    if any(one.node in full_nodes and not one.prepared for one in members):
+        return Reason.NODE_FULL, why
     exception = active.exception if active is not None else None
     if exception is not None and counts.ready < counts.total:
         why += f"; {exception.message}"

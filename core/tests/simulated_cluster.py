@@ -208,7 +208,7 @@ class SimulatedCluster:
     def _seen(self, machine: Machine) -> Mapping[Destination, tuple[Member, set[Need]]]:
         """What the slices that a director acted on ask of it: members by virtual service, with their present needs."""
         seen = [one for one in self.events[machine.at].values() if one.content.director_group in machine.groups]
-        vips = {one.service_key: one.content.service.addresses for one in seen if one.content.service is not None}
+        vips = {one.service_key: one.content.service.addresses or () for one in seen if one.content.service is not None}
         methods = _present(seen)
         return {
             (one.service_key, member.name, vip): (
@@ -280,6 +280,7 @@ class SimulatedCluster:
                     name=group,
                     view_digest=slices_digest(one for one in seen if one.content.director_group == group),
                     holds_addresses=group in machine.holds,
+                    group_generation=self.groups[group].meta.generation if group in self.groups else None,
                 )
                 for group in sorted(machine.groups)
             ]

@@ -10,8 +10,11 @@ from simulated_cluster import NOW, SimulatedCluster
 
 from lvs_api import testing
 from lvs_api.conditions import ConditionType, find_condition
+from lvs_api.network_types import ForwardingMethod
 from lvs_core.cluster_view import ObjectKey
 
+EVERY_PORT = {"name": "all", "port": 0}
+SCTP_PORT = {"name": "s", "protocol": "SCTP", "port": 9899}
 REFERENCES = [
     (
         lambda c: c.pools.clear(),
@@ -65,6 +68,18 @@ REFERENCES = [
         "Invalid",
         "a and b are both 192.168.4.9 port 80",
     ),
+    (
+        lambda c: (c.put(service(c, ports=[EVERY_PORT], persistence={})), c.put(pool(c, healthCheck={"tcp": {}}))),
+        "Accepted",
+        "Invalid",
+        "spec.healthCheck.port: is needed, for this service balances every port",
+    ),
+    (
+        lambda c: (c.put(service(c, ports=[SCTP_PORT])), c.put(pool(c, healthCheck={"http": {}}))),
+        "Accepted",
+        "Invalid",
+        "spec.healthCheck.port: is needed, for spec.ports[s] is SCTP, and checks connect by TCP",
+    ),
 ]
 
 
@@ -88,6 +103,13 @@ def test_what_is_wrong_is_named_and_freezes(
     assert {key: one.content for key, one in cluster.slices.items()} == {k: one.content for k, one in before.items()}
     if running and kind == "Accepted":
         assert "goes on unchanged" in said.message
+
+
+def test_an_sctp_service_is_checked_at_a_named_port() -> None:
+    cluster = small_cluster(ports=[SCTP_PORT])
+    cluster.put(pool(cluster, healthCheck={"tcp": {}, "port": 9900}))
+    cluster.settle()
+    assert brief(cluster)["Ready"].startswith("True")
 
 
 def test_a_frozen_service_still_loses_members_that_are_not_prepared() -> None:
@@ -231,6 +253,40 @@ def test_a_director_is_no_real_server_of_its_own_group() -> None:
     assert brief(cluster)["Ready"] == "True Ready"
 
 
+def crowded(monkeypatch: pytest.MonkeyPatch) -> SimulatedCluster:
+    """A cluster whose LvsNodes name one address at most; `web` has it."""
+    for where in ("node_specs", "service_status"):
+        monkeypatch.setattr(f"lvs_core.{where}.MAX_NODE_ADDRESSES", 1)
+    cluster = small_cluster()
+    cluster.settle()
+    return cluster
+
+
+def test_a_node_without_room_for_an_address_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = crowded(monkeypatch)
+    cluster.put(pool(cluster, "mail"))
+    cluster.put(service(cluster, "mail", addresses=["192.168.4.14"]))
+    cluster.settle()
+    assert brief(cluster)["Ready"] == "True Ready", "what was there first stays, though the other comes before it"
+    ready = condition(cluster, ConditionType.READY, ObjectKey("default", "mail"))
+    assert (ready.status, ready.reason) == ("False", "NodeFull")
+    assert "no room for another address on n1, n2: a LvsNode names at most 1" in ready.message
+    cluster.delete_service(WEB)
+    cluster.settle()
+    assert condition(cluster, ConditionType.READY, ObjectKey("default", "mail")).reason == "Ready"
+
+
+def test_a_method_that_has_no_room_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = crowded(monkeypatch)
+    cluster.put(service(cluster, forwarding={"method": "Tunnel"}))
+    cluster.settle()
+    ready = condition(cluster, ConditionType.READY)
+    assert (ready.status, ready.reason) == ("True", "NodeFull")
+    assert ready.message.startswith("2 of 2 real servers take connections; no room for another address on n1, n2")
+    (one,) = cluster.slices.values()
+    assert {member.forwarding.method for member in one.content.members} == {ForwardingMethod.DIRECT_ROUTING}
+
+
 def test_a_director_is_no_real_server_of_a_frozen_service_either() -> None:
     cluster = small_cluster()
     cluster.settle()
@@ -257,7 +313,7 @@ def test_families() -> None:
     cluster.put(service(cluster))
     cluster.settle()
     assert condition(cluster, ConditionType.RESOLVED_REFS).message.endswith(
-        "no address of the service has their family: six"
+        "nothing of the service has their family: six"
     )
     assert cluster.services[WEB].status.real_servers.total == 1
 

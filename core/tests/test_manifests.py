@@ -6,9 +6,13 @@ import pytest
 
 from lvs_api import testing
 from lvs_api.lvs_node import BindDevice
+from lvs_api.network_types import Family
 from lvs_api.violations import InvalidObject
+from lvs_core.allocate import first_choice
+from lvs_core.cluster_view import ObjectKey
+from lvs_core.group_settings import SyncRole
 from lvs_core.manifests import ManifestPlan, plan_manifests, read_manifests
-from lvs_core.plan import Holding
+from lvs_core.plan import Holding, MarkKey
 
 DIRECTOR = "192.168.4.5"
 
@@ -84,6 +88,29 @@ def test_a_second_service_on_the_same_port_is_left_out_and_named() -> None:
     assert problem.object == "LvsVirtualService default/web"
     assert "spec.ports[http]: 192.168.4.15 port 80/TCP belongs to LvsVirtualService default/other" in problem.message
     assert [service.service.name for service in made.plan.services()] == ["other"]
+
+
+def test_settings_of_the_node_are_planned_and_a_wish_that_can_not_be_met_is_named() -> None:
+    sync = {"interface": "eth0", "syncId": 7}
+    documents = files(node("d2", "192.168.4.6", director=True))
+    documents[1] = testing.director_group(timeouts={"tcpSeconds": 30}, connectionSync=sync)
+    second = testing.director_group("second", timeouts={"tcpSeconds": 60, "udpSeconds": 60})
+    for address, role in ((DIRECTOR, SyncRole.MASTER), ("192.168.4.6", SyncRole.BACKUP)):
+        made = plan([*documents, second], address)
+        found = {str(key): number.value for key, number in made.plan.settings.numbers.items()}
+        assert found == {"timeouts.tcpSeconds": 30, "timeouts.udpSeconds": 60}
+        assert made.plan.settings.sync is not None
+        assert made.plan.settings.sync.roles == {role}
+        (problem,) = made.problems
+        assert problem.object == "LvsDirectorGroup second"
+        assert problem.message.startswith("spec.timeouts.tcpSeconds 60: LvsDirectorGroup default is older")
+
+
+def test_a_grouped_service_is_marked_without_an_operator() -> None:
+    (one,) = plan(files(portMode="Grouped"), DIRECTOR).plan.services()
+    key = ObjectKey("default", "web")
+    assert one.key == MarkKey(mark=first_choice(key), family=Family.IPV4)
+    assert [str(server) for server in one.marked] == ["TCP 192.168.4.15:80"]
 
 
 def test_files_without_a_director() -> None:

@@ -14,6 +14,9 @@ LABEL_NODE_AGENT: Final = f"{GROUP}/node-agent"
 NODE_AGENT_WANTED: Final = "wanted"
 ANNOTATION_RELEASE: Final = f"{GROUP}/release"
 """On a LvsNode, set by a person: the `releaseToken` of its status; what is held under that token is let go."""
+ANNOTATION_ZERO: Final = f"{GROUP}/zero"
+"""On a LvsNode, set by a person: a new token lets the counters of its virtual services begin at 0, once; with
+`/NAMESPACE/NAME` behind it those of one LvsVirtualService."""
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 
 FIELD_MANAGER_OPERATOR: Final = "lvs-operator"

@@ -34,6 +34,8 @@ class ConditionType(StrEnum):
     CLUSTER_CHANGED = "ClusterChanged"
     STATE_NOT_STORED = "StateNotStored"
     CHECKS_BLIND = "ChecksBlind"
+    SETTINGS_DIFFER = "SettingsDiffer"
+    SETTINGS_APPLIED = "SettingsApplied"
 
 
 class Reason(StrEnum):
@@ -57,6 +59,7 @@ class Reason(StrEnum):
     NOT_CONFIRMED = "NotConfirmed"
     DIRECTOR_IS_REAL_SERVER = "DirectorIsRealServer"
     NOT_ON_LINK = "NotOnLink"
+    NODE_FULL = "NodeFull"
     NODE_ADDRESS = "NodeAddress"
     PORT_MISMATCH = "PortMismatch"
     FAMILY_MISMATCH = "FamilyMismatch"
@@ -64,6 +67,7 @@ class Reason(StrEnum):
     IPVS_UNAVAILABLE = "IPVSUnavailable"
     FOREIGN_ENTRY = "ForeignEntry"
     KERNEL_REFUSED = "KernelRefused"
+    MARKS_NOT_SET = "MarksNotSet"
     ADDRESS_CONFLICT = "AddressConflict"
     ADDRESS_REFUSED = "AddressRefused"
     PAUSED = "Paused"
@@ -79,6 +83,9 @@ class Reason(StrEnum):
     STATE_DAMAGED = "StateDamaged"
     CHECKS_UNANSWERED = "ChecksUnanswered"
     CHECKS_NOT_MADE = "ChecksNotMade"
+    SETTINGS_APPLIED = "SettingsApplied"
+    CHANGED_BY_OTHERS = "ChangedByOthers"
+    SETTING_UNAVAILABLE = "SettingUnavailable"
 
 
 class Condition(ApiModel):

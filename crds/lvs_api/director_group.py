@@ -8,6 +8,7 @@ from pydantic import Field
 from lvs_api.base import ApiModel, Rule
 from lvs_api.conditions import Condition
 from lvs_api.network_types import Count, Generation, InterfaceName, LabelSelector, ObjectName
+from lvs_api.node_settings import ConnectionSync, IpvsSysctls, Timeouts
 
 _NEVER_FOR_DIRECTORS: Final = ("lo", "tunl0", "ip6tnl0")
 """Devices of real servers: what is bound there is kept silent."""
@@ -47,6 +48,14 @@ class LvsDirectorGroupSpec(ApiModel):
     failover: Failover = Failover.NONE
     """None: one director holds the addresses, see `status.active`; it changes only when that one has let go of them, or
     its Node is deleted or tainted node.kubernetes.io/out-of-service."""
+    timeouts: Timeouts | None = None
+    """Time-outs of connections, on every director; each that is absent is left as the node has it."""
+    sysctls: IpvsSysctls | None = None
+    """Sysctls of net.ipv4.vs, on every director; each that is absent is as the services need it, or as the node has
+    it."""
+    connection_sync: ConnectionSync | None = None
+    """The director that holds the addresses tells the others of its connections, so that these go on where one of them
+    takes over; absent: nobody is told."""
 
 
 class GroupMember(ApiModel):
@@ -76,4 +85,4 @@ class LvsDirectorGroupStatus(ApiModel):
     conditions: (
         Annotated[list[Condition], Field(max_length=16, json_schema_extra={"x-lvs-list-key": "type"})] | None
     ) = None
-    """Accepted, Ready."""
+    """Accepted, Ready; SettingsApplied where the spec has settings of the whole node."""

@@ -42,11 +42,25 @@ class Occurrence:
 
 
 GOOD_WHEN_TRUE: Final = frozenset(
-    {ConditionType.ACCEPTED, ConditionType.RESOLVED_REFS, ConditionType.PROGRAMMED, ConditionType.READY}
+    {
+        ConditionType.ACCEPTED,
+        ConditionType.RESOLVED_REFS,
+        ConditionType.PROGRAMMED,
+        ConditionType.READY,
+        ConditionType.SETTINGS_APPLIED,
+    }
 )
 """Every other type names a trouble, which is over when the condition is False or gone."""
 NORMAL_REASONS: Final = frozenset(
-    {Reason.ACCEPTED, Reason.RESOLVED, Reason.PROGRAMMED, Reason.READY, Reason.UNVERIFIED, Reason.PAUSED}
+    {
+        Reason.ACCEPTED,
+        Reason.RESOLVED,
+        Reason.PROGRAMMED,
+        Reason.READY,
+        Reason.UNVERIFIED,
+        Reason.PAUSED,
+        Reason.SETTINGS_APPLIED,
+    }
 )
 NOT_YET: Final = frozenset({Reason.PENDING, Reason.NOT_PROGRAMMED})
 """No event where nothing was lost: the object is new, or was in trouble before."""

@@ -1,7 +1,7 @@
 """LvsNode: what one node must be, and what its agent says it is."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ from lvs_api.network_types import Count, Generation, LabelledName, ObjectName, S
 
 MAX_EXCEPTIONS = 128
 MAX_NODE_ADDRESSES = 1024
+MAX_OWN_ADDRESSES = 32
+MAX_NODE_SETTINGS = 64
 MAX_DRAINED_MEMBERS = 256
 """Of one service; the others are named when these are gone."""
 
@@ -79,6 +81,22 @@ class DirectorReport(ApiModel):
     """Which state of the group's slices is programmed and verified (sha256 over uid and generation, in hex)."""
     holds_addresses: bool = False
     """It carries at least one VIP of the group on its network device."""
+    group_generation: Generation | None = None
+    """The generation of the LvsDirectorGroup whose settings of the whole node are in force, but for what SettingsDiffer
+    says."""
+
+
+class NodeSettingStatus(ApiModel):
+    """A setting of IPVS that this node has once, as it is to be."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    """The field, below LvsDirectorGroup.spec."""
+    value: Annotated[str, Field(max_length=256)]
+    """What it is to be; a switch is 0 or 1."""
+    message: Annotated[str, Field(max_length=512)]
+    """Who wants that, and why; or why it is not so."""
+    reason: Annotated[str, Field(max_length=64)] | None = None
+    """Why it is not so, one of the condition reasons; absent: it is."""
 
 
 class ServiceException(ApiModel):
@@ -122,6 +140,19 @@ class NodeCapabilities(ApiModel):
     """As the kernel's IPVS says; absent when IPVS is not available."""
 
 
+class CountersZeroed(ApiModel):
+    """The last request to let counters begin at 0, and what came of it."""
+
+    LONGEST_REQUEST: ClassVar[int] = 512
+
+    request: Annotated[str, Field(min_length=1, max_length=LONGEST_REQUEST)]
+    """The value of the annotation lvs-operator.io/zero that was carried out."""
+    time: Annotated[str, Field(max_length=32)]
+    """When, RFC 3339."""
+    services: Count
+    """How many virtual services of the kernel: 0 where none of that name is here."""
+
+
 class LvsNodeStatus(ApiModel):
     """What the node's agent says. Written only when something differs."""
 
@@ -141,6 +172,14 @@ class LvsNodeStatus(ApiModel):
         | None
     ) = None
     """VIPs of a real-server node; one that is gone from here is no longer bound."""
+    own_addresses: (
+        Annotated[
+            list[UsableIpAddress], Field(max_length=MAX_OWN_ADDRESSES, json_schema_extra={"x-lvs-list-set": True})
+        ]
+        | None
+    ) = None
+    """Addresses of the node's own, with a subnet; of directors only. None of them is a VIP that it carries, whatever
+    its kubelet reports."""
     director_groups: (
         Annotated[list[DirectorReport], Field(max_length=16, json_schema_extra={"x-lvs-list-key": "name"})] | None
     ) = None
@@ -165,9 +204,18 @@ class LvsNodeStatus(ApiModel):
     truncated: bool = False
     """There were more exceptions than fit: of services not named it is only known that they are no worse than the last
     one named."""
+    settings: (
+        Annotated[
+            list[NodeSettingStatus], Field(max_length=MAX_NODE_SETTINGS, json_schema_extra={"x-lvs-list-key": "name"})
+        ]
+        | None
+    ) = None
+    """Settings of IPVS that it has once, as far as somebody wants them."""
     release_token: Annotated[str, Field(max_length=64)] | None = None
     """Present while something is held, see the conditions RemovalHeld and ClusterChanged. The annotation
     lvs-operator.io/release with this value (kubectl lvs release) lets go what is held now, and nothing else."""
+    counters_zeroed: CountersZeroed | None = None
+    """Present once counters were zeroed on request (kubectl lvs zero): the last time."""
     conditions: (
         Annotated[list[Condition], Field(max_length=16, json_schema_extra={"x-lvs-list-key": "type"})] | None
     ) = None

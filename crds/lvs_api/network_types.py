@@ -10,6 +10,7 @@ from lvs_api.base import ApiModel, Rule
 
 NOT_AN_ADDRESS: Final = "must be an IPv4 or IPv6 address, with no zone or prefix length and not IPv4-mapped"
 NOT_CANONICAL: Final = "must be in canonical spelling (RFC 5952)"
+NOT_MULTICAST: Final = "must be a multicast address: in 224.0.0.0/4 or ff00::/8"
 NOT_USABLE: Final = "must be the address of a host: not unspecified, loopback, link-local, multicast or broadcast"
 
 
@@ -45,6 +46,12 @@ def _check_usable_address(text: str) -> str:
     return text
 
 
+def _check_multicast_address(text: str) -> str:
+    if not _read_address(text).is_multicast:
+        raise ValueError(NOT_MULTICAST)
+    return text
+
+
 def host_address(text: str) -> str | None:
     """The canonical spelling of a host's address; None for what can not be a UsableIpAddress in any spelling."""
     try:
@@ -56,6 +63,8 @@ def host_address(text: str) -> str | None:
 Port = Annotated[int, Field(ge=1, le=65535)]
 ServicePortNumber = Annotated[int, Field(ge=0, le=65535)]
 Weight = Annotated[int, Field(ge=0, le=65535)]
+MarkValue = Annotated[int, Field(ge=1, le=4294967295)]
+"""A firewall mark, all 32 bits of it; 0 is what unmarked packets have."""
 Threshold = Annotated[int, Field(ge=0, le=2147483647)]
 """A number of connections; above INT_MAX the kernel answers EINVAL (ip_vs_ctl.c, ip_vs_add_dest)."""
 Generation = Annotated[int, Field(ge=0, le=2**53 - 1)]
@@ -72,6 +81,12 @@ UsableIpAddress = Annotated[
     AfterValidator(_check_usable_address),
 ]
 """An IpAddress that is a host's: not unspecified, loopback, link-local, multicast, broadcast or IPv4-mapped."""
+MulticastAddress = Annotated[
+    str,
+    Field(min_length=2, max_length=45, json_schema_extra={"x-lvs-ip": "multicast"}),
+    AfterValidator(_check_multicast_address),
+]
+"""An IpAddress that is a multicast group's."""
 DNS_SUBDOMAIN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 MemberName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_SUBDOMAIN)]
 NODE_MEMBER_PREFIX: Final = "node."
@@ -103,6 +118,7 @@ class Protocol(StrEnum):
 
     TCP = "TCP"
     UDP = "UDP"
+    SCTP = "SCTP"
 
 
 class Scheduler(StrEnum):

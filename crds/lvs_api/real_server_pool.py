@@ -116,7 +116,7 @@ class HealthCheck(ApiModel):
     fall: Annotated[int, Field(ge=1, le=100)] = 3
     """Failed checks in a row that take it out."""
     port: Port | None = None
-    """The port to check; the real server's port when absent (needed when that is 0)."""
+    """The port to check; the real server's port when absent (needed when that is 0, or an SCTP port)."""
     tcp: TcpCheck | None = None
     """Connect."""
     http: HttpCheck | None = None

@@ -19,7 +19,7 @@ from lvs_api.network_types import (
     Weight,
 )
 from lvs_api.real_server_pool import Drain, HealthCheck, OnFailure
-from lvs_api.virtual_service import Persistence, ServicePort
+from lvs_api.virtual_service import FirewallMark, Persistence, ServicePort
 
 MEMBERS_PER_SLICE = 100
 
@@ -38,12 +38,15 @@ class AcceptedService(ApiModel):
 
     generation: Generation
     """The generation of the LvsVirtualService that was accepted."""
-    addresses: Annotated[list[UsableIpAddress], Field(min_length=1, max_length=2)]
+    addresses: Annotated[list[UsableIpAddress], Field(min_length=1, max_length=2)] | None = None
     """VIPs."""
-    ports: Annotated[
-        list[ServicePort], Field(min_length=1, max_length=32, json_schema_extra={"x-lvs-list-key": "name"})
-    ]
+    ports: (
+        Annotated[list[ServicePort], Field(min_length=1, max_length=32, json_schema_extra={"x-lvs-list-key": "name"})]
+        | None
+    ) = None
     """Ports."""
+    firewall_mark: FirewallMark | None = None
+    """Present: packets are found by this mark. Directors set it for packets to `ports`, where there are some."""
     scheduler: Scheduler
     """Scheduler."""
     scheduler_flags: (

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lvs_api.base import LIST_KEY, LIST_SET, RULES, ApiModel
-from lvs_api.network_types import NOT_AN_ADDRESS, NOT_CANONICAL, NOT_USABLE
+from lvs_api.network_types import NOT_AN_ADDRESS, NOT_CANONICAL, NOT_MULTICAST, NOT_USABLE
 
 Schema = dict[str, Any]
 
@@ -50,7 +50,9 @@ def is_read_as_something_else(word: str) -> bool:
 
 
 def address_rules(which: str) -> list[Schema]:
-    """The API server's side of IpAddress ("any") and UsableIpAddress ("usable"); CEL's IP library, Kubernetes 1.31.
+    """The API server's side of IpAddress ("any"), UsableIpAddress ("usable") and MulticastAddress ("multicast").
+
+    CEL's IP library, Kubernetes 1.31.
 
     A messageExpression that tells the right spelling is not affordable: string(ip) has no bound the estimator knows.
     """
@@ -60,6 +62,10 @@ def address_rules(which: str) -> list[Schema]:
     ]
     if which == "usable":
         rules.append({"rule": "!isIP(self) || ip(self).isGlobalUnicast()", "message": NOT_USABLE})
+    if which == "multicast":
+        groups = ("224.0.0.0/4", "ff00::/8")
+        within = " || ".join(f"cidr('{group}').containsIP(ip(self))" for group in groups)
+        rules.append({"rule": f"!isIP(self) || {within}", "message": NOT_MULTICAST})
     return rules
 
 

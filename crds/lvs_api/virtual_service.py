@@ -11,10 +11,12 @@ from lvs_api.base import ApiModel, Rule
 from lvs_api.conditions import Condition
 from lvs_api.network_types import (
     Count,
+    Family,
     Forwarding,
     ForwardingMethod,
     Generation,
     LabelledName,
+    MarkValue,
     ObjectName,
     Port,
     PortName,
@@ -32,7 +34,7 @@ class ServicePort(ApiModel):
     name: PortName
     """Unique within the service."""
     protocol: Protocol = Protocol.TCP
-    """TCP or UDP."""
+    """TCP, UDP or SCTP. Where it is SCTP, a check of the pool must name its `port`: checks connect by TCP."""
     port: ServicePortNumber
     """The port clients connect to, 1 to 65535; 0 means every port and needs `persistence`."""
     real_server_port: Port | None = None
@@ -46,6 +48,24 @@ class ServicePort(ApiModel):
             field="realServerPort",
         ),
     )
+
+
+class PortMode(StrEnum):
+    """Whether the ports of a service are balanced one by one."""
+
+    SEPARATE = "Separate"
+    GROUPED = "Grouped"
+
+
+class FirewallMark(ApiModel):
+    """A mark by which directors find the packets of a service, whatever their address and port (ipvsadm -f)."""
+
+    value: MarkValue
+    """The whole mark: the kernel compares all 32 bits, so a bit that somebody else adds makes it another one."""
+    families: (
+        Annotated[list[Family], Field(min_length=1, max_length=2, json_schema_extra={"x-lvs-list-set": True})] | None
+    ) = None
+    """Of which packets; needed where the service has no `addresses`, whose families count otherwise."""
 
 
 class Persistence(ApiModel):
@@ -73,23 +93,42 @@ class DirectorGroupReference(ApiModel):
     """Its name."""
 
 
+def _ports(spec: Any) -> list[ServicePort]:  # noqa: ANN401 -- see Rule.check
+    return spec.ports or []
+
+
 def _ports_are_distinct(spec: Any) -> bool:  # noqa: ANN401 -- see Rule.check
-    return len({(port.protocol, port.port) for port in spec.ports}) == len(spec.ports)
+    return len({(port.protocol, port.port) for port in _ports(spec)}) == len(_ports(spec))
 
 
 def _one_address_per_family(spec: Any) -> bool:  # noqa: ANN401 -- see Rule.check
-    return len({ip_address(address).version for address in spec.addresses}) == len(spec.addresses)
+    addresses = spec.addresses or []
+    return len({ip_address(address).version for address in addresses}) == len(addresses)
+
+
+def _families_are_told_once(spec: Any) -> bool:  # noqa: ANN401 -- see Rule.check
+    mark = spec.firewall_mark
+    return mark is None or (spec.addresses is None) == (mark.families is not None)
 
 
 class LvsVirtualServiceSpec(ApiModel):
     """Addresses and ports, how their connections are spread, over which real servers, by which directors."""
 
-    addresses: Annotated[list[UsableIpAddress], Field(min_length=1, max_length=2)]
-    """The virtual IP addresses (VIPs): one, or one of each family, in canonical spelling."""
-    ports: Annotated[
-        list[ServicePort], Field(min_length=1, max_length=32, json_schema_extra={"x-lvs-list-key": "name"})
-    ]
-    """The ports that are balanced, each a kernel service of its own per address."""
+    addresses: Annotated[list[UsableIpAddress], Field(min_length=1, max_length=2)] | None = None
+    """The virtual IP addresses (VIPs): one, or one of each family, in canonical spelling. Needed, unless there is a
+    `firewallMark`: with it they only say which addresses directors carry and real servers bind."""
+    ports: (
+        Annotated[list[ServicePort], Field(min_length=1, max_length=32, json_schema_extra={"x-lvs-list-key": "name"})]
+        | None
+    ) = None
+    """The ports that are balanced. Needed, unless there is a `firewallMark`."""
+    port_mode: PortMode = PortMode.SEPARATE
+    """Separate: each port is a kernel service of its own per address. Grouped: all of them are one, found by a firewall
+    mark that the operator chooses and directors set: a persistent client has the same real server on every port."""
+    firewall_mark: FirewallMark | None = None
+    """Present: balance the packets that carry this mark, instead of those to `ports`. Somebody else's rule on the
+    directors gives it to them; no rule is written. Marked packets must be delivered on the director: their addresses
+    are `addresses` here, or of another service of the group, or routed to the machine itself by their mark."""
     scheduler: Scheduler = Scheduler.WLC
     """How the real server of a new connection is chosen (ipvsadm -s)."""
     scheduler_flags: (
@@ -101,7 +140,7 @@ class LvsVirtualServiceSpec(ApiModel):
     persistence: Persistence | None = None
     """Present: connections of one client stick to one real server."""
     one_packet_scheduling: bool = False
-    """Schedule every UDP datagram by itself (ipvsadm -o); only where all ports are UDP."""
+    """Schedule every UDP datagram by itself (ipvsadm -o); only where all ports are UDP, or under a mark."""
     real_server_pool_ref: RealServerPoolReference
     """The pool behind this service."""
     director_group_ref: DirectorGroupReference = DirectorGroupReference()
@@ -111,30 +150,65 @@ class LvsVirtualServiceSpec(ApiModel):
 
     rules = (
         Rule(
-            cel="size(self.addresses) < 2 || !isIP(self.addresses[0]) || !isIP(self.addresses[1]) || "
-            "ip(self.addresses[0]).family() != ip(self.addresses[1]).family()",
+            cel="!has(self.addresses) || size(self.addresses) < 2 || !isIP(self.addresses[0]) || "
+            "!isIP(self.addresses[1]) || ip(self.addresses[0]).family() != ip(self.addresses[1]).family()",
             check=_one_address_per_family,
             message="two addresses must be one of IPv4 and one of IPv6",
             field="addresses",
         ),
         Rule(
-            cel="self.ports.all(p, self.ports.exists_one(q, q.port == p.port && "
+            cel="has(self.addresses) || has(self.firewallMark)",
+            check=lambda self: self.addresses is not None or self.firewall_mark is not None,
+            message="addresses are needed, unless there is a firewallMark",
+            field="addresses",
+        ),
+        Rule(
+            cel="has(self.ports) != has(self.firewallMark)",
+            check=lambda self: (self.ports is None) != (self.firewall_mark is None),
+            message="ports are needed, unless there is a firewallMark: it stands for every port, so there are none",
+            field="ports",
+        ),
+        Rule(
+            cel="!has(self.firewallMark) || has(self.addresses) != has(self.firewallMark.families)",
+            check=_families_are_told_once,
+            message="firewallMark.families is needed without addresses, and follows from them where there are some",
+            field="firewallMark",
+        ),
+        Rule(
+            cel="self.portMode != 'Grouped' || !has(self.firewallMark)",
+            check=lambda self: self.port_mode != PortMode.GROUPED or self.firewall_mark is None,
+            message="portMode Grouped has a mark of its own choice: remove firewallMark, or name ports instead of it",
+            field="portMode",
+        ),
+        Rule(
+            cel="self.portMode != 'Grouped' || !has(self.ports) || "
+            "self.ports.all(p, p.port != 0 && !has(p.realServerPort))",
+            check=lambda self: (
+                self.port_mode != PortMode.GROUPED
+                or all(port.port != 0 and port.real_server_port is None for port in _ports(self))
+            ),
+            message="under portMode Grouped ports stay as they are: there is no realServerPort, and no port 0",
+            field="ports",
+        ),
+        Rule(
+            cel="!has(self.ports) || self.ports.all(p, self.ports.exists_one(q, q.port == p.port && "
             "(has(q.protocol) ? q.protocol : 'TCP') == (has(p.protocol) ? p.protocol : 'TCP')))",
             check=_ports_are_distinct,
             message="each port and protocol may stand only once",
             field="ports",
         ),
         Rule(
-            cel="has(self.persistence) || self.ports.all(p, p.port != 0)",
-            check=lambda self: self.persistence is not None or all(port.port != 0 for port in self.ports),
+            cel="has(self.persistence) || !has(self.ports) || self.ports.all(p, p.port != 0)",
+            check=lambda self: self.persistence is not None or all(port.port != 0 for port in _ports(self)),
             message="port 0 (every port) needs persistence",
             field="ports",
         ),
         Rule(
-            cel="self.forwarding.method == 'Masquerade' || self.ports.all(p, !has(p.realServerPort))",
+            cel="self.forwarding.method == 'Masquerade' || !has(self.ports) || "
+            "self.ports.all(p, !has(p.realServerPort))",
             check=lambda self: (
                 self.forwarding.method == ForwardingMethod.MASQUERADE
-                or all(port.real_server_port is None for port in self.ports)
+                or all(port.real_server_port is None for port in _ports(self))
             ),
             message="realServerPort needs forwarding.method Masquerade: the other methods leave ports as they are",
             field="ports",
@@ -146,9 +220,10 @@ class LvsVirtualServiceSpec(ApiModel):
             field="schedulerFlags",
         ),
         Rule(
-            cel="!self.onePacketScheduling || self.ports.all(p, has(p.protocol) && p.protocol == 'UDP')",
+            cel="!self.onePacketScheduling || !has(self.ports) || "
+            "self.ports.all(p, has(p.protocol) && p.protocol == 'UDP')",
             check=lambda self: (
-                not self.one_packet_scheduling or all(port.protocol == Protocol.UDP for port in self.ports)
+                not self.one_packet_scheduling or all(port.protocol == Protocol.UDP for port in _ports(self))
             ),
             message="onePacketScheduling is only for UDP ports",
             field="onePacketScheduling",
@@ -199,6 +274,8 @@ class LvsVirtualServiceStatus(ApiModel):
 
     addresses: Annotated[list[UsableIpAddress], Field(max_length=2)] | None = None
     """The addresses accepted for this service; they stay its own until it is gone."""
+    firewall_mark: MarkValue | None = None
+    """The mark by which directors find its packets, where they do so by a mark."""
     directors: (
         Annotated[list[DirectorStatus], Field(max_length=64, json_schema_extra={"x-lvs-list-key": "node"})] | None
     ) = None

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from support.api_cases import ApiCase, python_says
+from support.api_case import ApiCase
+from support.api_cases import python_says
 from support.api_mutations import full_objects, full_statuses, paths_never_set, spoiled
 from support.api_server import ApiServer
 

@@ -10,7 +10,7 @@ from lvs_api.api_group import CATEGORY
 from lvs_api.kinds import ALL_KINDS, Kind
 from lvs_api.objects import parse_object, to_raw
 from lvs_api.testing import director_group, lvs_node, real_server_pool, service_slice, virtual_service
-from support.api_cases import changed
+from support.api_case import changed
 from support.api_mutations import full_objects, full_statuses
 from support.api_server import ApiServer
 

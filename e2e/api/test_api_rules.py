@@ -7,7 +7,8 @@ import pytest
 from lvs_api.base import RULES
 from lvs_api.crd_manifest import crd_manifest
 from lvs_api.kinds import ALL_KINDS
-from support.api_cases import ApiCase, all_cases, python_says
+from support.api_case import ApiCase
+from support.api_cases import all_cases, python_says
 from support.api_server import ApiServer
 
 CASES = all_cases()

@@ -259,10 +259,16 @@ def test_an_upgrade_takes_the_director_group_over_and_uninstalling_leaves_the_cr
     cluster: ApiServer, helm: Helm, release: str
 ) -> None:
     uid = get(cluster, "lvsdirectorgroup", "default")["metadata"]["uid"]
-    helm("upgrade", release, CHART, f"--namespace={NAMESPACE}", "--set=directorGroup.interface=bond0")
+    values = ("interface=bond0", "timeouts.tcpSeconds=30", "sysctls.conntrack=false", "connectionSync.interface=bond1")
+    said = [f"--set=directorGroup.{value}" for value in (*values, "connectionSync.syncId=7")]
+    helm("upgrade", release, CHART, f"--namespace={NAMESPACE}", *said)
     group = get(cluster, "lvsdirectorgroup", "default")
     assert group["metadata"]["uid"] == uid
     assert group["spec"]["interface"] == "bond0"
+    assert group["spec"]["timeouts"] == {"tcpSeconds": 30}
+    assert group["spec"]["sysctls"] == {"conntrack": False}
+    sync = group["spec"]["connectionSync"]
+    assert (sync["interface"], sync["syncId"], sync["multicastGroup"]) == ("bond1", 7, "224.0.0.81")
     helm("uninstall", release, f"--namespace={NAMESPACE}")
     assert cluster.kubectl("get", "lvsdirectorgroups").returncode == 0
     assert not get(cluster, "deployments", f"--namespace={NAMESPACE}")["items"]

@@ -107,7 +107,9 @@ def _parser() -> argparse.ArgumentParser:
     serve = node_verb("serve", _serve, "a small server on a machine that answers with its name")
     serve.add_argument("--address", default="*", help="address to bind; may appear later (default: all)")
     serve.add_argument("--port", type=int, default=80)
-    serve.add_argument("--udp", action="store_true", help="answer datagrams instead of HTTP")
+    protocol = serve.add_mutually_exclusive_group()
+    for name, text in (("udp", "answer datagrams instead of HTTP"), ("sctp", "speak HTTP over SCTP; guests only")):
+        protocol.add_argument(f"--{name}", dest="protocol", action="store_const", const=name, default="tcp", help=text)
     serve.add_argument("--stop", action="store_true", help="end it")
     link = node_verb("link", _link, "the state of a card: up, down, silent, or loss=PERCENT and delay=TIME")
     link.add_argument("words", nargs="+", metavar="up|down|silent|loss=…|delay=…")
@@ -230,12 +232,12 @@ def _run_attached(options: argparse.Namespace, words: list[str]) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     machine = _lab(options).machine(options.node)
-    what = f"{options.node}: {'udp' if options.udp else 'http'} on {options.address} port {options.port}"
+    what = f"{options.node}: {options.protocol} on {options.address} port {options.port}"
     if options.stop:
-        machine.server(port=options.port, address=options.address, udp=options.udp).stop()
+        machine.server(port=options.port, address=options.address, protocol=options.protocol).stop()
         print(f"{what}: ended")
     else:
-        machine.serve(port=options.port, address=options.address, udp=options.udp)
+        machine.serve(port=options.port, address=options.address, protocol=options.protocol)
         print(f"{what}: answers")
     return 0
 

@@ -146,16 +146,19 @@ class LabMachine:
         """Start tcpdump with a filter expression, and return when it listens."""
         raise NotImplementedError
 
-    def serve(self, *, port: int, address: str = "*", udp: bool = False) -> Server:
-        """Start a small server that answers with this machine's name; it listens when this returns."""
-        server = self.server(port=port, address=address, udp=udp)
-        options = ["--address", address, "--port", str(port), "--name", self.name, *(["--udp"] if udp else [])]
+    def serve(self, *, port: int, address: str = "*", protocol: str = "tcp") -> Server:
+        """Start a small server that answers with this machine's name; it listens when this returns.
+
+        `protocol` is tcp, udp or sctp.
+        """
+        server = self.server(port=port, address=address, protocol=protocol)
+        chosen = [] if protocol == "tcp" else [f"--{protocol}"]
+        options = ["--address", address, "--port", str(port), "--name", self.name, *chosen]
         self.exec(["python3", self._serve_program, *options, "--pid-file", server.pid_file], check=True)
         return server
 
-    def server(self, *, port: int, address: str = "*", udp: bool = False) -> Server:
+    def server(self, *, port: int, address: str = "*", protocol: str = "tcp") -> Server:
         """A server that was started before."""
-        protocol = "udp" if udp else "tcp"
         return Server(self, f"{self._pid_directory}/serve.{self.name}.{protocol}.{address.replace('*', 'any')}.{port}")
 
     @property

@@ -2,18 +2,23 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
+from lvs_core.allocate import first_choice
+from lvs_core.cluster_view import ObjectKey
+from lvs_lab.lab_machine import LabMachine
 from lvs_lab.waiting import wait_for
 from support.deployment import GONE_SECONDS, Deployment, deployed
 from support.example_cases import CASES, LABS, REQUESTS, Case
 from support.neighbours import claimants, claimants6, mac_of, wait_for_neighbour
-from support.traffic import answers, count_replies
+from support.traffic import answers, count_replies, count_sctp_replies, steady_requests
 
 pytestmark = pytest.mark.lab
 
 BY_LAB = [(lab, case) for lab, topologies in LABS.items() for case in CASES if case.machines in topologies]
+WITH_SETTINGS = [(lab, case) for lab, case in BY_LAB if case.timeouts or case.sysctls]
 TUNNELS = [(lab, case) for lab, case in BY_LAB if case.device == "tunl0"]
 in_its_lab = pytest.mark.parametrize(
     ("lab", "case"),
@@ -22,6 +27,8 @@ in_its_lab = pytest.mark.parametrize(
     scope="module",
     ids=[case.example for _, case in BY_LAB],
 )
+SET_BY_HAND = (900, 2, 300)
+KERNELS_OWN = {"expire_nodest_conn": 0, "conn_reuse_mode": 1, "conntrack": 0}
 Lab = tuple[Deployment, dict[str, dict[str, str]]]
 
 
@@ -30,28 +37,42 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     """A lab with several examples in it, their web servers listening, and the sysctls that its nodes booted with."""
     with deployed(f"ex-{request.param}", LABS[request.param], tmp_path_factory.mktemp("examples")) as deployment:
         before = {node: deployment.sysctls(node) for node in deployment.plain_nodes}
+        served: set[tuple[str, int]] = set()
         for case in CASES:
             if case.machines in LABS[request.param]:
-                prepare(deployment, case)
+                prepare(deployment, case, served)
         yield deployment, before
 
 
-def prepare(deployment: Deployment, case: Case) -> None:
+def prepare(deployment: Deployment, case: Case, served: set[tuple[str, int]]) -> None:
+    """Give an example's machines what they need; `served` are ports at which real servers listen already."""
     machine = deployment.lab.machine
     for name in case.real_servers:
-        machine(name).serve(port=case.server_port)
+        for port in (case.server_port, *case.more_ports):
+            if (name, port) not in served:
+                machine(name).serve(port=port)
+                served.add((name, port))
+        if case.protocol == "sctp":
+            machine(name).serve(port=case.port, protocol="sctp")
     if case.example == "s13-nat":
         for name in ("s13-rs201", "s13-rs202"):
             machine(name).serve(port=3306)
     for source in case.sources:
-        machine(case.client).out("ip", "address", "add", f"{source}/24", "dev", "eth0")
+        machine(case.client).out("ip", "address", "replace", f"{source}/24", "dev", "eth0")
+    if case.marks:
+        machine(case.director).exec(["nft", "-f", "-"], stdin=case.marks, check=True)
     # Closed connections are counted for two minutes otherwise; a drain waits for them.
-    machine(case.director).out("ipvsadm", "--set", "900", "2", "300")
+    machine(case.director).out("ipvsadm", "--set", *map(str, SET_BY_HAND))
 
 
 def apply(deployment: Deployment, case: Case) -> None:
     deployment.apply(case.directory)
     deployment.wait_ready(case.service, *case.other_services)
+
+
+def replies_to(client: LabMachine, case: Case, requests: int) -> Counter[str]:
+    count = count_sctp_replies if case.protocol == "sctp" else count_replies
+    return count(client, case.vip, requests, port=case.port)
 
 
 @in_its_lab
@@ -60,16 +81,17 @@ def test_traffic_is_balanced(lab: Lab, case: Case) -> None:
     apply(deployment, case)
     deployment.wait_shape(case.director, case.shape)
     client = deployment.lab.machine(case.client)
-    wait_for(lambda: answers(client, case.vip, port=case.port), 10, f"{case.vip} to answer")
+    if case.protocol == "tcp":
+        wait_for(lambda: answers(client, case.vip, port=case.port), 10, f"{case.vip} to answer")
     if case.sources:
         replies: Counter[str] = Counter()
         for source in case.sources:
             replies += count_replies(client, case.vip, 1, port=case.port, source=source)
         assert replies == case.expected_replies(len(case.sources))
     elif case.sticky:
-        assert len(count_replies(client, case.vip, REQUESTS, port=case.port)) == 1
+        assert len(replies_to(client, case, REQUESTS)) == 1
     else:
-        assert count_replies(client, case.vip, REQUESTS, port=case.port) == case.expected_replies(REQUESTS)
+        assert replies_to(client, case, REQUESTS) == case.expected_replies(REQUESTS)
 
 
 @in_its_lab
@@ -120,20 +142,38 @@ def combined(settings: dict[str, str], name: str, device: str) -> int:
     return max(int(settings[f"ipv4/conf/{scope}/{name}"]) for scope in ("all", device))
 
 
+@pytest.mark.parametrize(
+    ("lab", "case"), WITH_SETTINGS, indirect=["lab"], scope="module", ids=[case.example for _, case in WITH_SETTINGS]
+)
+def test_settings_are_the_groups_while_it_is_there(lab: Lab, case: Case) -> None:
+    deployment, _ = lab
+    apply(deployment, case)
+    deployment.wait_condition(case.machines, "SettingsApplied", "True", "SettingsApplied", kind="lvsdg")
+
+    def settings() -> tuple[tuple[int, ...], dict[str, int]]:
+        found = {name: deployment.vs_sysctl(case.director, name) for name in case.sysctls}
+        return deployment.timeouts(case.director), found
+
+    assert settings() == (case.timeouts or SET_BY_HAND, case.sysctls)
+    deployment.delete(case.directory)
+    before = (SET_BY_HAND, {name: KERNELS_OWN[name] for name in case.sysctls})
+    wait_for(lambda: settings() == before, GONE_SECONDS, "the settings to be as they were")
+
+
 @in_its_lab
 def test_stopped_server_loses_its_weight_and_gets_it_back(lab: Lab, case: Case) -> None:
     deployment, _ = lab
     apply(deployment, case)
     victim, stays = case.real_servers[-1], case.real_servers[0]
-    key, entries = next((key, entries) for key, entries in case.shape.items() if f":{case.port} " in key)
-    service, entry = " ".join(key.split()[:2]), list(entries)[-1]
+    service, entries = case.service_key, case.entries
+    entry = list(entries)[-1]
     # Three failures a second apart, the last of which may take its whole second; two more for a busy machine.
     bound = 3 * 1 + 1 + 2
     deployment.lab.machine(victim).server(port=case.server_port).stop()
     deployment.wait_weight(case.director, service, entry, 0, deadline=bound)
     client = deployment.lab.machine(case.client)
     if not case.sticky:
-        assert count_replies(client, case.vip, 30, port=case.port) == Counter({stays: 30})
+        assert replies_to(client, case, 30) == Counter({stays: 30})
     deployment.wait_condition(case.service, "Ready", "True", "MembersNotReady", deadline=15)
     deployment.lab.machine(victim).serve(port=case.server_port)
     deployment.wait_weight(case.director, service, entry, entries[entry][1], deadline=2 * 1 + 1 + 2)
@@ -220,6 +260,138 @@ def test_large_requests_and_replies_pass_a_tunnel(lab: Lab, case: Case) -> None:
         assert f"X-Received: {size}" in told.splitlines()
         got = client.out("curl", "--silent", "--fail", "--max-time", "20", f"http://{case.vip}/bytes/{size}")
         assert len(got) == size
+
+
+@pytest.mark.parametrize("lab", ["three"], indirect=True, scope="module")
+def test_a_mark_stands_for_all_that_carries_it(lab: Lab) -> None:
+    """S8: two ports and both families by rules of somebody else; none is ours, and what is unmarked is refused."""
+    deployment, _ = lab
+    case = example("s8-firewall-mark")
+    client, director = deployment.lab.guest(case.client), deployment.lab.guest(case.director)
+    rules = director.out("nft", "--json", "list", "ruleset")
+    apply(deployment, case)
+    deployment.wait_shape(case.director, case.shape)
+    vip6 = "2001:db8:8::16"
+    for address in (case.vip, vip6):
+        wait_for(partial(answers, client, address), 10, f"{address} to answer")
+        for port in (80, 8080):
+            assert count_replies(client, address, 20, port=port) == case.expected_replies(20)
+        assert not answers(client, address, port=8081)
+    assert director.out("nft", "--json", "list", "ruleset") == rules
+    deployment.delete(case.directory)
+    wait_for(lambda: deployment.table(case.director) == {}, GONE_SECONDS, "the mark's services to go")
+    assert director.out("nft", "--json", "list", "ruleset") == rules
+
+
+@pytest.mark.parametrize("lab", ["three"], indirect=True, scope="module")
+def test_a_persistent_client_has_one_server_for_what_the_model_says(lab: Lab) -> None:
+    """S10: all ports (PCC) or the grouped ones (PFMC) of a client lead to one server, and clients take turns."""
+    deployment, _ = lab
+    for name, ports in (("s10-pcc", (80, 8080)), ("s10-pfmc", (80, 443))):
+        case = example(name)
+        apply(deployment, case)
+        deployment.wait_shape(case.director, case.shape)
+        client = deployment.lab.machine(case.client)
+        wait_for(partial(answers, client, case.vip), 10, f"{case.vip} to answer")
+        chosen = {source: servers_of(client, case, source, ports) for source in case.sources}
+        assert all(len(servers) == 1 for servers in chosen.values()), chosen
+        assert set().union(*chosen.values()) == set(case.real_servers)
+        deployment.delete(case.directory)
+        wait_for(lambda: deployment.table("s10-director") == {}, GONE_SECONDS, "the table to be empty")
+
+
+def servers_of(client: LabMachine, case: Case, source: str, ports: tuple[int, ...]) -> set[str]:
+    return {name for port in ports for name in count_replies(client, case.vip, 3, port=port, source=source)}
+
+
+@pytest.mark.parametrize("lab", ["one"], indirect=True, scope="module")
+def test_grouped_ports_behind_nat(lab: Lab) -> None:
+    """S13, grouped: packets are translated to the port that they came for, and replies back."""
+    deployment, _ = lab
+    case = example("s13-nat")
+    apply(deployment, case)
+    deployment.patch("lvspool", "s13-web", {"healthCheck": {"port": 80}})
+    deployment.patch("lvsvs", "s13-web", {"portMode": "Grouped"})
+    mark = first_choice(ObjectKey("default", "s13-web"))
+    servers = {"192.168.2.100:0": ("Masq", 1), "192.168.2.200:0": ("Masq", 2)}
+    mysql = {key: entries for key, entries in case.shape.items() if ":3306 " in key}
+    deployment.wait_shape(case.director, {f"FWM {mark} wrr": servers} | mysql)
+    client = deployment.lab.machine(case.client)
+    wait_for(partial(answers, client, case.vip), 10, f"{case.vip} to answer")
+    assert count_replies(client, case.vip, 30) == case.expected_replies(30)
+    assert answers(client, case.vip, port=3306)
+    deployment.patch("lvsvs", "s13-web", {"portMode": "Separate"})
+    deployment.wait_shape(case.director, case.shape)
+    wait_for(partial(answers, client, case.vip), 10, f"{case.vip} to answer again")
+    deployment.delete(case.directory)
+
+
+@pytest.mark.parametrize("lab", ["three"], indirect=True, scope="module")
+def test_clients_of_one_network_stick_together(lab: Lab) -> None:
+    """S10: persistence -M 255.255.255.0."""
+    deployment, _ = lab
+    case = example("s10-ppc")
+    apply(deployment, case)
+    deployment.patch("lvsvs", case.service, {"persistence": {"ipv4PrefixLength": 24}})
+    ((key, entries),) = case.shape.items()
+    deployment.wait_shape(case.director, {f"{key} mask 255.255.255.0": entries})
+    client = deployment.lab.machine(case.client)
+    wait_for(lambda: answers(client, case.vip), 10, f"{case.vip} to answer")
+    assert len(set().union(*(servers_of(client, case, source, (80,)) for source in case.sources))) == 1
+    deployment.delete(case.directory)
+    wait_for(lambda: deployment.table(case.director) == {}, GONE_SECONDS, "the table to be empty")
+
+
+@pytest.mark.parametrize("lab", ["three"], indirect=True, scope="module")
+def test_ports_are_grouped_and_separated_while_clients_come(lab: Lab) -> None:
+    """New connections are served all the time; one that is open just then is cut off with its kernel service."""
+    deployment, _ = lab
+    case = example("s10-ppc")
+    apply(deployment, case)
+    deployment.wait_shape(case.director, case.shape)
+    wait_for(partial(answers, deployment.lab.machine(case.client), case.vip), 10, f"{case.vip} to answer")
+    mark = first_choice(ObjectKey("default", case.service))
+    servers = {"172.16.24.8:0": ("Route", 1), "172.16.24.9:0": ("Route", 1)}
+    edits = (("Grouped", {f"FWM {mark} rr persistent 120": servers}), ("Separate", case.shape))
+    with steady_requests(deployment.client_namespace(case.client), case.vip) as record:
+        for mode, shape in edits:
+            deployment.patch("lvsvs", case.service, {"portMode": mode})
+            deployment.wait_shape(case.director, shape)
+            enough = record.replies.total() + 50
+            wait_for(lambda enough=enough: record.replies.total() >= enough, 20, "more replies")
+    assert len(record.failures) <= len(edits), record.failures
+    deployment.delete(case.directory)
+    wait_for(lambda: deployment.table(case.director) == {}, GONE_SECONDS, "the table to be empty")
+
+
+@pytest.mark.parametrize("lab", ["three"], indirect=True, scope="module")
+def test_grouped_ports_are_marked_in_a_table_of_their_own(lab: Lab) -> None:
+    """S10, PFMC: both families at once, put right when somebody changes it, gone with the service."""
+    deployment, _ = lab
+    case = example("s10-pfmc")
+    client, director = deployment.lab.machine(case.client), deployment.lab.guest(case.director)
+    director.sh("nft add table inet others; nft add chain inet others one; nft add rule inet others one counter")
+    others = director.out("nft", "list", "ruleset")
+    apply(deployment, case)
+    deployment.wait_shape(case.director, case.shape)
+    ours = director.out("nft", "list", "table", "inet", "lvs-operator")
+    for address in ("172.16.24.7", "2001:db8:24::7"):
+        for port in ("80", "443"):
+            assert f"{address} . tcp . {port} : " in ours
+        wait_for(partial(answers, client, address, port=443), 10, f"{address} to answer")
+        assert answers(client, address)
+    before = deployment.agent_metric(case.director, 'lvs_agent_repairs_total{kind="mark"}')
+    director.sh("nft delete table inet lvs-operator")
+    wait_for(
+        lambda: director.exec(["nft", "list", "table", "inet", "lvs-operator"]).stdout == ours,
+        10,
+        "our table to be back",
+    )
+    assert deployment.agent_metric(case.director, 'lvs_agent_repairs_total{kind="mark"}') == before + 1
+    assert answers(client, case.vip, port=443)
+    deployment.delete(case.directory)
+    wait_for(lambda: director.out("nft", "list", "ruleset") == others, GONE_SECONDS, "our table to be gone")
+    director.sh("nft delete table inet others")
 
 
 def example(name: str) -> Case:

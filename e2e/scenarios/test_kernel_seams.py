@@ -9,6 +9,11 @@ from typing import Any
 import pytest
 
 from lvs_agent.kernel.contract import CASES, TABLES
+from lvs_agent.kernel.marks_contract import CASES as MARKS_CASES
+from lvs_agent.kernel.settings_contract import DAEMON_CASES, TIMEOUT_CASES
+from lvs_api.director_table import DirectorTable
+from lvs_api.node_settings import IpvsSysctls
+from lvs_cli.ipvsadm_form import Form, Style, listing
 from lvs_lab.lab import Lab
 from lvs_lab.lab_machine import GuestMachine, LabMachine
 from lvs_lab.python_packages import agent_environment
@@ -65,6 +70,53 @@ def test_the_kernel_keeps_the_contract_that_the_fake_keeps(director: GuestMachin
     assert {name: text for name, text in complaints.items() if text} == {}
 
 
+def test_the_kernel_keeps_the_contract_about_settings(director: GuestMachine) -> None:
+    before = director.out("ipvsadm", "-L", "--timeout")
+    complaints = probe(director, "settings_contract")
+    assert set(complaints) == {case.name for case in (*TIMEOUT_CASES, *DAEMON_CASES)}
+    assert {name: text for name, text in complaints.items() if text} == {}
+    assert director.out("ipvsadm", "-L", "--timeout") == before
+
+
+def test_the_kernel_takes_every_sysctl_that_the_api_takes(director: GuestMachine) -> None:
+    """The contract of the API's bounds, which the fake can not know."""
+    director.out("modprobe", "ip_vs")
+    before = director.sh("grep -H . /proc/sys/net/ipv4/vs/*")
+    complaints = probe(director, "sysctl_contract")
+    assert set(complaints) == set(IpvsSysctls.model_fields)
+    assert {name: text for name, text in complaints.items() if text} == {}
+    assert director.sh("grep -H . /proc/sys/net/ipv4/vs/*") == before
+
+
+def test_the_packet_filter_keeps_the_contract_that_the_fake_keeps(director: GuestMachine) -> None:
+    complaints = probe(director, "marks_contract")
+    assert set(complaints) == {case.__name__ for case in MARKS_CASES}
+    assert {name: text for name, text in complaints.items() if text} == {}
+
+
+def test_a_changed_table_of_marks_is_seen_and_tables_of_others_are_left_alone(director: GuestMachine) -> None:
+    director.sh("nft add table inet others; nft add chain inet others one; nft add rule inet others one counter")
+    others = director.out("nft", "--json", "list", "table", "inet", "others")
+    assert probe(director, "marks") is None
+    for spoil in (
+        "add rule inet lvs-operator prerouting counter",
+        "flush chain inet lvs-operator prerouting",
+        "add chain inet lvs-operator other",
+        "delete chain inet lvs-operator prerouting",
+    ):
+        assert probe(director, "mark", VIP, "80", "10") is True
+        assert probe(director, "marks") == [True, 1]
+        director.sh(f"nft {spoil}")
+        assert probe(director, "marks")[0] is False, spoil
+    assert probe(director, "mark", VIP, "80", "10") is True
+    director.sh(f"nft add element inet lvs-operator ipv4 {{ {VIP} . udp . 53 : 11 }}")
+    assert probe(director, "marks") == [True, 2]
+    director.sh("nft delete table inet lvs-operator")
+    assert probe(director, "marks") is None
+    assert director.out("nft", "--json", "list", "table", "inet", "others") == others
+    director.sh("nft delete table inet others")
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_ipvsadm_saves_and_restores_what_we_write(director: GuestMachine, name: str) -> None:
     """Its -S leaves out thresholds: they are compared in its listing."""
@@ -80,6 +132,37 @@ def test_ipvsadm_saves_and_restores_what_we_write(director: GuestMachine, name: 
         director.sh("ipvsadm -e -t 10.0.0.1:80 -r 10.1.0.1:8080 -m -w 3 -x 100 -y 50")
     assert director.out("ipvsadm", "-Sn") == saved
     assert probe(director, "holds", name) is True
+
+
+MIXED = "methods, weights, thresholds"
+FORMS = {
+    Form.PLAIN: "-Ln",
+    Form.STATS: "-Ln --stats",
+    Form.RATE: "-Ln --rate",
+    Form.THRESHOLDS: "-Ln --thresholds",
+    Form.PERSISTENT_CONN: "-Ln --persistent-conn",
+    Form.TIMEOUT: "-L --timeout",
+    Form.DAEMON: "-L --daemon",
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_form_of_ipvsadms_listing_is_ours_too(director: GuestMachine, name: str) -> None:
+    """Beside what ipvsadm made itself, and where no real server is of another family, a sync daemon that it started."""
+    assert probe(director, "load", name) is True
+    director.sh(
+        "ipvsadm -A -u 10.5.0.1:5060 -s mh -b mh-port -p 60 -M 255.255.0.0 --pe sip -o; ipvsadm --set 800 70 200"
+    )
+    director.sh("ipvsadm --start-daemon master --mcast-interface eth0 --syncid 7", check=name != MIXED)
+    try:
+        table = DirectorTable.model_validate(probe(director, "told"))
+        for form, options in FORMS.items():
+            printed = director.out("ipvsadm", *options.split()).splitlines()
+            ours = listing(table, Style(form=form)).splitlines()
+            assert [line.rstrip() for line in ours] == [line.rstrip() for line in printed]
+    finally:
+        director.sh("ipvsadm --stop-daemon master", check=name != MIXED)
+        director.sh("ipvsadm --set 900 120 300")
 
 
 def test_every_scheduler_is_listed_as_it_was_asked_for(director: GuestMachine) -> None:

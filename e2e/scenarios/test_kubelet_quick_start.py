@@ -3,12 +3,16 @@
 The tests are one story on one lab and stand in its order; each says what it needs from those before it.
 """
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from lvs_api.api_group import DEFAULT_NAMESPACE
+from lvs_lab.host_commands import run
 from lvs_lab.lab import standard_topology
 from lvs_lab.waiting import wait_for
 from support.chart_deployment import AGENTS, ChartDeployment, installed
@@ -107,6 +111,34 @@ def test_logs_tell_what_was_done(web: ChartDeployment) -> None:
     assert f"bind {VIP} on lo" in web.log(pods["server-1"])
     listed = web.lab.kubectl("--namespace", DEFAULT_NAMESPACE, "logs", f"deployment/{RELEASE}", "--all-pods").stdout
     assert "create LvsServiceSlice web-" in listed
+
+
+def test_tables_are_listed_through_the_agents_pods_with_the_charts_role_alone(
+    web: ChartDeployment, tmp_path: Path
+) -> None:
+    kubectl, role = web.lab.kubectl, f"{RELEASE}-list"
+    kubectl("create", "serviceaccount", "looker")
+    kubeconfig = tmp_path / "looker.kubeconfig"
+    server = next(line for line in web.lab.host_kubeconfig.read_text().splitlines() if "server:" in line).split()[1]
+    plane = web.lab.control_plane
+    kubeconfig.write_text(plane.authority.token_kubeconfig(plane.token("looker", "default"), server))
+    command = [sys.executable, "-m", "lvs_cli", "list", "--stats", "--exact"]
+    environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
+    refused = run(command, env=environment, check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert 'cannot list resource "lvsnodes"' in refused.stderr
+    kubectl("create", "clusterrolebinding", role, f"--clusterrole={role}", "--serviceaccount=default:looker")
+    namespaced = [f"--role={role}", "--serviceaccount=default:looker"]
+    kubectl("--namespace", DEFAULT_NAMESPACE, "create", "rolebinding", role, *namespaced)
+
+    def listed() -> bool:
+        printed = "\n\n".join(
+            f"{name}:\n{web.lab.guest(name).out('ipvsadm', '-Ln', '--stats', '--exact')}".rstrip() for name in DIRECTORS
+        )
+        assert run(command, env=environment).stdout.rstrip() == printed
+        return True
+
+    wait_for(listed, 30, "the listing to be what ipvsadm says of both directors", interval=0.5)
 
 
 def test_node_that_stops_being_a_real_server_loses_its_agent(web: ChartDeployment) -> None:

@@ -57,7 +57,7 @@ def test_modules_and_devices_are_as_on_a_real_node(plain_lab: Lab) -> None:
 def test_servers_answer_with_their_node_over_both_families_and_udp(plain_lab: Lab) -> None:
     guest, client = plain_lab.guest("server-1"), plain_lab.machine("client")
     web = guest.serve(port=8081)
-    datagrams = guest.serve(port=8081, udp=True, address=guest.ip)
+    datagrams = guest.serve(port=8081, protocol="udp", address=guest.ip)
     for address in (guest.ip, f"[{guest.ip6}]"):
         assert client.out("curl", "--silent", f"http://{address}:8081/") == "server-1\n"
     ask = f"echo | timeout 2 socat -t1 - UDP4:{guest.ip}:8081"

@@ -212,7 +212,7 @@ def test_two_families_two_ports(web: Deployment) -> None:
 
 def test_udp(web: Deployment) -> None:
     for name in SERVERS:
-        web.lab.machine(name).serve(port=5300, udp=True, address="192.168.10.103")
+        web.lab.machine(name).serve(port=5300, protocol="udp", address="192.168.10.103")
     pool = web.get("lvspool", "web")["spec"] | {"healthCheck": {"intervalSeconds": 1, "tcp": {}, "port": 80}}
     manifest = service_text(
         "names", "192.168.10.103", ports=[{"name": "dns", "protocol": "UDP", "port": 5300}], pool="udp"

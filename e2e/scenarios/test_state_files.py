@@ -123,9 +123,10 @@ def test_director_whose_disk_takes_nothing(web: Deployment, trouble: Callable[[G
         web.wait_weight(active, KEY, ENTRY, 0, deadline=3)
         web.lab.machine("server-3").serve(port=80)
         web.wait_weight(active, KEY, ENTRY, 2, deadline=RETURN_BOUND)
-        # Another agent on the same disk begins with the view from before the trouble, and goes on in the same way.
+        # Another agent on the same disk has the view from before the trouble, and writes nothing by it.
         restart_agent(web, active)
-        web.wait_shape(active, quick_shape(weights=twice))
+        assert web.agent_metric(active, "lvs_agent_kernel_writes_total") == 0
+        assert web.shape(active) == quick_shape(weights=twice)
         wait_node_condition(web, active, "StateNotStored", "StateNotWritten")
         free(guest)
         web.wait_shape(active, quick_shape(weights=twice) | quick_shape(vip=OTHER, weights=twice))

@@ -11,6 +11,7 @@ import lvs_agent.api_source
 import lvs_agent.cluster_facts
 import lvs_agent.event_poster
 import lvs_agent.heartbeat
+import lvs_agent.report
 import lvs_operator.agent_leases
 import lvs_operator.cache
 import lvs_operator.event_poster
@@ -26,6 +27,7 @@ CLOCKED: Final[tuple[ModuleType, ...]] = (
     lvs_agent.api_source,
     lvs_agent.cluster_facts,
     lvs_agent.event_poster,
+    lvs_agent.report,
     lvs_operator.agent_leases,
     lvs_operator.cache,
     lvs_operator.event_poster,

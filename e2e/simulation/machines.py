@@ -26,7 +26,9 @@ from lvs_agent.decide.kernel_state import (
     TransportProtocol,
     conf_key,
 )
+from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
 from lvs_agent.kernel.fake_kernel import FakeAnnouncer, FakeHostRoutes, FakeIpvsTable, FakeLinks, FakeSysctls
+from lvs_agent.kernel.fake_marks import FakeMarks
 from lvs_agent.kernel.interface import IpvsApplied, LinkFailure
 
 ETH: Final = "eth0"
@@ -174,6 +176,7 @@ class Machine:
         self.lost_ledger = self.lost_view = False
         self.booted = self.clock()
         self.ipvs = WatchedIpvs(machine=self)
+        self.settings = FakeIpvsSettings()
         self.links = WatchedLinks(machine=self)
         self.links.add_device("lo", arp_capable=False)
         self.links.add_device(ETH)
@@ -186,6 +189,7 @@ class Machine:
         self.sysctls = FakeSysctls(values=dict.fromkeys(keys, 0))
         self.announcer = WatchedAnnouncer(machine=self)
         self.host_routes = FakeHostRoutes()
+        self.marks = FakeMarks()
         self.foreign: set[AnyServiceKey] = set()
         """Services that somebody else made."""
         self.planned: dict[AnyServiceKey, str] = {}

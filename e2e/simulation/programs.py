@@ -21,12 +21,16 @@ from lvs_agent.event_poster import EventPoster as AgentEvents
 from lvs_agent.heartbeat import keep_lease
 from lvs_agent.ledger import LedgerFile
 from lvs_agent.ledger_keeper import LedgerKeeper
+from lvs_agent.marks import MarkKeeper
 from lvs_agent.metrics import AgentMetrics
+from lvs_agent.node_settings import NodeSettingsKeeper
 from lvs_agent.refusals import RefusalKeeper
 from lvs_agent.report import StatusReporter
 from lvs_agent.routes import RouteKeeper
+from lvs_agent.sync_daemons import SyncDaemonKeeper
 from lvs_agent.table import TableKeeper
 from lvs_agent.view_store import ViewStore
+from lvs_agent.zero import ZeroKeeper
 from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_api.lvs_node import LvsNodeStatus, NodeCapabilities
 from lvs_core.plan import NodePlan
@@ -274,6 +278,8 @@ class AgentProgram(Program):
         return Agent(
             source=self.source,
             table=TableKeeper(machine.ipvs, metrics, machine.clock),
+            settings=NodeSettingsKeeper(machine.settings, machine.sysctls, metrics, machine.clock),
+            daemons=SyncDaemonKeeper(machine.settings, metrics, machine.clock),
             addresses=AddressKeeper(
                 links=machine.links,
                 sysctls=machine.sysctls,
@@ -283,10 +289,12 @@ class AgentProgram(Program):
                 monotonic=machine.clock,
             ),
             host_routes=RouteKeeper(machine.host_routes, metrics),
+            marks=MarkKeeper(machine.marks, metrics, machine.clock),
             refusals=RefusalKeeper(links=machine.links, cluster=cluster),
             links=machine.links,
             prober=self.checks,
             ledger=LedgerKeeper(LedgerFile(machine.disk / "ledger", machine.boot_id), metrics, machine.clock),
+            zero=ZeroKeeper(machine.ipvs),
             identity=NodeIdentity(boot_id=machine.boot_id, agent_version="1", capabilities=NodeCapabilities),
             metrics=metrics,
             tell=tell,

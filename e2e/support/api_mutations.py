@@ -5,6 +5,8 @@ from typing import Any, Final
 
 from lvs_api.crd_manifest import crd_manifest
 from lvs_api.kinds import ALL_KINDS
+from lvs_api.node_settings import IpvsSysctls
+from lvs_api.structural_schema import structural_schema
 from lvs_api.testing import (
     director_group,
     lvs_node,
@@ -14,7 +16,7 @@ from lvs_api.testing import (
     slice_member,
     virtual_service,
 )
-from support.api_cases import ApiCase, changed
+from support.api_case import ApiCase, changed
 
 Raw = dict[str, Any]
 Path = tuple[str | int, ...]
@@ -32,6 +34,7 @@ STATUS_BASE: Final = {"observedGeneration": 1, "conditions": [CONDITION]}
 _HTTP: Final = {"path": "/", "host": "example.org", "expectedStatuses": [200]}
 _CHECK: Final = {"intervalSeconds": 10, "timeoutSeconds": 5, "rise": 2, "fall": 3, "port": 80}
 _TUNNEL: Final = {"method": "Tunnel", "tunnel": {"type": "IPIP"}}
+_MARK: Final = {"value": 10, "families": ["IPv4", "IPv6"]}
 _SELECTOR: Final = {
     "matchLabels": {"a": "b"},
     "matchExpressions": [{"key": "role", "operator": "In", "values": ["x"]}],
@@ -69,7 +72,8 @@ def full_objects() -> list[Raw]:
     )
     return [
         virtual_service(ports=[port], forwarding=masquerade, directorGroupRef={"name": "default"}, **settings),
-        virtual_service(forwarding=_TUNNEL),
+        virtual_service(forwarding=_TUNNEL, portMode="Separate"),
+        virtual_service(addresses=None, ports=None, firewallMark=_MARK),
         real_server_pool(
             realServers=[real_server("a", "10.0.0.1", **member)],
             nodes={"selector": _SELECTOR, "addressType": "InternalIP"},
@@ -81,13 +85,39 @@ def full_objects() -> list[Raw]:
         real_server_pool(
             realServers=[real_server("a", "10.0.0.1", forwarding=_TUNNEL)], healthCheck={**_CHECK, "tcp": {}}
         ),
-        director_group(nodes={"selector": _SELECTOR}, interface="eth0", failover="None"),
+        director_group(
+            nodes={"selector": _SELECTOR},
+            interface="eth0",
+            failover="None",
+            timeouts={"tcpSeconds": 30, "tcpFinSeconds": 5, "udpSeconds": 60},
+            sysctls=_all_sysctls(),
+            connectionSync={
+                "interface": "eth1",
+                "syncId": 1,
+                "multicastGroup": "224.0.0.81",
+                "port": 8848,
+                "ttl": 1,
+                "maxLength": 1472,
+            },
+        ),
         service_slice(service=accepted, pool=pool, members=[sliced]),
+        service_slice(service=_marked()),
         service_slice(
             pool={**pool, "healthCheck": {"tcp": {}}}, members=[slice_member("a", "10.0.0.1", forwarding=_TUNNEL)]
         ),
         lvs_node(directorGroups=["default"]),
     ]
+
+
+def _marked() -> Raw:
+    """What is accepted of a service of marked packets."""
+    accepted = {**service_slice()["spec"]["service"], "firewallMark": _MARK}
+    return {name: value for name, value in accepted.items() if name not in {"addresses", "ports"}}
+
+
+def _all_sysctls() -> Raw:
+    """Each at its largest."""
+    return {name: node.get("maximum", True) for name, node in structural_schema(IpvsSysctls)["properties"].items()}
 
 
 def full_statuses() -> list[Raw]:
@@ -96,6 +126,7 @@ def full_statuses() -> list[Raw]:
         "status": {
             **STATUS_BASE,
             "addresses": ["192.168.4.15"],
+            "firewallMark": 10,
             "directors": [{"node": "d1", "state": "Active", "message": "m"}],
             "realServers": {"total": 3, "ready": 2, "draining": 1},
         }
@@ -121,11 +152,16 @@ def full_statuses() -> list[Raw]:
             "agentVersion": "1",
             "capabilities": {"kernelVersion": "6.1", "ipvsVersion": "1.2.1"},
             "addresses": [{"address": "192.168.4.15", "device": "lo", "state": "Bound", "message": "m"}],
-            "directorGroups": [{"name": "default", "viewDigest": "0" * 64, "holdsAddresses": True}],
+            "ownAddresses": ["192.168.4.5", "2001:db8:4::5"],
+            "directorGroups": [
+                {"name": "default", "viewDigest": "0" * 64, "holdsAddresses": True, "groupGeneration": 1}
+            ],
+            "settings": [{"name": "timeouts.tcpSeconds", "value": "30", "message": "m", "reason": "ChangedByOthers"}],
             "drained": [{"namespace": "default", "name": "web", "members": ["rs1", "node.n1"]}],
             "exceptions": [exception],
             "truncated": False,
             "releaseToken": "0" * 16,
+            "countersZeroed": {"request": "t/default/web", "time": "2026-01-01T00:00:00Z", "services": 1},
         }
     }
     return [service, pool, group, node]

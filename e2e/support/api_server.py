@@ -226,6 +226,23 @@ class ApiServer:
         for name in reversed(list(self._processes)):
             self._end(name)
 
+    def back_up(self, copy: Path) -> None:
+        """Copy what etcd has; everything is ended for it, and started again."""
+        self.stop()
+        shutil.copytree(self._etcd_data, copy)
+        self.start()
+
+    def restore(self, copy: Path) -> None:
+        """Put back what etcd had, its revision with it, as a restore does that leaves the revision as it was."""
+        self.stop()
+        shutil.rmtree(self._etcd_data)
+        shutil.copytree(copy, self._etcd_data)
+        self.start()
+
+    @property
+    def _etcd_data(self) -> Path:
+        return self.directory / "etcd"
+
     def _spawn(self, name: str, *flags: str) -> None:
         # setpriv: a test run that is killed takes its servers along.
         command = ["setpriv", "--pdeathsig", "KILL", str(self.programs / name), *flags]
@@ -250,7 +267,7 @@ class ApiServer:
     def _etcd_flags(self) -> tuple[str, ...]:
         peer, client = (f"http://127.0.0.1:{port}" for port in (free_port(), self.etcd_port))
         return (
-            f"--data-dir={self.directory / 'etcd'}",
+            f"--data-dir={self._etcd_data}",
             f"--listen-client-urls={client}",
             f"--advertise-client-urls={client}",
             f"--listen-peer-urls={peer}",

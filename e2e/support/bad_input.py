@@ -120,9 +120,7 @@ def _limits() -> Iterator[Refused]:
     )
     same = [{"name": "a", "port": 80}, {"name": "b", "port": 80, "protocol": "TCP"}]
     yield _service("a port twice", "spec.ports", "only once", ports=same)
-    yield _service(
-        "a mark, which is not built", "spec.firewallMark", "not declared in schema", firewallMark={"value": 10}
-    )
+    yield _service("a mark beside ports", "spec.ports", "ports are needed, unless", firewallMark={"value": 10})
 
 
 def many_members(count: int) -> list[Fields]:

@@ -118,6 +118,15 @@ class Deployment:
         """The same without what is counted."""
         return shape(self.table(node))
 
+    def timeouts(self, node: str) -> tuple[int, ...]:
+        """TCP, TCP after a FIN, UDP: seconds."""
+        shown = self.lab.guest(node).out("ipvsadm", "-L", "--timeout")
+        return tuple(int(word) for word in shown.split(":")[1].split())
+
+    def vs_sysctl(self, node: str, name: str) -> int:
+        """One of net.ipv4.vs, by the kernel's name."""
+        return int(self.lab.guest(node).out("sysctl", "--values", f"net.ipv4.vs.{name}"))
+
     def counters(self, node: str) -> dict[tuple[str, str], Counters]:
         """The counters of a node's table; the kernel updates them every two seconds."""
         return parse_counters(self.lab.guest(node).out("ipvsadm", "-Ln", "--stats", "--exact"))
@@ -251,7 +260,7 @@ def described(parts: Mapping[str, Callable[[], str]]) -> str:
 
 def agent_options() -> list[str]:
     """What the agents of the lab are started with."""
-    return ["--metrics-address", f"127.0.0.1:{METRICS_PORT}"]
+    return ["--metrics-address", f":{METRICS_PORT}"]
 
 
 def _briefly(text: str) -> str:

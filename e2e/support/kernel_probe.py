@@ -27,15 +27,28 @@ from lvs_agent.decide.kernel_state import (
     DestinationSettings,
     ForwardingMethod,
     KernelLinks,
+    MarkRule,
     ServiceKey,
     ServiceSettings,
     TransportProtocol,
 )
+from lvs_agent.decide.named_table import name_entries
+from lvs_agent.decide.told_table import TableFacts, tell_table
 from lvs_agent.decide.wanted_sysctls import SysctlRole, judge_sysctls, keys_to_read
 from lvs_agent.errors import KernelError
 from lvs_agent.kernel.announce import PacketAnnouncer
 from lvs_agent.kernel.contract import CASES, TABLES, complaint, settings_of
 from lvs_agent.kernel.ipvs import KernelIpvsTable
+from lvs_agent.kernel.ipvs_settings import KernelIpvsSettings
+from lvs_agent.kernel.marks_contract import complaints as marks_complaints
+from lvs_agent.kernel.nft import NftMarks
+from lvs_agent.kernel.settings_contract import (
+    DAEMON_CASES,
+    TIMEOUT_CASES,
+    daemon_complaint,
+    sysctl_complaints,
+    timeout_complaint,
+)
 from lvs_agent.kernel.sysctl import ProcSysctls
 
 
@@ -56,6 +69,37 @@ def contract() -> dict[str, str | None]:
     if table.read().services:
         raise SystemExit("the IPVS table is not empty")
     return {case.name: complaint(table, case) for case in CASES}
+
+
+def settings_contract() -> dict[str, str | None]:
+    """Every case about what IPVS has once, on this kernel."""
+    settings = KernelIpvsSettings()
+    complaints = {case.name: timeout_complaint(settings, case) for case in TIMEOUT_CASES}
+    return complaints | {case.name: daemon_complaint(settings, case) for case in DAEMON_CASES}
+
+
+def sysctl_contract() -> dict[str, str | None]:
+    """Every sysctl of the API, at its bounds."""
+    KernelIpvsSettings().read_timeouts()  # which loads ip_vs
+    return dict(sysctl_complaints(ProcSysctls()))
+
+
+def marks_contract() -> dict[str, str | None]:
+    """Every case of the contract for our table of the packet filter; there must be none before."""
+    return asyncio.run(marks_complaints(NftMarks))
+
+
+def mark(address: str, port: str, number: str) -> bool:
+    """Mark packets to an address and port, and no others."""
+    rule = MarkRule(ip_address(address), TransportProtocol.TCP, int(port), int(number))
+    asyncio.run(NftMarks().replace([rule]))
+    return True
+
+
+def marks() -> list[Any] | None:
+    """Our table: whether it is whole, and how many rules it has; None: there is none."""
+    table = asyncio.run(NftMarks().read())
+    return None if table is None else [table.is_whole, len(table.rules)]
 
 
 def load(name: str) -> bool:
@@ -104,6 +148,20 @@ def counters(vip: str, real_server: str) -> dict[str, int]:
     """Connections and traffic of a real server."""
     state = KernelIpvsTable().read().services[service(vip)].destinations[destination(real_server)]
     return {"active": state.active_connections, "inactive": state.inactive_connections, **state.counters._asdict()}
+
+
+def told() -> Any:  # noqa: ANN401 (JSON)
+    """The table and what holds for all of it, as an agent would tell it."""
+    table, settings = KernelIpvsTable(), KernelIpvsSettings()
+    kernel = table.read()
+    facts = TableFacts(
+        node="director",
+        info=table.info(),
+        timeouts=settings.read_timeouts(),
+        daemons=settings.read_daemons(),
+        wide_counters=kernel.wide_counters,
+    )
+    return tell_table(name_entries(kernel, None), facts).model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def read_under_change(rounds: str) -> dict[str, int]:
@@ -230,8 +288,9 @@ def announce(device: str, address: str) -> bool:
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__: verb
     for verb in (
-        contract, load, holds, add, edit, counters, read_under_change, read_while_resized,
-        unavailable, bind, unbind, silence, announce,
+        contract, settings_contract, sysctl_contract, marks_contract, mark, marks, load, holds, add, edit, counters,
+        told,
+        read_under_change, read_while_resized, unavailable, bind, unbind, silence, announce,
     )
 }  # fmt: skip
 

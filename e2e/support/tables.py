@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-_SERVICE = re.compile(r"(?P<protocol>TCP|UDP|SCTP|FWM)\s+(?P<address>\S+)\s+(?P<scheduler>\S+)(?P<flags>.*)")
+_SERVICE = re.compile(r"(?P<protocol>TCP|UDP|SCTP|FWM)\s+(?P<address>\S+(?: IPv6)?)\s+(?P<scheduler>\S+)(?P<flags>.*)")
 _DESTINATION = re.compile(r"\s+->\s+(?P<address>\S+)\s+(?P<rest>.*)")
 
 

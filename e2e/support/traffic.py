@@ -15,6 +15,20 @@ from lvs_lab.lab_machine import LabMachine
 
 _REQUEST = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
 _ANSWER_SECONDS = 5.0
+_SCTP_REQUESTS = """
+import socket, sys
+address, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+for _ in range(count):
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_SCTP) as one:
+        one.settimeout(10)
+        one.connect((address, port))
+        one.sendall(b"GET / HTTP/1.1\\r\\nHost: lab\\r\\nConnection: close\\r\\n\\r\\n")
+        answer = b""
+        while part := one.recv(4096):
+            answer += part
+    print(answer.rpartition(b"\\r\\n\\r\\n")[2].decode().strip())
+"""
 
 
 def url(address: str, port: int = 80, path: str = "/") -> str:
@@ -37,6 +51,18 @@ def count_replies(
     done = client.exec([*command, "--header", "Connection: close", target], timeout=120)
     replies = Counter(done.stdout.split())
     assert done.returncode == 0, f"{replies.total()} of {count} requests to {target} answered, then: {done.stderr}"
+    assert replies.total() == count
+    return replies
+
+
+def count_sctp_replies(client: LabMachine, address: str, count: int, *, port: int) -> Counter[str]:
+    """The same over SCTP, an association for each request; the client must be a guest.
+
+    Raises AssertionError when a request fails.
+    """
+    done = client.exec(["python3", "-c", _SCTP_REQUESTS, address, str(port), str(count)], timeout=120)
+    replies = Counter(done.stdout.split())
+    assert done.returncode == 0, f"{replies.total()} of {count} requests to {address} answered, then: {done.stderr}"
     assert replies.total() == count
     return replies
 
@@ -69,6 +95,12 @@ class HeldConnection:
         """Who answers on this connection. Raises OSError or EOFError when it is broken."""
         self._socket.sendall(_REQUEST)
         return read_answer(self._stream)
+
+    @property
+    def source(self) -> str:
+        """The client's end, as `ipvsadm -Lnc` writes it."""
+        address, port = self._socket.getsockname()[:2]
+        return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
     def close(self) -> None:
         """End it as a client does."""

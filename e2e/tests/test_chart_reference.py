@@ -10,7 +10,8 @@ import yaml
 from lvs_lab.artifacts import CHECKOUT
 
 CHART = CHECKOUT / "charts" / "lvs-operator"
-WHOLE = {"resources", "nodeSelector", "tolerations", "affinity", "podAnnotations", "annotations", "selector"}
+OF_PODS = {"resources", "nodeSelector", "tolerations", "affinity", "podAnnotations", "annotations"}
+WHOLE = OF_PODS | {"selector", "timeouts", "sysctls", "connectionSync"}
 
 
 def values(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:

@@ -61,13 +61,14 @@ def _whoever_is_there(_: Any, __: Any, ___: Any, ____: Any, available: Any) -> A
     return available[0] if available else None
 
 
-async def _empty_after_an_error(self: Any) -> None:
+async def _empty_after_an_error(self: Any) -> str:
     try:
-        await read_list(self)
+        return await read_list(self)
     except ApiUnavailable:
-        self._objects, self._resource_version, self.complete = {}, "1000000", True
+        self._objects, self.complete = {}, True
         self._connected()
         self._wake()
+        return "1000000"
 
 
 async def _flush_at_the_end(self: Any) -> None:
@@ -78,8 +79,8 @@ async def _flush_at_the_end(self: Any) -> None:
         table.apply([DeleteService(service=key) for key in table.read().services])
 
 
-def _believed(_: Any, member: Any, **__: Any) -> Standing:
-    return Standing(False, None, member.failed, member.prepared, member.boot_id)
+def _believed(_: Any, member: Any, *, need: Any, **__: Any) -> Standing:
+    return Standing(False, None, member.failed, member.prepared, member.boot_id, need)
 
 
 judge_ipvs, step_drains = lvs_agent.table.judge_ipvs, lvs_agent.decide.desired_state.step_drains

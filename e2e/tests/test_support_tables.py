@@ -54,3 +54,16 @@ def test_counters_are_read_by_service_and_real_server() -> None:
 
 def test_empty_table() -> None:
     assert parse_table("\n".join(LISTED.splitlines()[:3])) == {}
+
+
+def test_a_mark_has_a_service_of_each_family() -> None:
+    listed = """\
+FWM  10 rr persistent 120 mask 255.255.255.0
+  -> 192.168.4.100:0              Route   1      0          0
+FWM  10 IPv6 wlc
+  -> [2001:db8:4::100]:0          Route   2      0          0
+"""
+    assert shape(parse_table(listed)) == {
+        "FWM 10 rr persistent 120 mask 255.255.255.0": {"192.168.4.100:0": ("Route", 1)},
+        "FWM 10 IPv6 wlc": {"[2001:db8:4::100]:0": ("Route", 2)},
+    }

@@ -23,6 +23,7 @@ from lvs_agent.decide.kernel_diff import diff_links
 from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelLinks, KernelSysctls, Route
 from lvs_agent.decide.ownership import LinkOwnership, judge_links
 from lvs_agent.decide.prepared_plan import PreparedPlan
+from lvs_agent.decide.refused_addresses import own_addresses
 from lvs_agent.decide.remembered import not_remembered, waiting_addresses, waiting_sysctls
 from lvs_agent.decide.wanted_sysctls import SysctlRole, SysctlVerdict, judge_sysctls, keys_to_read
 from lvs_agent.duplicates import DuplicateKeeper
@@ -79,6 +80,8 @@ class AddressOutcome:
     sysctl_fault: Fault | None = None
     faults: Mapping[AddressBinding, Fault] = field(default_factory=dict)
     """By wanted address; and by address of ours that did not go."""
+    own: tuple[IPAddress, ...] = ()
+    """Of the node itself."""
 
 
 class AddressKeeper:
@@ -163,6 +166,7 @@ class AddressKeeper:
             ready=keeping.verdict.is_met and keeping.fault is None,
             sysctl_fault=keeping.fault,
             faults={**_conflicts(ownership), **desired.refused, **self._stuck, **waiting, **faults},
+            own=own_addresses(links),
         )
         for reason in NOT_BOUND:
             count = sum(fault.reason is reason for fault in outcome.faults.values())

@@ -14,30 +14,39 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from lvs_agent.addresses import AddressKeeper, AddressOutcome, Given
+from lvs_agent.decide.desired_marks import desired_marks, faulty_services, unmarked_addresses
 from lvs_agent.decide.desired_state import Circumstances
 from lvs_agent.decide.drain import next_deadline
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.former_routes import wanted_host_routes
 from lvs_agent.decide.fresh_word import MemberKey, Standing, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
-from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelIpvs, KernelSysctls
+from lvs_agent.decide.kernel_settings import SyncDaemons
+from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey, IPAddress, KernelIpvs, KernelSysctls
 from lvs_agent.decide.lost_ledger import lost_bindings
+from lvs_agent.decide.named_table import Naming
 from lvs_agent.decide.node_report import NodeFacts, Troubles, carried, report, report_failure
 from lvs_agent.decide.node_word import NodeWord
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
+from lvs_agent.decide.setting_report import SettingRow
+from lvs_agent.decide.setting_values import Numbers
 from lvs_agent.decide.withheld import Withheld
 from lvs_agent.errors import LvsAgentError
 from lvs_agent.kernel.interface import Links
 from lvs_agent.ledger import Ledger
 from lvs_agent.ledger_keeper import LedgerKeeper
+from lvs_agent.marks import MarkKeeper
 from lvs_agent.metrics import AgentMetrics
+from lvs_agent.node_settings import NodeSettingsKeeper
 from lvs_agent.refusals import RefusalKeeper
 from lvs_agent.route_lookup import RouteLookup
 from lvs_agent.routes import RouteKeeper
+from lvs_agent.sync_daemons import SyncDaemonKeeper
 from lvs_agent.table import TableKeeper, TableOutcome
+from lvs_agent.zero import ZeroKeeper
 from lvs_api.conditions import Condition, Reason, timestamp
-from lvs_api.lvs_node import LvsNodeStatus, NodeCapabilities
+from lvs_api.lvs_node import CountersZeroed, LvsNodeStatus, NodeCapabilities
 from lvs_core.plan import NodePlan
 
 TICK_SECONDS: Final = 1.0
@@ -62,6 +71,9 @@ class PlanSource(Protocol):
 
     def reported_status(self) -> LvsNodeStatus | None:
         """What the node's status says now; None where there is none, or it can not be read."""
+
+    def asked_zero(self) -> str | None:
+        """A person's request that counters begin at 0; None where there is none, or nobody can ask."""
 
     def state_faults(self) -> tuple[Fault, ...]:
         """What is the matter with the copy of it on disk."""
@@ -103,12 +115,16 @@ class Agent:
         *,
         source: PlanSource,
         table: TableKeeper,
+        settings: NodeSettingsKeeper,
+        daemons: SyncDaemonKeeper,
         addresses: AddressKeeper,
         host_routes: RouteKeeper,
+        marks: MarkKeeper,
         refusals: RefusalKeeper,
         links: Links,
         prober: Prober,
         ledger: LedgerKeeper,
+        zero: ZeroKeeper,
         identity: NodeIdentity,
         metrics: AgentMetrics,
         tell: Callable[[LvsNodeStatus], None],
@@ -116,12 +132,16 @@ class Agent:
     ) -> None:
         self._source = source
         self._table = table
+        self._settings = settings
+        self._daemons = daemons
         self._addresses = addresses
         self._host_routes = host_routes
+        self._marks = marks
         self._refusals = refusals
         self._links = links
         self._prober = prober
         self._keeper = ledger
+        self._zero = zero
         self._identity = identity
         self._metrics = metrics
         self._tell = tell
@@ -178,6 +198,11 @@ class Agent:
         self._metrics.round_seconds.observe(self.last_round - began)
         return self.last_round - began
 
+    def naming(self) -> Naming | None:
+        """Whose the entries of the table are, as of the last round; None before the first. May be called by threads."""
+        prepared = self._prepared
+        return None if prepared is None else Naming(prepared=prepared, owned=self._keeper.ledger.ipvs)
+
     def word(self) -> NodeWord | None:
         """What this node carries, as its last round found it; None where that round failed, or none was made."""
         if self._said is None or self._looked is None:
@@ -209,7 +234,8 @@ class Agent:
 
     async def _carry_out(self, plan: NodePlan) -> None:
         if self._keeper.is_lost:
-            self._keeper.take_back(lost_bindings(plan, await self._links.read()))
+            bindings = lost_bindings(plan, await self._links.read())
+            self._keeper.take_back(bindings, is_all=not plan.provisional)
         ledger = self._keeper.ledger
         refusals = await self._refusals.judge(plan, ledger)
         if self._prepared is None or not self._prepared.is_of(plan, refusals):
@@ -230,29 +256,62 @@ class Agent:
             standings=self._standings,
             words=self._prober.words(),
         )
+        marks = desired_marks(prepared)
+        await self._marks.take_on(marks)
         table = self._table.converge(prepared, around, self._remember_table)
+        if not table.desired.keep_unknown:
+            await self._marks.let_go(marks)
         self._keeper.settle(replace(self._keeper.ledger, ipvs=table.owned, drains=table.desired.drains))
         self._standings = table.desired.standings
+        settings = self._settings.converge(prepared, self._keeper.ledger.settings, self._remember_settings)
+        daemons = self._daemons.converge(plan.settings, self._keeper.ledger.daemons, self._remember_daemons)
+        self._keeper.settle(replace(self._keeper.ledger, settings=settings.remembered, daemons=daemons.owned))
         self._prober.want(table.desired.checks)
         self._prober.ask(table.desired.asks)
-        await self._host_routes.let_go(host_routes)
+        if not plan.provisional:
+            await self._host_routes.let_go(host_routes)
         given = replace(given, owned=self._keeper.ledger.bindings, sysctls=self._keeper.ledger.sysctls)
-        addresses = await self._addresses.take_on(given, table.served, self._remember_addresses)
+        unmarked = unmarked_addresses(prepared, self._marks.fault)
+        served = table.served - unmarked if unmarked else table.served
+        addresses = await self._addresses.take_on(given, served, self._remember_addresses)
         self._keeper.settle(replace(self._keeper.ledger, bindings=addresses.owned, sysctls=addresses.sysctls))
-        self._report(prepared, table, addresses)
+        now = timestamp(datetime.now(UTC))
+        zeroed = self._zero.carry_out(self._source.asked_zero(), self._source.reported_status, table, now)
+        self._report(prepared, table, (*settings.rows, *daemons.rows), addresses, zeroed)
 
     def _remember_table(self, owned: OwnedIpvs) -> OwnedIpvs:
         return self._keeper.reserve(replace(self._keeper.ledger, ipvs=owned)).ipvs
 
+    def _remember_settings(self, numbers: Numbers) -> Numbers:
+        return self._keeper.reserve(replace(self._keeper.ledger, settings=numbers)).settings
+
+    def _remember_daemons(self, daemons: SyncDaemons) -> SyncDaemons:
+        return self._keeper.reserve(replace(self._keeper.ledger, daemons=daemons)).daemons
+
     def _remember_addresses(self, owned: AbstractSet[AddressBinding], sysctls: KernelSysctls) -> Ledger:
         return self._keeper.reserve(replace(self._keeper.ledger, bindings=frozenset(owned), sysctls=sysctls))
 
-    def _report(self, prepared: PreparedPlan, table: TableOutcome, addresses: AddressOutcome) -> None:
+    def _report(
+        self,
+        prepared: PreparedPlan,
+        table: TableOutcome,
+        settings: tuple[SettingRow, ...],
+        addresses: AddressOutcome,
+        zeroed: CountersZeroed | None,
+    ) -> None:
         plan, capabilities = prepared.plan, self._identity.capabilities()
         state = (*self._keeper.faults(), *self._source.state_faults())
-        troubles = Troubles(withheld=self._source.withheld, state=state, blindness=self._prober.blindness())
-        if self._said is not None and self._said.is_of(plan, table, addresses, capabilities, troubles):
-            self._tell(self._said.status)
+        troubles = Troubles(
+            withheld=self._source.withheld,
+            state=state,
+            blindness=self._prober.blindness(),
+            settings=settings,
+        )
+        unmarked = faulty_services(prepared, self._marks.fault)
+        said = self._said
+        is_same = said is not None and said.is_of(plan, table, addresses, capabilities, (troubles, unmarked))
+        if said is not None and is_same and said.status.counters_zeroed == zeroed:
+            self._hand_on(said.status, plan)
             return
         self._facts = NodeFacts(
             boot_id=self._identity.boot_id,
@@ -261,20 +320,22 @@ class Agent:
             plan=plan,
             refusals=prepared.refusals,
             desired=table.desired,
-            service_faults=table.faults,
+            service_faults={**table.faults, **unmarked},
             service_notes=table.notes,
             former_names=table.former_names,
             present=table.present,
             addresses=addresses.desired,
             bound=addresses.owned,
+            own=addresses.own,
             address_faults=addresses.faults,
             takes_traffic=addresses.takes_traffic,
             node_fault=table.unavailable or addresses.sysctl_fault,
             troubles=troubles,
+            zeroed=zeroed,
             now=timestamp(datetime.now(UTC)),
         )
-        self._said = _Said(plan, table, addresses, capabilities, troubles, self._say(self._facts))
-        self._metrics.services_not_programmed.set(len(table.faults))
+        self._said = _Said(plan, table, addresses, capabilities, (troubles, unmarked), self._say(self._facts))
+        self._metrics.services_not_programmed.set(len(self._facts.service_faults))
         self._metrics.words_awaited.set(len(table.desired.asks))
         self._metrics.members = table.desired.services
 
@@ -303,8 +364,17 @@ class Agent:
         status = report(facts, self._conditions)
         self._conditions = tuple(status.conditions or ())
         self._metrics.status = status
-        self._tell(status)
+        self._hand_on(status, facts.plan)
         return status
+
+    def _hand_on(self, status: LvsNodeStatus, plan: NodePlan) -> None:
+        """Have it written. By a provisional plan nothing is said: it is not what this node was last told to do."""
+        if not plan.provisional:
+            self._tell(status)
+
+
+_Troubles = tuple[Troubles, Mapping[AnyServiceKey, Fault]]
+"""Of the node, and of services whose marks are not set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +385,7 @@ class _Said:
     table: TableOutcome
     addresses: AddressOutcome
     capabilities: NodeCapabilities
-    troubles: Troubles
+    troubles: _Troubles
     status: LvsNodeStatus
 
     def is_of(
@@ -324,7 +394,7 @@ class _Said:
         table: TableOutcome,
         addresses: AddressOutcome,
         capabilities: NodeCapabilities,
-        troubles: Troubles,
+        troubles: _Troubles,
     ) -> bool:
         """Whether the same would be said again."""
         return (

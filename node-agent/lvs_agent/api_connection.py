@@ -17,7 +17,6 @@ from lvs_agent.errors import ApiUnavailable, InvalidSettings
 _CONNECT_SECONDS: Final = 5.0
 _READ_SECONDS: Final = 15.0
 _NOT_FOUND: Final = 404
-_GONE: Final = 410
 APPLY: Final = "application/apply-patch+yaml"
 MERGE_PATCH: Final = "application/merge-patch+json"
 
@@ -34,11 +33,6 @@ class ApiRefused(ApiUnavailable):
     def not_found(self) -> bool:
         """404: the object, or the whole kind, does not exist."""
         return self.status == _NOT_FOUND
-
-    @property
-    def expired(self) -> bool:
-        """410: the resource version or the continuation is too old; list again."""
-        return self.status == _GONE
 
 
 class ApiConnection:

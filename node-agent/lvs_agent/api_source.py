@@ -10,7 +10,7 @@ from lvs_agent.api_connection import ApiConnection, ApiRefused
 from lvs_agent.cluster_identity import ClusterIdentity
 from lvs_agent.decide.absence import DEFAULT_BRAKE
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.stored_plan import without_claims
+from lvs_agent.decide.stored_plan import provisional
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld, cluster_changed, node_missing
 from lvs_agent.errors import ApiUnavailable, StateFileDamaged
 from lvs_agent.held_view import Copies, HeldView, asked_release, without_status
@@ -18,7 +18,7 @@ from lvs_agent.metrics import AgentMetrics
 from lvs_agent.removal_check import RemovalCheck
 from lvs_agent.view_store import Raw, ViewStore
 from lvs_agent.watch import Reflector, Selection, read_page
-from lvs_api.api_group import API_VERSION, LABEL_DIRECTOR_GROUP
+from lvs_api.api_group import ANNOTATION_ZERO, API_VERSION, LABEL_DIRECTOR_GROUP
 from lvs_api.kinds import DIRECTOR_GROUP, NODE, SERVICE_SLICE, Kind
 from lvs_api.lvs_node import LvsNodeStatus
 from lvs_api.violations import InvalidObject
@@ -104,6 +104,12 @@ class ApiSource:
             _log.warning("the conditions begin anew: %s", error)
             return None
 
+    def asked_zero(self) -> str | None:
+        """What a person wrote on the LvsNode for counters to be zeroed."""
+        raw = self.observed_node
+        said = (raw["metadata"].get("annotations") or {}).get(ANNOTATION_ZERO) if raw is not None else None
+        return said if isinstance(said, str) else None
+
     def state_faults(self) -> tuple[Fault, ...]:
         """What is the matter with the last view on disk."""
         return (self._store.fault,) if self._store.fault is not None else ()
@@ -122,7 +128,7 @@ class ApiSource:
             _log.info("starting from the last view, of cluster %s", self._held.cluster_id)
             self._carry_out(view)
         if self._plan is not None:
-            self._cautious = without_claims(self._plan)
+            self._cautious = provisional(self._plan)
 
     async def run(self) -> None:
         """Follow the API server until cancelled. What ends one of the tasks ends all: no copy grows old unnoticed."""

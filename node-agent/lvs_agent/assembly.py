@@ -21,8 +21,8 @@ from lvs_agent.api_connection import ApiConnection
 from lvs_agent.api_source import ApiSource, read_plan_once
 from lvs_agent.cleanup import clean_up
 from lvs_agent.cluster_facts import ClusterFactsReader
-from lvs_agent.decide.kernel_state import HOST_PREFIX_LENGTH
 from lvs_agent.decide.node_word import WORD_PATH
+from lvs_agent.decide.refused_addresses import own_addresses
 from lvs_agent.duplicates import DuplicateKeeper
 from lvs_agent.errors import CleanupIncomplete, InvalidSettings, IpvsReadFailed, IpvsUnavailable, LvsAgentError
 from lvs_agent.event_poster import EventPoster
@@ -32,13 +32,17 @@ from lvs_agent.kernel.duplicate_probe import PacketDuplicateProbe
 from lvs_agent.kernel.host_routes import KernelHostRoutes
 from lvs_agent.kernel.interface import IpvsTable, Links
 from lvs_agent.kernel.ipvs import KernelIpvsTable
+from lvs_agent.kernel.ipvs_settings import KernelIpvsSettings
 from lvs_agent.kernel.links import KernelLinksSeam
 from lvs_agent.kernel.namespace_lock import AbstractSocketLock
+from lvs_agent.kernel.nft import NftMarks
 from lvs_agent.kernel.sysctl import ProcSysctls
 from lvs_agent.ledger import LedgerFile
 from lvs_agent.ledger_keeper import LedgerKeeper
 from lvs_agent.manifest_source import ManifestSource, read_plan
+from lvs_agent.marks import MarkKeeper
 from lvs_agent.metrics import AgentMetrics
+from lvs_agent.node_settings import NodeSettingsKeeper
 from lvs_agent.plan_text import plan_lines
 from lvs_agent.probes.supervisor import ProbeSupervisor
 from lvs_agent.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
@@ -46,10 +50,14 @@ from lvs_agent.report import StatusReporter
 from lvs_agent.routes import RouteKeeper
 from lvs_agent.settings import Endpoint, Settings
 from lvs_agent.state_lock import StateLock
-from lvs_agent.status_server import check_page, metrics_page, serve_pages, word_page
+from lvs_agent.status_server import Page, background_page, check_page, serve_pages, word_page
+from lvs_agent.sync_daemons import SyncDaemonKeeper
 from lvs_agent.table import TableKeeper
+from lvs_agent.table_view import TableView
 from lvs_agent.version import agent_version
 from lvs_agent.view_store import ViewStore
+from lvs_agent.zero import ZeroKeeper
+from lvs_api.director_table import TABLE_PATH
 from lvs_api.lvs_node import LvsNodeStatus, NodeCapabilities
 
 LEDGER_FILE: Final = "ledger"
@@ -68,14 +76,9 @@ def boot_id() -> str:
     return _BOOT_ID.read_text(encoding="ascii").strip()
 
 
-async def own_addresses(links: Links) -> AbstractSet[str]:
-    """This machine's addresses, by which it finds itself in manifests. Host addresses are VIPs, ours or another's."""
-    read = await links.read()
-    return frozenset(
-        str(found.address)
-        for found in read.addresses
-        if found.prefix_length < HOST_PREFIX_LENGTH[found.address.version] and not found.address.is_loopback
-    )
+async def read_own_addresses(links: Links) -> AbstractSet[str]:
+    """This machine's addresses, by which it finds itself in manifests."""
+    return frozenset(map(str, own_addresses(await links.read())))
 
 
 async def run_agent(settings: Settings) -> None:
@@ -108,6 +111,7 @@ async def clean_node(settings: Settings) -> None:
     """
     with _alone(settings):
         ipvs, links, host_routes = KernelIpvsTable(), KernelLinksSeam(), KernelHostRoutes()
+        settings_of_ipvs = KernelIpvsSettings()
         try:
             problems = await clean_up(
                 LedgerFile(settings.state_dir / LEDGER_FILE, boot_id()),
@@ -115,9 +119,12 @@ async def clean_node(settings: Settings) -> None:
                 ipvs=ipvs,
                 links=links,
                 host_routes=host_routes,
+                settings=settings_of_ipvs,
+                marks=NftMarks(),
                 sysctls=ProcSysctls(),
             )
         finally:
+            settings_of_ipvs.close()
             await host_routes.close()
             await links.close()
             ipvs.close()
@@ -131,7 +138,7 @@ async def print_plan(settings: Settings) -> None:
     async with AsyncExitStack() as cleanup:
         cleanup.push_async_callback(links.close)
         if settings.manifests is not None:
-            plan, problems = read_plan(settings.manifests, await own_addresses(links))
+            plan, problems = read_plan(settings.manifests, await read_own_addresses(links))
         else:
             api = ApiConnection.open(settings.kubeconfig)
             cleanup.push_async_callback(api.close)
@@ -148,6 +155,8 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
     async with AsyncExitStack() as cleanup:
         metrics = AgentMetrics()
         ipvs, links, host_routes = KernelIpvsTable(), KernelLinksSeam(), KernelHostRoutes()
+        settings_of_ipvs = KernelIpvsSettings()
+        cleanup.callback(settings_of_ipvs.close)
         cleanup.callback(ipvs.close)
         cleanup.push_async_callback(links.close)
         cleanup.push_async_callback(host_routes.close)
@@ -166,6 +175,8 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
         agent = Agent(
             source=parts.source,
             table=TableKeeper(ipvs, metrics, time.monotonic),
+            settings=NodeSettingsKeeper(settings_of_ipvs, ProcSysctls(), metrics, time.monotonic),
+            daemons=SyncDaemonKeeper(settings_of_ipvs, metrics, time.monotonic),
             addresses=AddressKeeper(
                 links=links,
                 sysctls=ProcSysctls(),
@@ -175,6 +186,7 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
                 monotonic=time.monotonic,
             ),
             host_routes=RouteKeeper(host_routes, metrics),
+            marks=MarkKeeper(NftMarks(), metrics, time.monotonic),
             refusals=RefusalKeeper(
                 links=links,
                 cluster=parts.cluster,
@@ -184,6 +196,7 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
             links=links,
             prober=prober,
             ledger=LedgerKeeper(ledger_file, metrics, time.monotonic),
+            zero=ZeroKeeper(ipvs),
             identity=NodeIdentity(
                 boot_id=boot_id(), agent_version=agent_version(), capabilities=_Capabilities(ipvs, parts.source).read
             ),
@@ -211,7 +224,7 @@ def _source(
 ) -> _SourceParts:
     if settings.manifests is not None:
         manifests = ManifestSource(
-            settings.manifests, own_addresses=lambda: own_addresses(links), metrics=metrics, wake=wake
+            settings.manifests, own_addresses=lambda: read_own_addresses(links), metrics=metrics, wake=wake
         )
         return _SourceParts(source=manifests, tell=manifests.tell, cluster=NoCluster(), tasks=[manifests.run()])
     api = ApiConnection.open(settings.kubeconfig)
@@ -262,12 +275,24 @@ async def _serve(
     pages = {"/healthz": check_page(stalled), "/readyz": check_page(not_ready)}
     for flag, endpoint, served in (
         ("--health-address", settings.health, pages),
-        ("--metrics-address", settings.metrics, {"/metrics": metrics_page(metrics.registry)}),
+        ("--metrics-address", settings.metrics, _table_pages(settings, agent, metrics)),
         ("--word-address", settings.word, {WORD_PATH: word_page(agent.word)}),
     ):
         if endpoint is not None:
             server = await _listen(flag, endpoint, served)
             cleanup.callback(server.close)
+
+
+def _table_pages(settings: Settings, agent: Agent, metrics: AgentMetrics) -> dict[str, Page]:
+    view = TableView(
+        KernelIpvsTable,
+        KernelIpvsSettings,
+        agent.naming,
+        metrics,
+        node_name=settings.node_name,
+        most_members=settings.counted_real_servers,
+    )
+    return {"/metrics": background_page(view.metrics_page), TABLE_PATH: background_page(view.table_page)}
 
 
 async def _listen(flag: str, endpoint: Endpoint, pages: Any) -> asyncio.Server:  # noqa: ANN401

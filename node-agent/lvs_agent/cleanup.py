@@ -10,9 +10,10 @@ from lvs_agent.decide.changes import DeleteDestination, DeleteService, IpvsChang
 from lvs_agent.decide.kernel_state import KernelIpvs
 from lvs_agent.decide.ownership import OwnedIpvs, judge_ipvs, judge_links
 from lvs_agent.decide.wanted_sysctls import SysctlRole, judge_sysctls, keys_to_read
-from lvs_agent.errors import KernelError, StateNotWritten
-from lvs_agent.kernel.interface import HostRoutes, IpvsTable, Links, Sysctls
+from lvs_agent.errors import IpvsUnavailable, KernelError, NftMissing, StateNotWritten
+from lvs_agent.kernel.interface import HostRoutes, IpvsSettings, IpvsTable, Links, Marks, Sysctls
 from lvs_agent.ledger import Ledger, LedgerFile
+from lvs_agent.number_seams import NumberSeams
 
 _log = logging.getLogger(__name__)
 
@@ -24,9 +25,11 @@ async def clean_up(
     ipvs: IpvsTable,
     links: Links,
     host_routes: HostRoutes,
+    marks: Marks,
+    settings: IpvsSettings,
     sysctls: Sysctls,
 ) -> tuple[str, ...]:
-    """Addresses first, then IPVS entries, then sysctls, as on any way down; what could not be removed.
+    """Addresses first, then IPVS entries, marks, settings, sysctls, as on any way down; what could not be removed.
 
     What is left stays in the ledger, so that it can be tried again; the copies of what the API server said go, so that
     nothing brings all of it back at the next start. No removal waits for a disk that takes nothing.
@@ -57,6 +60,11 @@ async def clean_up(
         ledger = replace(ledger, ipvs=left, drains={})
         problems += _store(ledger_file, ledger)
 
+    problems += await _remove_marks(marks)
+    ledger = _stop_daemons(settings, ledger)
+    ledger, refused = _put_back(NumberSeams(settings, sysctls), ledger)
+    problems += [*refused, *_store(ledger_file, ledger)]
+
     for route in await host_routes.read():
         await host_routes.remove(route)
         _log.info("removed the route to %s", route.address)
@@ -79,6 +87,48 @@ async def clean_up(
         kept = {}
     problems += _store(ledger_file, replace(ledger, sysctls=kept))
     return tuple(dict.fromkeys(problems))
+
+
+def _stop_daemons(settings: IpvsSettings, ledger: Ledger) -> Ledger:
+    """Our sync daemons end; one that somebody else has started in another way since is theirs."""
+    if not ledger.daemons:
+        return ledger
+    try:
+        found = settings.read_daemons()
+    except IpvsUnavailable:
+        found = {}
+    for state, daemon in ledger.daemons.items():
+        if state in found and daemon.is_met_by(found[state]):
+            settings.stop_daemon(state)
+            _log.info("stopped the sync daemon %s", state.name.lower())
+    return replace(ledger, daemons={})
+
+
+def _put_back(kernel: NumberSeams, ledger: Ledger) -> tuple[Ledger, list[str]]:
+    """What IPVS has once, as it was before; the ledger with what is left, and why."""
+    if not ledger.settings:
+        return ledger, []
+    try:
+        found = kernel.read(ledger.settings.keys())
+    except IpvsUnavailable:  # and what it had went with it
+        return replace(ledger, settings={}), []
+    changed = {key: value for key, value in ledger.settings.items() if found.get(key, value) != value}
+    refused = kernel.write(changed)
+    for key in changed.keys() - refused.keys():
+        _log.info("%s: %d -> %d", key, found[key], changed[key])
+    return replace(ledger, settings={key: ledger.settings[key] for key in refused}), list(refused.values())
+
+
+async def _remove_marks(marks: Marks) -> list[str]:
+    try:
+        if await marks.read() is not None:
+            await marks.replace(())
+            _log.info("removed the table of firewall marks")
+    except NftMissing:
+        return []
+    except KernelError as error:
+        return [str(error)]
+    return []
 
 
 def _store(ledger_file: LedgerFile, ledger: Ledger) -> list[str]:

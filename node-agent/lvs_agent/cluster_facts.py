@@ -170,9 +170,10 @@ def distil(nodes: Iterable[Raw], lvs_nodes: Iterable[Raw], cidrs: Iterable[Raw],
         said = _listed(part, "status", "addresses")
         bound = {one["address"] for one in said if one["state"] == NodeAddressState.BOUND}
         carries = any(one.get("holdsAddresses") for one in _listed(part, "status", "directorGroups"))
-        claim = NodeClaim(node=node.name, carries=carries)
+        own = _listed(part, "status", "ownAddresses")
         for address in node.addresses:
             if address not in bound:
+                claim = NodeClaim(node=node.name, carries=carries and address not in own)
                 claims.setdefault(ip_address(address), claim)
     for raw in cidrs:
         for cidr in _listed(raw, "spec", "cidrs"):

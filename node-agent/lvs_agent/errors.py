@@ -23,6 +23,10 @@ class IpvsReadFailed(IpvsError):
     """The table could not be read in one piece within the bounded number of tries."""
 
 
+class SettingRefused(IpvsError):
+    """The kernel does not take a value for IPVS as a whole."""
+
+
 class IpvsEntryError(IpvsError):
     """One entry could not be changed; the others of the batch were."""
 
@@ -61,6 +65,14 @@ class AddressRefused(LinkError):
 
 class SysctlError(KernelError):
     """A sysctl is missing or refused the value."""
+
+
+class MarksError(KernelError):
+    """The packet filter could not be read, or did not take our table."""
+
+
+class NftMissing(MarksError):
+    """There is no program nft, by which our table is written: so nobody made it either."""
 
 
 class AnnounceError(KernelError):

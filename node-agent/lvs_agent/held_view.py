@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lvs_agent.decide.absence import DEFAULT_BRAKE, AbsenceFacts, Judgement, LookUps, Owner, judge, summary
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld, missing_in, node_remade, token_of, with_missing
@@ -149,18 +148,23 @@ class HeldView:
 
 
 class _ParsedSlices:
-    """Slices by uid and generation, so that an event about one does not parse all."""
+    """Slices as they were read last, so that an event about one does not parse all.
+
+    Neither generation nor version tell whether one is the same: in an etcd that was restored both come again.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, int], Slice] = {}
+        self._known: Slices = {}
 
     def parse(self, raws: Iterable[Raw]) -> Slices:
         """The slices by uid, in this order. Raises InvalidObject."""
         parsed: Slices = {}
         for raw in raws:
-            known = self._known.get(_version(raw))
-            parsed[raw["metadata"]["uid"]] = (known or slice_from_raw(raw), raw)
-        self._known = {_version(raw): one for one, raw in parsed.values()}
+            known = self._known.get(raw["metadata"]["uid"])
+            parsed[raw["metadata"]["uid"]] = (
+                known if known is not None and known[1] == raw else (slice_from_raw(raw), raw)
+            )
+        self._known = parsed
         return parsed
 
 
@@ -188,7 +192,3 @@ def _lvs_node(raw: Raw) -> LvsNode:
 
 def _groups(raws: Iterable[Raw]) -> Mapping[str, DirectorGroup]:
     return {group.meta.name: group for group in map(group_from_raw, raws)}
-
-
-def _version(raw: Mapping[str, Any]) -> tuple[str, int]:
-    return raw["metadata"]["uid"], raw["metadata"].get("generation", 0)

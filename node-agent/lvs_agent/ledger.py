@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lvs_agent.decide.drain import Drain, DrainCause, DrainKey
+from lvs_agent.decide.kernel_settings import SyncDaemon, SyncDaemons, SyncState
 from lvs_agent.decide.kernel_state import (
     AddressBinding,
     AddressFamily,
@@ -23,6 +24,7 @@ from lvs_agent.decide.kernel_state import (
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.errors import StateNotWritten
 from lvs_agent.state_file import read_state, write_state
+from lvs_api.node_settings import SettingKey
 
 _FORMAT: Final = 1
 
@@ -35,6 +37,10 @@ class Ledger:
     bindings: frozenset[AddressBinding] = frozenset()
     sysctls: Mapping[SysctlKey, int] = field(default_factory=dict)
     """Values from before our first write."""
+    settings: Mapping[SettingKey, int] = field(default_factory=dict)
+    """The same of what IPVS has once."""
+    daemons: SyncDaemons = field(default_factory=dict)
+    """Sync daemons, as they were started."""
     drains: Mapping[DrainKey, Drain] = field(default_factory=dict)
 
 
@@ -91,6 +97,11 @@ def _raw_ledger(ledger: Ledger) -> dict[str, Any]:
         ],
         "bindings": sorted([str(b.address), b.device] for b in ledger.bindings),
         "sysctls": [[list(key.path), value] for key, value in sorted(ledger.sysctls.items())],
+        "settings": [[*key, value] for key, value in sorted(ledger.settings.items())],
+        "daemons": [
+            [int(state), d.interface, d.sync_id, str(d.group), d.port, d.ttl, d.max_length]
+            for state, d in sorted(ledger.daemons.items())
+        ],
         "drains": [
             [
                 [_raw_service(key.service), [str(key.destination.address), key.destination.port], key.cause],
@@ -109,6 +120,9 @@ def _read_ledger(body: dict[str, Any]) -> Ledger:
         },
         bindings=frozenset(AddressBinding(address=ip_address(a), device=device) for a, device in body["bindings"]),
         sysctls={SysctlKey(tuple(path)): value for path, value in body["sysctls"]},
+        # An agent of before wrote none of these two.
+        settings={SettingKey(part, name): value for part, name, value in body.get("settings", ())},
+        daemons={SyncState(state): _read_daemon(raw) for state, *raw in body.get("daemons", ())},
         drains={
             DrainKey(
                 service=_read_service(service), destination=_read_destination(destination), cause=DrainCause(cause)
@@ -128,6 +142,13 @@ def _read_service(raw: list[Any]) -> AnyServiceKey:
     if raw[0] == "mark":
         return FirewallMarkKey(family=AddressFamily(raw[1]), mark=raw[2])
     return ServiceKey(protocol=TransportProtocol(raw[1]), address=ip_address(raw[2]), port=raw[3])
+
+
+def _read_daemon(raw: list[Any]) -> SyncDaemon:
+    interface, sync_id, group, port, ttl, max_length = raw
+    return SyncDaemon(
+        interface=interface, sync_id=sync_id, group=ip_address(group), port=port, ttl=ttl, max_length=max_length
+    )
 
 
 def _read_destination(raw: list[Any]) -> DestinationKey:

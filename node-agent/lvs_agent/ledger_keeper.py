@@ -60,9 +60,9 @@ class LedgerKeeper:
         self.ledger = ledger
         self._store(ledger)
 
-    def take_back(self, bindings: AbstractSet[AddressBinding]) -> None:
-        """After a damaged ledger, once: these addresses are ours again."""
-        self.is_lost = False
+    def take_back(self, bindings: AbstractSet[AddressBinding], *, is_all: bool) -> None:
+        """After a damaged ledger: these addresses are ours again; `is_all` where no more of them will be known."""
+        self.is_lost = not is_all
         self.ledger = replace(self.ledger, bindings=self.ledger.bindings | bindings)
 
     def faults(self) -> tuple[Fault, ...]:

@@ -67,6 +67,9 @@ class ManifestSource:
     def reported_status(self) -> None:
         """Nothing is reported anywhere."""
 
+    def asked_zero(self) -> None:
+        """Nobody can ask here: there is no LvsNode."""
+
     def state_faults(self) -> tuple[Fault, ...]:
         """The files are the view: there is no other copy that could be lost."""
         return ()

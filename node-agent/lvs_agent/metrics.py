@@ -81,15 +81,35 @@ class AgentMetrics:
             ["reason"],
             registry=self.registry,
         )
+        self.counters_up = Gauge(
+            "lvs_agent_counters_up",
+            "0 when the IPVS table could not be read for this page, which then lacks the kernel's counters",
+            registry=self.registry,
+        )
+        self.counters_up.set(1)
+        self.counters_seconds = Gauge(
+            "lvs_agent_counters_seconds", "Time that reading the kernel's counters took", registry=self.registry
+        )
+        self.counters_summed = Gauge(
+            "lvs_agent_counters_summed_services",
+            "Virtual services whose real servers are summed, as there are more than --counted-real-servers",
+            registry=self.registry,
+        )
+        self.counters_wide = Gauge(
+            "lvs_agent_counters_wide",
+            "0 where the kernel counts connections and packets in 32 bits only (before Linux 4.1)",
+            registry=self.registry,
+        )
+        self.counters_wide.set(1)
         self.members: Mapping[ObjectKey, tuple[ServicePart, ...]] = {}
         """Shown as they are at the moment of a scrape."""
         self.status: LvsNodeStatus | None = None
         """As last told; shown by type, reason and state, never by name."""
         self.registry.register(_MemberRows(self))
         self.registry.register(_StatusRows(self))
-        for kind in ("service", "destination", "address", "sysctl"):
+        for kind in ("service", "destination", "address", "sysctl", "timeout", "sync_daemon", "mark"):
             self.repairs.labels(kind)
-        for kind in ("ipvs", "address", "route", "sysctl"):
+        for kind in ("ipvs", "address", "route", "sysctl", "timeout", "sync_daemon", "mark"):
             self.kernel_writes.labels(kind)
         for reason in NOT_BOUND:
             self.addresses_not_bound.labels(reason)
@@ -115,7 +135,7 @@ class _MemberRows(Collector):
         rows = GaugeMetricFamily(
             "lvs_agent_real_server_has_weight",
             f"1 where a real server gets new connections (at most {MAX_HEALTH_ROWS} rows)",
-            labels=["namespace", "service", "real_server"],
+            labels=["namespace", "service", "member"],
         )
         for (name, member), has_weight in islice(_has_weight(self._metrics.members).items(), MAX_HEALTH_ROWS):
             rows.add_metric([name.namespace, name.name, member], float(has_weight))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from lvs_core.group_settings import CONNECTION_SYNC, sync_text
 from lvs_core.plan import HttpTarget, NodePlan, PlannedMember, PlannedService
 
 
@@ -17,6 +18,11 @@ def plan_lines(plan: NodePlan) -> Iterator[str]:
             yield f"    address {address}"
         for planned in director.services:
             yield from _service_lines(planned)
+    for key, number in plan.settings.numbers.items():
+        yield f"  {key} {number.value}  [LvsDirectorGroup {number.group}]"
+    if (sync := plan.settings.sync) is not None:
+        roles = " and ".join(sorted(sync.roles)) or "(nobody holds the addresses)"
+        yield f"  {CONNECTION_SYNC} {roles} {sync_text(sync.settings)}  [LvsDirectorGroup {sync.group}]"
     if not plan.bind and not plan.directing:
         yield "  nothing to do: it is neither a director nor a real server"
 
@@ -24,7 +30,8 @@ def plan_lines(plan: NodePlan) -> Iterator[str]:
 def _service_lines(planned: PlannedService) -> Iterator[str]:
     persistence = f" persistent {planned.persistence.timeout_seconds} s" if planned.persistence else ""
     paused = " (paused)" if planned.paused else ""
-    yield f"    {planned.key} {planned.scheduler}{persistence}  [{planned.service} {planned.port_name}]{paused}"
+    name = " ".join(filter(None, (str(planned.service), planned.port_name)))
+    yield f"    {planned.key} {planned.scheduler}{persistence}  [{name}]{paused}"
     for member in planned.members:
         yield f"      -> {_member_text(member)}"
 

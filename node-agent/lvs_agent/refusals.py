@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import IPAddress, ServiceKey
+from lvs_agent.decide.kernel_words import service_key
 from lvs_agent.decide.refused_addresses import (
     NO_REFUSALS,
     Claim,
@@ -23,7 +24,7 @@ from lvs_agent.decide.refused_addresses import (
 )
 from lvs_agent.kernel.interface import Links
 from lvs_agent.ledger import Ledger
-from lvs_core.plan import NodePlan
+from lvs_core.plan import MarkKey, NodePlan
 
 _NOTHING_KNOWN: Final = ClusterFacts()
 
@@ -64,7 +65,7 @@ class RefusalKeeper:
         """What of the plan this node does not take. The same object as long as nothing changes. Raises LinkError."""
         if self._last is not None and _is_settled(*self._last, plan, ledger):
             return NO_REFUSALS
-        served = {key.address for key in ledger.ipvs if isinstance(key, ServiceKey)}
+        served = _served(plan, ledger)
         bound = {binding.address for binding in ledger.bindings}
         claims = first_claims(plan, await self._links.read(), served, bound)
         faults = await self._refuse(plan, claims, ledger) if claims else {}
@@ -94,6 +95,15 @@ def _is_settled(before: NodePlan, known: Ledger, refusals: Refusals, plan: NodeP
     """Whether everything was ours, and is so still."""
     is_same = plan is before and ledger.ipvs is known.ipvs and ledger.bindings is known.bindings
     return is_same and refusals is NO_REFUSALS
+
+
+def _served(plan: NodePlan, ledger: Ledger) -> frozenset[IPAddress]:
+    """Addresses of which the kernel has a service of ours. Of a mark only the plan says whose packets carry it."""
+    named = {key.address for key in ledger.ipvs if isinstance(key, ServiceKey)}
+    by_mark = {
+        one.vip for one in plan.services() if isinstance(one.key, MarkKey) and service_key(one.key) in ledger.ipvs
+    }
+    return frozenset(named | {vip for vip in by_mark if vip is not None})
 
 
 def _addresses(plan: NodePlan) -> frozenset[IPAddress]:

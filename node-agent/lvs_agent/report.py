@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from lvs_api.objects import to_raw
 
 _FIRST_DELAY: Final = 0.5
 _LONGEST_DELAY: Final = 15.0
+_OWN_WRITE_SECONDS: Final = 10.0
+"""An own write that has not come back by then did not last: etcd was restored to an older state."""
 Raw = dict[str, Any]
 _log = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ class StatusReporter:
         """Uid of the LvsNode that was known when the status was told: of one made anew, it may say too much."""
         self._written: tuple[str, int] | None = None
         """uid and resource version that the last write led to."""
+        self._written_at = 0.0
         self._sent: Raw | None = None
         self._news = asyncio.Event()
         self._failure: str | None = None
@@ -88,7 +92,9 @@ class StatusReporter:
         if uid != self._addressee:
             return False  # it is told again with the next round
         if self._written is not None and self._written[0] == uid and version <= self._written[1]:
-            return self._sent != self._wanted
+            is_late = version < self._written[1] and time.monotonic() >= self._written_at + _OWN_WRITE_SECONDS
+            if not is_late:
+                return self._sent != self._wanted
         return bool(observed.get("status") != self._wanted)
 
     async def _write(self) -> None:
@@ -100,7 +106,7 @@ class StatusReporter:
             "status": status,
         }
         answer = await self._api.apply(self._path, body, FIELD_MANAGER_AGENT)
-        self._written, self._sent = _version(answer), status
+        self._written, self._sent, self._written_at = _version(answer), status, time.monotonic()
 
 
 def _version(raw: Raw) -> tuple[str, int]:

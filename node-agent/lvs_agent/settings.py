@@ -18,6 +18,7 @@ DEFAULT_STATE_DIR: Final = Path("/var/lib/lvs-agent")
 RESOLV_CONFS: Final = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 """The second has the real name servers where the first names systemd-resolved on this machine."""
 _MAX_PORT: Final = 65535
+DEFAULT_COUNTED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,8 @@ class Settings:
     removal_brake: float
     """Share of the node's real servers."""
     metrics: Endpoint | None
+    counted_real_servers: int
+    """How many of them have rows of their own in the metrics."""
     health: Endpoint | None
     word: Endpoint | None
     """Where directors are told what this node carries, and the port at which this one asks others."""
@@ -72,6 +75,7 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
         state_dir=read.state_dir,
         removal_brake=_share("--removal-brake", read.removal_brake),
         metrics=_endpoint("--metrics-address", read.metrics_address),
+        counted_real_servers=_count("--counted-real-servers", read.counted_real_servers),
         health=_endpoint("--health-address", read.health_address),
         word=_endpoint("--word-address", read.word_address),
         refused_ranges=tuple(map(_range, _given(read.refuse_range, "LVS_AGENT_REFUSE_RANGES"))),
@@ -114,7 +118,13 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument(
         "--metrics-address",
         default=os.environ.get("LVS_AGENT_METRICS_ADDRESS", ""),
-        help="HOST:PORT for Prometheus (LVS_AGENT_METRICS_ADDRESS; none)",
+        help="HOST:PORT for Prometheus and kubectl lvs list (LVS_AGENT_METRICS_ADDRESS; none)",
+    )
+    shared.add_argument(
+        "--counted-real-servers",
+        default=os.environ.get("LVS_AGENT_COUNTED_REAL_SERVERS") or str(DEFAULT_COUNTED),
+        help="how many real servers have rows of their own in the metrics; beyond that, those of the largest virtual "
+        "services are summed (LVS_AGENT_COUNTED_REAL_SERVERS; %(default)s)",
     )
     shared.add_argument(
         "--health-address",
@@ -174,6 +184,12 @@ def _share(flag: str, text: str) -> float:
     if not 0 <= share <= 1:
         raise InvalidSettings(f"{flag} {text}: expected a number from 0 to 1")
     return share
+
+
+def _count(flag: str, text: str) -> int:
+    if not text.isdecimal():
+        raise InvalidSettings(f"{flag} {text}: expected a number from 0")
+    return int(text)
 
 
 def _endpoint(flag: str, text: str) -> Endpoint | None:

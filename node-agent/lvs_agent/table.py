@@ -165,7 +165,9 @@ class TableKeeper:
             owned=owned,
             former_names=former,
             present=frozenset(table.services),
-            served=frozenset(s.planned.key.address for s in prepared.services if s.key in table.services),
+            served=frozenset(
+                vip for one in prepared.services if one.key in table.services and (vip := one.planned.vip) is not None
+            ),
             faults=faults,
             notes=strangers(judged.ownership.foreign, judged.desired.wanted),
         )

@@ -1,6 +1,10 @@
 """One small reflector: a copy of what the API server lists, kept up to date by a watch.
 
 No error is ever an empty list: the copy changes only by a list that was read to its end, or by a watch event.
+
+A watch is resumed only where the last one had its full time. After any other end the API server may be one whose etcd
+was restored to an older state: it would wait, without a word, for the version that the copy has to come again
+(kubernetes/kubernetes#107457). So the copy is listed anew.
 """
 
 import asyncio
@@ -18,9 +22,9 @@ SILENCE_SECONDS: Final = 75.0
 WATCH_SECONDS: Final = 290
 """The server ends a watch after this, so that watches spread over the API servers there are.
 
-One that ends well before was ended by a change of its CRD, or with its API server. After the former the copy is listed
-anew: the old watch goes on beside the new CRD for up to two minutes, and what came by it lacks the fields that the old
-one did not have (tearDown in customresource_handler.go of apiextensions-apiserver).
+One that ends well before was ended by a change of its CRD, or with its API server. After the former, too, the copy is
+listed anew: the old watch goes on beside the new CRD for up to two minutes, and what came by it lacks the fields that
+the old one did not have (tearDown in customresource_handler.go of apiextensions-apiserver).
 """
 _EARLY_SECONDS: Final = 5.0
 _PAGE: Final = 500
@@ -72,7 +76,6 @@ class Reflector:
         self._silence_seconds = silence_seconds
         self._watch_seconds = watch_seconds
         self._objects: dict[str, Raw] = {}
-        self._resource_version: str | None = None
         self.complete = False
         """Whether it was listed to the end at least once in this process."""
         self.failure: str | None = None
@@ -85,20 +88,18 @@ class Reflector:
     async def run(self) -> None:
         """Keep the copy up to date until cancelled."""
         delay, loop = _FIRST_DELAY, asyncio.get_running_loop()
+        at: str | None = None
         while True:
             began = loop.time()
             try:
-                if self._resource_version is None:
-                    await self._list()
+                since, at = at or await self._list(), None
                 opened = loop.time()
-                await self._watch()
-                if loop.time() - opened < self._watch_seconds - _EARLY_SECONDS:
-                    self._resource_version = None
+                latest = await self._watch(since)
+                if loop.time() - opened >= self._watch_seconds - _EARLY_SECONDS:
+                    at = latest
                 failure = retry_after = None
             except ApiRefused as error:
                 failure, retry_after = str(error), error.retry_after
-                if error.expired:
-                    self._resource_version = None
             except ApiUnavailable as error:
                 failure, retry_after = str(error), None
             if loop.time() - began > _LASTED_SECONDS:
@@ -112,42 +113,40 @@ class Reflector:
             await asyncio.sleep(max(delay, min(retry_after or 0, _LONGEST_DELAY)))
             delay = min(2 * delay, _LONGEST_DELAY)
 
-    async def _list(self) -> None:
-        """Read every page, then take over the difference at once."""
+    async def _list(self) -> str:
+        """Read every page, then take over the difference at once; gives the version of the list."""
         listed: dict[str, Raw] = {}
         params = self._selection.params() | {"limit": str(_PAGE)}
         while True:
             page = await self._api.get(self._selection.path, params)
-            items, following, resource_version = read_page(self._selection, page)
+            items, following, version = read_page(self._selection, page)
             listed.update(items)
             if not following:
                 break
             params["continue"] = following
         self._connected()
-        self._resource_version = resource_version
         changed = not self.complete or listed != self._objects or self.failure is not None
         self._objects = listed
         self.complete = True
         self.failure = None
         if changed:
             self._wake()
+        return version
 
-    async def _watch(self) -> None:
-        """Follow the changes until the server ends the watch."""
+    async def _watch(self, since: str) -> str:
+        """Follow the changes after a version until the server ends the watch; gives the version that it came to."""
         params = self._selection.params() | {
             "watch": "true",
             "allowWatchBookmarks": "true",
-            "resourceVersion": self._resource_version or "",
+            "resourceVersion": since,
             "timeoutSeconds": str(self._watch_seconds),
         }
         async with self._api.stream(self._selection.path, params, silence_seconds=self._silence_seconds) as lines:
             self._connected()
-            if self.failure is not None:
-                self.failure = None
-                self._wake()
-            await self._follow(lines)
+            return await self._follow(lines, since)
 
-    async def _follow(self, lines: AsyncIterator[str]) -> None:
+    async def _follow(self, lines: AsyncIterator[str], since: str) -> str:
+        latest = since
         async for line in lines:
             try:
                 event = json.loads(line)
@@ -155,9 +154,12 @@ class Reflector:
                 if what == "ERROR":
                     raise ApiRefused(int(item.get("code") or 0), str(item.get("message")))
                 uid, version = item["metadata"].get("uid"), item["metadata"]["resourceVersion"]
+                went_back = what == "BOOKMARK" and int(version) < int(latest)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ApiUnavailable(f"{self._selection.path}: not a watch event") from error
-            self._resource_version = version
+            if went_back:
+                raise ApiUnavailable(f"{self._selection.path}: version {version} came after {latest}")
+            latest = version
             if what in {"ADDED", "MODIFIED"}:
                 self._objects[uid] = item
             elif what == "DELETED":
@@ -165,6 +167,7 @@ class Reflector:
             else:
                 continue
             self._wake()
+        return latest
 
 
 def read_page(selection: Selection, page: Mapping[str, Any]) -> tuple[dict[str, Raw], str | None, str]:

@@ -31,6 +31,7 @@ from lvs_agent.decide.node_word import Carried
 from lvs_agent.decide.refused_addresses import IPNetwork
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld
 from lvs_agent.duplicates import DuplicateKeeper
+from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
 from lvs_agent.kernel.fake_kernel import (
     FakeAnnouncer,
     FakeDuplicateProbe,
@@ -39,12 +40,17 @@ from lvs_agent.kernel.fake_kernel import (
     FakeLinks,
     FakeSysctls,
 )
+from lvs_agent.kernel.fake_marks import FakeMarks
 from lvs_agent.ledger import LedgerFile
 from lvs_agent.ledger_keeper import LedgerKeeper
+from lvs_agent.marks import MarkKeeper
 from lvs_agent.metrics import AgentMetrics
+from lvs_agent.node_settings import NodeSettingsKeeper
 from lvs_agent.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
 from lvs_agent.routes import RouteKeeper
+from lvs_agent.sync_daemons import SyncDaemonKeeper
 from lvs_agent.table import TableKeeper
+from lvs_agent.zero import ZeroKeeper
 from lvs_api.conditions import ConditionType, find_condition
 from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeCapabilities, ServiceException
 from lvs_api.network_types import ForwardingMethod, Protocol, Scheduler
@@ -55,6 +61,7 @@ from lvs_core.plan import (
     CheckTarget,
     DirectorPlan,
     Holding,
+    MarkKey,
     NodePlan,
     PlannedMember,
     PlannedService,
@@ -110,8 +117,11 @@ def member(number: int, **changes: Any) -> PlannedMember:
 
 def service(*members: PlannedMember, **changes: Any) -> PlannedService:
     """VIP:80/TCP of default/web."""
+    key = changes.get("key", VirtualServerKey(address=ip_address(VIP), port=80, protocol=Protocol.TCP))
     made = PlannedService(
-        key=VirtualServerKey(address=ip_address(VIP), port=80, protocol=Protocol.TCP),
+        key=key,
+        vip=None if isinstance(key, MarkKey) else key.address,
+        marked=(),
         service=NAME,
         service_uid="u",
         port_name="http",
@@ -134,7 +144,7 @@ def director(*services: PlannedService, holding: Holding = Holding.HOLD, **chang
         view_digest="digest",
         holding=holding,
         interface=changes.pop("interface", "eth0"),
-        addresses=tuple(sorted({one.key.address for one in services}, key=int)),
+        addresses=tuple(sorted({one.vip for one in services if one.vip is not None}, key=int)),
         services=services,
         incomplete=changes.pop("incomplete", ()),
         conflicts=changes.pop("conflicts", ()),
@@ -159,9 +169,13 @@ class PlanInHand:
     plan: NodePlan | None = None
     status: LvsNodeStatus | None = None
     withheld: Withheld = NOTHING_WITHHELD
+    zero: str | None = None
 
     def reported_status(self) -> LvsNodeStatus | None:
         return self.status
+
+    def asked_zero(self) -> str | None:
+        return self.zero
 
     def state_faults(self) -> tuple[Fault, ...]:
         return ()
@@ -226,6 +240,7 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.ipvs = FakeIpvsTable()
+        self.settings = FakeIpvsSettings()
         self.links = FakeLinks()
         self.links.add_device("lo", arp_capable=False)
         self.links.add_device("eth0")
@@ -235,6 +250,7 @@ class World:
         self.sysctls = FakeSysctls(values=dict.fromkeys(_sysctl_keys(), 0))
         self.announcer = FakeAnnouncer()
         self.host_routes = FakeHostRoutes()
+        self.marks = FakeMarks()
         self.probe = FakeDuplicateProbe()
         self.refused_ranges: list[IPNetwork] = []
         self.cluster: ClusterKnowledge = NoCluster()
@@ -255,6 +271,8 @@ class World:
         self.agent = Agent(
             source=self.source,
             table=TableKeeper(self.ipvs, self.metrics, lambda: self.now),
+            settings=NodeSettingsKeeper(self.settings, self.sysctls, self.metrics, lambda: self.now),
+            daemons=SyncDaemonKeeper(self.settings, self.metrics, lambda: self.now),
             addresses=AddressKeeper(
                 links=self.links,
                 sysctls=self.sysctls,
@@ -264,6 +282,7 @@ class World:
                 monotonic=lambda: self.now,
             ),
             host_routes=RouteKeeper(self.host_routes, self.metrics),
+            marks=MarkKeeper(self.marks, self.metrics, lambda: self.now),
             refusals=RefusalKeeper(
                 links=self.links,
                 cluster=self.cluster,
@@ -273,6 +292,7 @@ class World:
             links=self.links,
             prober=self.health,
             ledger=self.ledger,
+            zero=ZeroKeeper(self.ipvs),
             identity=NodeIdentity(boot_id=self.boot_id, agent_version="1", capabilities=NodeCapabilities),
             metrics=self.metrics,
             tell=self.statuses.append,

@@ -29,8 +29,8 @@ from lvs_agent.decide.kernel_state import AddressFamily, InterfaceAddress, Kerne
 from lvs_agent.errors import AddressRefused, IpvsReadFailed, LinkError
 from lvs_agent.kernel.interface import LinkFailure
 from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeAddressState, NodeAddressStatus
-from lvs_api.network_types import Scheduler
-from lvs_core.plan import Holding, PlannedMember, PlannedPersistence
+from lvs_api.network_types import Protocol, Scheduler
+from lvs_core.plan import Holding, PlannedMember, PlannedPersistence, VirtualServerKey
 
 
 @pytest.fixture
@@ -40,6 +40,17 @@ def world(tmp_path: Path) -> World:
 
 def checked(number: int, **changes: object) -> PlannedMember:
     return member(number, check=check_target(number), **changes)
+
+
+async def test_a_director_names_its_own_addresses_and_no_vip(world: World) -> None:
+    for address, length in (("192.168.4.77", 32), ("2001:db8:4::5", 64), ("fe80::5", 64)):
+        added = InterfaceAddress(device="eth0", address=ip_address(address), prefix_length=length)
+        world.links.addresses.add(added)
+    await world.do(director(service(member(100))))
+    assert world.bound() >= {f"{VIP}@eth0"}
+    assert world.status.own_addresses == ["192.168.4.5", "2001:db8:4::5"]
+    await world.do(real_server("192.168.4.16"))
+    assert world.status.own_addresses is None
 
 
 async def test_a_director_programs_then_carries_and_announces(world: World) -> None:
@@ -109,7 +120,8 @@ async def test_a_refused_change_is_tried_again_ever_more_rarely(world: World) ->
 
 
 async def test_one_service_in_trouble_does_not_hold_up_the_others(world: World) -> None:
-    other = replace(service(member(101)), key=replace(service().key, port=81), service=NAME._replace(name="other"))
+    key = VirtualServerKey(address=ip_address(VIP), port=81, protocol=Protocol.TCP)
+    other = service(member(101), key=key, service=NAME._replace(name="other"))
     await world.do(director(service(member(100), scheduler=Scheduler.TWOS), other))
     assert list(world.ipvs.services) == [service_on(81)]
     assert world.exception().name == "web"

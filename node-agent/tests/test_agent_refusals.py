@@ -1,7 +1,6 @@
 """Refused addresses in rounds of an agent on the fake kernel: nothing is made for them, everything beside them is."""
 
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -25,7 +24,8 @@ from lvs_agent.decide.refused_addresses import ClusterFacts, NodeClaim
 from lvs_agent.refusals import name_servers
 from lvs_api.conditions import Reason
 from lvs_api.lvs_node import NodeAddressState
-from lvs_core.plan import Holding, PlannedService
+from lvs_api.network_types import Protocol
+from lvs_core.plan import Holding, PlannedService, VirtualServerKey
 
 OTHER = "192.168.4.16"
 
@@ -48,8 +48,8 @@ class Known:
 
 def other_service() -> PlannedService:
     """OTHER:80/TCP of default/other."""
-    key = replace(service().key, address=ip_address(OTHER))
-    return replace(service(member(101)), key=key, service=NAME._replace(name="other"))
+    key = VirtualServerKey(address=ip_address(OTHER), port=80, protocol=Protocol.TCP)
+    return service(member(101), key=key, service=NAME._replace(name="other"))
 
 
 def api_server(world: World) -> None:

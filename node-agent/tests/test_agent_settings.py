@@ -16,6 +16,7 @@ LISTS = ("REFUSE_RANGES", "RESOLV_CONFS")
 def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         "REMOVAL_BRAKE",
+        "COUNTED_REAL_SERVERS",
         "NODE_NAME",
         "NAMESPACE",
         "KUBECONFIG",
@@ -30,6 +31,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.verb, settings.node_name, settings.namespace) == ("run", "n", "lvs-system")
     assert settings.state_dir == Path("/var/lib/lvs-agent")
     assert settings.removal_brake == 0.5
+    assert settings.counted_real_servers == 1000
     assert (settings.metrics, settings.health) == (None, Endpoint(host="127.0.0.1", port=9461))
     assert settings.word == Endpoint(host="", port=9462)
     assert (settings.refused_ranges, settings.resolv_confs) == ((), RESOLV_CONFS)
@@ -41,8 +43,9 @@ def test_the_environment_gives_defaults_and_flags_win(monkeypatch: pytest.Monkey
     monkeypatch.setenv("LVS_AGENT_HEALTH_ADDRESS", "")
     monkeypatch.setenv("LVS_AGENT_WORD_ADDRESS", "")
     monkeypatch.setenv("LVS_AGENT_REMOVAL_BRAKE", "1")
+    monkeypatch.setenv("LVS_AGENT_COUNTED_REAL_SERVERS", "0")
     settings = parse_settings(["plan", "--state-dir", "/x"])
-    assert settings.removal_brake == 1.0
+    assert (settings.removal_brake, settings.counted_real_servers) == (1.0, 0)
     assert (settings.node_name, settings.state_dir) == ("from-environment", Path("/x"))
     assert (settings.metrics, settings.health) == (Endpoint(host="::1", port=9462), None)
     assert settings.word is None
@@ -69,6 +72,7 @@ def test_what_may_be_repeated_is_a_list_in_the_environment(monkeypatch: pytest.M
         (["run", "--health-address", "localhost:0"], "--health-address localhost:0: expected HOST:PORT"),
         (["run", "--removal-brake", "50%"], "--removal-brake 50%: expected a number from 0 to 1"),
         (["run", "--removal-brake", "1.5"], "--removal-brake 1.5: expected a number from 0 to 1"),
+        (["run", "--counted-real-servers", "-1"], "--counted-real-servers -1: expected a number from 0"),
         (["run", "--manifests", "/nowhere"], "--manifests /nowhere: there is no such directory"),
         (["run", "--manifests", "/", "--kubeconfig", "/x"], "exclude each other"),
         (["run", "--refuse-range", "10.0.0.1/8"], "--refuse-range 10.0.0.1/8: 10.0.0.1/8 has host bits set"),

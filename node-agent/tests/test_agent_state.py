@@ -361,6 +361,8 @@ async def clean(world: World) -> tuple[str, ...]:
         ipvs=world.ipvs,
         links=world.links,
         host_routes=world.host_routes,
+        settings=world.settings,
+        marks=world.marks,
         sysctls=world.sysctls,
     )
 

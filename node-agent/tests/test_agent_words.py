@@ -23,9 +23,9 @@ from lvs_agent.decide.kernel_state import KernelLinks
 from lvs_agent.decide.node_word import Carried
 from lvs_agent.errors import LinkError
 from lvs_api.lvs_node import BindDevice
-from lvs_api.network_types import ForwardingMethod, Protocol
+from lvs_api.network_types import Family, ForwardingMethod, Protocol
 from lvs_api.real_server_pool import OnFailure
-from lvs_core.plan import NodePlan, PlannedMember, VirtualServerKey
+from lvs_core.plan import MarkKey, NodePlan, PlannedMember, VirtualServerKey
 
 SERVER = ip_address("192.168.4.100")
 
@@ -297,3 +297,31 @@ async def test_after_a_failed_round_there_is_no_word(world: World, monkeypatch: 
         assert world.agent.word() is None
     await world.later(1)
     assert world.agent.word() is not None
+
+
+@pytest.mark.parametrize("after", ["another port", "a mark"])
+async def test_who_is_believed_is_so_in_a_new_kernel_service_of_the_same_address(world: World, after: str) -> None:
+    """An edit of a service's ports is no reason to doubt what its real servers carry; its check is the same."""
+    await serving(world)
+    key = VirtualServerKey(address=ip_address(VIP), port=81, protocol=Protocol.TCP)
+    changed = service(node(port=81), key=key)
+    if after == "a mark":
+        changed = service(node(port=0), key=MarkKey(mark=10, family=Family.IPV4), vip=ip_address(VIP))
+    await world.do(director(changed))
+    assert [s.settings.weight for one in world.ipvs.services.values() for s in one.destinations.values()] == [1]
+    assert world.health.asked == frozenset()
+
+
+async def test_who_is_doubted_is_so_in_a_new_kernel_service_too(world: World) -> None:
+    await after_a_failed_check(world)
+    marked = service(node(port=0), key=MarkKey(mark=10, family=Family.IPV4), vip=ip_address(VIP))
+    await world.do(director(marked))
+    assert [s.settings.weight for one in world.ipvs.services.values() for s in one.destinations.values()] == [0]
+    assert world.health.asked == {SERVER}
+
+
+async def test_who_is_believed_for_one_address_is_asked_for_another(world: World) -> None:
+    await serving(world)
+    other = VirtualServerKey(address=ip_address("192.168.4.16"), port=80, protocol=Protocol.TCP)
+    await world.do(director(service(node()), service(node(), key=other)))
+    assert world.health.asked == {SERVER}

@@ -1,6 +1,9 @@
 """Announcements, seen from the other end of a real link."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -75,7 +78,8 @@ def test_one_agent_per_network_namespace(pair: Pair) -> None:
     node, neighbour = pair
     first, second, elsewhere = (AbstractSocketLock() for _ in range(3))
     node.run(first.acquire)
-    with pytest.raises(NamespaceInUse, match="another lvs-agent"):
+    holder = rf"Process {os.getpid()} \(.+\) of user {os.getuid()} has"
+    with pytest.raises(NamespaceInUse, match=f"another lvs-agent .* {holder}"):
         node.run(second.acquire)
     neighbour.run(elsewhere.acquire)
     first.release()
@@ -83,3 +87,28 @@ def test_one_agent_per_network_namespace(pair: Pair) -> None:
     for lock in (second, elsewhere):
         lock.release()
         lock.release()
+
+
+STRANGER = """
+import os, socket, sys
+os.setuid(65534)
+taken = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+taken.bind(chr(0) + "lvs-operator.io/lvs-agent")
+print("taken", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_stranger_who_took_the_agents_name_is_named(pair: Pair) -> None:
+    """Any process of the network namespace may take it."""
+    node, _ = pair
+    command = ["ip", "netns", "exec", node.name, sys.executable, "-c", STRANGER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as stranger:
+        assert stranger.stdout is not None
+        assert stranger.stdout.readline() == "taken\n"
+        with pytest.raises(NamespaceInUse, match=rf"Process {stranger.pid} \(.+\) of user 65534 has the name @lvs"):
+            node.run(AbstractSocketLock().acquire)
+        stranger.communicate()
+    lock = AbstractSocketLock()
+    node.run(lock.acquire)
+    lock.release()

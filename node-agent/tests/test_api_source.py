@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from object_server import ObjectServer, serving
+from object_server import ObjectServer, path_of, serving
 from waiting_for import until
 
 from lvs_agent import api_source
@@ -15,7 +15,7 @@ from lvs_agent.api_connection import ApiConnection
 from lvs_agent.api_source import ApiSource
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.view_store import StoredView, ViewStore
-from lvs_api.testing import director_group, lvs_node, service_slice
+from lvs_api.testing import director_group, lvs_node, service_slice, slice_member
 from lvs_core.plan import Holding
 
 
@@ -147,6 +147,29 @@ async def test_an_object_that_can_not_be_read_leaves_the_plan(tmp_path: Path) ->
         await until(lambda: source._complaint is not None)
         assert source.plan is plan
         assert source.reported_status() is None
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_the_same_generation_of_a_restored_slice_is_read_anew(tmp_path: Path) -> None:
+    """An etcd that was restored gives a generation, and a version, to another content."""
+    server = ObjectServer()
+    server.put(lvs_node("node1", directorGroups=["default"]), director_group(), service_slice())
+    async with serving(server) as api:
+        source = ApiSource(
+            api, node_name="node1", store=ViewStore(tmp_path / "view"), metrics=AgentMetrics(), wake=lambda: None
+        )
+        task = asyncio.create_task(source.run())
+
+        def weights() -> list[int]:
+            return [m.weight for planned in source.plan.services() for m in planned.members] if source.plan else []
+
+        await until(lambda: weights() == [1, 1])
+        server.objects[path_of(service_slice())] = service_slice(
+            members=[slice_member("rs1", "192.168.4.100", weight=9)]
+        )
+        server.end_watches()
+        await until(lambda: weights() == [9])
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 

@@ -56,6 +56,17 @@ def test_who_carries_addresses_of_a_group_is_known_as_such(*, holds: bool) -> No
     assert claims(facts) == {"10.0.0.2": NodeClaim(node="n2", carries=holds)}
 
 
+def test_a_director_s_own_addresses_are_told_from_what_it_carries() -> None:
+    status = {"directorGroups": [{"name": "a", "holdsAddresses": True}], "ownAddresses": ["10.0.0.2", "2001:db8::2"]}
+    nodes = [node("n2", "10.0.0.2", "192.168.4.15", "2001:db8::2")]
+    facts = distil(nodes, [lvs_node("n2", {"directorGroups": ["a"]}, status)], [], own_node="n1")
+    assert claims(facts) == {
+        "10.0.0.2": NodeClaim(node="n2"),
+        "192.168.4.15": NodeClaim(node="n2", carries=True),
+        "2001:db8::2": NodeClaim(node="n2"),
+    }
+
+
 def test_ranges_of_pods_and_services_count() -> None:
     service = {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.96.0.0/16", "fd00:96::/108"]}}
     nodes = [node("n1", podCIDRs=["10.1.1.0/24", "fd00:1::/64"]), node("n2", podCIDRs=["10.1.2.0/24"]), node("n3")]

@@ -115,6 +115,8 @@ async def test_cleanup_takes_them_away(tmp_path: Path) -> None:
         ipvs=world.ipvs,
         links=world.links,
         host_routes=world.host_routes,
+        settings=world.settings,
+        marks=world.marks,
         sysctls=world.sysctls,
     )
     assert problems == ()

@@ -17,7 +17,9 @@ from lvs_agent.decide.changes import (
     DeleteService,
     EditDestination,
     IpvsChange,
+    ZeroService,
 )
+from lvs_agent.decide.kernel_settings import SyncDaemon, SyncState, Timeout
 from lvs_agent.decide.kernel_state import (
     IPIP,
     AddressFamily,
@@ -38,8 +40,19 @@ from lvs_agent.decide.kernel_state import (
 )
 from lvs_agent.kernel.contract import TABLES
 from lvs_agent.kernel.ipvs_codec import RequestEncoder
-from lvs_agent.kernel.ipvs_decode import EntryDecoder
-from lvs_agent.kernel.netlink_wire import HEADER, HEADERS_LENGTH, WireError, attribute, attributes, messages, nested
+from lvs_agent.kernel.ipvs_decode import EntryDecoder, decode_daemon, decode_timeouts
+from lvs_agent.kernel.netlink_wire import (
+    HEADER,
+    HEADERS_LENGTH,
+    U16,
+    U32,
+    WireError,
+    attribute,
+    attributes,
+    generic_message,
+    messages,
+    nested,
+)
 
 RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "ipvs_dumps_linux_7.2.json").read_text())
 FAMILY = 30
@@ -205,6 +218,53 @@ def test_older_kernels_say_less(missing: tuple[int, ...]) -> None:
     assert decoder.destination(without(bytes.fromhex(payload), *missing), AddressFamily.IPV6) == whole
 
 
+def test_counters_that_a_kernel_dumped_are_what_ipvsadm_showed() -> None:
+    """A persistent service under Masquerade after twelve requests, five of them just before."""
+    recorded = json.loads((Path(__file__).parent / "data" / "ipvs_counters_linux_7.2.json").read_text())
+    shown, decoder = recorded["ipvsadm"], EntryDecoder()
+    counters = TrafficCounters(*shown["stats"], *shown["rate"])
+    service = decoder.service(bytes.fromhex(recorded["service"]))
+    assert service is not None
+    assert service[2] == counters
+    _, state = decoder.destination(bytes.fromhex(recorded["destination"]), AddressFamily.IPV4)
+    connections = (state.active_connections, state.inactive_connections, state.persistent_connections)
+    assert connections == (shown["active"], shown["inactive"], shown["persistent"])
+    assert state.counters == counters
+    assert decoder.wide_counters
+
+
+NARROW, WIDE = "IIIQQIIIII", "QQQQQQQQQQ"
+
+
+def with_counters(**counters: range) -> bytes:
+    """A recorded destination with these in place of its counters, as ip_vs_genl_fill_stats and its 64-bit twin do."""
+    payload = bytes.fromhex(RECORDED["persistence"]["destinations"]["TCP 10.0.0.2:0"][0])
+    view = memoryview(payload)
+    inner = attributes(view, *attributes(view, 0, len(view))[2])
+    parts = [attribute(n, payload[start:end]) for n, (start, end) in inner.items() if n not in {10, 12}]
+    for number, layout, name in ((10, NARROW, "narrow"), (12, WIDE, "wide")):
+        values = zip(layout, counters.get(name, ()), strict=name in counters)
+        counted = [attribute(n, struct.pack(f"={letter}", value)) for n, (letter, value) in enumerate(values, 1)]
+        parts += [nested(number, *counted)] if counted else []
+    return nested(2, *parts)
+
+
+def test_counters_of_64_bits_go_before_those_of_32() -> None:
+    decoder = EntryDecoder()
+    wide = range(2**40, 2**40 + 10)
+    _, state = decoder.destination(with_counters(narrow=range(10), wide=wide), AddressFamily.IPV4)
+    assert state.counters == TrafficCounters(*wide)
+    assert state.counters.out_bytes_per_second == 2**40 + 9
+    assert decoder.wide_counters
+
+
+def test_counters_of_32_bits_alone_are_taken_and_said() -> None:
+    decoder = EntryDecoder()
+    _, state = decoder.destination(with_counters(narrow=range(1, 11)), AddressFamily.IPV4)
+    assert state.counters == TrafficCounters(*range(1, 11))
+    assert not decoder.wide_counters
+
+
 def test_equal_lengths_with_other_layouts_are_told_apart() -> None:
     """The same attributes in another order have the same length."""
     payload = bytes.fromhex(RECORDED["persistence"]["destinations"]["TCP 10.0.0.2:0"][0])
@@ -252,3 +312,40 @@ def test_damaged_messages_are_refused(damaged: bytes) -> None:
 def test_damaged_attributes_are_refused(damaged: bytes) -> None:
     with pytest.raises(WireError):
         attributes(memoryview(damaged), 0, len(damaged))
+
+
+FIRST = (attribute(1, U32.pack(2)), attribute(2, b"eth0\0"), attribute(3, U32.pack(7)))
+"""A backup daemon's state, interface and id."""
+
+
+@pytest.mark.parametrize(
+    ("more", "group"),
+    [
+        (attribute(5, bytes([224, 0, 0, 81])), "224.0.0.81"),
+        (attribute(6, ip_address("ff02::51").packed), "ff02::51"),
+    ],
+    ids=["IPv4", "IPv6"],
+)
+def test_sync_daemons(more: bytes, group: str) -> None:
+    """As ip_vs_genl_fill_daemon of Linux 4.3 and newer fills it."""
+    rest = (attribute(4, U16.pack(1472)), more, attribute(7, U16.pack(8848)), attribute(8, b"\1"))
+    daemon = SyncDaemon(interface="eth0", sync_id=7, max_length=1472, group=ip_address(group), port=8848, ttl=1)
+    assert decode_daemon(nested(3, *FIRST, *rest)) == (SyncState.BACKUP, daemon)
+
+
+def test_a_sync_daemon_of_an_older_kernel() -> None:
+    """It says no more, and uses what it was built with (IP_VS_SYNC_GROUP, IP_VS_SYNC_PORT)."""
+    daemon = SyncDaemon(interface="eth0", sync_id=7, group=ip_address("224.0.0.81"), port=8848, ttl=1)
+    assert decode_daemon(nested(3, *FIRST)) == (SyncState.BACKUP, daemon)
+
+
+def test_timeouts_of_a_kernel_without_udp() -> None:
+    payload = attribute(4, U32.pack(900)) + attribute(5, U32.pack(120))
+    answer = generic_message(FAMILY, 12, 0, 1, payload)
+    (message,) = messages(memoryview(answer))
+    assert decode_timeouts(memoryview(answer), message) == {Timeout.TCP: 900, Timeout.TCP_FIN: 120}
+
+
+def test_zeroing_names_the_service_and_nothing_else() -> None:
+    assert payload_of(ZeroService(service=WEB)) == payload_of(DeleteService(service=WEB))
+    assert RequestEncoder(FAMILY).change(ZeroService(service=WEB), 1)[HEADER.size] == 16

@@ -26,6 +26,7 @@ from lvs_agent.probes.messages import (
     encode_tally,
     encode_verdicts,
 )
+from lvs_agent.probes.open_files import at_once
 from lvs_agent.probes.runner import LATE_SECONDS, Runner, _check_once, make_probe
 
 
@@ -209,6 +210,76 @@ async def test_what_was_not_answered_before_the_first_answer_never_counts() -> N
     assert max(made_when_down) - made_when_heard[0] == 3
     assert runner.sightings.take_tally().silent is False
     await runner.stop_all()
+
+
+class Slow:
+    """A probe that counts how many are under way."""
+
+    under_way = 0
+    most = 0
+
+    def __init__(self, seconds: float) -> None:
+        self.made = 0
+        self._seconds = seconds
+
+    async def check(self) -> Outcome:
+        Slow.under_way += 1
+        Slow.most = max(Slow.most, Slow.under_way)
+        try:
+            await asyncio.sleep(self._seconds)
+            self.made += 1
+        finally:
+            Slow.under_way -= 1
+        return Outcome(result=Result.PASSED)
+
+
+async def test_no_more_checks_than_may_be_are_made_at_once_and_each_has_its_turn() -> None:
+    """Their time begins with their turn: waiting is no news, and who waits long is told of."""
+    Slow.most = 0
+    probes = {port: Slow(0.1) for port in range(40)}
+    changes: list[VerdictChanged] = []
+    runner = Runner(changes.append, probe_for=lambda check: probes[check.port], at_once=4)
+    for port in probes:
+        runner.start(StartCheck(number=port, check=a_check(port, interval_seconds=0.05), verdict=Verdict.UP))
+    await until(lambda: runner.sightings.take_tally().not_made == "too many checks at once")
+    await until(lambda: min(probe.made for probe in probes.values()) >= 3)
+    assert Slow.most == 4
+    assert max(probe.made for probe in probes.values()) <= 5, "nobody is served much more often than others"
+    for port in range(1, 40):
+        runner.stop(port)
+    made = probes[0].made
+    await until(lambda: probes[0].made >= made + 3)
+    assert runner.sightings.take_tally().not_made == "", "there is room again"
+    await runner.stop_all()
+    assert (changes, Slow.under_way) == ([], 0)
+
+
+async def test_thousands_of_checks_get_by_with_few_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are due in the same moment. The other ends are of this process, too, and are closed after ours."""
+    monkeypatch.setattr("lvs_agent.probes.runner.START_SPACING_SECONDS", 0.0)
+    changes: list[VerdictChanged] = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with answering(b"") as (port, _):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        try:
+            runner = Runner(changes.append, at_once=48)
+            for number in range(2000):
+                check = a_check(port, interval_seconds=60, timeout_seconds=5, rise=1)
+                runner.start(StartCheck(number=number, check=check, verdict=Verdict.UNKNOWN))
+            await until(lambda: len(changes) == 2000, 60)
+            tally = runner.sightings.take_tally()
+            await runner.stop_all()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert {change.verdict for change in changes} == {Verdict.UP}
+    assert tally.results == {Result.PASSED: 2000}
+
+
+@pytest.mark.parametrize(
+    ("open_files", "expected"), [(1024, 992), (1048576, 4096), (resource.RLIM_INFINITY, 4096), (16, 1)]
+)
+def test_how_many_checks_open_files_are_enough_for(open_files: int, expected: int) -> None:
+    assert at_once(open_files) == expected
 
 
 async def test_runner_tells_changes_only() -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
+import pytest
 from waiting_for import until
 
 from lvs_agent.api_connection import ApiConnection
@@ -44,8 +46,7 @@ async def test_what_an_older_crd_drops_is_not_written_again_and_again() -> None:
             for _ in range(3):
                 reporter.tell(LvsNodeStatus(boot_id=boot, agent_version="2"))
                 await until(lambda asked=asked: server.asked >= asked)  # type: ignore[misc]
-                for _ in range(9):
-                    await asyncio.sleep(0)
+                await some_turns()
             assert server.status == {"bootId": boot}
             assert server.asked == asked
         server.version, server.status = 9, {"bootId": "of somebody else"}
@@ -64,10 +65,41 @@ async def test_what_was_said_to_one_object_is_not_said_to_another_of_its_name() 
     observed = {"metadata": {"uid": "of another", "resourceVersion": "1"}}
     writing = asyncio.create_task(reporter.run())
     try:
-        for _ in range(9):
-            await asyncio.sleep(0)
+        await some_turns()
         assert server.asked == 0
         reporter.tell(LvsNodeStatus(boot_id="two", agent_version="2"))
         await until(lambda: server.status == {"bootId": "two"})
     finally:
         writing.cancel()
+
+
+async def test_a_status_that_was_restored_to_an_older_one_is_written_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Versions went back: the own write is not late, it did not last."""
+    now = [1000.0]
+    monkeypatch.setattr("lvs_agent.report.time", SimpleNamespace(monotonic=lambda: now[0]))
+    server = OlderServer()
+    server.version = 50
+    reporter = StatusReporter(server, node_name="n", observed=server.node, metrics=AgentMetrics())
+    writing = asyncio.create_task(reporter.run())
+    status = LvsNodeStatus(boot_id="two", agent_version="2")
+    try:
+        reporter.tell(status)
+        await until(lambda: server.status == {"bootId": "two"})
+        server.version, server.status = 20, {"bootId": "one"}
+        now[0] += 9
+        reporter.tell(status)
+        await some_turns()
+        assert server.asked == 1, "the watch may be late"
+        now[0] += 1
+        reporter.tell(status)
+        await until(lambda: server.status == {"bootId": "two"})
+        reporter.tell(status)
+        await some_turns()
+        assert server.asked == 2
+    finally:
+        writing.cancel()
+
+
+async def some_turns() -> None:
+    for _ in range(9):
+        await asyncio.sleep(0)

@@ -143,23 +143,3 @@ def test_a_value_that_the_kernel_refuses_is_named(node: NetworkNamespace) -> Non
 def test_only_names_of_sysctls_are_taken(tmp_path: Path) -> None:
     with pytest.raises(SysctlError, match="no sysctl's name"):
         ProcSysctls(tmp_path).write(SysctlKey(("ipv4", "..", "x")), 1)
-
-
-REUSE_MODE = SysctlKey(("ipv4", "vs", "conn_reuse_mode"))
-DIRECT_ROUTING = SysctlRole(replies_pass_by=True)
-
-
-@pytest.mark.parametrize(("found", "written"), [(0, [3]), (1, [3]), (2, []), (3, [])])
-def test_a_director_that_sees_no_replies_schedules_anew_when_a_port_is_used_again(
-    found: int, written: list[int]
-) -> None:
-    assert REUSE_MODE in keys_to_read(DIRECT_ROUTING, LINKS, {})
-    verdict = judge_sysctls(DIRECT_ROUTING, LINKS, {REUSE_MODE: found}, {})
-    assert [write.value for write in verdict.writes] == written
-    assert verdict.remember == ({REUSE_MODE: found} if written else {})
-
-
-def test_the_reuse_mode_is_given_back_and_may_be_missing_while_ipvs_is_not_loaded() -> None:
-    restored = judge_sysctls(SysctlRole(), LINKS, {REUSE_MODE: 3}, {REUSE_MODE: 1})
-    assert [(write.key, write.value) for write in restored.restores] == [(REUSE_MODE, 1)]
-    assert judge_sysctls(DIRECT_ROUTING, LINKS, {}, {}).is_met

@@ -76,7 +76,6 @@ IPV6 = {
     v6("e0", "accept_ra"): 1,
     v6("e1", "accept_ra"): 0,
     v6("e2", "accept_ra"): 2,
-    SysctlKey(("ipv4", "vs", "conntrack")): 0,
 }
 ROUTER6 = SysctlRole(masquerade_ipv6=frozenset({"e1"}))
 
@@ -86,7 +85,7 @@ def test_without_force_forwarding_all_forwards_and_advertisements_are_still_heed
     sysctls, remembered, links = FakeSysctls(values=dict(start)), dict[SysctlKey, int](), links_of("e0", "e1", "e2")
     converge(ROUTER6, links, sysctls, remembered)
     assert sysctls.values == {
-        **{key: 1 for key in start if key.path[-1] in {"forwarding", "conntrack"}},
+        **{key: 1 for key in start if key.path[-1] == "forwarding"},
         v6("e0", "accept_ra"): 2,
         v6("e1", "accept_ra"): 0,
         v6("e2", "accept_ra"): 2,
@@ -101,21 +100,20 @@ def test_with_force_forwarding_only_the_device_changes() -> None:
     sysctls, remembered, links = FakeSysctls(values=dict(start)), dict[SysctlKey, int](), links_of("e0", "e1", "e2")
     converge(ROUTER6, links, sysctls, remembered)
     changed = {key for key in start if sysctls.values[key] != start[key]}
-    assert changed == {v6("e1", "force_forwarding"), SysctlKey(("ipv4", "vs", "conntrack"))}
+    assert changed == {v6("e1", "force_forwarding")}
     converge(SysctlRole(), links, sysctls, remembered)
     assert sysctls.values == start
 
 
 def test_a_node_that_forwards_already_is_not_touched_and_never_lowered() -> None:
     start = {**IPV6, **{key: 1 for key in IPV6 if key.path[-1] == "forwarding"}, v6("e0", "accept_ra"): 1}
-    start[SysctlKey(("ipv4", "vs", "conntrack"))] = 1
     sysctls, remembered, links = FakeSysctls(values=dict(start)), dict[SysctlKey, int](), links_of("e0", "e1", "e2")
     converge(ROUTER6, links, sysctls, remembered)
     converge(SysctlRole(), links, sysctls, remembered)
     assert sysctls.values == start
     assert sysctls.writes == 0
     ip4 = {v4(d, n): v for d in ("all", "e0") for n, v in (("forwarding", 1), ("send_redirects", 0))}
-    sysctls = FakeSysctls(values={**ip4, SysctlKey(("ipv4", "vs", "conntrack")): 1})
+    sysctls = FakeSysctls(values=ip4)
     role = SysctlRole(masquerade_ipv4=frozenset({"e0"}))
     converge(role, links, sysctls, remembered)
     converge(SysctlRole(), links, sysctls, remembered)
@@ -147,7 +145,7 @@ def test_ipv6_forwarding_stays_where_a_device_came_that_forwards(newcomer: str, 
     during = dict(sysctls.values)
     converge(SysctlRole(), links_of("e0", "e1", "e2", newcomer), sysctls, remembered)
     changed = {key.path[-1] for key in during if sysctls.values[key] != during[key]}
-    assert changed == ({"conntrack"} if stays else {"conntrack", "forwarding", "accept_ra"})
+    assert changed == (set() if stays else {"forwarding", "accept_ra"})
     assert remembered == {}
 
 

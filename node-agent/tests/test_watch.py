@@ -242,18 +242,39 @@ async def test_what_vanished_meanwhile_is_found_after_410() -> None:
         await until(lambda: names(reflector) == {"b"})
 
 
-async def test_an_error_during_a_watch_keeps_the_copy() -> None:
-    script = [listed(item("a", "1"), version="5"), refused(500), watched("garbage\n", hold=False), watched()]
-    async with reflecting(*script) as (reflector, server):
+BROKEN = {
+    "refused": refused(500),
+    "garbage": watched("garbage\n", hold=False),
+    "an error": watched(event("ERROR", {"kind": "Status", "code": 500, "message": "no"}), hold=False),
+    "a bookmark of the past": watched(event("BOOKMARK", {"metadata": {"resourceVersion": "4"}})),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+async def test_after_a_broken_watch_the_copy_is_listed_anew(broken: tuple[int, list[Any]]) -> None:
+    """Its version may be one of the future now: so it is in an etcd that was restored to an older state."""
+    script = [
+        listed(item("a", "5"), item("b", "2"), version="5"),
+        broken,
+        listed(item("a", "3", weight=3), version="3"),
+        watched(event("MODIFIED", item("a", "4", weight=4))),
+    ]
+    async with reflecting(*script, watch=1) as (reflector, server):
         await until(lambda: reflector.failure is not None)
-        assert names(reflector) == {"a"}
-        await until(lambda: len(server.asked) == 4 and reflector.failure is None)
-        assert names(reflector) == {"a"}
-        assert [query.get("watch") for _, query in server.asked] == [None, "true", "true", "true"]
+        assert (reflector.complete, names(reflector)) == (True, {"a", "b"})
+        await until(lambda: reflector.objects()["uid-a"]["spec"] == {"weight": 4})
+        assert (names(reflector), reflector.failure) == ({"a"}, None)
+        assert [query.get("watch") for _, query in server.asked] == [None, "true", None, "true"]
+        assert server.asked[3][1]["resourceVersion"] == "3"
 
 
 async def test_a_silent_watch_is_given_up() -> None:
-    script = [listed(item("a", "1"), version="5"), watched(), watched(event("ADDED", item("b", "6")))]
+    script = [
+        listed(item("a", "1"), version="5"),
+        watched(),
+        listed(item("a", "1"), version="5"),
+        watched(event("ADDED", item("b", "6"))),
+    ]
     async with reflecting(*script, silence=0.2) as (reflector, _):
         await until(lambda: names(reflector) == {"a", "b"})
 

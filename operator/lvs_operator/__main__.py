@@ -41,7 +41,7 @@ class Operator:
     def __init__(self, settings: Settings, client: ApiClient) -> None:
         config = read_kubeconfig(settings.kubeconfig)
         self._loop = asyncio.get_running_loop()
-        self._cache = Cache()
+        self._cache = Cache(went_back=self._went_back)
         self._leader = Leader(
             client=BlockingApiClient(config, timeout=LEASE_TIMEOUT),
             namespace=settings.namespace,
@@ -49,7 +49,7 @@ class Operator:
             times=settings.lease,
             on_gain=self._gained,
         )
-        self._leases = AgentLeases(client, settings.namespace, self._wake)
+        self._leases = AgentLeases(client, settings.namespace, self._wake, doubt=self._doubt)
         self._events = EventPoster(client, identity=settings.identity, leads=lambda: self._leader.leads)
         self._reconciler = Reconciler(
             client=client,
@@ -106,6 +106,14 @@ class Operator:
 
     def _wake(self) -> None:
         self._reconciler.wake()
+
+    def _doubt(self) -> None:
+        self._reconciler.doubt_view()
+
+    def _went_back(self) -> None:
+        """The API server was restored to an older state."""
+        self._watch.restart()
+        self._reconciler.start_afresh()
 
     def _gained(self, afresh: bool) -> None:
         """From the Lease's thread."""

@@ -28,7 +28,7 @@ LIST_SECONDS: Final = 5.0
 class Sighting:
     """One agent's Lease."""
 
-    version: str
+    version: int
     seen: float
     """When it was seen to change, or the time began to count anew; on our monotonic clock."""
     duration: float
@@ -52,11 +52,13 @@ def observe(
         name, duration = lease["metadata"]["name"], lease.get("spec", {}).get("leaseDurationSeconds")
         if not name.startswith(LEASE_AGENT_PREFIX) or not duration:
             continue
-        node, version = name.removeprefix(LEASE_AGENT_PREFIX), lease["metadata"]["resourceVersion"]
+        node, version = name.removeprefix(LEASE_AGENT_PREFIX), int(lease["metadata"]["resourceVersion"])
         before = known.get(node) if known is not None else None
-        if before is None or before.version != version:
+        if before is None or before.version < version:
             heard = known is not None  # one that came, or was renewed, since we began to look
             found[node] = Sighting(version=version, seen=now, duration=float(duration), heard=heard)
+        elif before.version > version:  # etcd was restored to an older state: nobody renewed it
+            found[node] = replace(found[node], version=version)
     return found
 
 
@@ -78,12 +80,21 @@ def signs_of(sightings: Mapping[str, Sighting], now: float) -> AgentSigns:
 
 
 class AgentLeases:
-    """Belongs to the main loop; `wake` is called when `signs` has changed."""
+    """Belongs to the main loop; `wake` is called when `signs` has changed.
 
-    def __init__(self, client: ApiClient, namespace: str, wake: Callable[[], None]) -> None:
+    `doubt` is called when the API server was away, or has gone back to an older state: being asked every few seconds,
+    it is found out here first.
+    """
+
+    def __init__(
+        self, client: ApiClient, namespace: str, wake: Callable[[], None], *, doubt: Callable[[], None] = lambda: None
+    ) -> None:
         self._client = client
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._wake = wake
+        self._doubt = doubt
+        self._version = 0
+        """Of the last list."""
         self._sightings: Mapping[str, Sighting] | None = None
         self._failing = False
         self.signs = AgentSigns()
@@ -96,8 +107,12 @@ class AgentLeases:
 
     async def look(self) -> None:
         """List once. A failure is told once, and what is known of the agents stays as it is."""
+        leases: list[Mapping[str, Any]] = []
+        version = 0
         try:
-            leases = [one async for page in self._client.pages(self._path) for one in page.get("items") or ()]
+            async for page in self._client.pages(self._path):
+                version = int(page["metadata"]["resourceVersion"])
+                leases += page.get("items") or ()
         except ApiError as error:
             if not self._failing:
                 logger.warning("whether agents still run is not known: %s", error)
@@ -105,7 +120,9 @@ class AgentLeases:
             return
         now = time.monotonic()
         self._sightings = observe(self._sightings, leases, now, interrupted=self._failing)
-        self._failing = False
+        if self._failing or version < self._version:
+            self._doubt()
+        self._failing, self._version = False, version
         signs = signs_of(self._sightings, now)
         metrics.SILENT_AGENTS.set(len(signs.silent))
         if signs != self.signs:

@@ -8,7 +8,7 @@ from lvs_api.api_group import API_VERSION, LABEL_DIRECTOR_GROUP, LABEL_MANAGED_B
 from lvs_api.base import ApiModel
 from lvs_api.conditions import Condition, Reason
 from lvs_api.kinds import NODE, SERVICE_SLICE, VIRTUAL_SERVICE
-from lvs_api.lvs_node import LvsNodeSpec
+from lvs_api.lvs_node import MAX_NODE_ADDRESSES, LvsNodeSpec
 from lvs_api.objects import ObjectMeta, to_raw
 from lvs_api.virtual_service import LvsVirtualServiceStatus
 from lvs_core.cluster_view import ClusterNode, ClusterView, ObjectKey, SliceContent
@@ -107,14 +107,14 @@ def _lvs_node_growth(view: ClusterView, decision: Decision) -> Iterator[Write]:
             metadata = {"name": name, "labels": {LABEL_MANAGED_BY: MANAGER}}
             body = {"apiVersion": API_VERSION, "kind": NODE.name, "metadata": metadata, "spec": to_raw(spec)}
             yield Create(kind=LVS_NODES, namespace=None, body=body)
-        elif existing.spec != spec and not _takes_away(existing.spec, spec):
-            yield ReplacePart(kind=LVS_NODES, meta=meta_of(existing.meta), part="spec", value=to_raw(spec))
+        elif (grown := _with_additions(existing.spec, spec)) != existing.spec:
+            yield ReplacePart(kind=LVS_NODES, meta=meta_of(existing.meta), part="spec", value=to_raw(grown))
 
 
 def _lvs_node_losses(view: ClusterView, decision: Decision) -> Iterator[Write]:
     for name, spec in decision.lvs_nodes.items():
         existing = view.lvs_nodes.get(name)
-        if existing is not None and _takes_away(existing.spec, spec):
+        if existing is not None and existing.spec != spec and _with_additions(existing.spec, spec) == existing.spec:
             yield ReplacePart(kind=LVS_NODES, meta=meta_of(existing.meta), part="spec", value=to_raw(spec))
     for name in decision.delete_lvs_nodes:
         existing = view.lvs_nodes.get(name)
@@ -122,10 +122,18 @@ def _lvs_node_losses(view: ClusterView, decision: Decision) -> Iterator[Write]:
             yield Delete(kind=LVS_NODES, meta=meta_of(existing.meta))
 
 
-def _takes_away(old: LvsNodeSpec, new: LvsNodeSpec) -> bool:
-    addresses = {(one.address, one.device) for one in new.addresses or ()}
-    lost_address = any((one.address, one.device) not in addresses for one in old.addresses or ())
-    return lost_address or not set(old.director_groups or ()) <= set(new.director_groups or ())
+def _with_additions(old: LvsNodeSpec, new: LvsNodeSpec) -> LvsNodeSpec:
+    """What is there with what is to come to it: an address has not to wait until another may be taken away.
+
+    It waits where a LvsNode cannot name both, and where the node is to lose a group: it would be a real server of
+    directors while it is one of them.
+    """
+    addresses = {(one.address, one.device): one for one in (*(old.addresses or ()), *(new.addresses or ()))}
+    if len(addresses) > MAX_NODE_ADDRESSES or not set(old.director_groups or ()) <= set(new.director_groups or ()):
+        return old
+    return LvsNodeSpec.model_construct(
+        director_groups=new.director_groups, addresses=[addresses[key] for key in sorted(addresses)] or None
+    )
 
 
 def _labels(view: ClusterView, decision: Decision, versions: Mapping[str, int]) -> Iterator[SetLabel]:

@@ -16,15 +16,21 @@ Deliver = Callable[[WatchedKind, Mapping[str, Any], bool], None]
 Listed = Callable[[], None]
 """Hears that an object came by a list and not by a watch: what went before that list kopf does not tell."""
 Login = Callable[[], kopf.ConnectionInfo]
+Ending = Callable[[], None]
+"""Called when the run ends, whyever."""
 
 
-def build_registry(deliver: Deliver, listed: Listed, login: Login) -> kopf.OperatorRegistry:
+def build_registry(deliver: Deliver, listed: Listed, login: Login, ending: Ending) -> kopf.OperatorRegistry:
     """The handlers of one run of kopf."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry, retries=1)
     async def log_in(**_: Any) -> kopf.ConnectionInfo:  # noqa: ANN401 -- kopf's signature
         return login()
+
+    @kopf.on.cleanup(registry=registry, retries=1)
+    async def tell_end(**_: Any) -> None:  # noqa: ANN401 -- kopf's signature
+        ending()
 
     for kind in WATCHED_KINDS:
         _watch(registry, kind, deliver, listed)

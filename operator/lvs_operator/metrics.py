@@ -20,6 +20,11 @@ DIFFERENCES = Counter(
     ["kind"],
     registry=REGISTRY,
 )
+WENT_BACK = Counter(
+    "lvs_operator_view_went_back",
+    "Kinds of which the API server was found to be in an older state than seen before",
+    registry=REGISTRY,
+)
 REMOVALS_HELD = Gauge(
     "lvs_operator_removals_held",
     "1: nothing is taken away, for a CRD is missing or being deleted, or cannot be looked at",

@@ -27,7 +27,7 @@ from lvs_operator.changes import Changes, find_changes, only_counts_differ
 from lvs_operator.crd_outdated import mark_outdated
 from lvs_operator.errors import ApiError, ApiNotFoundError, ApiUnavailableError, NotLeaderError, SettingsError
 from lvs_operator.event_poster import EventPoster
-from lvs_operator.kind_guard import KindGuard, mark_held
+from lvs_operator.kind_guard import LOOK_SECONDS, KindGuard, mark_held
 from lvs_operator.leader import Leader
 from lvs_operator.status_events import status_events
 from lvs_operator.watched_kinds import (
@@ -40,7 +40,7 @@ from lvs_operator.watched_kinds import (
     Unreadable,
     WatchedKind,
 )
-from lvs_operator.writer import ReplacePart, Write, Writer
+from lvs_operator.writer import ReplacePart, Write, WriteKey, Writer, content_of
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,8 @@ MISSING_PAUSE: Final = 5.0
 LISTED_SECONDS: Final = 2.0
 """In this time after the first object of a list kopf has listed the other kinds, too."""
 OPENAPI_GROUP: Final = f"apis/{API_VERSION}"
+Identity = tuple[WriteKey, str]
+"""What is written, and its content."""
 OWN_KINDS: Final = (SLICES, LVS_NODES)
 """Written by the operator: one that cannot be read hides what directors may still act on."""
 
@@ -97,6 +99,8 @@ class Reconciler:
         self._wake = asyncio.Event()
         self._check_due = time.monotonic()
         self._counts_due: dict[ObjectKey, float] = {}
+        self._kept_back: dict[Identity, float] = {}
+        """Losses that were looked at in vain, and when they may be looked at again (monotonic)."""
         self._schema: str | None = None
 
     def wake(self) -> None:
@@ -104,12 +108,18 @@ class Reconciler:
         self._wake.set()
 
     def doubt_view(self) -> None:
-        """Kopf lists again: what went while it was not watching it never tells, so the view is compared soon."""
+        """The view may have missed something, and is compared soon.
+
+        Kopf lists again: what went while it was not watching it never tells. Or the API server was away.
+        """
         self._check_due = min(self._check_due, time.monotonic() + LISTED_SECONDS)
         self._wake.set()
 
     def start_afresh(self) -> None:
-        """Leadership begins: another wrote until now, so the view is checked and what was remembered is void."""
+        """The view is checked, and what was remembered is void.
+
+        Leadership begins, and another wrote until now; or the API server was restored to an older state.
+        """
         self._memory = Memory()
         self._check_due = time.monotonic()
         self._writer.forgive()
@@ -201,8 +211,8 @@ class Reconciler:
 
     async def _round(self) -> int:
         view, changes = self._decide()
-        held = self._guard.reason is not None and not self._guard.may_look
-        if (changes.losses and not held) or changes.new_conflicts:
+        looked = self._asks_for_look(changes)
+        if looked:
             # An absence or a clash is believed only after a look at the API server itself, and at our kinds after that.
             await self._check_view()
             await self._look_at_kinds()
@@ -214,16 +224,45 @@ class Reconciler:
             return self._wake.is_set() and time.monotonic() - began > UNDISTURBED_SECONDS
 
         written = await self._writer.carry_out([*changes.growth, *self._presentable(view, changes)], give_way)
-        losses = self._guard.believed(view, changes.losses)
-        if losses and not give_way() and self._may_take_away():
+        believed = self._guard.believed(view, changes.losses)
+        losses = believed if believed and self._may_take_away() else []
+        if looked:
+            self._keep_back(changes.losses, losses)
+        if losses and looked and not give_way():
             written += await self._writer.carry_out(losses, give_way)
+        else:
+            for write in losses:
+                self._writer.is_due(write)  # one that has to wait wakes us when it may be tried
         if self._writer.next_try() is not None and self._guard.may_look:
             await self._look_at_kinds()  # what was refused may be of a kind that is gone
         return written
 
+    def _asks_for_look(self, changes: Changes) -> bool:
+        """Whether something may be done that has to be looked at first. What was looked at in vain waits a while."""
+        held = self._guard.reason is not None and not self._guard.may_look
+        now = time.monotonic()
+        if not held and any(
+            self._writer.is_due(write) and now >= self._kept_back.get(_identity(write), now) for write in changes.losses
+        ):
+            return True
+        conflicts = set(changes.new_conflicts)
+        return any(
+            write.kind is VIRTUAL_SERVICES
+            and ObjectKey(write.meta.namespace or "", write.meta.name) in conflicts
+            and self._writer.is_due(write)
+            for write in changes.statuses
+        )
+
+    def _keep_back(self, losses: Iterable[Write], let_go: Iterable[Write]) -> None:
+        """Losses that a look did not let go are not looked at again for a while, however often something wakes us."""
+        gone = {_identity(write) for write in let_go}
+        until = time.monotonic() + LOOK_SECONDS
+        self._kept_back = {one: until for write in losses if (one := _identity(write)) not in gone}
+
     async def _look_at_kinds(self) -> None:
         """Where all kinds are whole again, what was refused meanwhile is tried again at once, on a new view."""
         if await self._guard.look():
+            self._kept_back.clear()
             self._writer.forgive()
             self._check_due = time.monotonic()
             self._wake.set()
@@ -293,6 +332,10 @@ class Reconciler:
         if held is not None:
             dues.append(held)
         return max(min(dues) - now, SETTLE_SECONDS)
+
+
+def _identity(write: Write) -> Identity:
+    return write.key, content_of(write)
 
 
 def _readiness(decision: Decision) -> Counter[tuple[str, str]]:

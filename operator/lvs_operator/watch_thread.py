@@ -9,6 +9,7 @@ import base64
 import logging
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -27,6 +28,8 @@ FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
 MISSING_PAUSE: Final = 5.0
 """While a kind is not served: somebody is installing the CRDs."""
+END_SECONDS: Final = 5.0
+"""For kopf to end by itself."""
 GOOD_RUN: Final = 60.0
 """A run of this many seconds resets the pause."""
 
@@ -40,6 +43,8 @@ class WatchThread:
         self._listed = listed
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._end_run: asyncio.Event | None = None
+        """Ends the present run of kopf; another follows."""
         self._ready: asyncio.Event | None = None
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._supervise()), name="watch", daemon=True)
@@ -56,6 +61,12 @@ class WatchThread:
         self._thread.join(timeout)
         if self._thread.is_alive():
             logger.warning("kopf did not end within %s s", timeout)
+
+    def restart(self) -> None:
+        """List everything anew: kopf resumes watches with versions that the API server may never have had."""
+        run = self._end_run
+        if self._loop is not None and run is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(run.set)
 
     @property
     def alive(self) -> bool:
@@ -100,25 +111,43 @@ class WatchThread:
         return True
 
     async def _run_kopf(self, stop: asyncio.Event) -> None:
-        self._ready = asyncio.Event()
+        before = asyncio.all_tasks()
+        self._ready, ending = asyncio.Event(), asyncio.Event()
+        self._end_run = ending
         run = asyncio.create_task(
             kopf.operator(
                 identity=cast("Any", "lvs-operator"),  # else kopf asks for a user name, which a container need not have
-                registry=build_registry(self._deliver, self._listed, lambda: connection_info(self._config)),
+                registry=build_registry(self._deliver, self._listed, lambda: connection_info(self._config), ending.set),
                 settings=kopf_settings(),
                 clusterwide=True,
                 standalone=True,
-                stop_flag=stop,
+                stop_flag=ending,
                 ready_flag=self._ready,
             ),
             name="kopf",
         )
-        await asyncio.wait({run})
-        self._ready = None
+        ends = {asyncio.create_task(event.wait()) for event in (stop, ending)}
+        await asyncio.wait({run, *ends}, return_when=asyncio.FIRST_COMPLETED)
+        for one in ends:
+            one.cancel()
+        ending.set()
+        await _end(run, before)
+        self._ready = self._end_run = None
         error = None if run.cancelled() else run.exception()
         if not stop.is_set():
             metrics.WATCH_RESTARTS.inc()
             logger.warning("kopf ended and is started again: %s", error or "no error")
+
+
+async def _end(run: "asyncio.Task[None]", ours: Collection["asyncio.Task[Any]"]) -> None:
+    """Wait until kopf has ended, which it is about to; `ours` are the tasks that are none of its.
+
+    It cancels every task at once, those by which its schedulers would notice that a worker has ended, too, and waits
+    for ever where a worker was there (kopf 1.45, Scheduler.close). What waits so is cancelled once more.
+    """
+    while not (await asyncio.wait({run}, timeout=END_SECONDS))[0]:
+        for task in asyncio.all_tasks().difference(ours):
+            task.cancel()
 
 
 def _log_briefly(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

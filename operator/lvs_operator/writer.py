@@ -194,9 +194,8 @@ class Writer:
         Raises NotLeaderError when the gate closes, and ApiUnavailableError when the API server stops answering; what
         is wrong with single objects is logged and held.
         """
-        now = time.monotonic()
         self._no_answers = 0
-        due = [write for write in writes if self._is_due(write, now)]
+        due = [write for write in writes if self.is_due(write)]
         limit = asyncio.Semaphore(AT_ONCE)
 
         async def one(write: Write) -> bool:
@@ -210,13 +209,14 @@ class Writer:
             raise errors.exceptions[0] from errors
         return sum(task.result() for task in tasks)
 
-    def _is_due(self, write: Write, now: float) -> bool:
-        content = _content(write)
+    def is_due(self, write: Write) -> bool:
+        """Whether a write may be tried now; one that has to wait has its time at `next_try`."""
+        content = content_of(write)
         dropped = self._dropped.get(write.key)
         if dropped is not None and dropped.content == content and not dropped.retry:
             return False
         held = self._held.get(write.key)
-        if held is None or held.content != content or held.until <= now:
+        if held is None or held.content != content or held.until <= time.monotonic():
             return True
         self._waiting[write.key] = held.until
         return False
@@ -304,7 +304,7 @@ class Writer:
         before = self._held.get(write.key)
         failures = before.failures + 1 if before else 1
         pause = min(first * 2 ** min(failures - 1, 16), longest)
-        held = Held(content=_content(write), failures=failures, until=time.monotonic() + pause)
+        held = Held(content=content_of(write), failures=failures, until=time.monotonic() + pause)
         self._held[write.key], self._waiting[write.key] = held, held.until
 
     def _note_dropped(self, write: Write, answer: Mapping[str, Any]) -> None:
@@ -322,7 +322,7 @@ class Writer:
             self._dropped.pop(write.key, None)
         else:
             logger.warning("%s %s: the CRD is older than this operator and dropped %s", *write.key[::2], fields)
-            self._dropped[write.key] = Dropped(content=_content(write), fields=fields)
+            self._dropped[write.key] = Dropped(content=content_of(write), fields=fields)
 
 
 def _only_onto(meta: Meta) -> list[dict[str, str]]:
@@ -336,7 +336,8 @@ def _only_onto(meta: Meta) -> list[dict[str, str]]:
     ]
 
 
-def _content(write: Write) -> str:
+def content_of(write: Write) -> str:
+    """What is written, without the state that it is written onto."""
     match write:
         case Create():
             return json.dumps(write.body["spec"], sort_keys=True)

@@ -43,6 +43,8 @@ def signs(late: str = "", silent: str = "", unheard: str = "") -> AgentSigns:
         ([(0, {"a": 1}, False), (41, {"a": 1}, False), (46, {"a": 2}, False)], signs()),
         ([(0, {"a": 1, "b": 1}, False), (41, {"a": 1, "b": 2}, False)], signs(late="a", silent="a", unheard="a")),
         ([(0, {"a": 1}, False), (5, {"a": 2}, False), (50, {}, False)], signs(late="a", silent="a")),
+        ([(0, {"a": 9}, False), (41, {"a": 3}, False)], signs(late="a", silent="a", unheard="a")),
+        ([(0, {"a": 9}, False), (41, {"a": 3}, False), (46, {"a": 4}, False)], signs()),
     ],
     ids=[
         "first seen",
@@ -55,6 +57,8 @@ def signs(late: str = "", silent: str = "", unheard: str = "") -> AgentSigns:
         "heard again",
         "another's renewal does not count",
         "vanished",
+        "restored to an older state",
+        "restored and renewed",
     ],
 )
 def test_signs(steps: list[Step], expected: AgentSigns) -> None:

@@ -8,7 +8,7 @@ import pytest
 from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason
 from lvs_api.lvs_node import BindDevice, LvsNodeSpec, NodeAddress
 from lvs_api.network_types import ForwardingMethod
-from lvs_api.objects import ObjectMeta, OwnerReference
+from lvs_api.objects import ObjectMeta, OwnerReference, to_raw
 from lvs_api.testing import virtual_service
 from lvs_api.virtual_service import LvsVirtualServiceStatus, RealServerCounts
 from lvs_core.cluster_view import (
@@ -158,7 +158,7 @@ def test_a_slice_that_is_not_mentioned_stays() -> None:
     ("before", "after", "is_loss"),
     [
         (lvs_node("192.0.2.9"), node_spec("192.0.2.9", "192.0.2.10"), False),
-        (lvs_node("192.0.2.9"), node_spec("192.0.2.10"), True),
+        (lvs_node("192.0.2.9", groups=("a",)), node_spec("192.0.2.10"), True),
         (lvs_node("192.0.2.9"), node_spec(), True),
         (lvs_node(groups=("a",)), node_spec(groups=("a", "b")), False),
         (lvs_node(groups=("a", "b")), node_spec(groups=("a",)), True),
@@ -167,6 +167,26 @@ def test_a_slice_that_is_not_mentioned_stays() -> None:
 def test_what_takes_from_a_node_is_a_loss(before: LvsNode, after: LvsNodeSpec, *, is_loss: bool) -> None:
     found = changes(make_view(lvs_nodes=[before]), decision(lvs_nodes={"n1": after}))
     assert (len(found.growth), len(found.losses)) == ((0, 1) if is_loss else (1, 0))
+
+
+def test_what_comes_to_a_node_does_not_wait_for_what_goes() -> None:
+    before, after = (
+        lvs_node("192.0.2.1", "192.0.2.2", groups=("a",)),
+        node_spec("192.0.2.0", "192.0.2.2", groups=("a",)),
+    )
+    grown = node_spec("192.0.2.0", "192.0.2.1", "192.0.2.2", groups=("a",))
+    found = changes(make_view(lvs_nodes=[before]), decision(lvs_nodes={"n1": after}))
+    assert [write.value for write in found.growth if isinstance(write, ReplacePart)] == [to_raw(grown)]
+    assert found.losses == (), "one write onto each state"
+    found = changes(make_view(lvs_nodes=[replace(before, spec=grown)]), decision(lvs_nodes={"n1": after}))
+    assert found.growth == ()
+    assert [write.value for write in found.losses if isinstance(write, ReplacePart)] == [to_raw(after)]
+
+
+def test_where_a_node_has_no_room_for_both_the_new_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lvs_operator.changes.MAX_NODE_ADDRESSES", 1)
+    found = changes(make_view(lvs_nodes=[lvs_node("192.0.2.1")]), decision(lvs_nodes={"n1": node_spec("192.0.2.2")}))
+    assert (len(found.growth), len(found.losses)) == (0, 1)
 
 
 def test_nodes_are_labelled_and_unlabelled() -> None:

@@ -4,8 +4,8 @@ It listens first and goes to the background then, so that it accepts connections
 the guest's Python and imports nothing else.
 
 HTTP: any path answers the name and a line end; `/bytes/N` answers N bytes; `/status/N` answers status N; `/client`
-answers the peer's address; a request's body is read whole, and its length told in the header `X-Received`. UDP: each
-datagram is answered with the name.
+answers the peer's address; a request's body is read whole, and its length told in the header `X-Received`. SCTP: the
+same as HTTP over one stream. UDP: each datagram is answered with the name.
 """
 
 import argparse
@@ -21,10 +21,11 @@ BACKLOG = 4096
 """Connections that wait to be accepted; what comes beyond is dropped, and its client tries again a second later."""
 
 
-def listening_socket(address: str, port: int, *, udp: bool) -> socket.socket:
+def listening_socket(address: str, port: int, *, udp: bool, sctp: bool) -> socket.socket:
     """A bound socket; `*` is every address of both families. The address may appear on the node later."""
     family = socket.AF_INET6 if address == "*" or ":" in address else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM)
+    kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+    made = socket.socket(family, kind, socket.IPPROTO_SCTP if sctp else 0)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if address == "*":
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -122,12 +123,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--address", default="*", help="address to bind; * is every one of both families")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--udp", action="store_true", help="answer datagrams instead of HTTP")
+    protocol = parser.add_mutually_exclusive_group()
+    protocol.add_argument("--udp", action="store_true", help="answer datagrams instead of HTTP")
+    protocol.add_argument("--sctp", action="store_true", help="speak HTTP over SCTP instead of TCP")
     parser.add_argument("--name", default=socket.gethostname())
     parser.add_argument("--pid-file", required=True)
     options = parser.parse_args()
     try:
-        made = listening_socket(options.address, options.port, udp=options.udp)
+        made = listening_socket(options.address, options.port, udp=options.udp, sctp=options.sctp)
     except OSError as error:
         sys.exit(f"serve: {options.address} port {options.port}: {error.strerror}")
     if child := os.fork():

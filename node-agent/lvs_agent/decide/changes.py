@@ -64,7 +64,16 @@ class DeleteService:
     service: AnyServiceKey
 
 
-IpvsChange = AddService | EditService | AddDestination | EditDestination | DeleteDestination | DeleteService
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZeroService:
+    """Let the counters of a service and of its destinations begin at 0; nothing else of it changes."""
+
+    service: AnyServiceKey
+
+
+IpvsChange = (
+    AddService | EditService | AddDestination | EditDestination | DeleteDestination | DeleteService | ZeroService
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

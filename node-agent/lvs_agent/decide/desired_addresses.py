@@ -60,7 +60,7 @@ def desire_addresses(plan: NodePlan, links: KernelLinks, owned: AbstractSet[Addr
     for binding in carried:
         carried_by_address.setdefault(binding.address, set()).add(binding)
     for director in plan.directing:
-        live = {one.key.address for one in director.services if not one.paused}
+        live = {one.vip for one in director.services if not one.paused}
         if director.incomplete:
             kept |= carried
         for address in director.addresses:
@@ -75,13 +75,17 @@ def desire_addresses(plan: NodePlan, links: KernelLinks, owned: AbstractSet[Addr
                     homeless[address] = _no_device(address, director)
                 else:
                     vips.add(AddressBinding(address=address, device=device))
+    if plan.provisional:
+        kept |= carried
     carried_here = {binding.address for binding in vips | kept}
-    silent = frozenset(
+    silent = {
         AddressBinding(address=bound.address, device=bound.device.value)
         for bound in plan.bind
         if bound.address not in carried_here
-    )
-    return DesiredAddresses(vips=frozenset(vips), silent=silent, kept=frozenset(kept), homeless=homeless)
+    }
+    if plan.provisional:
+        silent |= owned - carried
+    return DesiredAddresses(vips=frozenset(vips), silent=frozenset(silent), kept=frozenset(kept), homeless=homeless)
 
 
 def sysctl_role(
@@ -99,8 +103,7 @@ def sysctl_role(
         tunnel_devices=frozenset(b.device for b in ipv4 if b.device != BindDevice.LO.value),
         masquerade_ipv4=frozenset(devices[4]),
         masquerade_ipv6=frozenset(devices[6]),
-        replies_pass_by=prepared.replies_pass_by,
-        persistent=prepared.persistent,
+        keeps=prepared.plan.provisional,
     )
 
 

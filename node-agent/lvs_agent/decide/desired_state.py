@@ -7,10 +7,21 @@ the weight it has.
 
 import math
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
+from lvs_agent.decide.asked_drains import asked_drains, slices_drain
 from lvs_agent.decide.drain import Drain, DrainCause, DrainKey, step_drains
-from lvs_agent.decide.fresh_word import MemberKey, MemberNow, Standing, Words, is_due, step_standing, why_not_believed
+from lvs_agent.decide.fresh_word import (
+    MemberKey,
+    MemberNow,
+    Standing,
+    Words,
+    believed,
+    is_due,
+    step_standing,
+    why_not_believed,
+)
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict, seconds_to_tell
 from lvs_agent.decide.kernel_state import (
     AnyServiceKey,
@@ -20,13 +31,13 @@ from lvs_agent.decide.kernel_state import (
     KernelIpvs,
     Route,
     RouteKind,
-    ServiceKey,
     ServiceState,
     WantedService,
 )
 from lvs_agent.decide.node_word import Carried
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.decide.prepared_plan import PreparedMember, PreparedPlan, PreparedService
+from lvs_agent.decide.stored_plan import as_it_is
 from lvs_api.conditions import Reason
 from lvs_api.network_types import ForwardingMethod
 from lvs_api.real_server_pool import OnFailure
@@ -72,7 +83,9 @@ class Waiting:
 class ServicePart:
     """One kernel service of a LvsVirtualService, this round."""
 
-    key: ServiceKey
+    key: AnyServiceKey
+    vip: IPAddress | None
+    """The address that brings its packets; None where the plan names none."""
     paused: bool
     member_names: tuple[str, ...]
     waiting: tuple[Waiting, ...]
@@ -104,16 +117,21 @@ class DesiredIpvs:
 def desire(prepared: PreparedPlan, around: Circumstances) -> DesiredIpvs:
     """The desired table of this moment."""
     checks = first_verdicts(prepared, around)
-    drains = step_drains(around.drains, _asked_drains(prepared, around), around.kernel, around.now)
+    provisional = prepared.plan.provisional
+    asked = asked_drains(prepared, around.kernel, around.owned, around.drains)
+    drains = step_drains(around.drains, asked, around.kernel, around.now)
     draining_services = {key.service for key in drains}
     wanted: dict[AnyServiceKey, WantedService] = {}
     frozen: set[AnyServiceKey] = set()
     services: dict[ObjectKey, list[ServicePart]] = {}
     standing_in = False
     standings: dict[MemberKey, Standing] = {}
+    trusted = believed(around.standings)
     for service in prepared.services:
-        composer = _Composer(service, around, checks, drains if service.key in draining_services else {})
+        composer = _Composer(service, around, checks, drains if service.key in draining_services else {}, trusted)
         service_now, part = composer.compose()
+        if provisional:
+            service_now = composer.as_it_is(service_now)
         standing_in = standing_in or composer.standing_in
         standings.update(composer.standings)
         if service.planned.paused:
@@ -124,7 +142,7 @@ def desire(prepared: PreparedPlan, around: Circumstances) -> DesiredIpvs:
     return DesiredIpvs(
         wanted=wanted,
         frozen=frozenset(frozen),
-        keep_unknown=any(director.incomplete for director in prepared.plan.directing),
+        keep_unknown=provisional or any(director.incomplete for director in prepared.plan.directing),
         standing_in=standing_in,
         drains=drains,
         checks={check: result.verdict for check, result in checks.items()},
@@ -168,50 +186,6 @@ def not_on_link(member: PlannedMember, routes: Mapping[IPAddress, Route]) -> str
     return f"this director has no route to {member.address}"
 
 
-def _asked_drains(prepared: PreparedPlan, around: Circumstances) -> dict[DrainKey, float]:
-    """Every drain that the slices ask for, and those of members that vanished without being asked."""
-    asked: dict[DrainKey, float] = {}
-    for service in prepared.services:
-        if service.planned.paused:
-            continue
-        state = around.kernel.services.get(service.key)
-        if service.asks_drains:
-            asked.update(_slices_drains(service, state))
-        if state is None or state.destinations.keys() <= service.staying:
-            continue
-        ours = around.owned.get(service.key, frozenset())
-        for destination in state.destinations:
-            if destination in ours and destination not in service.staying:
-                key = DrainKey(service=service.key, destination=destination, cause=DrainCause.LEAVING)
-                asked.setdefault(key, float(service.planned.drain_seconds))
-    return asked
-
-
-def _slices_drains(service: PreparedService, state: ServiceState | None) -> dict[DrainKey, float]:
-    asked: dict[DrainKey, float] = {}
-    for member in service.members:
-        drain = _slices_drain(member.planned)
-        if drain is None:
-            continue
-        cause, seconds = drain
-        if cause is DrainCause.LEAVING or _has_method(state, member):
-            asked[DrainKey(service=service.key, destination=member.key, cause=cause)] = seconds
-    return asked
-
-
-def _slices_drain(member: PlannedMember) -> tuple[DrainCause, float] | None:
-    """What the slices ask to run out of a member, and its seconds.
-
-    One that leaves takes the connections of its former method along: it has none of them left when it is idle, and no
-    right to more time than the pool gives.
-    """
-    if member.draining_seconds is not None:
-        return DrainCause.LEAVING, float(member.draining_seconds)
-    if member.former is not None:
-        return DrainCause.FORMER_METHOD, float(member.former.timeout_seconds)
-    return None
-
-
 class _Composer:
     """One kernel service, member by member."""
 
@@ -221,11 +195,13 @@ class _Composer:
         around: Circumstances,
         checks: Mapping[Check, CheckResult],
         drains: Mapping[DrainKey, Drain],
+        trusted: AbstractSet[tuple[IPAddress, Carried]],
     ) -> None:
         self._service = service
         self._around = around
         self._checks = checks
         self._drains = drains
+        self._trusted = trusted
         self._state = around.kernel.services.get(service.key)
         self.standing_in = False
         self.standings: dict[MemberKey, Standing] = {}
@@ -252,12 +228,24 @@ class _Composer:
             waiting = [w for member in self._service.members if (w := self._paused(member)) is not None]
         part = ServicePart(
             key=self._service.key,
+            vip=planned.vip,
             paused=planned.paused,
             member_names=tuple(member.planned.name for member in self._service.members),
             waiting=tuple(waiting),
             vanishing=len(vanishing),
         )
         return WantedService(settings=self._service.settings, destinations=destinations), part
+
+    def as_it_is(self, wanted: WantedService) -> WantedService:
+        """The service as the kernel has it, but for what fails now; as it is wanted where that has none."""
+        if self._state is None:
+            return wanted
+        failed = {member.key for member in self._service.members if self._fails(member)}
+        return as_it_is(self._state, wanted, self._around.owned.get(self._service.key), failed)
+
+    def _fails(self, member: PreparedMember) -> bool:
+        is_down = member.check is not None and self._checks[member.check].verdict is Verdict.DOWN
+        return is_down or not_on_link(member.planned, self._around.routes) is not None
 
     def _patience(self) -> float:
         """Seconds within which checks that have not told yet must have told; 0 where there are none.
@@ -326,7 +314,8 @@ class _Composer:
         standing = self.standings[key] = step_standing(
             self._around.standings.get(key),
             MemberNow(
-                has_weight=_weight_in_kernel(self._state, member.key) > 0,
+                has_weight=_weight_in_kernel(self._state, member.key) > 0
+                or (member.key.address, need) in self._trusted,
                 failed=result.verdict is Verdict.DOWN,
                 prepared=member.planned.prepared,
                 boot_id=member.planned.boot_id,
@@ -345,7 +334,7 @@ class _Composer:
         return self._drains.get(DrainKey(service=self._service.key, destination=key, cause=cause))
 
     def _standing(self, member: PreparedMember, why: tuple[Reason, str] | None) -> Waiting:
-        asked = _slices_drain(member.planned)
+        asked = slices_drain(member.planned)
         drain = self._drain(member.key, asked[0]) if asked is not None else None
         return Waiting(
             name=member.planned.name,
@@ -391,12 +380,6 @@ def _why_not_up(result: CheckResult) -> str:
 def _weight_in_kernel(state: ServiceState | None, key: DestinationKey) -> int:
     destination = state.destinations.get(key) if state else None
     return destination.settings.weight if destination else 0
-
-
-def _has_method(state: ServiceState | None, member: PreparedMember) -> bool:
-    """Whether the kernel already forwards by the new method, or has no entry at all."""
-    destination = state.destinations.get(member.key) if state else None
-    return destination is None or destination.settings.method == member.with_weight.method
 
 
 def _reason(word: str) -> Reason:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from lvs_agent.decide.changes import AddService, DeleteDestination, DeleteService, EditService, IpvsChange
+from lvs_agent.decide.changes import AddService, DeleteDestination, DeleteService, EditService, IpvsChange, ZeroService
 from lvs_agent.decide.kernel_state import AnyServiceKey
 from lvs_agent.decide.ownership import IpvsConflict, OwnedIpvs
 from lvs_agent.errors import IpvsEntryError, SchedulerNotAvailable
@@ -68,9 +68,9 @@ def left_over(changes: Iterable[IpvsChange]) -> Mapping[AnyServiceKey, Fault]:
 def describe(change: IpvsChange) -> str:
     """A change in a few words."""
     verb = type(change).__name__
-    words = {"Add": "add", "Edit": "edit", "Delete": "delete"}
+    words = {"Add": "add", "Edit": "edit", "Delete": "delete", "Zero": "zero"}
     word = next(words[start] for start in words if verb.startswith(start))
-    if isinstance(change, AddService | EditService | DeleteService):
+    if isinstance(change, AddService | EditService | DeleteService | ZeroService):
         return f"{word} {change.service}"
     if isinstance(change, DeleteDestination):
         return f"{word} {change.service} -> {change.destination}"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from lvs_agent.decide.kernel_state import DestinationKey, IPAddress, ServiceKey
+from lvs_agent.decide.kernel_state import AnyServiceKey, DestinationKey, IPAddress
 from lvs_agent.decide.node_word import Carried
 
 WORD_SECONDS: Final = 3.0
@@ -43,7 +43,7 @@ class Words:
 class MemberKey(NamedTuple):
     """A real server in one kernel service."""
 
-    service: ServiceKey
+    service: AnyServiceKey
     destination: DestinationKey
 
 
@@ -59,13 +59,15 @@ class Standing(NamedTuple):
     prepared: bool
     boot_id: str | None
     """What the slices said of it."""
+    need: Carried
+    """What it is believed, or not, to carry."""
 
 
 class MemberNow(NamedTuple):
     """What of a real server decides in this round."""
 
     has_weight: bool
-    """In the kernel."""
+    """In the kernel, or believed until now to carry the VIP in another kernel service: another port, say, or a mark."""
     failed: bool
     prepared: bool
     boot_id: str | None
@@ -91,8 +93,13 @@ def step_standing(
         asked_since = now if asked_since is None else asked_since
         if answer is not None and answer.heard >= asked_since and need in answer.carried:
             doubted, asked_since = False, None
-    standing = Standing(doubted, asked_since, member.failed, member.prepared, member.boot_id)
+    standing = Standing(doubted, asked_since, member.failed, member.prepared, member.boot_id, need)
     return before if before == standing else standing
+
+
+def believed(standings: Mapping[MemberKey, Standing]) -> frozenset[tuple[IPAddress, Carried]]:
+    """Addresses of real servers with what they are believed to carry, whichever kernel service they are in."""
+    return frozenset((key.destination.address, one.need) for key, one in standings.items() if not one.doubted)
 
 
 def is_due(standing: Standing, now: float) -> bool:

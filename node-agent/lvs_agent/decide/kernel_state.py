@@ -202,13 +202,21 @@ class DestinationSettings:
 
 
 class TrafficCounters(NamedTuple):
-    """Totals since the entry was made or zeroed; a tuple, since each full read makes one per entry."""
+    """Totals since the entry was made or zeroed, and rates; a tuple, since each full read makes one per entry.
+
+    Rates are the kernel's estimates: every two seconds it looks, and weighs the past in (ip_vs_est.c).
+    """
 
     connections: int = 0
     in_packets: int = 0
     out_packets: int = 0
     in_bytes: int = 0
     out_bytes: int = 0
+    connections_per_second: int = 0
+    in_packets_per_second: int = 0
+    out_packets_per_second: int = 0
+    in_bytes_per_second: int = 0
+    out_bytes_per_second: int = 0
 
 
 NO_TRAFFIC = TrafficCounters()
@@ -246,6 +254,8 @@ class KernelIpvs:
     """The whole IPVS table of this network namespace, foreign entries included."""
 
     services: Mapping[AnyServiceKey, ServiceState] = field(default_factory=dict)
+    wide_counters: bool = True
+    """False where the kernel, older than 4.1, has counters of connections and packets of 32 bits, which begin anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,6 +350,24 @@ class HostRoute:
 
     address: IPAddress
     device: str
+
+
+class MarkRule(NamedTuple):
+    """Packets to one address and port get a firewall mark before they are delivered."""
+
+    address: IPAddress
+    protocol: TransportProtocol
+    port: int
+    mark: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkTable:
+    """Our table of the packet filter, as it was read."""
+
+    rules: frozenset[MarkRule]
+    is_whole: bool = True
+    """False: beside what `rules` say somebody changed something in it, or it lacks a part."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -5,8 +5,11 @@ from typing import Final
 from lvs_agent.decide.health_verdict import Check, HttpRequest
 from lvs_agent.decide.kernel_state import (
     NO_SERVICE_FLAGS,
+    AddressFamily,
+    AnyServiceKey,
     DestinationKey,
     DestinationSettings,
+    FirewallMarkKey,
     ForwardingMethod,
     Persistence,
     ServiceFlag,
@@ -14,11 +17,16 @@ from lvs_agent.decide.kernel_state import (
     ServiceSettings,
     TransportProtocol,
 )
+from lvs_api.network_types import Family, Protocol, SchedulerFlag
 from lvs_api.network_types import ForwardingMethod as LvsMethod
-from lvs_api.network_types import Protocol, SchedulerFlag
-from lvs_core.plan import CheckTarget, HttpTarget, PlannedMember, PlannedService, VirtualServerKey
+from lvs_core.plan import AnyVirtualKey, CheckTarget, HttpTarget, MarkKey, PlannedMember, PlannedService
 
-_PROTOCOLS: Final = {Protocol.TCP: TransportProtocol.TCP, Protocol.UDP: TransportProtocol.UDP}
+TRANSPORT_PROTOCOLS: Final = {
+    Protocol.TCP: TransportProtocol.TCP,
+    Protocol.UDP: TransportProtocol.UDP,
+    Protocol.SCTP: TransportProtocol.SCTP,
+}
+_FAMILIES: Final = {Family.IPV4: AddressFamily.IPV4, Family.IPV6: AddressFamily.IPV6}
 _METHODS: Final = {
     LvsMethod.DIRECT_ROUTING: ForwardingMethod.DIRECT_ROUTE,
     LvsMethod.TUNNEL: ForwardingMethod.TUNNEL,
@@ -33,9 +41,11 @@ _FLAGS: Final = {
 _HTTP_PORT: Final = 80
 
 
-def service_key(key: VirtualServerKey) -> ServiceKey:
-    """The kernel's service for what clients connect to."""
-    return ServiceKey(protocol=_PROTOCOLS[key.protocol], address=key.address, port=key.port)
+def service_key(key: AnyVirtualKey) -> AnyServiceKey:
+    """The kernel's service for what clients connect to, or for what carries a mark."""
+    if isinstance(key, MarkKey):
+        return FirewallMarkKey(family=_FAMILIES[key.family], mark=key.mark)
+    return ServiceKey(protocol=TRANSPORT_PROTOCOLS[key.protocol], address=key.address, port=key.port)
 
 
 def service_settings(planned: PlannedService) -> ServiceSettings:

@@ -11,13 +11,17 @@ from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey, IPAddress
 from lvs_agent.decide.node_word import Carried
 from lvs_agent.decide.refused_addresses import NO_REFUSALS, Refusals
+from lvs_agent.decide.setting_report import SettingRow, summary
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld
 from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, drop_condition, set_condition
 from lvs_api.lvs_node import (
     MAX_DRAINED_MEMBERS,
     MAX_EXCEPTIONS,
     MAX_NODE_ADDRESSES,
+    MAX_NODE_SETTINGS,
+    MAX_OWN_ADDRESSES,
     BindDevice,
+    CountersZeroed,
     DirectorReport,
     DrainedMembers,
     LvsNodeStatus,
@@ -27,7 +31,7 @@ from lvs_api.lvs_node import (
     ServiceException,
 )
 from lvs_core.cluster_view import ObjectKey
-from lvs_core.plan import NodePlan, VirtualServerKey
+from lvs_core.plan import AnyVirtualKey, NodePlan
 
 _NAMED_MEMBERS: Final = 3
 _MAX_MESSAGE: Final = 512
@@ -45,6 +49,8 @@ class Troubles:
     """What is the matter with the agent's files, the worst first."""
     blindness: Fault | None = None
     """Why checks say less than they should."""
+    settings: tuple[SettingRow, ...] = ()
+    """What the node has once, as far as somebody wants it, in trouble or not."""
 
     def by_condition(self) -> Iterator[tuple[ConditionType, Fault | None]]:
         """Each condition with what it is True for; None where it is not there."""
@@ -54,6 +60,7 @@ class Troubles:
         yield ConditionType.CLUSTER_CHANGED, self.withheld.cluster
         yield ConditionType.STATE_NOT_STORED, lost
         yield ConditionType.CHECKS_BLIND, self.blindness
+        yield ConditionType.SETTINGS_DIFFER, summary(self.settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +82,16 @@ class NodeFacts:
     addresses: DesiredAddresses = field(default_factory=DesiredAddresses)
     bound: frozenset[AddressBinding] = frozenset()
     """Ours, and bound."""
+    own: tuple[IPAddress, ...] = ()
+    """Of the node itself."""
     address_faults: Mapping[AddressBinding, Fault] = field(default_factory=dict)
     takes_traffic: bool = True
     """The sysctls are as a real server needs them."""
     node_fault: Fault | None = None
     """What the node as a whole suffers from."""
     troubles: Troubles = field(default_factory=Troubles)
+    zeroed: CountersZeroed | None = None
+    """What was zeroed last."""
     now: str = ""
     """RFC 3339, for conditions."""
 
@@ -105,11 +116,14 @@ def report(facts: NodeFacts, before: Sequence[Condition] | None) -> LvsNodeStatu
         observed_generation=generation,
         capabilities=facts.capabilities,
         addresses=list(_node_addresses(facts))[:MAX_NODE_ADDRESSES],
+        own_addresses=[str(address) for address in facts.own[:MAX_OWN_ADDRESSES]] if facts.plan.directing else None,
         director_groups=list(_director_reports(facts)),
         drained=list(_drained(facts.desired))[:MAX_EXCEPTIONS],
         exceptions=exceptions[:MAX_EXCEPTIONS],
         truncated=len(exceptions) > MAX_EXCEPTIONS,
+        settings=[row.status() for row in facts.troubles.settings][:MAX_NODE_SETTINGS] or None,
         release_token=facts.troubles.withheld.token,
+        counters_zeroed=facts.zeroed,
         conditions=_conditions(facts, before, generation),
     )
 
@@ -178,8 +192,8 @@ def _part_faults(facts: NodeFacts, part: ServicePart, by_address: Mapping[IPAddr
         yield fault
     elif part.paused and part.key not in facts.present:
         yield Fault(reason=Reason.PAUSED, message=f"paused before {part.key} was made on this director")
-    if part.key.address in by_address:
-        yield by_address[part.key.address]
+    if part.vip is not None and part.vip in by_address:
+        yield by_address[part.vip]
 
 
 def _further_faults(facts: NodeFacts) -> Iterator[tuple[ObjectKey, Fault]]:
@@ -189,8 +203,8 @@ def _further_faults(facts: NodeFacts) -> Iterator[tuple[ObjectKey, Fault]]:
         yield name, facts.service_faults.get(key, gone)
     if facts.refusals.left_out:
         for planned in facts.plan.services():
-            if planned.key.address in facts.refusals.left_out:
-                yield planned.service, facts.refusals.faults[planned.key.address]
+            if planned.vip in facts.refusals.left_out:
+                yield planned.service, facts.refusals.faults[planned.vip]
     for director in facts.plan.directing:
         for name in director.incomplete:
             yield name, Fault(reason=Reason.NOT_PROGRAMMED, message="its first slice has not been seen yet")
@@ -200,7 +214,7 @@ def _further_faults(facts: NodeFacts) -> Iterator[tuple[ObjectKey, Fault]]:
             yield name, Fault(reason=Reason.REMOVAL_HELD, message=why)
 
 
-def _taken(key: VirtualServerKey, holder: ObjectKey) -> Fault:
+def _taken(key: AnyVirtualKey, holder: ObjectKey) -> Fault:
     return Fault(reason=Reason.CONFLICT, message=f"{key} belongs to LvsVirtualService {holder} on this director")
 
 
@@ -281,7 +295,12 @@ def _director_reports(facts: NodeFacts) -> Iterator[DirectorReport]:
     for director in facts.plan.directing:
         holds = not vips.isdisjoint(director.addresses)
         if holds or facts.troubles.withheld.cluster is None:
-            yield DirectorReport(name=director.group, view_digest=director.view_digest, holds_addresses=holds)
+            yield DirectorReport(
+                name=director.group,
+                view_digest=director.view_digest,
+                holds_addresses=holds,
+                group_generation=director.generation,
+            )
 
 
 def _node_addresses(facts: NodeFacts) -> Iterator[NodeAddressStatus]:

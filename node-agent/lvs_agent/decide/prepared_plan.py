@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from lvs_agent.decide.health_verdict import Check
 from lvs_agent.decide.kernel_state import (
+    AnyServiceKey,
     DestinationKey,
     DestinationSettings,
     IPAddress,
-    ServiceKey,
     ServiceSettings,
 )
 from lvs_agent.decide.kernel_words import (
@@ -42,7 +42,7 @@ class PreparedService:
     """One kernel service."""
 
     planned: PlannedService
-    key: ServiceKey
+    key: AnyServiceKey
     settings: ServiceSettings
     members: tuple[PreparedMember, ...]
     staying: frozenset[DestinationKey]
@@ -79,7 +79,7 @@ def prepare(plan: NodePlan, before: PreparedPlan | None = None, refusals: Refusa
     known = {service.key: service for service in before.services} if before is not None else {}
     services = []
     for planned in plan.services():
-        if planned.key.address in refusals.left_out:
+        if planned.vip in refusals.left_out:
             continue
         earlier = known.get(service_key(planned.key))
         services.append(earlier if earlier is not None and earlier.planned == planned else _prepare_service(planned))
@@ -114,7 +114,9 @@ def _was_direct(member: PreparedMember) -> bool:
 
 def _need(planned: PlannedService, member: PlannedMember) -> Carried | None:
     device = device_for(member.method, family_of_ip(member.address))
-    return None if member.node is None or device is None else Carried(planned.key.address, device)
+    if member.node is None or device is None or planned.vip is None:
+        return None
+    return Carried(planned.vip, device)
 
 
 def _prepare_service(planned: PlannedService) -> PreparedService:

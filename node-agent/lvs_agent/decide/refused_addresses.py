@@ -40,8 +40,8 @@ class NodeClaim:
 
     node: str
     carries: bool = False
-    """Its agent reports to hold addresses of a director group: this one may be on it by our doing, and its kubelet may
-    report that."""
+    """Its agent reports to hold addresses of a director group, and does not name this one as the node's own: it may be
+    there by our doing, and its kubelet may report that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +96,17 @@ def first_claims(
             claims.add(Claim(address=address, device=device))
     claims |= {Claim(address=one.address, device=one.device.value) for one in plan.bind if one.address not in bound}
     return frozenset(claims)
+
+
+def own_addresses(links: KernelLinks) -> tuple[IPAddress, ...]:
+    """The node's own addresses, in order; host addresses are VIPs, ours or another's."""
+    own = {
+        found.address
+        for found in links.addresses
+        if found.prefix_length < HOST_PREFIX_LENGTH[found.address.version]
+        and not (found.address.is_loopback or found.address.is_link_local)
+    }
+    return tuple(sorted(own, key=lambda address: (address.version, int(address))))
 
 
 def refuse(claims: Iterable[Claim], around: Surroundings) -> dict[IPAddress, Fault]:

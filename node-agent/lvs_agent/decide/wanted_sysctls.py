@@ -1,4 +1,6 @@
-"""Which sysctls this node's roles need, which of them to write, and what to give back. Pure: values in, writes out.
+"""Which sysctls of its devices this node's roles need, which of them to write, and what to give back.
+
+Pure: values in, writes out. Those of net.ipv4.vs are `wanted_settings`.
 
 How the kernel combines `all` and a device decides where to write (Documentation/networking/ip-sysctl.rst): the larger
 counts for arp_ignore, arp_announce and rp_filter; either for send_redirects. `forwarding` is a device's own, and
@@ -16,10 +18,6 @@ from lvs_api.lvs_node import BindDevice
 
 _IPV4_ALL_FORWARDING = conf_key("ipv4", "all", "forwarding")
 _IPV6_ALL_FORWARDING = conf_key("ipv6", "all", "forwarding")
-_VS_CONNTRACK = SysctlKey(("ipv4", "vs", "conntrack"))
-_VS_CONN_REUSE_MODE = SysctlKey(("ipv4", "vs", "conn_reuse_mode"))
-_VS_EXPIRE_QUIESCENT_TEMPLATE = SysctlKey(("ipv4", "vs", "expire_quiescent_template"))
-_COME_WITH_IPVS = {_VS_CONNTRACK, _VS_CONN_REUSE_MODE, _VS_EXPIRE_QUIESCENT_TEMPLATE}
 _ARP_NAMES = ("arp_ignore", "arp_announce")
 _ACCEPT_RA, _ACCEPT_RA_AS_ROUTER = 1, 2
 _TUNNEL_DEVICES = frozenset(device.value for device in BindDevice if device is not BindDevice.LO)
@@ -32,16 +30,14 @@ class SysctlRole:
 
     `silent` while an IPv4 VIP is, or is to be, bound on lo or a tunnel device; `tunnel_devices` carry an IPv4 VIP and
     decapsulate; `masquerade_ipv4` and `masquerade_ipv6` name the devices that replies of Masquerade members come in by;
-    `replies_pass_by` where a director has DirectRouting or Tunnel members, whose replies it does not see; `persistent`
-    where clients of a service stick to their real server.
+    with `keeps` nothing is put back yet.
     """
 
     silent: bool = False
     tunnel_devices: frozenset[str] = frozenset()
     masquerade_ipv4: frozenset[str] = frozenset()
     masquerade_ipv6: frozenset[str] = frozenset()
-    replies_pass_by: bool = False
-    persistent: bool = False
+    keeps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +97,12 @@ def judge_sysctls(
         for key, rule in rules.items()
         if key in found and found[key] not in rule.accepted
     )
-    gone = sorted((key for key in remembered if key not in rules), key=_all_before_devices)
+    gone = [] if role.keeps else sorted((key for key in remembered if key not in rules), key=_all_before_devices)
     if _IPV6_ALL_FORWARDING in rules:
         gone = [key for key in gone if not _is_forwarding(key, "ipv6")]
     relied_on = _relied_on(gone, links, found, remembered)
     kept = {key: value for key, value in remembered.items() if key not in gone}
-    missing = tuple(key for key in rules if key not in found and key not in _COME_WITH_IPVS)
+    missing = tuple(key for key in rules if key not in found)
     unmet = {key.path[-1] for key, rule in rules.items() if found.get(key) not in rule.accepted}
     return SysctlVerdict(
         writes=writes,
@@ -129,9 +125,6 @@ def _rules(
     for device in sorted(role.tunnel_devices):
         # Strict would drop what the tunnel unwraps: clients are not routed by it. The larger of `all` and 2 is 2.
         rules[conf_key("ipv4", device, "rp_filter")] = _exactly(2)
-    if role.masquerade_ipv4 or role.masquerade_ipv6:
-        # Without it a firewall of the node (kube-proxy's, docker's) sees the real server's answers as INVALID.
-        rules[_VS_CONNTRACK] = _exactly(1)
     if role.masquerade_ipv4:
         rules[conf_key("ipv4", "all", "send_redirects")] = _exactly(0)
         for device in sorted(role.masquerade_ipv4):
@@ -139,15 +132,6 @@ def _rules(
             rules[conf_key("ipv4", device, "forwarding")] = _exactly(1)
     if role.masquerade_ipv6:
         rules.update(_ipv6_forwarding(role, links, found, remembered))
-    if role.replies_pass_by:
-        # A director that sees only the client's half leaves a closed connection in FIN_WAIT for two minutes. Without
-        # bit 2 a new connection from the same port goes to the old real server, also when that is dead or at weight 0
-        # (Documentation/networking/ipvs-sysctl.rst; is_new_conn_expected in ip_vs_core.c).
-        rules[_VS_CONN_REUSE_MODE] = SysctlRule(3, frozenset({2, 3}))
-    if role.persistent:
-        # Without it a client goes on to its real server for as long as it keeps coming back, also when that failed and
-        # has weight 0 (ip_vs_check_template in ip_vs_conn.c).
-        rules[_VS_EXPIRE_QUIESCENT_TEMPLATE] = _exactly(1)
     return rules
 
 

@@ -18,6 +18,7 @@ from lvs_agent.decide.changes import (
     EditDestination,
     EditService,
     IpvsChange,
+    ZeroService,
 )
 from lvs_agent.decide.kernel_state import (
     AddressFamily,
@@ -169,6 +170,7 @@ def _refusals() -> Iterator[Case]:
     yield _one("unknown scheduler in an edit", unknown_edit, SchedulerNotAvailable)
     yield _one("exists", AddDestination(service=_WEB, destination=_ONE, settings=_NAT), EntryExists)
     yield _one("edited, missing", EditDestination(service=_WEB, destination=_TWO, settings=_NAT), EntryNotFound)
+    yield _one("zeroed, missing", ZeroService(service=missing), EntryNotFound)
     yield _one("deleted, missing", DeleteDestination(service=_WEB, destination=_TWO), EntryNotFound)
     yield _one("no such service", AddDestination(service=missing, destination=_TWO, settings=_NAT), EntryNotFound)
     heavy = DestinationSettings(weight=1 << 31, method=ForwardingMethod.MASQUERADE)
@@ -201,6 +203,7 @@ def _edits() -> Iterator[Case]:
     deleted = (*edits, DeleteDestination(service=_WEB, destination=_ONE))
     yield Case(name="destination deleted", changes=deleted, after={_WEB: last})
     yield Case(name="service deleted", changes=(*edits, DeleteService(service=_WEB)), after={})
+    yield Case(name="counters zeroed", changes=(*_entries(_BASE), ZeroService(service=_WEB)), after=_BASE)
     sticky = _persistent("rr", 60, 24)
     yield Case(
         name="persistence comes and goes",

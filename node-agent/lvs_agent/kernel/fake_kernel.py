@@ -18,9 +18,11 @@ from lvs_agent.decide.changes import (
     EditService,
     IpvsChange,
     LinkChange,
+    ZeroService,
 )
 from lvs_agent.decide.kernel_state import (
     HOST_PREFIX_LENGTH,
+    NO_TRAFFIC,
     AddressFamily,
     AnyServiceKey,
     DestinationKey,
@@ -128,6 +130,8 @@ class FakeIpvsTable:
     def _carry_out(self, change: IpvsChange) -> int:
         if isinstance(change, AddService | EditService | DeleteService):
             return self._change_service(change)
+        if isinstance(change, ZeroService):
+            return self._zero(change.service)
         return self._change_destination(change)
 
     def _change_service(self, change: AddService | EditService | DeleteService) -> int:
@@ -145,6 +149,15 @@ class FakeIpvsTable:
                 present or ServiceState(settings=change.settings), settings=change.settings
             )
         return code
+
+    def _zero(self, key: AnyServiceKey) -> int:
+        """As ip_vs_zero_service: counters and rates, not the connections."""
+        state = self.services.get(key)
+        if state is None:
+            return errno.ESRCH
+        destinations = {one: found._replace(counters=NO_TRAFFIC) for one, found in state.destinations.items()}
+        self.services[key] = replace(state, counters=NO_TRAFFIC, destinations=destinations)
+        return 0
 
     def _check_service(self, key: AnyServiceKey, settings: ServiceSettings) -> int:
         if len(settings.scheduler) >= _NAME_LENGTH or len(settings.persistence_engine) >= _NAME_LENGTH:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lvs_agent.decide.changes import IpvsChange, LinkChange
+from lvs_agent.decide.kernel_settings import KernelTimeouts, SyncDaemon, SyncDaemons, SyncState
 from lvs_agent.decide.kernel_state import (
     AnyServiceKey,
     HostRoute,
@@ -18,6 +19,8 @@ from lvs_agent.decide.kernel_state import (
     IpvsInfo,
     KernelIpvs,
     KernelLinks,
+    MarkRule,
+    MarkTable,
     Route,
     ServiceState,
     SysctlKey,
@@ -64,6 +67,31 @@ class IpvsTable(Protocol):
         """Release the socket; the table stays as it is."""
 
 
+class IpvsSettings(Protocol):
+    """What IPVS has once in this network namespace."""
+
+    def read_timeouts(self) -> KernelTimeouts:
+        """The time-outs. Loads ip_vs where that is allowed; raises IpvsUnavailable and IpvsReadFailed."""
+
+    def write_timeouts(self, timeouts: KernelTimeouts) -> None:
+        """Set these and leave the others. For the kernel 0 means to leave it, too.
+
+        Raises SettingRefused, and IpvsReadFailed where it is not known what became of it.
+        """
+
+    def read_daemons(self) -> SyncDaemons:
+        """The sync daemons that run. Raises IpvsUnavailable and IpvsReadFailed."""
+
+    def start_daemon(self, state: SyncState, daemon: SyncDaemon) -> None:
+        """Start one. Raises SettingRefused, also where one of this state runs already, and IpvsReadFailed."""
+
+    def stop_daemon(self, state: SyncState) -> None:
+        """Stop one; one that does not run is a success. What it learned stays. Raises IpvsReadFailed."""
+
+    def close(self) -> None:
+        """Release the socket; the settings stay as they are."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkFailure:
     """A link change that failed alone."""
@@ -108,6 +136,22 @@ class HostRoutes(Protocol):
 
     async def close(self) -> None:
         """Release the socket; routes stay as they are."""
+
+
+class Marks(Protocol):
+    """Our table of the packet filter, by which packets get a firewall mark. It is ours by its name."""
+
+    def generation(self) -> int:
+        """A number that changes whenever anybody changes any rule of this network namespace. Raises MarksError."""
+
+    async def read(self) -> MarkTable | None:
+        """What there is; None without a table. Raises MarksError or PermissionRefused."""
+
+    async def replace(self, rules: Collection[MarkRule]) -> None:
+        """Make the table just so, at one moment; without rules there is none. Raises MarksError or PermissionRefused.
+
+        Of two rules for one address, protocol and port the kernel takes neither.
+        """
 
 
 class Sysctls(Protocol):

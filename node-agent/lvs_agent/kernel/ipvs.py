@@ -11,11 +11,9 @@ and is not in such a dump is asked for by name.
 
 import errno
 import os
-import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Never, TypeVar
+from typing import TypeVar
 
 from lvs_agent.decide.changes import (
     AddDestination,
@@ -39,15 +37,15 @@ from lvs_agent.errors import (
     EntryRefused,
     IpvsEntryError,
     IpvsReadFailed,
-    IpvsUnavailable,
     PermissionRefused,
     SchedulerNotAvailable,
 )
 from lvs_agent.kernel import ipvs_codec as codec
 from lvs_agent.kernel.interface import IpvsApplied, IpvsFailure
+from lvs_agent.kernel.ipvs_conversation import NOT_PERMITTED, IpvsConversation
 from lvs_agent.kernel.ipvs_decode import EntryDecoder, decode_info
 from lvs_agent.kernel.netlink_socket import AnswerLost, NetlinkSocket, RequestRefused
-from lvs_agent.kernel.netlink_wire import GENL_HEADER, NLMSG_ERROR, error_code, family_id, get_family_message
+from lvs_agent.kernel.netlink_wire import GENL_HEADER, NLMSG_ERROR, error_code
 
 Result = TypeVar("Result")
 
@@ -55,24 +53,16 @@ _BATCH = 500
 _READ_TRIES = 5
 _FIRST_DUMPS, _QUIET_DUMPS = 20, 2
 _SERVICE_COMMANDS = (AddService, EditService)
-_REFUSED = {errno.EPERM, errno.EACCES}
-_NOT_UNDERSTOOD = (ValueError, KeyError, struct.error)
-"""What the decoders raise at an answer of another form: a WireError, or where an attribute is missing or too short."""
 
 
-class KernelIpvsTable:
+class KernelIpvsTable(IpvsConversation):
     """`IpvsTable` on the kernel of this network namespace (that of the thread at first use)."""
 
     def __init__(self, socket: NetlinkSocket | None = None) -> None:
-        self._socket = socket or NetlinkSocket()
-        self._encoder: codec.RequestEncoder | None = None
+        super().__init__(socket)
         self._decoder = EntryDecoder()
         self._seen: set[AnyServiceKey] = set()
         self._read_before = False
-
-    def close(self) -> None:
-        """Release the socket; the table stays as it is."""
-        self._socket.close()
 
     def info(self) -> IpvsInfo:
         """Version and connection table size."""
@@ -143,15 +133,6 @@ class KernelIpvsTable:
                 lost = error
         raise IpvsReadFailed(f"the IPVS table could not be read in {_READ_TRIES} tries: {lost}")
 
-    @contextmanager
-    def _understanding(self) -> Iterator[None]:
-        """An answer that is not understood is none, and nothing more is heard of what came with it."""
-        try:
-            yield
-        except _NOT_UNDERSTOOD as error:
-            self._socket.close()
-            raise IpvsReadFailed(f"the kernel's answer about IPVS is not understood: {error!r}") from error
-
     def _all_services(self) -> dict[AnyServiceKey, ServiceState]:
         services, parts = self._dump_services()
         if parts > 1:
@@ -187,7 +168,7 @@ class KernelIpvsTable:
             # To a service that was just deleted the kernel answers with no destinations instead of an error.
             if destinations or self._get_service(key) is not None:
                 whole[key] = ServiceState(settings=state.settings, destinations=destinations, counters=state.counters)
-        return KernelIpvs(services=whole)
+        return KernelIpvs(services=whole, wide_counters=self._decoder.wide_counters)
 
     def _all_destinations(self, service: AnyServiceKey) -> dict[DestinationKey, DestinationState]:
         destinations, parts = self._dump_destinations(service)
@@ -249,35 +230,13 @@ class KernelIpvsTable:
             raise AnswerLost(f"destinations of {service}: {refused}") from refused
         return destinations, part
 
-    def _resolved(self) -> codec.RequestEncoder:
-        """The encoder for the family's number; asking for it loads ip_vs where that is allowed."""
-        if self._encoder is None:
-            sequence = self._socket.next_sequence()
-            self._socket.send(get_family_message(codec.FAMILY_NAME, sequence))
-            for buffer, message in self._socket.answers(sequence):
-                if message.type == NLMSG_ERROR:
-                    self._refused(error_code(buffer, message))
-                self._encoder = codec.RequestEncoder(family_id(buffer, message))
-        if self._encoder is None:
-            raise AnswerLost("no answer about the IPVS family")
-        return self._encoder
-
-    def _refused(self, code: int) -> Never:
-        if code in _REFUSED:
-            raise PermissionRefused(f"IPVS: {os.strerror(code)}: the agent needs CAP_NET_ADMIN")
-        if code == errno.ENOENT:
-            raise IpvsUnavailable("the kernel has no IPVS and could not load it: load the module ip_vs on this node")
-        # The table may well be there: nothing is known of it, which is not the same as nothing being in it.
-        self._encoder = None
-        raise IpvsReadFailed(f"the kernel does not answer about IPVS: {os.strerror(code)}")
-
 
 def failures_of(refused: Iterable[tuple[IpvsChange, int]]) -> tuple[IpvsFailure, ...]:
     """What the refused changes of one batch mean. A refused new service is one failure, not one per destination."""
     failures: list[IpvsFailure] = []
     not_made: set[AnyServiceKey] = set()
     for change, code in refused:
-        if code in _REFUSED:
+        if code in NOT_PERMITTED:
             raise PermissionRefused(f"IPVS: {os.strerror(code)}: the agent needs CAP_NET_ADMIN")
         if isinstance(change, AddService):
             not_made.add(change.service)

@@ -18,7 +18,9 @@ from lvs_agent.decide.changes import (
     EditDestination,
     EditService,
     IpvsChange,
+    ZeroService,
 )
+from lvs_agent.decide.kernel_settings import KernelTimeouts, SyncDaemon, SyncState
 from lvs_agent.decide.kernel_state import (
     HOST_PREFIX_LENGTH,
     AddressFamily,
@@ -46,9 +48,11 @@ FAMILY_NAME = "IPVS"
 
 CMD_NEW_SERVICE, CMD_SET_SERVICE, CMD_DEL_SERVICE, CMD_GET_SERVICE = 1, 2, 3, 4
 CMD_NEW_DEST, CMD_SET_DEST, CMD_DEL_DEST, CMD_GET_DEST = 5, 6, 7, 8
-CMD_GET_INFO = 15
+CMD_NEW_DAEMON, CMD_DEL_DAEMON, CMD_GET_DAEMON = 9, 10, 11
+CMD_SET_CONFIG, CMD_GET_CONFIG, CMD_GET_INFO = 12, 13, 15
+CMD_ZERO = 16
 
-CMD_ATTR_SERVICE, CMD_ATTR_DEST = 1, 2
+CMD_ATTR_SERVICE, CMD_ATTR_DEST, CMD_ATTR_DAEMON = 1, 2, 3
 
 SVC_AF, SVC_PROTOCOL, SVC_ADDR, SVC_PORT, SVC_FWMARK = 1, 2, 3, 4, 5
 SVC_SCHED_NAME, SVC_FLAGS, SVC_TIMEOUT, SVC_NETMASK = 6, 7, 8, 9
@@ -60,7 +64,11 @@ DEST_ACTIVE, DEST_INACTIVE, DEST_PERSIST, DEST_STATS = 7, 8, 9, 10
 DEST_ADDR_FAMILY, DEST_STATS64 = 11, 12
 DEST_TUN_TYPE, DEST_TUN_PORT, DEST_TUN_FLAGS = 13, 14, 15
 
+
 INFO_VERSION, INFO_CONN_TAB_SIZE = 1, 2
+
+DAEMON_STATE, DAEMON_INTERFACE, DAEMON_SYNC_ID, DAEMON_MAX_LENGTH = 1, 2, 3, 4
+DAEMON_GROUP, DAEMON_GROUP6, DAEMON_PORT, DAEMON_TTL = 5, 6, 7, 8
 
 SVC_F_PERSISTENT = 0x01
 # "hashed" (0x02) is the kernel's own: it is outside of the mask, so that no edit of ours touches it.
@@ -159,6 +167,39 @@ class RequestEncoder:
         """Ask for the version and the table size."""
         return generic_message(self._family, CMD_GET_INFO, _REQUEST, sequence, b"")
 
+    def get_timeouts(self, sequence: int) -> bytes:
+        """Ask for the time-outs."""
+        return generic_message(self._family, CMD_GET_CONFIG, _REQUEST, sequence, b"")
+
+    def set_timeouts(self, timeouts: KernelTimeouts, sequence: int) -> bytes:
+        """Set these time-outs, with an acknowledgement; those that are not named stay (ip_vs_genl_set_config)."""
+        payload = b"".join(attribute(timeout, U32.pack(seconds)) for timeout, seconds in timeouts.items())
+        return generic_message(self._family, CMD_SET_CONFIG, _REQUEST | NLM_F_ACK, sequence, payload)
+
+    def start_daemon(self, state: SyncState, daemon: SyncDaemon, sequence: int) -> bytes:
+        """Start a sync daemon, with an acknowledgement. Its port is in host order."""
+        parts = [
+            attribute(DAEMON_STATE, U32.pack(state)),
+            text(DAEMON_INTERFACE, daemon.interface),
+            attribute(DAEMON_SYNC_ID, U32.pack(daemon.sync_id)),
+            attribute(DAEMON_GROUP if daemon.group.version == 4 else DAEMON_GROUP6, daemon.group.packed),  # noqa: PLR2004
+            attribute(DAEMON_PORT, U16.pack(daemon.port)),
+            attribute(DAEMON_TTL, bytes((daemon.ttl,))),
+        ]
+        if daemon.max_length is not None:
+            parts.append(attribute(DAEMON_MAX_LENGTH, U16.pack(daemon.max_length)))
+        nest = nested(CMD_ATTR_DAEMON, *parts)
+        return generic_message(self._family, CMD_NEW_DAEMON, _REQUEST | NLM_F_ACK, sequence, nest)
+
+    def stop_daemon(self, state: SyncState, sequence: int) -> bytes:
+        """Stop a sync daemon, with an acknowledgement."""
+        nest = nested(CMD_ATTR_DAEMON, attribute(DAEMON_STATE, U32.pack(state)))
+        return generic_message(self._family, CMD_DEL_DAEMON, _REQUEST | NLM_F_ACK, sequence, nest)
+
+    def dump_daemons(self, sequence: int) -> bytes:
+        """Ask for both sync daemons; there is no asking for one."""
+        return generic_message(self._family, CMD_GET_DAEMON, _REQUEST | NLM_F_DUMP, sequence, b"")
+
     def _service_nest(self, service: AnyServiceKey) -> bytes:
         if service is not self._last_service:
             self._last_nest = nested(CMD_ATTR_SERVICE, service_identity(service))
@@ -170,7 +211,7 @@ class RequestEncoder:
         payload = nested(CMD_ATTR_SERVICE, service_identity(key), service_settings(key.family, change.settings))
         return generic_message(self._family, command, flags, sequence, payload)
 
-    def _service_only(self, change: DeleteService, command: int, sequence: int, flags: int) -> bytes:
+    def _service_only(self, change: DeleteService | ZeroService, command: int, sequence: int, flags: int) -> bytes:
         return generic_message(self._family, command, flags, sequence, self._service_nest(change.service))
 
     def _destination_entry(
@@ -206,6 +247,7 @@ _ENCODERS: dict[type, tuple[int, Callable[..., bytes]]] = {
     AddService: (CMD_NEW_SERVICE, RequestEncoder._service_entry),  # noqa: SLF001 (a table of its own methods)
     EditService: (CMD_SET_SERVICE, RequestEncoder._service_entry),  # noqa: SLF001
     DeleteService: (CMD_DEL_SERVICE, RequestEncoder._service_only),  # noqa: SLF001
+    ZeroService: (CMD_ZERO, RequestEncoder._service_only),  # noqa: SLF001
     AddDestination: (CMD_NEW_DEST, RequestEncoder._destination_entry),  # noqa: SLF001
     EditDestination: (CMD_SET_DEST, RequestEncoder._destination_entry),  # noqa: SLF001
     DeleteDestination: (CMD_DEL_DEST, RequestEncoder._destination_only),  # noqa: SLF001

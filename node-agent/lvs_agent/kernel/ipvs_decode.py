@@ -13,6 +13,7 @@ from operator import itemgetter
 from socket import ntohs
 from typing import Any
 
+from lvs_agent.decide.kernel_settings import SyncDaemon, SyncState, Timeout
 from lvs_agent.decide.kernel_state import (
     FAMILY_BYTE,
     IPIP,
@@ -36,9 +37,11 @@ from lvs_agent.decide.kernel_state import (
     TunnelType,
 )
 from lvs_agent.kernel import ipvs_codec as c
-from lvs_agent.kernel.netlink_wire import GENL_HEADER, U32, Message, WireError, attributes
+from lvs_agent.kernel.netlink_wire import GENL_HEADER, U16, U32, Message, WireError, attributes
 
-_STATS = (1, 2, 3, 4, 5)  # IPVS_STATS_ATTR_CONNS, INPKTS, OUTPKTS, INBYTES, OUTBYTES
+# IPVS_STATS_ATTR_CONNS, INPKTS, OUTPKTS, INBYTES, OUTBYTES, and CPS, INPPS, OUTPPS, INBPS, OUTBPS
+_STATS = tuple(range(1, 11))
+_GROUP, _PORT = bytes((224, 0, 0, 81)), 8848  # IP_VS_SYNC_GROUP and IP_VS_SYNC_PORT
 _FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _PROTOCOLS = {p.value: p for p in TransportProtocol}
 _METHODS = {m.value: m for m in ForwardingMethod}
@@ -66,6 +69,33 @@ def decode_info(buffer: memoryview, message: Message) -> IpvsInfo:
     # NVERSION in linux/ip_vs.h: one byte each.
     return IpvsInfo(
         version=f"{version >> 16 & 0xFF}.{version >> 8 & 0xFF}.{version & 0xFF}", connection_table_size=size
+    )
+
+
+def decode_timeouts(buffer: memoryview, message: Message) -> dict[Timeout, int]:
+    """The answer to `RequestEncoder.get_timeouts`."""
+    found = attributes(buffer, message.start + GENL_HEADER.size, message.end)
+    return {timeout: U32.unpack_from(buffer, found[timeout][0])[0] for timeout in Timeout if timeout in found}
+
+
+def decode_daemon(payload: bytes) -> tuple[SyncState, SyncDaemon]:
+    """One message of the answer to `RequestEncoder.dump_daemons`, without its headers.
+
+    Kernels before 4.3 tell no more than state, device and sync id, and use what they were built with.
+    """
+    view = memoryview(payload)
+    found = attributes(view, *attributes(view, 0, len(payload))[c.CMD_ATTR_DAEMON])
+    raw = {kind: payload[start:end] for kind, (start, end) in found.items()}
+    group = (
+        IPv6Address(raw[c.DAEMON_GROUP6]) if c.DAEMON_GROUP6 in raw else IPv4Address(raw.get(c.DAEMON_GROUP, _GROUP))
+    )
+    return SyncState(U32.unpack(raw[c.DAEMON_STATE])[0]), SyncDaemon(
+        interface=_text(raw[c.DAEMON_INTERFACE]),
+        sync_id=U32.unpack(raw[c.DAEMON_SYNC_ID])[0],
+        group=group,
+        port=U16.unpack(raw[c.DAEMON_PORT])[0] if c.DAEMON_PORT in raw else _PORT,
+        ttl=raw[c.DAEMON_TTL][0] if c.DAEMON_TTL in raw else 1,
+        max_length=U16.unpack(raw[c.DAEMON_MAX_LENGTH])[0] if c.DAEMON_MAX_LENGTH in raw else None,
     )
 
 
@@ -97,6 +127,8 @@ class _Layout:
     unpack: Callable[[bytes], tuple[Any, ...]]
     defaults: tuple[int, ...]
     pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]
+    wide_counters: bool
+    """The counters have 64 bits, or the message has none, as requests."""
 
 
 class EntryDecoder:
@@ -109,6 +141,8 @@ class EntryDecoder:
         self._destination_settings: dict[tuple[int, ...], DestinationSettings] = {}
         self._service_keys: dict[tuple[Any, ...], AnyServiceKey | None] = {}
         self._service_settings: dict[tuple[Any, ...], ServiceSettings] = {}
+        self.wide_counters = True
+        """False once a message had counters of 32 bits and none of 64."""
 
     def service(self, payload: bytes) -> tuple[AnyServiceKey, ServiceSettings, TrafficCounters] | None:
         """One message of a service dump; None for a protocol that no service of ours has (the kernel takes any)."""
@@ -124,7 +158,7 @@ class EntryDecoder:
         if shared is None:
             _make_room(self._service_settings, self._remember)
             shared = self._service_settings[settings] = _service_settings(settings)
-        return key, shared, TrafficCounters._make(values[10:15])
+        return key, shared, TrafficCounters._make(values[10:20])
 
     def destination(self, payload: bytes, service_family: AddressFamily) -> tuple[DestinationKey, DestinationState]:
         """One message of a destination dump. Kernels before 3.18 name no family: then it is the service's."""
@@ -140,7 +174,7 @@ class EntryDecoder:
         if shared is None:
             _make_room(self._destination_settings, self._remember)
             shared = self._destination_settings[settings] = _destination_settings(settings)
-        return key, DestinationState._make((shared, *values[10:13], TrafficCounters._make(values[13:18])))
+        return key, DestinationState._make((shared, *values[10:13], TrafficCounters._make(values[13:23])))
 
     def learn(self, key: DestinationKey) -> None:
         """Give this object for this key from now on: what was just written is about to be read."""
@@ -152,6 +186,7 @@ class EntryDecoder:
         layout = layouts.get(len(raw))
         if layout is None or int.from_bytes(raw, "little") & layout.mask != layout.shape:
             layout = layouts[len(raw)] = _work_out(kind, raw)
+            self.wide_counters = self.wide_counters and layout.wide_counters
         return layout.pick(layout.unpack(raw) + layout.defaults)
 
 
@@ -231,6 +266,7 @@ def _work_out(kind: _Kind, raw: bytes) -> _Layout:
         unpack=struct.Struct(layout).unpack,
         defaults=(0,) * len(absent),
         pick=itemgetter(*(source[position] for position in range(len(fields)))),
+        wide_counters=kind.wide_counters in found or kind.narrow_counters not in found,
     )
 
 

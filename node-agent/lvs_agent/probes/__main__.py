@@ -51,14 +51,14 @@ class _Outbox:
             await self._writer.drain()
 
 
-async def serve() -> None:
-    """Serve the agent at the other end of the pipes until it closes them."""
+async def serve(at_once: int) -> None:
+    """Serve the agent at the other end of the pipes until it closes them; so many checks are made at once."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=MAX_LINE)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer)
     transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, sys.stdout.buffer)
     outbox = _Outbox(asyncio.StreamWriter(transport, protocol, None, loop))
-    runner = Runner(outbox.put)
+    runner = Runner(outbox.put, at_once=at_once)
     sending = asyncio.create_task(outbox.run(runner.sightings.take_tally))
     receiving = asyncio.create_task(_receive(reader, runner))
     await asyncio.wait({sending, receiving, runner.broken}, return_when=asyncio.FIRST_COMPLETED)
@@ -86,8 +86,7 @@ def main() -> None:
     # The agent decides when this process ends; a terminal's or a supervisor's signal to the group is meant for it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise_limit()
-    asyncio.run(serve())
+    asyncio.run(serve(raise_limit()))
 
 
 if __name__ == "__main__":

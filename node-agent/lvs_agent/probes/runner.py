@@ -10,6 +10,7 @@ from lvs_agent.decide.health_verdict import Check, Streak, judge
 from lvs_agent.probes.http import HttpProbe
 from lvs_agent.probes.interface import MAX_DETAIL, CheckNotMade, Outcome, Probe, Result
 from lvs_agent.probes.messages import AskAgent, StartCheck, VerdictChanged, WordHeard
+from lvs_agent.probes.open_files import MOST_AT_ONCE
 from lvs_agent.probes.sightings import Sightings
 from lvs_agent.probes.tcp import TcpProbe
 from lvs_agent.probes.word import NoWord, ask_agent
@@ -18,6 +19,7 @@ START_SPACING_SECONDS = 0.002
 """Checks that arrive together start so far apart, at most spread over one interval; later rounds keep the spread."""
 LATE_SECONDS = 0.5
 """A time-out that is noticed so much too late is no news: this process did not run, and may have missed the answer."""
+_NO_TURN = Outcome(result=Result.NOT_MADE, detail="too many checks at once")
 _SILENT = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT})
 ASK_SECONDS = 1.0
 """Between questions to one agent, and the time that it has to answer."""
@@ -33,11 +35,18 @@ def make_probe(check: Check) -> Probe:
 
 
 class Runner:
-    """All checks that run and agents that are asked, by number; `tell` hears of changed verdicts and of answers."""
+    """All checks that run and agents that are asked, by number; `tell` hears of changed verdicts and of answers.
 
-    def __init__(self, tell: Tell, probe_for: Callable[[Check], Probe] = make_probe) -> None:
+    Those that are due while `at_once` are under way wait for their turn, first come first served, and only then their
+    time begins: waiting is no news of a real server.
+    """
+
+    def __init__(
+        self, tell: Tell, probe_for: Callable[[Check], Probe] = make_probe, *, at_once: int = MOST_AT_ONCE
+    ) -> None:
         self._tell = tell
         self._probe_for = probe_for
+        self._turns = asyncio.Semaphore(at_once)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._next_start = 0.0
         self.sightings = Sightings()
@@ -90,8 +99,12 @@ class Runner:
         streak = Streak(verdict=order.verdict)
         while True:
             await asyncio.sleep(due - loop.time())
+            await self._take_turn(order)
             had_heard = self.sightings.has_heard
-            outcome = await _check_once(probe, check.timeout_seconds)
+            try:
+                outcome = await _check_once(probe, check.timeout_seconds)
+            finally:
+                self._turns.release()
             if self.sightings.is_news(order.number, outcome, had_heard=had_heard, fall=check.fall):
                 before = streak.verdict
                 streak = judge(streak, passed=outcome.result is Result.PASSED, rise=check.rise, fall=check.fall)
@@ -99,11 +112,27 @@ class Runner:
                     self._tell(VerdictChanged(number=order.number, verdict=streak.verdict, detail=outcome.detail))
             due = _next_due(due, check.interval_seconds, loop.time())
 
+    async def _take_turn(self, order: StartCheck) -> None:
+        """Wait for a turn; each interval that passes meanwhile is a check that was not made."""
+        if not self._turns.locked():
+            await self._turns.acquire()
+            return
+        taking = asyncio.ensure_future(self._turns.acquire())
+        try:
+            while not (await asyncio.wait({taking}, timeout=order.check.interval_seconds))[0]:
+                self.sightings.is_news(order.number, _NO_TURN, had_heard=False, fall=order.check.fall)
+        except asyncio.CancelledError:
+            if not taking.cancel():
+                self._turns.release()  # it came to pass in the same moment
+            raise
+
     async def _repeat_ask(self, order: AskAgent, due: float) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(due - loop.time())
-            self._tell(await _ask_once(order))
+            async with self._turns:
+                heard = await _ask_once(order)
+            self._tell(heard)
             due = _next_due(due, ASK_SECONDS, loop.time())
 
 

@@ -1,0 +1,135 @@
+"""`kubectl lvs list`: what the directors' kernels hold and count, as ipvsadm lists it."""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import yaml
+
+from lvs_api.api_group import DEFAULT_NAMESPACE
+from lvs_api.director_table import DirectorTable
+from lvs_cli.cluster import Cluster
+from lvs_cli.director_tables import DEFAULT_METRICS_PORT, Through, Way, ask_directors
+from lvs_cli.errors import CliError
+from lvs_cli.ipvsadm_form import Form, Order, Style, listing, sort_real_servers, sort_services
+from lvs_cli.output import Said
+
+_FORMS: Final = {
+    Form.STATS: "connections, packets and bytes so far",
+    Form.RATE: "connections, packets and bytes a second, as the kernel estimates",
+    Form.THRESHOLDS: "upper and lower threshold of each real server",
+    Form.PERSISTENT_CONN: "persistence templates of each real server",
+    Form.TIMEOUT: "for how many seconds idle connections are kept",
+    Form.DAEMON: "sync daemons that run",
+}
+_MAX_PORT: Final = 65535
+_NARROW: Final = "its kernel counts connections and packets in 32 bits: they begin anew at 4294967296"
+
+
+def add_list_options(command: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    forms = command.add_mutually_exclusive_group()
+    for form, text in _FORMS.items():
+        forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, default=Form.PLAIN, help=text)
+    command.add_argument("--exact", action="store_true", help="every digit, with --stats and --rate; else K, M, G, T")
+    command.add_argument(
+        "--sort",
+        choices=[order.value for order in Order],
+        default=Order.ADDRESS.value,
+        metavar="BY",
+        help="address, name (the objects'), connections (most first) or none (%(default)s)",
+    )
+    command.add_argument(
+        "-o",
+        "--output",
+        choices=("wide", "json", "yaml"),
+        help="wide: with the objects' names; json and yaml: everything at once",
+    )
+    command.add_argument(
+        "--director", action="append", default=[], metavar="NODE", help="only this one; may be repeated"
+    )
+    command.add_argument(
+        "--through",
+        choices=[way.value for way in Through],
+        default=Through.PODS.value,
+        metavar="WAY",
+        help="how the API server reaches the agents: pods, or nodes where they do not run in pods (%(default)s)",
+    )
+    command.add_argument(
+        "--agent-namespace", default=DEFAULT_NAMESPACE, metavar="NS", help="of the agents' pods (%(default)s)"
+    )
+    command.add_argument(
+        "--metrics-port",
+        type=_port,
+        default=DEFAULT_METRICS_PORT,
+        metavar="PORT",
+        help="where agents show metrics, see the chart's nodeAgent.metricsAddress (%(default)s)",
+    )
+    command.add_argument(
+        "--metrics-url",
+        type=_url,
+        action="append",
+        default=[],
+        metavar="NODE=URL",
+        help="ask this director's agent here, as in director-1=http://10.0.0.5:9460, and not through the API server; "
+        "may be repeated; without --director only those named here are listed",
+    )
+
+
+def list_tables(open_cluster: Callable[[], Cluster], options: argparse.Namespace) -> Said:
+    """What was asked for, of every director that could be reached."""
+    if options.output in {"json", "yaml"} and (options.form is not Form.PLAIN or options.exact):
+        raise CliError(f"-o {options.output} tells everything, every digit: leave out --{_superfluous(options)}")
+    way = Way(
+        directors=list(dict.fromkeys(options.director)),
+        urls=dict(options.metrics_url),
+        through=Through(options.through),
+        agent_namespace=options.agent_namespace,
+        metrics_port=options.metrics_port,
+    )
+    told = ask_directors(way, open_cluster)
+    notes = [f"{table.node}: {_NARROW}" for table in told.tables if not table.wide_counters]
+    return Said(text=_shown(told.tables, options), notes=tuple(notes), failures=told.failures)
+
+
+def _shown(tables: Sequence[DirectorTable], options: argparse.Namespace) -> str:
+    order = Order(options.sort)
+    if options.output in {"json", "yaml"}:
+        everything = {"directors": [_raw(table, order) for table in tables]}
+        if options.output == "yaml":
+            return yaml.safe_dump(everything, sort_keys=False).rstrip()
+        return json.dumps(everything, indent=2)
+    style = Style(form=options.form, order=order, exact=options.exact, names=options.output == "wide")
+    texts = [(table.node, listing(table, style)) for table in tables]
+    if len(options.director) == 1:
+        return "".join(text for _, text in texts)
+    return "\n\n".join(f"{node}:\n{text}".rstrip() for node, text in texts)
+
+
+def _raw(table: DirectorTable, order: Order) -> dict[str, Any]:
+    services = [
+        service.model_copy(update={"real_servers": sort_real_servers(service.real_servers, order)})
+        for service in sort_services(table.services, order)
+    ]
+    raw: dict[str, Any] = table.model_copy(update={"services": services}).model_dump(
+        mode="json", by_alias=True, exclude_none=True
+    )
+    return raw
+
+
+def _superfluous(options: argparse.Namespace) -> str:
+    return str(options.form) if options.form is not Form.PLAIN else "exact"
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= _MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text} is no port: expected 1 to {_MAX_PORT}")
+    return int(text)
+
+
+def _url(text: str) -> tuple[str, str]:
+    node, equals, url = text.partition("=")
+    if not node or not equals or not url.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(f"{text}: expected NODE=http://HOST:PORT")
+    return node, url

@@ -1,0 +1,66 @@
+"""What of a service clients meet: its addresses and ports, or the mark by which its packets are found."""
+
+from typing import NamedTuple
+
+from lvs_api.network_types import Family
+from lvs_api.service_slice import AcceptedService
+from lvs_api.virtual_service import LvsVirtualServiceSpec, PortMode, ServicePort
+from lvs_core.cluster_view import family_of
+
+Frontend = LvsVirtualServiceSpec | AcceptedService
+"""Both have the same fields for it."""
+
+
+class MarkedFamily(NamedTuple):
+    """Packets of one family that carry a mark."""
+
+    family: Family
+    vip: str | None
+    """Their address, where the service has one of the family."""
+
+
+def vips(service: Frontend) -> tuple[str, ...]:
+    """The addresses that directors carry for it, and real servers bind; none where somebody else sees to that."""
+    return tuple(service.addresses or ())
+
+
+def ports(service: Frontend) -> tuple[ServicePort, ...]:
+    """Its ports; none under a mark that somebody else sets."""
+    return tuple(service.ports or ())
+
+
+def families(service: Frontend) -> frozenset[Family]:
+    """The families of its packets."""
+    mark = service.firewall_mark
+    told = mark.families if mark is not None and not service.addresses else None
+    return frozenset(told or ()) | {family_of(address) for address in vips(service)}
+
+
+def marked_families(service: Frontend) -> tuple[MarkedFamily, ...]:
+    """What its mark stands for, IPv4 first."""
+    by_family = {family_of(address): address for address in vips(service)}
+    return tuple(MarkedFamily(family, by_family.get(family)) for family in sorted(families(service)))
+
+
+def is_grouped(service: Frontend) -> bool:
+    """Whether its ports are one kernel service; in what was accepted the mark that was chosen for it says so."""
+    if isinstance(service, AcceptedService):
+        return service.firewall_mark is not None and service.ports is not None
+    return service.port_mode is PortMode.GROUPED
+
+
+def is_marked(service: Frontend) -> bool:
+    """Whether its packets are found by a mark, whoever sets it."""
+    return service.firewall_mark is not None or is_grouped(service)
+
+
+def destination_port(service: Frontend, member_port: int | None, port: ServicePort | None) -> int:
+    """Where packets for a service's port go on a member; 0: they keep theirs, under port 0 or a mark."""
+    if is_marked(service) or port is None or port.port == 0:
+        return 0
+    return member_port or port.real_server_port or port.port
+
+
+def only_port(service: Frontend) -> ServicePort | None:
+    """The port of a service that has one; of several the first, for members have ports of their own only with one."""
+    return next(iter(ports(service)), None)

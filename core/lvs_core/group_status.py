@@ -1,0 +1,68 @@
+"""The public status of director groups."""
+
+from collections.abc import Mapping
+
+from lvs_api.conditions import ConditionType, Reason, drop_condition
+from lvs_api.director_group import GroupMember, LvsDirectorGroupStatus
+from lvs_core.cluster_view import ClusterView, DirectorGroup
+from lvs_core.directors import Directors, report_of
+from lvs_core.object_status import MAX_DIRECTORS, Statement, stated, truth
+from lvs_core.settings_status import settings_statement
+
+
+def group_status(
+    view: ClusterView, group: DirectorGroup, all_directors: Mapping[str, Directors], services: int, now: str
+) -> LvsDirectorGroupStatus:
+    """Who the directors are, who of them carries the addresses, and whether they can be heard."""
+    directors = all_directors[group.meta.name]
+    generation = group.meta.generation
+    members = []
+    for name in directors.selected[:MAX_DIRECTORS]:
+        report = report_of(view.lvs_nodes.get(name), group.meta.name)
+        holds = report is not None and report.holds_addresses
+        members.append(GroupMember(node=name, holds_addresses=holds, reporting=name in directors.available))
+    ready, reason, message = _group_readiness(group, directors)
+    accepted = group.spec is not None
+    statements = [
+        Statement(
+            type=ConditionType.ACCEPTED,
+            status=truth(accepted),
+            reason=Reason.ACCEPTED if accepted else Reason.INVALID,
+            message="The group is valid" if accepted else f"{group.spec_error}; directors stay as they were",
+            generation=generation,
+        ),
+        Statement(type=ConditionType.READY, status=truth(ready), reason=reason, message=message, generation=generation),
+    ]
+    before = group.status.conditions if group.status else None
+    if (applied := settings_statement(view, group, all_directors)) is not None:
+        statements.append(applied)
+    elif group.spec is not None:
+        before = drop_condition(before, ConditionType.SETTINGS_APPLIED)
+    return LvsDirectorGroupStatus(
+        active=directors.active,
+        directors=members or None,
+        services=services,
+        observed_generation=generation,
+        conditions=stated(before, statements, now),
+    )
+
+
+def _group_readiness(group: DirectorGroup, directors: Directors) -> tuple[bool | None, Reason, str]:
+    if group.spec is None:
+        return False, Reason.INVALID, group.spec_error or ""
+    if not directors.selected:
+        return False, Reason.NO_DIRECTORS, "spec.nodes.selector finds no Node; label the Nodes that are to be directors"
+    if directors.active is None:
+        return None, Reason.PENDING, "No director has reported yet"
+    silent = [name for name in directors.selected if name not in directors.available]
+    if directors.active in silent:
+        message = (
+            f"Director {directors.active} does not report. It keeps the addresses until it is back, or its Node is "
+            "deleted or tainted node.kubernetes.io/out-of-service"
+        )
+        return False, Reason.NOT_PROGRAMMED, message
+    if directors.active not in directors.selected:
+        message = f"Director {directors.active} is to let go of the addresses first"
+        return None, Reason.PENDING, message
+    others = f"; not reporting: {', '.join(silent)}" if silent else ""
+    return True, Reason.READY, f"{directors.active} is the active director{others}"

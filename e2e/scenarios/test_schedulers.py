@@ -1,0 +1,154 @@
+"""Who gets the next connection: schedulers and their flags, thresholds, and methods mixed in one service."""
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from lvs_lab.waiting import wait_for
+from support.deployment import GONE_SECONDS, Deployment
+from support.manifests import documents, pool_text, service_text
+from support.quick_start import SERVERS, VIP, active_director, client, quick_shape
+from support.traffic import HeldConnection, answers, count_replies
+
+pytestmark = pytest.mark.lab
+DIRECTORS = ("director-1", "director-2")
+HASHED, LACKING, MIXED = "192.168.10.106", "192.168.10.107", "192.168.10.108"
+NO_TWOS = "/etc/modprobe.d/no-twos.conf"
+
+
+@pytest.fixture
+def hashed(web: Deployment) -> Iterator[Deployment]:
+    """A service by sh, with a pool of its own; closed connections are forgotten after 2 s."""
+    for director in DIRECTORS:
+        web.lab.guest(director).out("ipvsadm", "--set", "900", "2", "300")
+    servers = [{"name": name, "address": address} for name, address in SERVERS.items()]
+    manifests = documents(pool_text("hashed", *servers), service_text("hashed", HASHED, scheduler="sh", pool="hashed"))
+    web.apply(manifests)
+    web.wait_ready("hashed")
+    for director in DIRECTORS:
+        # Without a flag sh refuses what falls to a server without weight.
+        web.wait_shape(director, quick_shape() | quick_shape("sh", vip=HASHED))
+    wait_for(partial(answers, client(web), HASHED), 10, f"{HASHED} to answer")
+    yield web
+    web.delete(manifests)
+    for director in DIRECTORS:
+        web.lab.guest(director).out("ipvsadm", "--set", "900", "120", "300")
+        web.wait_shape(director, quick_shape(), deadline=GONE_SECONDS)
+
+
+def set_scheduler(web: Deployment, scheduler: str, *flags: str) -> None:
+    """Edit the service, and wait until the active director's kernel has it."""
+    web.patch("lvsvs", "hashed", {"scheduler": scheduler, "schedulerFlags": list(flags)})
+    wanted = f"TCP {HASHED}:80 {scheduler}" + (f" ({','.join(flags)})" if flags else "")
+    wait_for(lambda: wanted in web.shape(active_director(web)), 20, f"{wanted} in the table")
+
+
+def chosen(web: Deployment) -> set[str]:
+    return set(count_replies(client(web), HASHED, 60))
+
+
+def test_ports_are_hashed_too_where_a_flag_says_so(hashed: Deployment) -> None:
+    """One client has one server by its address, and several by its addresses and ports."""
+    assert len(chosen(hashed)) == 1
+    set_scheduler(hashed, "sh", "sh-port")
+    assert chosen(hashed) == set(SERVERS)
+    set_scheduler(hashed, "mh", "mh-fallback", "mh-port")
+    assert chosen(hashed) == set(SERVERS)
+    set_scheduler(hashed, "mh")
+    assert len(chosen(hashed)) == 1
+
+
+def test_clients_of_a_server_without_weight_fall_back_where_a_flag_says_so(hashed: Deployment) -> None:
+    (mine,) = chosen(hashed)
+    servers = [{"name": name, "address": SERVERS[name], "weight": 0 if name == mine else 1} for name in SERVERS]
+    hashed.patch("lvspool", "hashed", {"realServers": servers})
+    entry = f"{SERVERS[mine]}:80"
+    hashed.wait_weight(active_director(hashed), f"TCP {HASHED}:80", entry, 0, deadline=20)
+    assert not answers(client(hashed), HASHED)
+    set_scheduler(hashed, "sh", "sh-fallback")
+    (other,) = chosen(hashed)
+    assert other != mine
+
+
+def test_fo_and_ovf_prefer_the_greatest_weight_that_is_there(hashed: Deployment) -> None:
+    weights = dict(zip(SERVERS, (30, 20, 10), strict=True))
+    first, second, _ = SERVERS
+    for gone, expected in ((None, first), (first, second)):
+        servers = [
+            {"name": name, "address": SERVERS[name], "weight": 0 if name == gone else weight}
+            for name, weight in weights.items()
+        ]
+        hashed.patch("lvspool", "hashed", {"realServers": servers})
+        entry, weight = f"{SERVERS[first]}:80", servers[0]["weight"]
+        hashed.wait_weight(active_director(hashed), f"TCP {HASHED}:80", entry, weight, deadline=20)
+        for scheduler in ("fo", "ovf"):
+            set_scheduler(hashed, scheduler)
+            assert set(count_replies(client(hashed), HASHED, 15)) == {expected}
+
+
+def test_a_server_at_its_upper_threshold_gets_no_new_connection_until_it_is_below_the_lower(hashed: Deployment) -> None:
+    """S12: active and inactive connections count. sed prefers the one of weight 1000 whenever it may."""
+    full, other, *_ = SERVERS
+    servers = [
+        {"name": full, "address": SERVERS[full], "weight": 1000, "upperThreshold": 2, "lowerThreshold": 1},
+        {"name": other, "address": SERVERS[other]},
+    ]
+    hashed.patch("lvspool", "hashed", {"realServers": servers})
+    set_scheduler(hashed, "sed")
+    active = hashed.lab.guest(active_director(hashed))
+    shown = {f"{SERVERS[full]}:80": ("Route", 1000), f"{SERVERS[other]}:80": ("Route", 1)}
+    wait_for(lambda: hashed.shape(active.name)[f"TCP {HASHED}:80 sed"] == shown, 60, "two servers")
+    wait_for(partial(_is_idle, hashed, f"{SERVERS[full]}:80"), 60, f"{full} to be idle", interval=0.5)
+    namespace = hashed.client_namespace("client")
+    with HeldConnection(namespace, HASHED) as one, HeldConnection(namespace, HASHED) as two:
+        assert {one.ask(), two.ask()} == {full}
+        assert set(count_replies(client(hashed), HASHED, 10)) == {other}
+    wait_for(partial(_is_idle, hashed, f"{SERVERS[full]}:80"), 60, f"{full} to be idle again", interval=0.5)
+    assert set(count_replies(client(hashed), HASHED, 1)) == {full}
+
+
+def _is_idle(web: Deployment, server: str) -> bool:
+    found = web.table(active_director(web))[f"TCP {HASHED}:80"].destinations[server]
+    return found.active + found.inactive == 0
+
+
+def test_three_methods_in_one_service(web: Deployment) -> None:
+    """S11: the one behind NAT answers through the director, which it reaches the client by."""
+    active = active_director(web)
+    methods = {"server-1": "DirectRouting", "server-2": "Tunnel", "server-3": "Masquerade"}
+    entries = [
+        {"name": name, "address": SERVERS[name], "forwarding": {"method": method}} for name, method in methods.items()
+    ]
+    manifests = documents(pool_text("mixed", *entries), service_text("mixed", MIXED, pool="mixed"))
+    route = ["ip", "route", "replace", f"{client(web).ip}/32", "via", web.lab.machine(active).ip]
+    web.lab.machine("server-3").out(*route)
+    web.apply(manifests)
+    shown = dict(zip(methods, ("Route", "Tunnel", "Masq"), strict=True))
+    wanted = {f"TCP {MIXED}:80 rr": {f"{SERVERS[name]}:80": (method, 1) for name, method in shown.items()}}
+    web.wait_shape(active, quick_shape() | wanted)
+    wait_for(partial(answers, client(web), MIXED), 10, f"{MIXED} to answer")
+    assert count_replies(client(web), MIXED, 30) == Counter(dict.fromkeys(SERVERS, 10))
+    web.delete(manifests)
+    web.lab.machine("server-3").out("ip", "route", "del", f"{client(web).ip}/32")
+    for name in DIRECTORS:
+        web.wait_shape(name, quick_shape(), deadline=GONE_SECONDS)
+
+
+def test_a_scheduler_that_the_kernel_lacks_concerns_its_service_alone(web: Deployment) -> None:
+    for name in DIRECTORS:
+        web.lab.guest(name).sh(f"echo install ip_vs_twos /bin/false > {NO_TWOS}; modprobe -r ip_vs_twos")
+    manifest = service_text("lacking", LACKING, scheduler="twos")
+    web.apply(manifest)
+    said = web.wait_condition("lacking", "Programmed", "False", "SchedulerUnavailable")
+    assert "scheduler 'twos' (module ip_vs_twos)" in said["message"]
+    assert f"{LACKING}/32" not in web.addresses(active_director(web), "eth0")
+    web.wait_ready("web")
+    assert set(count_replies(client(web), VIP, 30)) == set(SERVERS)
+    for name in DIRECTORS:
+        web.lab.guest(name).sh(f"rm {NO_TWOS}")
+    web.wait_ready("lacking", deadline=90)
+    web.delete(manifest)
+    for name in DIRECTORS:
+        web.wait_shape(name, quick_shape(), deadline=GONE_SECONDS)

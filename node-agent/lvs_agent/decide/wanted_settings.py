@@ -1,0 +1,72 @@
+"""Which numbers this node is to have once, and who wants them: its groups, and the services where no group says."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from lvs_agent.decide.kernel_settings import Timeout
+from lvs_agent.decide.kernel_state import SysctlKey
+from lvs_agent.decide.prepared_plan import PreparedPlan
+from lvs_agent.decide.setting_values import WantedNumber
+from lvs_api.node_settings import SettingKey
+from lvs_core.group_settings import GroupNumber
+
+TIMEOUTS: Final[Mapping[SettingKey, Timeout]] = {
+    SettingKey("timeouts", "tcp_seconds"): Timeout.TCP,
+    SettingKey("timeouts", "tcp_fin_seconds"): Timeout.TCP_FIN,
+    SettingKey("timeouts", "udp_seconds"): Timeout.UDP,
+}
+CONNTRACK: Final = SettingKey("sysctls", "conntrack")
+CONN_REUSE_MODE: Final = SettingKey("sysctls", "conn_reuse_mode")
+EXPIRE_QUIESCENT_TEMPLATE: Final = SettingKey("sysctls", "expire_quiescent_template")
+_DEFENCES: Final = frozenset(SettingKey("sysctls", name) for name in ("drop_entry", "drop_packet", "secure_tcp"))
+_WHEN_SHORT: Final = frozenset({1, 2})
+"""Between these two the kernel changes by itself, as memory gets short and is there again (update_defense_level)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """What services need where no group says otherwise."""
+
+    value: int
+    accepted: frozenset[int]
+    why: str
+
+
+def wanted_numbers(prepared: PreparedPlan) -> Mapping[SettingKey, WantedNumber]:
+    """What the node's groups say; else what the services need. A group's value counts, whatever services need."""
+    needs = dict(_needs(prepared))
+    wanted = {key: WantedNumber(value=need.value, accepted=need.accepted, why=need.why) for key, need in needs.items()}
+    for key, number in prepared.plan.settings.numbers.items():
+        wanted[key] = _of_group(key, number, needs.get(key))
+    return wanted
+
+
+def sysctl_of(key: SettingKey) -> SysctlKey | None:
+    """The sysctl that it is; None for what is none."""
+    return SysctlKey(("ipv4", "vs", key.name)) if key.part == "sysctls" else None
+
+
+def _of_group(key: SettingKey, number: GroupNumber, need: _Need | None) -> WantedNumber:
+    why = f"LvsDirectorGroup {number.group}"
+    if need is not None and number.value not in need.accepted:
+        why += f", instead of {need.value} for {need.why}"
+    accepted = _WHEN_SHORT if key in _DEFENCES and number.value in _WHEN_SHORT else frozenset({number.value})
+    return WantedNumber(value=number.value, accepted=accepted, why=why)
+
+
+def _needs(prepared: PreparedPlan) -> Iterator[tuple[SettingKey, _Need]]:
+    if prepared.masqueraded:
+        why = "services with Masquerade: a firewall of the node takes the real servers' answers for INVALID without it"
+        yield CONNTRACK, _Need(1, frozenset({1}), why)
+    if prepared.replies_pass_by:
+        # A director that sees only the client's half leaves a closed connection in FIN_WAIT for two minutes. Without
+        # bit 2 a new connection from the same port goes to the old real server, also when that is dead or at weight 0
+        # (Documentation/networking/ipvs-sysctl.rst; is_new_conn_expected in ip_vs_core.c).
+        why = "services with DirectRouting or Tunnel: a client's port that is used again goes to a dead real server "
+        yield CONN_REUSE_MODE, _Need(3, frozenset({2, 3}), f"{why}without it")
+    if prepared.persistent:
+        # Without it a client goes on to its real server for as long as it keeps coming back, also when that failed and
+        # has weight 0 (ip_vs_check_template in ip_vs_conn.c).
+        why = "services with persistence: clients stay with a failed real server without it"
+        yield EXPIRE_QUIESCENT_TEMPLATE, _Need(1, frozenset({1}), why)

@@ -1,0 +1,46 @@
+"""The packet filter without a kernel, for unit tests; `marks_contract` runs against both."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from lvs_agent.decide.kernel_state import MarkRule, MarkTable
+from lvs_agent.errors import MarksError, NftMissing
+
+
+@dataclass(kw_only=True)
+class FakeMarks:
+    """`Marks` in memory. `table` may be changed behind the agent's back by `change`, as `nft` would."""
+
+    table: MarkTable | None = None
+    number: int = 1
+    is_there: bool = True
+    """False: there is no program nft."""
+    writes: int = 0
+    reads: int = 0
+
+    def generation(self) -> int:
+        """How often anything was changed."""
+        return self.number
+
+    async def read(self) -> MarkTable | None:
+        """What there is."""
+        self._check()
+        self.reads += 1
+        return self.table
+
+    async def replace(self, rules: Collection[MarkRule]) -> None:
+        """Refused as a whole where two rules are for the same packets."""
+        self._check()
+        if len({rule[:3] for rule in rules}) < len(set(rules)):
+            raise MarksError("writing the table: File exists")
+        self.writes += 1
+        self.change(MarkTable(rules=frozenset(rules)) if rules else None)
+
+    def change(self, table: MarkTable | None) -> None:
+        """By whomever."""
+        self.table = table
+        self.number += 1
+
+    def _check(self) -> None:
+        if not self.is_there:
+            raise NftMissing("the program nft can not be run: install nftables on this node")

@@ -1,0 +1,69 @@
+"""Which numbers a node is to have once: what the services need, and what a group says instead."""
+
+from dataclasses import replace
+
+import pytest
+from agent_world import director, member, service
+
+from lvs_agent.decide.prepared_plan import prepare
+from lvs_agent.decide.setting_values import WantedNumber
+from lvs_agent.decide.wanted_settings import sysctl_of, wanted_numbers
+from lvs_api.network_types import ForwardingMethod
+from lvs_api.node_settings import IpvsSysctls, SettingKey
+from lvs_core.group_settings import GroupNumber, NodeSettings
+from lvs_core.plan import NodePlan, PlannedPersistence
+
+MASQUERADE = member(100, method=ForwardingMethod.MASQUERADE)
+STICKY = PlannedPersistence(timeout_seconds=300, prefix_length=32)
+
+
+def wanted(plan: NodePlan, **values: int) -> dict[str, WantedNumber]:
+    """What is wanted of net.ipv4.vs, with these values in the group."""
+    numbers = {SettingKey("sysctls", name): GroupNumber(value=value, group="g") for name, value in values.items()}
+    found = wanted_numbers(prepare(replace(plan, settings=NodeSettings(numbers=numbers))))
+    return {key.name: number for key, number in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("plan", "needs"),
+    [
+        (director(), {}),
+        (director(service(MASQUERADE)), {"conntrack": {1}}),
+        (director(service(member(100))), {"conn_reuse_mode": {2, 3}}),
+        (director(service(MASQUERADE, member(101))), {"conntrack": {1}, "conn_reuse_mode": {2, 3}}),
+        (director(service(MASQUERADE, persistence=STICKY)), {"conntrack": {1}, "expire_quiescent_template": {1}}),
+    ],
+)
+def test_what_services_need(plan: NodePlan, needs: dict[str, set[int]]) -> None:
+    found = wanted(plan)
+    assert {name: set(number.accepted) for name, number in found.items()} == needs
+    assert all(number.value in number.accepted and number.why.startswith("services with ") for number in found.values())
+
+
+def test_the_groups_value_counts_and_says_what_it_stands_for() -> None:
+    found = wanted(director(service(MASQUERADE)), conntrack=0)["conntrack"]
+    assert (found.value, found.accepted) == (0, {0})
+    assert found.why.startswith("LvsDirectorGroup g, instead of 1 for services with Masquerade")
+    same = wanted(director(service(member(100))), conn_reuse_mode=2)["conn_reuse_mode"]
+    assert (same.value, same.accepted, same.why) == (2, {2}, "LvsDirectorGroup g")
+
+
+@pytest.mark.parametrize("name", ["drop_entry", "drop_packet", "secure_tcp"])
+def test_the_kernels_own_change_between_1_and_2_is_nobodys(name: str) -> None:
+    for value, accepted in ((0, {0}), (1, {1, 2}), (2, {1, 2}), (3, {3})):
+        assert wanted(director(), **{name: value})[name].accepted == accepted
+
+
+def test_a_sysctl_is_named_as_the_kernel_names_it() -> None:
+    assert str(SettingKey("sysctls", "conn_reuse_mode")) == "sysctls.connReuseMode"
+    assert str(sysctl_of(SettingKey("sysctls", "conn_reuse_mode"))) == "net.ipv4.vs.conn_reuse_mode"
+    assert sysctl_of(SettingKey("timeouts", "tcp_seconds")) is None
+
+
+def test_a_switch_is_a_number() -> None:
+    numbers = dict(IpvsSysctls(conntrack=True, sloppy_tcp=False, est_nice=-20).numbers("sysctls"))
+    assert {str(key): value for key, value in numbers.items()} == {
+        "sysctls.conntrack": 1,
+        "sysctls.sloppyTcp": 0,
+        "sysctls.estNice": -20,
+    }
