@@ -294,26 +294,17 @@ class Invariants:
             return
         if (node.name, member.boot_id, str(service.address), device) not in self._history.bound_reports:
             self._say(f"{where}, and {node.name} never said that it is prepared")
-        elif not self._is_prepared(node, str(service.address), device) and not self._could_not_know(
-            machine, node, service, destination
-        ):
+        elif not self._is_prepared(node, str(service.address), device) and not self._could_not_know(node, service):
             self._say(f"{where}, and {node.name} has not the address, silently, as is known by now")
 
     @staticmethod
     def _is_prepared(node: Machine, address: str, device: str) -> bool:
         return node.powered and node.carries(address, device) and node.is_silent
 
-    def _could_not_know(
-        self, machine: Machine, node: Machine, service: ServiceKey, destination: DestinationKey
-    ) -> bool:
-        """What was prepared a moment ago may be so no more: power goes, other hands take an address away.
-
-        And for a moment a director may believe what it has only just been told.
-        """
+    def _could_not_know(self, node: Machine, service: ServiceKey) -> bool:
+        """What was prepared a moment ago may be so no more: power goes, other hands take an address away."""
         taken = [when for binding, when in node.taken_by_others.items() if binding.address == service.address]
-        lost = max([node.went_off, node.silence_broken, *taken])
-        told = machine.news.get((service, destination), (False, None, float("-inf")))[2]
-        return self._clock() - max(lost, told) < NEWS_SECONDS
+        return self._clock() - max([node.went_off, node.silence_broken, *taken]) < NEWS_SECONDS
 
     def link(self, machine: Machine, change: LinkChange) -> None:
         """An address bound or unbound."""

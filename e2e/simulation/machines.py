@@ -194,8 +194,6 @@ class Machine:
         """Services that somebody else made."""
         self.planned: dict[AnyServiceKey, str] = {}
         """Services that its agent was ever told of in this boot, with the uid of the last."""
-        self.news: dict[tuple[AnyServiceKey, DestinationKey], tuple[bool, str | None, float]] = {}
-        """Whether its agent was told that a real server is prepared, in which boot, and since when."""
         self.taken_by_others: dict[AddressBinding, float] = {}
         """When somebody else removed bindings that nobody has made again."""
         self.silence_broken = float("-inf")

@@ -14,7 +14,7 @@ from lvs_agent.cluster_facts import ClusterFactsReader
 from lvs_agent.decide.fresh_word import Answer, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Streak, Verdict, judge
 from lvs_agent.decide.kernel_state import IPAddress
-from lvs_agent.decide.kernel_words import destination_key, service_key
+from lvs_agent.decide.kernel_words import service_key
 from lvs_agent.decide.node_word import MAX_AGE_MILLISECONDS, NodeWord
 from lvs_agent.duplicates import DuplicateKeeper
 from lvs_agent.event_poster import EventPoster as AgentEvents
@@ -190,13 +190,7 @@ class TappedSource:
     def _note(self, plan: NodePlan) -> None:
         machine = self._machine
         for planned in plan.services():
-            key = service_key(planned.key)
-            machine.planned[key] = planned.service_uid
-            for member in planned.members:
-                where = (key, destination_key(member))
-                known = machine.news.get(where)
-                if known is None or known[:2] != (member.prepared, member.boot_id):
-                    machine.news[where] = (member.prepared, member.boot_id, machine.clock())
+            machine.planned[service_key(planned.key)] = planned.service_uid
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 (whatever the agent asks of its source)
         return getattr(self._source, name)

@@ -80,7 +80,7 @@ async def _flush_at_the_end(self: Any) -> None:
 
 
 def _believed(_: Any, member: Any, *, need: Any, **__: Any) -> Standing:
-    return Standing(False, None, member.failed, member.prepared, member.boot_id, need)
+    return Standing(False, None, member.failed, need)
 
 
 judge_ipvs, step_drains = lvs_agent.table.judge_ipvs, lvs_agent.decide.desired_state.step_drains

@@ -1,4 +1,4 @@
-"""A real server that has lost its weight gets it back on a fresh word that it carries the VIP, on the fake kernel."""
+"""A real server gets weight on a fresh word that it carries the VIP, on the fake kernel."""
 
 from ipaddress import ip_address
 from pathlib import Path
@@ -46,11 +46,14 @@ PREPARED = director(service(node()))
 
 
 async def serving(world: World, plan: NodePlan = PREPARED) -> None:
-    """A member that has joined: its node prepared itself before this director's eyes, and its check passes."""
+    """A member that has joined: its node prepared itself, its check passes, and its agent has confirmed it."""
     await world.do(UNPREPARED)
     await world.do(plan)
     world.health.find(100, Verdict.UP)
     await world.later(1)
+    if world.health.heard is not None:
+        world.health.answer(100, VIP, heard=world.now + 0.1)
+        await world.later(1)
     assert world.weights() == {"100": 1}
 
 
@@ -63,10 +66,15 @@ async def after_a_failed_check(world: World, plan: NodePlan = PREPARED) -> None:
     await world.later(1)
 
 
-async def test_a_joining_member_asks_nobody(world: World) -> None:
+async def test_a_joining_member_is_asked_too(world: World) -> None:
+    """The slices may be old news: this director did not hear the API server for a while."""
     await world.do(UNPREPARED)
     await world.do(PREPARED)
+    assert world.health.asked == frozenset()
     world.health.find(100, Verdict.UP)
+    await world.later(1)
+    assert (world.weights(), world.health.asked) == ({"100": 0}, {SERVER})
+    world.health.answer(100, VIP, heard=world.now + 0.1)
     await world.later(1)
     assert (world.weights(), world.health.asked) == ({"100": 1}, frozenset())
 
@@ -116,13 +124,14 @@ async def test_without_the_right_word_it_waits(
 
 
 @pytest.mark.parametrize("said", [PREPARED, director(service(node(boot_id="boot-2")))], ids=["again", "a new boot"])
-async def test_prepared_said_anew_is_a_word_too(world: World, said: NodePlan) -> None:
+async def test_prepared_said_anew_is_no_word(world: World, said: NodePlan) -> None:
+    """It may have been said before the check failed, and be heard now that the API server answers again."""
     await after_a_failed_check(world)
     if said is PREPARED:
         await world.do(UNPREPARED)
         assert world.health.asked == frozenset()
     await world.do(said)
-    assert (world.weights(), world.health.asked) == ({"100": 1}, frozenset())
+    assert (world.weights(), world.health.asked) == ({"100": 0}, {SERVER})
 
 
 async def test_a_word_does_not_outrank_slices_that_say_unprepared(world: World) -> None:

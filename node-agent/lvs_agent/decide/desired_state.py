@@ -318,7 +318,6 @@ class _Composer:
                 or (member.key.address, need) in self._trusted,
                 failed=result.verdict is Verdict.DOWN,
                 prepared=member.planned.prepared,
-                boot_id=member.planned.boot_id,
                 lacks_nothing_else=why is None and not self._service.planned.paused,
             ),
             need=need,

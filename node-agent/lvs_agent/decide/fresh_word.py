@@ -2,9 +2,10 @@
 
 A cluster node under DirectRouting or Tunnel that has lost the VIP (it booted, and its server runs before its agent)
 still answers checks on its own address, and would send packets for the VIP back until their TTL ends. So such a member
-goes from no weight to its weight only on a fresh word that it carries the VIP: the slices say `prepared` anew, or its
-agent, asked when nothing else is missing, confirms it. One that has weight keeps it until its check fails: unknown is
-not down. `prepared: false` outranks every word: the node may have been told to give the VIP up.
+goes from no weight to its weight only when its agent, asked when nothing else is missing, confirms that it carries the
+VIP. That the slices say `prepared` anew is not enough: after a time without the API server they tell of what was. One
+that has weight keeps it until its check fails: unknown is not down. `prepared: false` outranks every word: the node may
+have been told to give the VIP up.
 """
 
 from collections.abc import Mapping
@@ -56,9 +57,6 @@ class Standing(NamedTuple):
     """Boot clock since when nothing but a word is missing; only what was heard after that counts."""
     failed: bool
     """Its check failed."""
-    prepared: bool
-    boot_id: str | None
-    """What the slices said of it."""
     need: Carried
     """What it is believed, or not, to carry."""
 
@@ -70,7 +68,7 @@ class MemberNow(NamedTuple):
     """In the kernel, or believed until now to carry the VIP in another kernel service: another port, say, or a mark."""
     failed: bool
     prepared: bool
-    boot_id: str | None
+    """As the slices say."""
     lacks_nothing_else: bool
     """It would have weight now if it is believed."""
 
@@ -83,8 +81,6 @@ def step_standing(
     One that is seen for the first time with weight in the kernel is believed: an earlier life of this agent gave it.
     """
     doubted = before.doubted if before is not None else not member.has_weight
-    if before is not None and _is_said_anew(before, member):
-        doubted = False
     if not member.prepared or (member.failed and (before is None or not before.failed)):
         doubted = True
     asked_since = None
@@ -93,7 +89,7 @@ def step_standing(
         asked_since = now if asked_since is None else asked_since
         if answer is not None and answer.heard >= asked_since and need in answer.carried:
             doubted, asked_since = False, None
-    standing = Standing(doubted, asked_since, member.failed, member.prepared, member.boot_id, need)
+    standing = Standing(doubted, asked_since, member.failed, need)
     return before if before == standing else standing
 
 
@@ -115,7 +111,3 @@ def why_not_believed(need: Carried, address: IPAddress, words: Words, since: flo
     host = f"[{address}]" if address.version == _V6 else str(address)
     detail = answer.detail or f"it has not got it bound and silent on {need.device}"
     return True, f"its agent at {host}:{words.port} does not confirm that it carries {need.address}: {detail}"
-
-
-def _is_said_anew(before: Standing, member: MemberNow) -> bool:
-    return member.prepared and (not before.prepared or member.boot_id != before.boot_id)
