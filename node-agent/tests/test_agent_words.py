@@ -21,6 +21,7 @@ from agent_world import (
 from lvs_agent.decide.health_verdict import Verdict
 from lvs_agent.decide.kernel_state import KernelLinks
 from lvs_agent.decide.node_word import Carried
+from lvs_agent.decide.stored_plan import provisional
 from lvs_agent.errors import LinkError
 from lvs_api.lvs_node import BindDevice
 from lvs_api.network_types import Family, ForwardingMethod, Protocol
@@ -190,6 +191,15 @@ async def test_a_director_that_boots_asks_before_it_believes_its_stored_view(wor
     world.health.find(100, Verdict.UP)
     await world.later(1)
     assert (world.weights(), world.health.asked) == ({"100": 0}, {SERVER})
+
+
+async def test_a_stored_view_from_before_it_was_prepared_is_no_reason_to_doubt(world: World) -> None:
+    """The agent ended before it acted on that view: the weight was never taken, and the API server knows better."""
+    await serving(world)
+    world.restart()
+    await world.do(provisional(UNPREPARED))
+    await world.do(PREPARED)
+    assert (world.weights(), world.health.asked) == ({"100": 1}, frozenset())
 
 
 async def test_an_unchecked_member_is_asked_once(world: World) -> None:

@@ -129,6 +129,7 @@ def desire(prepared: PreparedPlan, around: Circumstances) -> DesiredIpvs:
     trusted = believed(around.standings)
     for service in prepared.services:
         composer = _Composer(service, around, checks, drains if service.key in draining_services else {}, trusted)
+        composer.stays = provisional or service.planned.paused
         service_now, part = composer.compose()
         if provisional:
             service_now = composer.as_it_is(service_now)
@@ -203,6 +204,8 @@ class _Composer:
         self._drains = drains
         self._trusted = trusted
         self._state = around.kernel.services.get(service.key)
+        self.stays = False
+        """What is there stays as it is, whatever this leads to."""
         self.standing_in = False
         self.standings: dict[MemberKey, Standing] = {}
 
@@ -317,7 +320,7 @@ class _Composer:
                 has_weight=_weight_in_kernel(self._state, member.key) > 0
                 or (member.key.address, need) in self._trusted,
                 failed=result.verdict is Verdict.DOWN,
-                prepared=member.planned.prepared,
+                lost=not member.planned.prepared and not self.stays,
                 lacks_nothing_else=why is None and not self._service.planned.paused,
             ),
             need=need,

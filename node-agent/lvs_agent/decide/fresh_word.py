@@ -67,8 +67,8 @@ class MemberNow(NamedTuple):
     has_weight: bool
     """In the kernel, or believed until now to carry the VIP in another kernel service: another port, say, or a mark."""
     failed: bool
-    prepared: bool
-    """As the slices say."""
+    lost: bool
+    """The slices say that it is not prepared, and it loses its weight for that."""
     lacks_nothing_else: bool
     """It would have weight now if it is believed."""
 
@@ -81,7 +81,7 @@ def step_standing(
     One that is seen for the first time with weight in the kernel is believed: an earlier life of this agent gave it.
     """
     doubted = before.doubted if before is not None else not member.has_weight
-    if not member.prepared or (member.failed and (before is None or not before.failed)):
+    if member.lost or (member.failed and (before is None or not before.failed)):
         doubted = True
     asked_since = None
     if doubted and member.lacks_nothing_else:
