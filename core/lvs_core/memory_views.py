@@ -168,8 +168,16 @@ def _follow_directors(memory: GroupMemory, group: str, view: ClusterView) -> Gro
 
 
 def _told(memory: GroupMemory, group: str, view: ClusterView) -> frozenset[str]:
-    """Directors, and former ones until they have acted on a spec that no longer names the group."""
-    told: set[str] = set()
+    """Directors, and former ones until they have acted on a spec that no longer names the group.
+
+    Who carried the addresses, or was told anything, and whose LvsNode somebody deleted, has not said so: its agent goes
+    on as before.
+    """
+    status = view.groups[group].status if group in view.groups else None
+    known = memory.told if status is None or status.active is None else memory.told | {status.active}
+    told = {
+        name for name in known - view.lvs_nodes.keys() if name in view.nodes and not view.nodes[name].out_of_service
+    }
     for name, node in view.lvs_nodes.items():
         heard = node.status is not None and node.status.observed_generation == node.meta.generation
         reported = any(report.name == group for report in (node.status.director_groups if node.status else None) or ())

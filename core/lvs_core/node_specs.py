@@ -4,7 +4,7 @@ A VIP is given up only when nobody can forward to the node any more: no slice ne
 has reported a view later than the last one that needed it, with nothing left over in its kernel.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lvs_api.lvs_node import MAX_NODE_ADDRESSES, LvsNodeSpec, LvsNodeStatus, NodeAddress
@@ -30,7 +30,7 @@ def node_specs(
     """Every LvsNode that shall exist; `wanted` is what the services' next slices need."""
     groups: dict[str, list[str]] = {name: [] for name in view.nodes}
     for group, who in sorted(directors.items()):
-        for name in who.selected:
+        for name in {*who.selected, *_to_be_asked(view, memory, group)}:
             groups[name].append(group)
     needs = _needs(view, memory, directors, wanted)
     told = {name: _told(view.lvs_nodes.get(name), needs.get(name, set())) for name in view.nodes}
@@ -44,6 +44,18 @@ def node_specs(
         delete=tuple(name for name in view.lvs_nodes if name not in specs),
         no_room=frozenset(need for name in told for need in needs.get(name, set()).difference(told[name])),
     )
+
+
+def _to_be_asked(view: ClusterView, memory: Memory, group: str) -> Iterator[str]:
+    """Former directors whose LvsNode somebody deleted. Made anew it first says what they were told last.
+
+    For an agent takes nothing away because of a LvsNode that was made anew, but by an edit of one it reported on.
+    """
+    for name in memory.groups[group].told if group in memory.groups else ():
+        node = view.lvs_nodes.get(name)
+        unheard = node is None or node.status is None or node.status.observed_generation is None
+        if unheard and name in view.nodes and (node is None or group in (node.spec.director_groups or ())):
+            yield name
 
 
 def _needs(

@@ -399,6 +399,27 @@ def test_a_former_director_counts_until_it_has_said_that_it_let_go() -> None:
     assert asked(cluster, "n1") == []
 
 
+@pytest.mark.parametrize("operator_restarts", [False, True])
+def test_a_former_active_director_whose_lvs_node_was_deleted_is_asked_to_let_go(operator_restarts: bool) -> None:
+    """Its agent takes nothing away because the LvsNode is missing: it carries the addresses still."""
+    cluster = small_cluster(directors=2)
+    cluster.settle()
+    (active,) = cluster.holders("default")
+    (other,) = {"d1", "d2"} - {active}
+    cluster.nodes[active] = replace(cluster.nodes[active], labels={})
+    del cluster.lvs_nodes[active]
+    if operator_restarts:
+        cluster.memory = Memory()
+    cluster.round()
+    assert cluster.groups["default"].status.active == active  # type: ignore[union-attr]
+    assert cluster.lvs_nodes[active].spec.director_groups == ["default"], "an agent acts on edits only"
+    cluster.round()
+    assert cluster.lvs_nodes[active].spec.director_groups == ["default"], "until it has reported on this one"
+    cluster.settle()
+    assert cluster.holders("default") == [other]
+    assert active not in cluster.lvs_nodes
+
+
 def test_prepared_withdrawn_does_not_give_up_the_address_early() -> None:
     """Connections from before live on at a member without weight."""
     cluster = small_cluster()

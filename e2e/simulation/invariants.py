@@ -12,7 +12,6 @@ from lvs_agent.decide.changes import (
     IpvsChange,
     LinkChange,
 )
-from lvs_agent.decide.health_verdict import Verdict
 from lvs_agent.decide.kernel_state import (
     AddressBinding,
     AnyServiceKey,
@@ -21,7 +20,7 @@ from lvs_agent.decide.kernel_state import (
     IPAddress,
     ServiceKey,
 )
-from lvs_agent.decide.kernel_words import check_of, destination_key, service_key
+from lvs_agent.decide.kernel_words import destination_key, service_key
 from lvs_api.real_server_pool import OnFailure
 from lvs_core.plan import Holding, NodePlan, PlannedMember, PlannedService
 from simulation.history import History
@@ -270,9 +269,12 @@ class Invariants:
             return
         if (machine.name, service, destination) in self.weights_by_others:
             return
-        known = self._agents[machine.name].checks.verdicts()
-        result = known.get(check_of(member.check)) if member.check else None
-        if result is None or result.verdict is not Verdict.DOWN:
+        # One that failed while its weight was not the agent's to take (its ledger was lost) is doubted from then on.
+        failures = self._agents[machine.name].checks.failed_at.items()
+        failed_at = max(
+            (when for check, when in failures if check.address == str(destination.address)), default=float("-inf")
+        )
+        if failed_at < machine.ipvs.weight_since.get((service, destination), float("-inf")):
             self._say(f"{machine.name} takes the weight of {destination} in {service}, and no check failed")
 
     def _look_at_weight_given(

@@ -65,6 +65,8 @@ class WatchedIpvs(FakeIpvsTable):
     """Changes that are made before the process is killed."""
     zero_since: dict[tuple[AnyServiceKey, DestinationKey], float] = field(default_factory=dict)
     """Since when a destination has had no weight."""
+    weight_since: dict[tuple[AnyServiceKey, DestinationKey], float] = field(default_factory=dict)
+    """Since when it has had some."""
 
     def apply(self, changes: Sequence[IpvsChange]) -> IpvsApplied:
         """Carry out, as far as the process lives."""
@@ -87,6 +89,7 @@ class WatchedIpvs(FakeIpvsTable):
         }
         now = self.machine.clock()
         self.zero_since = {where: self.zero_since.get(where, now) for where, weight in present.items() if weight == 0}
+        self.weight_since = {where: self.weight_since.get(where, now) for where, weight in present.items() if weight}
 
 
 @dataclass(kw_only=True)

@@ -109,6 +109,8 @@ class Checks:
         self._words = Words(port=WORD_PORT)
         self._streaks: dict[Check, Streak] = {}
         self._verdicts: dict[Check, CheckResult] | None = None
+        self.failed_at: dict[Check, float] = {}
+        """When a check failed last, in the life of this process."""
         self.dead = False
 
     def verdicts(self) -> Mapping[Check, CheckResult]:
@@ -166,6 +168,8 @@ class Checks:
             if now is not streak:
                 self._streaks[check] = now
             if now.verdict is not streak.verdict:
+                if now.verdict is Verdict.DOWN:
+                    self.failed_at[check] = self._machine.clock()
                 self._verdicts = None
                 self._wake()
 

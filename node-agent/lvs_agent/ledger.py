@@ -105,7 +105,7 @@ def _raw_ledger(ledger: Ledger) -> dict[str, Any]:
         "drains": [
             [
                 [_raw_service(key.service), [str(key.destination.address), key.destination.port], key.cause],
-                [drain.started, drain.timeout_seconds, drain.over],
+                [drain.started, drain.timeout_seconds, drain.has_weight, drain.over],
             ]
             for key, drain in ledger.drains.items()
         ],
@@ -126,8 +126,8 @@ def _read_ledger(body: dict[str, Any]) -> Ledger:
         drains={
             DrainKey(
                 service=_read_service(service), destination=_read_destination(destination), cause=DrainCause(cause)
-            ): Drain(started=started, timeout_seconds=timeout, over=over)
-            for (service, destination, cause), (started, timeout, over) in body["drains"]
+            ): Drain(started=started, timeout_seconds=timeout, has_weight=has_weight, over=over)
+            for (service, destination, cause), (started, timeout, has_weight, over) in body["drains"]
         },
     )
 

@@ -323,6 +323,19 @@ async def test_old_entries_do_not_serve_for_ever(world: World, drain_seconds: in
     assert by_port(world) == {"100:9090": 0, "101:9090": 0}
 
 
+async def test_who_left_while_the_agent_was_away_has_its_time_from_now_on(world: World) -> None:
+    """The slices told of it and the agent ended before it took the weight: connections came all the time."""
+    await edit_of_the_port(world)
+    world.ipvs.set_connections(SERVICE, replace(destination(100), port=8080), active=3)
+    world.restart()
+    await world.later(1000)
+    assert by_port(world) == {"100:8080": 0, "100:9090": 0, "101:9090": 0}
+    await world.later(299)
+    assert by_port(world)["100:8080"] == 0
+    await world.later(1)
+    assert by_port(world) == {"100:9090": 0, "101:9090": 0}
+
+
 async def test_old_entries_do_not_serve_when_the_new_ones_are_down(world: World) -> None:
     await edit_of_the_port(world)
     for number in (100, 101):

@@ -280,7 +280,7 @@ class _Composer:
             drain = self._drain(key, DrainCause.LEAVING)
             if key in self._service.staying or drain is None:
                 continue
-            if key not in refused and self._around.now < drain.started + patience:
+            if key not in refused and drain.has_weight and self._around.now < drain.started + patience:
                 self.standing_in = True
                 vanishing[key] = state.settings
             elif not drain.over:
