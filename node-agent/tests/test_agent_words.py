@@ -271,6 +271,20 @@ async def test_a_paused_service_asks_nobody(world: World) -> None:
     assert (world.weights(), world.health.asked) == ({"100": 0}, frozenset())
 
 
+async def test_who_failed_during_a_pause_is_asked_before_it_ends(world: World) -> None:
+    """It kept its weight then, and is not to lose it at the end for as long as a question takes."""
+    await serving(world)
+    await world.do(director(service(node(), paused=True)))
+    for verdict in (Verdict.DOWN, Verdict.UP):
+        world.health.find(100, verdict)
+        await world.later(1)
+    assert (world.weights(), world.health.asked) == ({"100": 1}, {SERVER})
+    world.health.answer(100, VIP, heard=world.now + 0.1)
+    await world.later(1)
+    await world.do(PREPARED)
+    assert (world.weights(), world.health.asked) == ({"100": 1}, frozenset())
+
+
 async def test_a_round_that_waits_for_a_word_writes_nothing(world: World) -> None:
     await after_a_failed_check(world)
     world.ipvs.set_connections(SERVICE, destination(100), active=5)
