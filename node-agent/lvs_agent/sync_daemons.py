@@ -74,11 +74,12 @@ class SyncDaemonKeeper:
             self._tenures = {}
             return owned, [*faults, not_remembered(CONNECTION_SYNC)]
         self._tenures = verdict.tenures
-        self._carry_out(verdict)
+        not_ours = self._carry_out(verdict)
         faults += [fault for state, one in self._tenures.items() if (fault := daemon_fault(state, one)) is not None]
-        return verdict.owned, faults
+        return {state: daemon for state, daemon in verdict.owned.items() if state not in not_ours}, faults
 
-    def _carry_out(self, verdict: DaemonsVerdict) -> None:
+    def _carry_out(self, verdict: DaemonsVerdict) -> frozenset[SyncState]:
+        """Those that the kernel did not start: whoever starts one there is somebody else."""
         for state in verdict.restarts:
             self._settings.stop_daemon(state)
         refused: dict[SyncState, str] = {}
@@ -92,6 +93,7 @@ class SyncDaemonKeeper:
             except (SettingRefused, PermissionRefused) as error:
                 _log.warning("%s", error)
                 refused[state] = str(error)
+        not_started = frozenset(refused)
         for state in verdict.stops:
             _log.info("sync daemon %s is stopped", state.name.lower())
             self._settings.stop_daemon(state)
@@ -106,6 +108,7 @@ class SyncDaemonKeeper:
         done = verdict.starts.keys() - refused.keys()
         self._metrics.kernel_writes.labels(_KIND).inc(len(done) + len(verdict.stops))
         self._metrics.repairs.labels(_KIND).inc(len(done & verdict.repairs))
+        return not_started
 
 
 def _rows(settings: NodeSettings, wanted: SyncDaemons, faults: list[Fault]) -> tuple[SettingRow, ...]:
