@@ -167,6 +167,20 @@ async def test_rules_that_need_no_api_server_are_named_before_it_answers(world: 
     assert world.exception().reason == "AddressRefused"
 
 
+async def test_a_resolver_file_that_can_not_be_read_is_not_one_without_name_servers(world: World) -> None:
+    resolver = world.directory / "resolv.conf"
+    resolver.symlink_to(resolver)
+    await world.do(director(service(member(100))))
+    assert (world.ipvs.services, world.bound()) == ({}, set())
+    said = world.exception()
+    assert said.reason == "AddressRefused"
+    assert "resolv.conf: Too many levels of symbolic links" in said.message
+    resolver.unlink()
+    resolver.mkdir()
+    await world.later(1)
+    assert world.bound() == {f"{VIP}@eth0"}
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
