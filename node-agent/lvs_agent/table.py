@@ -13,6 +13,7 @@ from typing import Final
 from lvs_agent.decide.changes import AddDestination, AddService, DeleteService, IpvsChange
 from lvs_agent.decide.desired_state import Circumstances, DesiredIpvs, desire
 from lvs_agent.decide.faults import Fault, conflict_faults, describe, left_over, refusal, strangers
+from lvs_agent.decide.fresh_word import is_news
 from lvs_agent.decide.kernel_diff import diff_ipvs
 from lvs_agent.decide.kernel_state import AnyServiceKey, DestinationKey, IPAddress, KernelIpvs, WantedIpvs
 from lvs_agent.decide.ownership import IpvsOwnership, OwnedIpvs, judge_ipvs
@@ -84,8 +85,8 @@ class _LastRound:
             and self.outcome.desired.drains is around.drains
             and all(drain.over for drain in around.drains.values())
             and not self.outcome.desired.standing_in
-            and self.around.words is around.words
             and self.outcome.desired.standings is around.standings
+            and not is_news(around.standings, self.around.words, around.words)
         )
 
 
