@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.kernel_settings import SyncDaemons, SyncState
+from lvs_agent.decide.kernel_settings import SyncDaemon, SyncDaemons, SyncState
 from lvs_agent.decide.remembered import not_remembered
 from lvs_agent.decide.setting_report import SettingRow, seam_fault
 from lvs_agent.decide.sync_daemons import (
@@ -74,9 +74,24 @@ class SyncDaemonKeeper:
             self._tenures = {}
             return owned, [*faults, not_remembered(CONNECTION_SYNC)]
         self._tenures = verdict.tenures
-        not_ours = self._carry_out(verdict)
+        refused = self._carry_out(verdict)
+        ours = {state: daemon for state, daemon in verdict.owned.items() if state not in refused}
+        ours |= self._start_again({state: owned[state] for state in verdict.restarts if state in refused})
         faults += [fault for state, one in self._tenures.items() if (fault := daemon_fault(state, one)) is not None]
-        return {state: daemon for state, daemon in verdict.owned.items() if state not in not_ours}, faults
+        return ours, faults
+
+    def _start_again(self, former: SyncDaemons) -> SyncDaemons:
+        """Those that were stopped for others which the kernel then did not start; those that run again."""
+        again: dict[SyncState, SyncDaemon] = {}
+        for state, daemon in former.items():
+            try:
+                self._settings.start_daemon(state, daemon)
+            except (SettingRefused, PermissionRefused) as error:
+                _log.warning("%s", error)
+            else:
+                _log.info("sync daemon %s %s, as before", state.name.lower(), daemon)
+                again[state] = daemon
+        return again
 
     def _carry_out(self, verdict: DaemonsVerdict) -> frozenset[SyncState]:
         """Those that the kernel did not start: whoever starts one there is somebody else."""

@@ -73,7 +73,7 @@ def judge_daemons(
             after[state] = tenure.as_wanted(now)
         elif tenure.rests(now):
             if started_with is not None:
-                ours[state] = want
+                ours[state] = started_with
             after[state] = tenure.left_so("none" if have is None else str(have), now)
         else:
             ours[state] = starts[state] = want
