@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from lvs_api.network_types import ForwardingMethod
 from lvs_api.real_server_pool import RealServerState
 from lvs_api.service_slice import MEMBERS_PER_SLICE, AcceptedPool, AcceptedService
 from lvs_api.virtual_service import FirewallMark
@@ -159,7 +160,8 @@ class Resolver:
         return bool(_needs(settings, member)) and self._boot(settings, member, member) is None
 
     def _former(self, settings: Settings, member: Member) -> Former | None:
-        if not _needs(settings, member):
+        """What connections of the present method need: a VIP on the node, or directors that forward answers."""
+        if not _needs(settings, member) and member.forwarding.method is not ForwardingMethod.MASQUERADE:
             return None
         return Former(member.forwarding, settings.pool.drain.timeout_seconds)
 

@@ -510,7 +510,11 @@ def test_from_masquerade_to_direct_routing_the_old_method_goes_on_until_the_node
     live(cluster, "n1")
     cluster.round()
     rs1 = members(cluster)["rs1"]
-    assert (rs1.forwarding.method, rs1.prepared, rs1.former) == (ForwardingMethod.DIRECT_ROUTING, True, None)
+    assert (rs1.forwarding.method, rs1.prepared) == (ForwardingMethod.DIRECT_ROUTING, True)
+    assert rs1.former is not None, "directors forward the answers of its connections still"
+    assert rs1.former.forwarding.method is ForwardingMethod.MASQUERADE
+    cluster.settle()
+    assert members(cluster)["rs1"].former is None
 
 
 def test_from_direct_routing_to_tunnel_and_back() -> None:

@@ -79,6 +79,7 @@ class Reason(StrEnum):
     LOOK_UP_FAILED = "LookUpFailed"
     LVS_NODE_MISSING = "LvsNodeMissing"
     CLUSTER_CHANGED = "ClusterChanged"
+    OBJECT_UNREADABLE = "ObjectUnreadable"
     STATE_NOT_WRITTEN = "StateNotWritten"
     STATE_DAMAGED = "StateDamaged"
     CHECKS_UNANSWERED = "ChecksUnanswered"

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from lvs_agent.addresses import AddressKeeper, AddressOutcome, Given
-from lvs_agent.decide.desired_marks import desired_marks, faulty_services, unmarked_addresses
+from lvs_agent.decide.desired_marks import desired_marks, faulty_services, staying_services, unmarked_addresses
 from lvs_agent.decide.desired_state import Circumstances
 from lvs_agent.decide.drain import next_deadline
 from lvs_agent.decide.faults import Fault
@@ -260,7 +260,7 @@ class Agent:
         await self._marks.take_on(marks)
         table = self._table.converge(prepared, around, self._remember_table)
         if not table.desired.keep_unknown:
-            await self._marks.let_go(marks)
+            await self._marks.let_go(marks, staying_services(prepared, table.present))
         self._keeper.settle(replace(self._keeper.ledger, ipvs=table.owned, drains=table.desired.drains))
         self._standings = table.desired.standings
         settings = self._settings.converge(prepared, self._keeper.ledger.settings, self._remember_settings)

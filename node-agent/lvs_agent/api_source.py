@@ -11,7 +11,7 @@ from lvs_agent.cluster_identity import ClusterIdentity
 from lvs_agent.decide.absence import DEFAULT_BRAKE
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.stored_plan import provisional
-from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld, cluster_changed, node_missing
+from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld, cluster_changed, node_missing, with_unreadable
 from lvs_agent.errors import ApiUnavailable, StateFileDamaged
 from lvs_agent.held_view import Copies, HeldView, asked_release, without_status
 from lvs_agent.metrics import AgentMetrics
@@ -220,7 +220,7 @@ class ApiSource:
                 Copies(node=node, groups=groups, slices=slices), self._check.answers, time.monotonic()
             )
         except InvalidObject as error:
-            self._complain(f"the last plan goes on: {error}")
+            self._withhold(with_unreadable(self._withheld, error))
             return
         self._complaint = None
         self._due = taken.due
@@ -240,8 +240,9 @@ class ApiSource:
         self._metrics.removals_held.set(withheld.count)
         if withheld == self._withheld:
             return
-        for fault in (withheld.removal, withheld.cluster):
-            if fault is not None and fault not in (self._withheld.removal, self._withheld.cluster):
+        said = {self._withheld.removal, self._withheld.cluster, self._withheld.unreadable}
+        for fault in (withheld.removal, withheld.cluster, withheld.unreadable):
+            if fault is not None and fault not in said:
                 _log.warning("held: %s", fault.message)
         if withheld == NOTHING_WITHHELD:
             _log.info("nothing is held any more")

@@ -169,8 +169,9 @@ def distil(nodes: Iterable[Raw], lvs_nodes: Iterable[Raw], cidrs: Iterable[Raw],
         # What its agent says, not what it was told: whoever forges a spec is not to open the way to an address.
         said = _listed(part, "status", "addresses")
         bound = {one["address"] for one in said if one["state"] == NodeAddressState.BOUND}
-        carries = any(one.get("holdsAddresses") for one in _listed(part, "status", "directorGroups"))
-        own = _listed(part, "status", "ownAddresses")
+        groups, own = _listed(part, "status", "directorGroups"), _listed(part, "status", "ownAddresses")
+        # One that has just let a VIP go does not hold it, while what reports its Node's addresses is minutes late.
+        carries = bool(groups and own) or any(one.get("holdsAddresses") for one in groups)
         for address in node.addresses:
             if address not in bound:
                 claim = NodeClaim(node=node.name, carries=carries and address not in own)

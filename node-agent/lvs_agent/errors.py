@@ -83,6 +83,10 @@ class LinkNotAsked(KernelError):
     """The neighbours on a link could not be asked whether one of them has an address."""
 
 
+class NameServersUnknown(LvsAgentError):
+    """A file that names this node's name servers is there and can not be read."""
+
+
 class NamespaceInUse(LvsAgentError):
     """Another agent works in this network namespace."""
 

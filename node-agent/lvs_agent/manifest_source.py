@@ -50,6 +50,8 @@ class ManifestSource:
         self._plan: NodePlan | None = None
         self._plan_changed = time.monotonic()
         self._seen: tuple[Stamp, AbstractSet[str]] | None = None
+        self._own: AbstractSet[str] = frozenset()
+        """Every address that this machine has had in this process, so that one that goes takes no part from it."""
         self._said: tuple[str, ...] = ()
         self._exceptions: tuple[str, ...] = ()
         metrics.view_age_seconds.set_function(lambda: time.monotonic() - self._plan_changed)
@@ -98,29 +100,53 @@ class ManifestSource:
             await asyncio.sleep(POLL_SECONDS)
 
     async def look(self) -> None:
-        """Make a plan anew where files or this machine's addresses changed."""
+        """Make a plan anew where files or this machine's addresses changed.
+
+        An absence takes nothing away: a directory without files may be a mount that went, and an address that went
+        from this machine comes back when its network has been set up anew.
+        """
         try:
             stamp, own = stamp_of(self._directory), await self._own_addresses()
             if (stamp, own) == self._seen:
                 return
             self._seen = stamp, own
-            plan, problems = read_plan(self._directory, own)
+            known = self._believed(stamp, own)
+            plan, problems = read_plan(self._directory, known)
+            if known != own and plan != read_plan(self._directory, own)[0]:
+                problems = (*problems, _gone(known - own))
             if stamp_of(self._directory) != stamp:
                 self._seen = None  # somebody writes just now: what was read may be a part
                 return
         except (InvalidManifests, LinkError) as error:
             self._complain((f"{error}; the last good state goes on",))
             return
+        self._own = known
         self._complain(problems)
         if plan != self._plan:
             self._plan, self._plan_changed = plan, time.monotonic()
             self._wake()
+
+    def _believed(self, stamp: Stamp, own: AbstractSet[str]) -> AbstractSet[str]:
+        """The addresses by which to find this machine's part. Raises InvalidManifests where none could be found."""
+        if not stamp:
+            raise InvalidManifests(f"{self._directory}: there is no file in it, not even one without objects")
+        if not own and not self._own:
+            raise InvalidManifests("this machine has no addresses yet by which to find its part")
+        return self._own | own
 
     def _complain(self, complaints: tuple[str, ...]) -> None:
         for complaint in complaints:
             if complaint not in self._said:
                 _log.error("%s", complaint)
         self._said = complaints
+
+
+def _gone(addresses: AbstractSet[str]) -> str:
+    named = ", ".join(sorted(addresses))
+    return (
+        f"this machine no longer has {named}; what it has to do by that goes on. Where it has moved for good, start "
+        "the agent anew"
+    )
 
 
 def read_plan(directory: Path, own_addresses: AbstractSet[str]) -> tuple[NodePlan, tuple[str, ...]]:

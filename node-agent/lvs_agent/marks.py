@@ -5,11 +5,12 @@ Rules come before the services that they are for, and go after them: a mark with
 
 import logging
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Final
 
-from lvs_agent.decide.desired_marks import with_more
+from lvs_agent.decide.desired_marks import with_more, with_needed
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.kernel_state import MarkRule, MarkTable
+from lvs_agent.decide.kernel_state import AnyServiceKey, MarkRule, MarkTable
 from lvs_agent.errors import MarksError, NftMissing, PermissionRefused
 from lvs_agent.kernel.interface import Marks
 from lvs_agent.metrics import AgentMetrics
@@ -41,29 +42,33 @@ class MarkKeeper:
 
     async def take_on(self, wanted: frozenset[MarkRule]) -> None:
         """Add what is missing, before the services are made."""
-        await self._converge(wanted, is_last=False)
+        await self._converge(wanted, None)
 
-    async def let_go(self, wanted: frozenset[MarkRule]) -> None:
-        """Leave only what is wanted, after the services that are no longer wanted have gone."""
-        await self._converge(wanted, is_last=True)
+    async def let_go(self, wanted: frozenset[MarkRule], staying: AbstractSet[AnyServiceKey]) -> None:
+        """Leave only what is wanted, after the services that are no longer wanted have gone.
 
-    async def _converge(self, wanted: frozenset[MarkRule], *, is_last: bool) -> None:
+        What brings packets to those that have not, `staying`, stays, too.
+        """
+        await self._converge(wanted, staying)
+
+    async def _converge(self, wanted: frozenset[MarkRule], staying: AbstractSet[AnyServiceKey] | None) -> None:
         if (self._is_unused and not wanted) or self._monotonic() < self._due:
             return
         self._is_unused = False
         try:
-            await self._make(wanted, is_last=is_last)
+            await self._make(wanted, staying)
         except (MarksError, PermissionRefused) as error:
             self._fail(error, is_needed=bool(wanted))
         else:
             self.fault, self._delay = None, _FIRST_RETRY
 
-    async def _make(self, wanted: frozenset[MarkRule], *, is_last: bool) -> None:
+    async def _make(self, wanted: frozenset[MarkRule], staying: AbstractSet[AnyServiceKey] | None) -> None:
+        """`staying` is None while nothing may go."""
         table = await self._look()
         present = table.rules if table is not None else _NONE
-        shall = wanted if is_last else with_more(present, wanted)
+        shall = with_more(present, wanted) if staying is None else with_needed(present, wanted, staying)
         if not _is_as(table, shall):
-            if wanted and wanted == self._settled:
+            if wanted and (wanted <= self._settled if staying is None else shall == self._settled):
                 self._metrics.repairs.labels("mark").inc()
                 _log.warning("somebody else changed the table of firewall marks: made again with %d rules", len(shall))
             else:
@@ -74,9 +79,9 @@ class MarkKeeper:
             table = await self._look()
             if not _is_as(table, shall):
                 raise MarksError("the table of firewall marks is not as wanted after writing")
-        if is_last:
-            self._settled = wanted
-            self._is_unused = not wanted
+        if staying is not None:
+            self._settled = shall
+            self._is_unused = not shall
 
     async def _look(self) -> MarkTable | None:
         """The table; read only where anything of the packet filter changed since."""

@@ -22,8 +22,10 @@ from lvs_agent.decide.refused_addresses import (
     first_claims,
     refuse,
 )
+from lvs_agent.errors import NameServersUnknown
 from lvs_agent.kernel.interface import Links
 from lvs_agent.ledger import Ledger
+from lvs_api.conditions import Reason
 from lvs_core.plan import MarkKey, NodePlan
 
 _NOTHING_KNOWN: Final = ClusterFacts()
@@ -79,11 +81,16 @@ class RefusalKeeper:
         wanted = _addresses(plan)
         facts = {claim.address: self._cluster.facts_for(claim.address, wanted) for claim in claims}
         unknown = {address: one for address, one in facts.items() if isinstance(one, Fault)}
+        try:
+            servers = frozenset(name_servers(self._resolv_confs))
+        except NameServersUnknown as error:
+            why = f"nothing is taken before it is known which name servers this node has: {error}"
+            return dict.fromkeys(facts, Fault(reason=Reason.ADDRESS_REFUSED, message=why))
         known = next((one for one in facts.values() if isinstance(one, ClusterFacts)), _NOTHING_KNOWN)
         around = Surroundings(
             cluster=known,
             next_hops=await self._links.next_hops(),
-            name_servers=frozenset(name_servers(self._resolv_confs)),
+            name_servers=servers,
             refused_ranges=self._refused_ranges,
             addresses=(await self._links.read()).addresses,
             bound=ledger.bindings,
@@ -113,12 +120,17 @@ def _addresses(plan: NodePlan) -> frozenset[IPAddress]:
 
 
 def name_servers(resolv_confs: Sequence[Path]) -> Iterator[IPAddress]:
-    """The name servers that resolver files name (resolv.conf(5)); a file that is not there names none."""
+    """The name servers that resolver files name (resolv.conf(5)); a file that is not there names none.
+
+    Raises NameServersUnknown.
+    """
     for path in resolv_confs:
         try:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        except FileNotFoundError:
-            continue
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            continue  # container runtimes make a directory where a file that is to be mounted is not there
+        except OSError as error:
+            raise NameServersUnknown(f"{path}: {error.strerror}") from error
         for line in lines:
             words = line.split()
             if len(words) > 1 and words[0] == "nameserver":

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.kernel_settings import SyncDaemons, SyncState
+from lvs_agent.decide.kernel_settings import SyncDaemon, SyncDaemons, SyncState
 from lvs_agent.decide.remembered import not_remembered
 from lvs_agent.decide.setting_report import SettingRow, seam_fault
 from lvs_agent.decide.sync_daemons import (
@@ -74,11 +74,27 @@ class SyncDaemonKeeper:
             self._tenures = {}
             return owned, [*faults, not_remembered(CONNECTION_SYNC)]
         self._tenures = verdict.tenures
-        self._carry_out(verdict)
+        refused = self._carry_out(verdict)
+        ours = {state: daemon for state, daemon in verdict.owned.items() if state not in refused}
+        ours |= self._start_again({state: owned[state] for state in verdict.restarts if state in refused})
         faults += [fault for state, one in self._tenures.items() if (fault := daemon_fault(state, one)) is not None]
-        return verdict.owned, faults
+        return ours, faults
 
-    def _carry_out(self, verdict: DaemonsVerdict) -> None:
+    def _start_again(self, former: SyncDaemons) -> SyncDaemons:
+        """Those that were stopped for others which the kernel then did not start; those that run again."""
+        again: dict[SyncState, SyncDaemon] = {}
+        for state, daemon in former.items():
+            try:
+                self._settings.start_daemon(state, daemon)
+            except (SettingRefused, PermissionRefused) as error:
+                _log.warning("%s", error)
+            else:
+                _log.info("sync daemon %s %s, as before", state.name.lower(), daemon)
+                again[state] = daemon
+        return again
+
+    def _carry_out(self, verdict: DaemonsVerdict) -> frozenset[SyncState]:
+        """Those that the kernel did not start: whoever starts one there is somebody else."""
         for state in verdict.restarts:
             self._settings.stop_daemon(state)
         refused: dict[SyncState, str] = {}
@@ -92,6 +108,7 @@ class SyncDaemonKeeper:
             except (SettingRefused, PermissionRefused) as error:
                 _log.warning("%s", error)
                 refused[state] = str(error)
+        not_started = frozenset(refused)
         for state in verdict.stops:
             _log.info("sync daemon %s is stopped", state.name.lower())
             self._settings.stop_daemon(state)
@@ -106,6 +123,7 @@ class SyncDaemonKeeper:
         done = verdict.starts.keys() - refused.keys()
         self._metrics.kernel_writes.labels(_KIND).inc(len(done) + len(verdict.stops))
         self._metrics.repairs.labels(_KIND).inc(len(done & verdict.repairs))
+        return not_started
 
 
 def _rows(settings: NodeSettings, wanted: SyncDaemons, faults: list[Fault]) -> tuple[SettingRow, ...]:

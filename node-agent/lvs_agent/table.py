@@ -5,7 +5,7 @@ that takes no more than a fiftieth of the time, and at once where something is t
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -13,9 +13,11 @@ from typing import Final
 from lvs_agent.decide.changes import AddDestination, AddService, DeleteService, IpvsChange
 from lvs_agent.decide.desired_state import Circumstances, DesiredIpvs, desire
 from lvs_agent.decide.faults import Fault, conflict_faults, describe, left_over, refusal, strangers
+from lvs_agent.decide.fresh_word import is_news
 from lvs_agent.decide.kernel_diff import diff_ipvs
 from lvs_agent.decide.kernel_state import AnyServiceKey, DestinationKey, IPAddress, KernelIpvs, WantedIpvs
 from lvs_agent.decide.ownership import IpvsOwnership, OwnedIpvs, judge_ipvs
+from lvs_agent.decide.predecessors import predecessors
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.decide.remembered import service_faults, waiting_ipvs
 from lvs_agent.errors import IpvsUnavailable
@@ -27,7 +29,8 @@ from lvs_core.cluster_view import ObjectKey
 _READ_SHARE: Final = 50
 _LONGEST_BETWEEN_READS: Final = 30.0
 _PASSES: Final = 4
-"""A destination is written at weight 0, found without connections, and deleted: more passes than that has no round."""
+"""What comes is made, what it stands for written at weight 0, found without connections, and deleted: more passes than
+that has no round."""
 _FIRST_RETRY: Final = 1.0
 _LONGEST_RETRY: Final = 60.0
 
@@ -82,8 +85,8 @@ class _LastRound:
             and self.outcome.desired.drains is around.drains
             and all(drain.over for drain in around.drains.values())
             and not self.outcome.desired.standing_in
-            and self.around.words is around.words
             and self.outcome.desired.standings is around.standings
+            and not is_news(around.standings, self.around.words, around.words)
         )
 
 
@@ -138,7 +141,7 @@ class TableKeeper:
         attempted: set[IpvsChange] = set()
         waiting: frozenset[IpvsChange] = frozenset()
         for _ in range(_PASSES):
-            changes = tuple(change for change in self._due(judged.changes) if change not in waiting)
+            changes = tuple(change for change in self._due(judged) if change not in waiting)
             owned = _with_frozen(judged.ownership.owned, around.owned, judged.desired)
             if changes and (more := waiting_ipvs(changes, remember(_with_added(owned, changes)))):
                 waiting |= more
@@ -196,13 +199,14 @@ class TableKeeper:
         kept = {key: state for key, state in table.services.items() if key not in services}
         return KernelIpvs(services=kept | dict(self._ipvs.read_only(services).services))
 
-    def _due(self, changes: Sequence[IpvsChange]) -> tuple[IpvsChange, ...]:
-        """The changes without those that were refused a short while ago."""
-        now = self._monotonic()
+    def _due(self, judged: _Judged) -> tuple[IpvsChange, ...]:
+        """The changes without those that were refused a short while ago, or take away what has to wait."""
+        now, changes = self._monotonic(), judged.changes
         self._retries = {change: self._retries[change] for change in changes if change in self._retries}
         waiting = {change for change, retry in self._retries.items() if retry.due > now}
         absent = {change.service for change in waiting if isinstance(change, AddService)}
-        return tuple(c for c in changes if c not in waiting and c.service not in absent)
+        needed = predecessors(changes, judged.desired.services, self._names)
+        return tuple(c for c in changes if c not in waiting and c.service not in absent and c.service not in needed)
 
     def _write(self, changes: tuple[IpvsChange, ...]) -> None:
         for change in changes:

@@ -28,7 +28,7 @@ from lvs_agent.decide.kernel_state import (
     conf_key,
 )
 from lvs_agent.decide.node_word import Carried
-from lvs_agent.decide.refused_addresses import IPNetwork
+from lvs_agent.decide.refused_addresses import ClusterFacts, IPNetwork
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld
 from lvs_agent.duplicates import DuplicateKeeper
 from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
@@ -232,6 +232,17 @@ class HealthInHand:
             check: CheckResult(verdict=verdict, detail=detail) if check.address == address else result
             for check, result in self.results.items()
         }
+
+
+class Known:
+    """A cluster of which this is known."""
+
+    def __init__(self, facts: ClusterFacts | Fault) -> None:
+        self.facts = facts
+
+    def facts_for(self, address: IPAddress, wanted: AbstractSet[IPAddress]) -> ClusterFacts | Fault:
+        assert address in wanted
+        return self.facts
 
 
 class World:

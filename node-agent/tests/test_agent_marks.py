@@ -6,9 +6,10 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from agent_world import NAME, NO_PART, VIP, World, destination, director, member, service
+from agent_world import NAME, NO_PART, SERVICE, VIP, Known, World, destination, director, member, service
 
 from lvs_agent.decide.changes import AddService, DeleteService, IpvsChange
+from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import (
     AddressFamily,
     DestinationKey,
@@ -18,13 +19,14 @@ from lvs_agent.decide.kernel_state import (
     MarkTable,
     TransportProtocol,
 )
+from lvs_agent.decide.refused_addresses import ClusterFacts
 from lvs_agent.errors import MarksError
 from lvs_agent.kernel.fake_kernel import FakeIpvsTable
 from lvs_agent.kernel.fake_marks import FakeMarks
 from lvs_agent.kernel.interface import IpvsApplied
 from lvs_agent.kernel.marks_contract import complaints
 from lvs_api.conditions import Reason
-from lvs_api.network_types import Family, Protocol
+from lvs_api.network_types import Family, Protocol, Scheduler
 from lvs_core.plan import Holding, MarkKey, PlannedMember, PlannedService, VirtualServerKey
 
 KEY = MarkKey(mark=10, family=Family.IPV4)
@@ -249,6 +251,52 @@ async def test_a_service_that_is_not_wholly_known_keeps_its_marks(world: World) 
     await world.do(director(grouped(server(100))))
     await world.do(director(incomplete=(NAME,)))
     assert world.marks.table == MarkTable(rules=frozenset(rules(80, 443)))
+
+
+async def test_marks_stay_while_the_kernel_has_their_service(world: World) -> None:
+    """The ledger is lost, and the address has to be judged anew: the service counts as somebody else's until then."""
+    plan = director(grouped(server(100)))
+    await world.do(plan)
+    (world.directory / "ledger").unlink()
+    world.cluster = Known(Fault(reason=Reason.PENDING, message="asking the API server"))
+    world.restart()
+    for _ in range(3):
+        await world.do(plan)
+    assert entries(world.ipvs) == {"192.168.4.100:0": 1}
+    assert world.marks.table == MarkTable(rules=frozenset(rules(80, 443)))
+    assert world.metric("lvs_agent_kernel_writes_total", kind="mark") == 0
+    world.cluster.facts = ClusterFacts()
+    await world.do(director(grouped(server(100), ports=(80,))))
+    assert world.marks.table == MarkTable(rules=frozenset(rules(80)))
+    assert world.metric("lvs_agent_repairs_total", kind="mark") == 0
+
+
+async def test_ports_stay_grouped_until_the_kernel_takes_their_own_services(world: World) -> None:
+    await world.do(director(grouped(server(100), ports=(80,))))
+    world.ipvs.schedulers -= {"mh"}
+    apart = director(service(member(100), scheduler=Scheduler.MH))
+    await world.do(apart)
+    assert entries(world.ipvs) == {"192.168.4.100:0": 1}
+    assert world.marks.table == MarkTable(rules=frozenset(rules(80)))
+    assert world.bound() == {f"{VIP}@eth0"}
+    assert [one.reason for one in world.status.exceptions or ()] == [Reason.SCHEDULER_UNAVAILABLE]
+    world.ipvs.schedulers |= {"mh"}
+    await world.later(2)
+    assert (set(world.ipvs.services), world.marks.table) == ({SERVICE}, None)
+    assert world.status.exceptions == []
+
+
+async def test_ports_are_not_grouped_before_the_kernel_takes_the_service_of_their_mark(world: World) -> None:
+    await world.do(director(service(member(100))))
+    world.ipvs.schedulers -= {"mh"}
+    together = director(replace(grouped(server(100), ports=(80,)), scheduler=Scheduler.MH))
+    for _ in range(3):
+        await world.do(together)
+    assert (set(world.ipvs.services), world.weights()) == ({SERVICE}, {"100": 1})
+    world.ipvs.schedulers |= {"mh"}
+    await world.later(4)
+    assert set(world.ipvs.services) == {KERNEL_KEY}
+    assert world.status.exceptions == []
 
 
 async def test_the_fake_keeps_the_contract_of_the_packet_filter() -> None:

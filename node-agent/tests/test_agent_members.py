@@ -22,6 +22,7 @@ from lvs_agent.decide.kernel_state import ForwardingMethod as KernelMethod
 from lvs_agent.decide.kernel_state import (
     Route,
     RouteKind,
+    conf_key,
 )
 from lvs_api.network_types import ForwardingMethod, Scheduler
 from lvs_api.real_server_pool import OnFailure
@@ -208,6 +209,18 @@ async def test_a_leaving_member_is_not_brought_in_first(world: World) -> None:
     await world.do(director(service(member(100, draining_seconds=60), member(101))))
     assert world.weights() == {"101": 1}
     assert [d.members for d in world.status.drained or ()] == [["rs100"]]
+
+
+async def test_answers_are_forwarded_until_connections_by_masquerade_have_ended(world: World) -> None:
+    """They go on by the method that they began with, whatever their real server has now."""
+    forwarding = conf_key("ipv4", "eth0", "forwarding")
+    former = FormerMethod(method=ForwardingMethod.MASQUERADE, timeout_seconds=60)
+    await world.do(director(service(member(100, method=ForwardingMethod.MASQUERADE))))
+    for method in (ForwardingMethod.DIRECT_ROUTING, ForwardingMethod.TUNNEL):
+        await world.do(director(service(member(100, method=method, former=former))))
+        assert world.sysctls.values[forwarding] == 1
+    await world.do(director(service(member(100))))
+    assert world.sysctls.values[forwarding] == 0
 
 
 async def test_an_edited_method_is_reported_when_the_old_connections_are_gone(world: World) -> None:

@@ -1,6 +1,5 @@
 """Refused addresses in rounds of an agent on the fake kernel: nothing is made for them, everything beside them is."""
 
-from collections.abc import Set as AbstractSet
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from agent_world import (
     NO_PART,
     SERVICE,
     VIP,
+    Known,
     World,
     check_target,
     director,
@@ -19,7 +19,7 @@ from agent_world import (
 )
 
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.kernel_state import InterfaceAddress, IPAddress
+from lvs_agent.decide.kernel_state import InterfaceAddress
 from lvs_agent.decide.refused_addresses import ClusterFacts, NodeClaim
 from lvs_agent.refusals import name_servers
 from lvs_api.conditions import Reason
@@ -33,17 +33,6 @@ OTHER = "192.168.4.16"
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
-
-
-class Known:
-    """A cluster of which this is known."""
-
-    def __init__(self, facts: ClusterFacts | Fault) -> None:
-        self.facts = facts
-
-    def facts_for(self, address: IPAddress, wanted: AbstractSet[IPAddress]) -> ClusterFacts | Fault:
-        assert address in wanted
-        return self.facts
 
 
 def other_service() -> PlannedService:
@@ -176,6 +165,20 @@ async def test_rules_that_need_no_api_server_are_named_before_it_answers(world: 
     gateway(world)
     await world.do(director(service(member(100))))
     assert world.exception().reason == "AddressRefused"
+
+
+async def test_a_resolver_file_that_can_not_be_read_is_not_one_without_name_servers(world: World) -> None:
+    resolver = world.directory / "resolv.conf"
+    resolver.symlink_to(resolver)
+    await world.do(director(service(member(100))))
+    assert (world.ipvs.services, world.bound()) == ({}, set())
+    said = world.exception()
+    assert said.reason == "AddressRefused"
+    assert "resolv.conf: Too many levels of symbolic links" in said.message
+    resolver.unlink()
+    resolver.mkdir()
+    await world.later(1)
+    assert world.bound() == {f"{VIP}@eth0"}
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,27 @@ async def test_a_full_disk_holds_up_new_entries_and_nothing_else(world: World) -
     assert world.metric("lvs_agent_state_failures_total", file="ledger") > 0
 
 
+async def test_what_serves_goes_on_while_a_full_disk_holds_up_what_takes_its_place(world: World) -> None:
+    """The real servers' port is edited, and in another service the VIP's."""
+    ports = [VirtualServerKey(address=ip_address(VIP), port=port, protocol=Protocol.TCP) for port in (81, 82)]
+    name = ObjectKey("default", "other")
+    await world.do(director(service(member(100)), service(member(100), key=ports[0], service=name)))
+    with full_disk():
+        edited = director(service(member(100, port=8080)), service(member(100), key=ports[1], service=name))
+        await world.do(edited, rounds=2)
+        destinations = world.ipvs.services[SERVICE].destinations
+        assert {str(key): one.settings.weight for key, one in destinations.items()} == {"192.168.4.100:80": 1}
+        assert world.weights(service_on(81)) == {"100": 1}
+        assert {(e.name, e.reason, e.programmed) for e in world.status.exceptions or ()} == {
+            ("web", "StateNotWritten", False),
+            ("other", "StateNotWritten", False),
+        }
+    await world.later(2)
+    assert {str(key) for key in world.ipvs.services[SERVICE].destinations} == {"192.168.4.100:8080"}
+    assert set(world.ipvs.services) == {SERVICE, service_on(82)}
+    assert world.status.exceptions == []
+
+
 async def test_a_disk_that_has_room_again_is_noticed_without_a_change(world: World) -> None:
     await world.do(director(service(member(100))))
     with full_disk():

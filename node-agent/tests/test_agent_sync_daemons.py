@@ -112,6 +112,36 @@ async def test_somebody_elses_daemon_is_left_alone_and_named(tmp_path: Path) -> 
     assert running(world) == {"BACKUP": ("eth1", 9)}
 
 
+async def test_one_that_the_kernel_did_not_start_is_not_ours(tmp_path: Path) -> None:
+    """Whoever starts one of another kind there, once it can be started, is somebody else."""
+    world = World(tmp_path)
+    await world.do(syncing(SyncRole.MASTER, sync=ConnectionSync(interface="eth9", sync_id=7)))
+    reason, message = world.condition(DIFFER) or ("", "")
+    assert (reason, "No such device" in message) == ("KernelRefused", True)
+    assert world.ledger.ledger.daemons == {}
+    world.settings.daemons[MASTER] = THEIRS
+    await world.later(61)
+    assert running(world) == {"MASTER": ("eth1", 9)}
+    assert (world.condition(DIFFER) or ("", ""))[0] == "ForeignEntry"
+
+
+async def test_an_edit_that_the_kernel_refuses_leaves_what_ran(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.do(syncing(SyncRole.MASTER))
+    bad = syncing(SyncRole.MASTER, sync=ConnectionSync(interface="eth9", sync_id=7))
+    await world.do(bad)
+    for _ in range(3):
+        assert running(world) == {"MASTER": ("eth0", 7)}
+        assert world.ledger.ledger.daemons[MASTER].interface == "eth0"
+        reason, message = world.condition(DIFFER) or ("", "")
+        assert (reason, "No such device" in message) == ("KernelRefused", True)
+        await world.later(61)
+    writes = world.settings.writes
+    await world.do(syncing(SyncRole.MASTER))
+    assert (running(world), world.settings.writes) == ({"MASTER": ("eth0", 7)}, writes)
+    assert world.condition(DIFFER) is None
+
+
 async def test_one_that_runs_as_it_is_to_is_ours_from_then_on(tmp_path: Path) -> None:
     world = World(tmp_path)
     await world.do(syncing(SyncRole.MASTER))

@@ -18,6 +18,7 @@ from agent_world import (
     service_on,
 )
 
+from lvs_agent import table
 from lvs_agent.decide.health_verdict import Verdict
 from lvs_agent.decide.kernel_state import KernelLinks
 from lvs_agent.decide.node_word import Carried
@@ -281,6 +282,20 @@ async def test_a_paused_service_asks_nobody(world: World) -> None:
     assert (world.weights(), world.health.asked) == ({"100": 0}, frozenset())
 
 
+async def test_who_failed_during_a_pause_is_asked_before_it_ends(world: World) -> None:
+    """It kept its weight then, and is not to lose it at the end for as long as a question takes."""
+    await serving(world)
+    await world.do(director(service(node(), paused=True)))
+    for verdict in (Verdict.DOWN, Verdict.UP):
+        world.health.find(100, verdict)
+        await world.later(1)
+    assert (world.weights(), world.health.asked) == ({"100": 1}, {SERVER})
+    world.health.answer(100, VIP, heard=world.now + 0.1)
+    await world.later(1)
+    await world.do(PREPARED)
+    assert (world.weights(), world.health.asked) == ({"100": 1}, frozenset())
+
+
 async def test_a_round_that_waits_for_a_word_writes_nothing(world: World) -> None:
     await after_a_failed_check(world)
     world.ipvs.set_connections(SERVICE, destination(100), active=5)
@@ -289,6 +304,25 @@ async def test_a_round_that_waits_for_a_word_writes_nothing(world: World) -> Non
         world.health.answer(100, heard=world.now + 0.1, detail="Connection refused")
         await world.later(1)
     assert world.writes() == before
+
+
+async def test_an_agent_that_says_the_same_again_takes_no_work(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that does not confirm is asked once a second, for ever perhaps, beside thousands of real servers."""
+    await after_a_failed_check(world)
+    decided: list[float] = []
+    decide = table.desire
+    monkeypatch.setattr(table, "desire", lambda *given: decided.append(world.now) or decide(*given))
+    for _ in range(5):
+        world.health.answer(100, heard=world.now + 0.1, detail="Connection refused")
+        await world.later(1)
+    assert len(set(decided)) == 1
+    assert "Connection refused" in world.exception().message
+    world.health.answer(100, heard=world.now + 0.1, detail="no answer in time")
+    await world.later(1)
+    assert "no answer in time" in world.exception().message
+    world.health.answer(100, VIP, heard=world.now + 0.1)
+    await world.later(1)
+    assert world.weights() == {"100": 1}
 
 
 async def test_the_word_of_a_real_server_is_what_its_kernel_holds(world: World) -> None:

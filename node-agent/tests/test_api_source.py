@@ -139,12 +139,12 @@ async def test_an_object_that_can_not_be_read_leaves_the_plan(tmp_path: Path) ->
         newer = service_slice(directorGroup=5)
         newer["metadata"]["generation"] = 2
         server.put(newer)
-        await until(lambda: source._complaint is not None)
+        await until(lambda: source.withheld.unreadable is not None)
         assert source.plan is plan
         server.put(service_slice())
-        await until(lambda: source._complaint is None)
+        await until(lambda: source.withheld.unreadable is None)
         server.put(lvs_node("node1", addresses=5))
-        await until(lambda: source._complaint is not None)
+        await until(lambda: source.withheld.unreadable is not None)
         assert source.plan is plan
         assert source.reported_status() is None
         task.cancel()

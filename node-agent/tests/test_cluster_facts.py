@@ -56,6 +56,17 @@ def test_who_carries_addresses_of_a_group_is_known_as_such(*, holds: bool) -> No
     assert claims(facts) == {"10.0.0.2": NodeClaim(node="n2", carries=holds)}
 
 
+def test_what_a_director_has_let_go_is_not_its_own() -> None:
+    """What reports a Node's addresses (a kubelet, a cloud's controller) is up to minutes late; the next one waits."""
+    status = {"directorGroups": [{"name": "a", "holdsAddresses": False}], "ownAddresses": ["10.0.0.2"]}
+    nodes = [node("n2", "10.0.0.2", "192.168.4.15")]
+    facts = distil(nodes, [lvs_node("n2", {"directorGroups": ["a"]}, status)], [], own_node="n1")
+    assert claims(facts) == {
+        "10.0.0.2": NodeClaim(node="n2"),
+        "192.168.4.15": NodeClaim(node="n2", carries=True),
+    }
+
+
 def test_a_director_s_own_addresses_are_told_from_what_it_carries() -> None:
     status = {"directorGroups": [{"name": "a", "holdsAddresses": True}], "ownAddresses": ["10.0.0.2", "2001:db8::2"]}
     nodes = [node("n2", "10.0.0.2", "192.168.4.15", "2001:db8::2")]

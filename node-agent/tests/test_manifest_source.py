@@ -89,8 +89,57 @@ async def test_a_machine_finds_its_part_by_its_addresses(director: Machine) -> N
     await real_server.source.look()
     assert real_server.source.plan is not None
     assert [f"{b.address}@{b.device}" for b in real_server.source.plan.bind] == ["192.168.4.15@lo"]
-    director.own = frozenset({"192.168.4.9"})
+    stranger = Machine(director.directory, "192.168.4.9")
+    await stranger.source.look()
+    assert stranger.source.plan is not None
+    assert stranger.source.plan.directing == ()
+
+
+async def test_an_address_that_goes_takes_no_part_away(director: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    """A network that is set up anew has no addresses for a moment."""
+    director.own |= {"10.0.0.5"}
     await director.source.look()
+    plan = director.source.plan
+    director.own = frozenset({"192.168.4.5"})
+    await director.source.look()
+    assert caplog.records == [], "nothing hangs on it"
+    for own in (frozenset({"192.168.4.9"}), frozenset[str]()):
+        director.own = own
+        await director.source.look()
+        assert director.source.plan is plan
+        assert "this machine no longer has 10.0.0.5, 192.168.4.5" in caplog.records[-1].getMessage()
+    director.write(web=f"{POOL}---{SERVICE}".replace("port: 80", "port: 81"))
+    await director.source.look()
+    assert director.source.plan is not plan
+    assert director.members() == {"rs1": 1}
+
+
+async def test_without_any_address_nothing_is_done(director: Machine) -> None:
+    """An agent is started anew just while the network is set up."""
+    director.own = frozenset()
+    await director.source.look()
+    assert director.source.plan is None
+    director.own = frozenset({"192.168.4.5"})
+    await director.source.look()
+    assert director.members() == {"rs1": 1}
+
+
+async def test_a_directory_without_files_takes_nothing_away(
+    director: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may be a mount that went."""
+    await director.source.look()
+    plan = director.source.plan
+    for path in director.directory.iterdir():
+        path.unlink()
+    for _ in range(2):
+        await director.source.look()
+    assert director.source.plan is plan
+    (record,) = caplog.records
+    assert "there is no file in it" in record.getMessage()
+    director.write(none="---\n")
+    await director.source.look()
+    assert director.source.plan is not None
     assert director.source.plan.directing == ()
 
 

@@ -14,9 +14,11 @@ from lvs_agent.decide.withheld import (
     node_missing,
     token_of,
     with_missing,
+    with_unreadable,
 )
 from lvs_api.conditions import Condition, ConditionType, Reason, find_condition
 from lvs_api.testing import VIP, lvs_node
+from lvs_api.violations import InvalidObject, Violation
 from lvs_core.cluster_view import LvsNode
 from lvs_core.plan import Holding
 from lvs_core.view_objects import lvs_node_from_raw
@@ -61,6 +63,25 @@ async def test_of_another_cluster_nothing_has_been_carried_out(tmp_path: Path) -
     assert (ready.status, ready.reason, ready.observed_generation) == ("False", "ClusterChanged", None)
     assert world.status.observed_generation is None
     assert world.weights() == {"100": 1}, "what was planned goes on"
+
+
+async def test_an_object_that_can_not_be_read_is_said(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    error = InvalidObject(
+        kind="LvsServiceSlice", name="default/web-0", violations=[Violation(field="spec.x", message="unknown")]
+    )
+    world.source.withheld = with_unreadable(NOTHING_WITHHELD, error)
+    await world.do(director(service(member(100))))
+    ready = condition(world, ConditionType.READY)
+    assert ready is not None
+    assert (ready.status, ready.reason) == ("False", "ObjectUnreadable")
+    assert "LvsServiceSlice default/web-0" in ready.message
+    assert "spec.x" in ready.message
+    world.source.withheld = NOTHING_WITHHELD
+    await world.later(1)
+    ready = condition(world, ConditionType.READY)
+    assert ready is not None
+    assert ready.status == "True"
 
 
 @pytest.mark.parametrize(("holding", "told"), [(Holding.HOLD, [True]), (Holding.RELEASE, [])])

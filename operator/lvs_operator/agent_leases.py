@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from lvs_api.api_group import LEASE_AGENT_PREFIX
 from lvs_core.cluster_view import AgentSigns
-from lvs_operator import metrics
 from lvs_operator.api_client import ApiClient
 from lvs_operator.errors import ApiError
 
@@ -124,7 +123,6 @@ class AgentLeases:
             self._doubt()
         self._failing, self._version = False, version
         signs = signs_of(self._sightings, now)
-        metrics.SILENT_AGENTS.set(len(signs.silent))
         if signs != self.signs:
             self._tell(signs)
             self.signs = signs

@@ -160,6 +160,7 @@ class Reconciler:
             await self._check()  # raises where a kind cannot be listed: nothing is decided upon a part of the view
         if not self._leader.leads:
             metrics.SERVICES.show({})
+            metrics.SILENT_AGENTS.set(0)
             return max(self._check_due - time.monotonic(), 0.0)
         if self._guard.due is not None and self._guard.may_look:
             await self._look_at_kinds()
@@ -269,6 +270,7 @@ class Reconciler:
 
     def _decide(self) -> tuple[ClusterView, Changes]:
         view = self._view()
+        metrics.SILENT_AGENTS.set(len(view.signs.silent & view.lvs_nodes.keys()))  # Leases outlive their Nodes
         decision = decide(view, self._memory, _now())
         self._memory = decision.memory
         decision = mark_outdated(view, decision, self._writer.dropped(), _now())

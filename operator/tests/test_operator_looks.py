@@ -7,15 +7,16 @@ from typing import Any, cast
 
 import pytest
 
-from lvs_api.testing import CREATED, service_slice
+from lvs_api.testing import CREATED, lvs_node, service_slice
 from lvs_core.cluster_view import AgentSigns
 from lvs_operator.api_client import ApiClient
 from lvs_operator.cache import Cache
 from lvs_operator.errors import ApiNotFoundError, ApiUnavailableError
 from lvs_operator.event_poster import EventPoster
 from lvs_operator.leader import Leader
+from lvs_operator.metrics import REGISTRY
 from lvs_operator.reconcile import Reconciler, Rhythm
-from lvs_operator.watched_kinds import SLICES
+from lvs_operator.watched_kinds import LVS_NODES, SLICES
 
 LATER = "2030-01-01T00:00:00Z"
 """Than the slices were made."""
@@ -27,6 +28,8 @@ class Slices:
     """An API server with slices, whose services nobody has seen."""
 
     there: list[Json] = field(default_factory=list)
+    nodes: list[Json] = field(default_factory=list)
+    """LvsNodes."""
     crds_made: str = CREATED
     refuses: bool = False
     is_away: bool = False
@@ -38,7 +41,8 @@ class Slices:
         if self.is_away:
             raise ApiUnavailableError(f"GET {path}", "no answer")
         self.looks += path.endswith("/nodes")
-        items = list(self.there) if path.endswith("/lvsserviceslices") else []
+        listed = {"lvsserviceslices": self.there, "lvsnodes": self.nodes}
+        items = list(listed.get(path.rpartition("/")[2], ()))
         yield {"metadata": {"resourceVersion": "100"}, "items": items}
 
     async def get(self, path: str) -> Json:
@@ -65,6 +69,7 @@ class Operating:
     def __init__(self) -> None:
         self.api = Slices()
         self.now = 1000.0
+        self.signs = AgentSigns()
         self._cache = Cache()
         client = cast("ApiClient", self.api)
         self._reconciler = Reconciler(
@@ -73,7 +78,7 @@ class Operating:
             leader=cast("Leader", SimpleNamespace(leads=True, may_write=lambda: None)),
             rhythm=Rhythm(check=3600.0, counts=1.0),
             daemonset=None,
-            signs=AgentSigns,
+            signs=lambda: self.signs,
             events=EventPoster(client, identity="one", leads=lambda: True),
         )
 
@@ -88,6 +93,13 @@ class Operating:
     def doubts(self) -> None:
         """Kopf lists again."""
         self._reconciler.doubt_view()
+
+    def has_part(self, node: str) -> None:
+        """There is a LvsNode."""
+        raw = lvs_node(node)
+        raw["metadata"].update({"uid": f"uid-{node}", "resourceVersion": "8", "generation": 1})
+        self.api.nodes.append(raw)
+        self._cache.apply(LVS_NODES, raw)
 
     def hears_of(self, service: str) -> None:
         """There is a slice of a service that a user deleted."""
@@ -157,3 +169,11 @@ async def test_where_kopf_lists_again_the_view_is_compared_once_it_has(operating
         await operating.wakes(1)
     operating.api.is_away = False
     assert await operating.wakes(5) == 1, "what could not be compared still has to be"
+
+
+async def test_only_the_agent_of_a_node_with_a_part_is_missed(operating: Operating) -> None:
+    """Leases of nodes that left stay, and run out."""
+    operating.has_part("n1")
+    operating.signs = AgentSigns(late=frozenset({"n1", "old"}), silent=frozenset({"n1", "old"}))
+    await operating.wakes(1)
+    assert REGISTRY.get_sample_value("lvs_operator_silent_agents") == 1

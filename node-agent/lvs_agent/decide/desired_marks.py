@@ -1,9 +1,10 @@
 """Which packets this director marks, so that the ports of one service are one to IPVS."""
 
 from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.kernel_state import AnyServiceKey, IPAddress, MarkRule
+from lvs_agent.decide.kernel_state import AnyServiceKey, FirewallMarkKey, IPAddress, MarkRule, family_of
 from lvs_agent.decide.kernel_words import TRANSPORT_PROTOCOLS
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_core.plan import MarkKey
@@ -32,6 +33,24 @@ def with_more(present: Collection[MarkRule], wanted: Collection[MarkRule]) -> fr
     return frozenset(present) | {rule for rule in wanted if _endpoint(rule) not in taken}
 
 
+def with_needed(
+    present: Collection[MarkRule], wanted: Collection[MarkRule], staying: AbstractSet[AnyServiceKey]
+) -> frozenset[MarkRule]:
+    """What is wanted, and what there is for services that are not, and that the kernel has all the same.
+
+    They may be somebody else's by now, for the ledger was lost, or wait for their successors: packets go to them still.
+    """
+    taken = {_endpoint(rule) for rule in wanted}
+    needed = {rule for rule in present if _service_of(rule) in staying and _endpoint(rule) not in taken}
+    return frozenset(wanted) | needed
+
+
+def staying_services(prepared: PreparedPlan, present: AbstractSet[AnyServiceKey]) -> frozenset[AnyServiceKey]:
+    """What the kernel has by marks, and the plan does not."""
+    planned = {service.key for service in prepared.services}
+    return frozenset(key for key in present if isinstance(key, FirewallMarkKey) and key not in planned)
+
+
 def faulty_services(prepared: PreparedPlan, fault: Fault | None) -> Mapping[AnyServiceKey, Fault]:
     """The services that need marks which could not be set."""
     if fault is None:
@@ -44,6 +63,11 @@ def unmarked_addresses(prepared: PreparedPlan, fault: Fault | None) -> frozenset
     if fault is None:
         return frozenset()
     return frozenset(key.address for service in prepared.services for key in service.planned.marked)
+
+
+def _service_of(rule: MarkRule) -> FirewallMarkKey:
+    """What the packets come to."""
+    return FirewallMarkKey(family=family_of(rule.address), mark=rule.mark)
 
 
 def _endpoint(rule: MarkRule) -> Endpoint:

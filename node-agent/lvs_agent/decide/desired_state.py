@@ -6,7 +6,7 @@ the weight it has.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
@@ -223,8 +223,7 @@ class _Composer:
                 if self._has_entry(member):
                     destinations.setdefault(member.key, member.without_weight if why else member.with_weight)
                 waiting.append(self._standing(member, why))
-        has_weight = any(settings.weight for settings in destinations.values())
-        vanishing = self._vanishing(0.0 if has_weight else self._patience())
+        vanishing = self._vanishing(self._patience(key for key, one in destinations.items() if one.weight))
         destinations.update(vanishing)
         planned = self._service.planned
         if planned.paused:
@@ -250,12 +249,17 @@ class _Composer:
         is_down = member.check is not None and self._checks[member.check].verdict is Verdict.DOWN
         return is_down or not_on_link(member.planned, self._around.routes) is not None
 
-    def _patience(self) -> float:
+    def _patience(self, carriers: Iterable[DestinationKey]) -> float:
         """Seconds within which checks that have not told yet must have told; 0 where there are none.
 
-        No end while an agent has just been asked for its word, which has an end of its own.
+        None where one of the `carriers`, those that shall have weight, has it. No end while they have yet to be made:
+        the kernel may refuse them, or the ledger's disk take nothing. Nor while an agent has just been asked for its
+        word, which has an end of its own.
         """
-        if any(is_due(standing, self._around.now) for standing in self.standings.values()):
+        shall = tuple(carriers)
+        if any(_weight_in_kernel(self._state, key) for key in shall):
+            return 0.0
+        if shall or any(is_due(standing, self._around.now) for standing in self.standings.values()):
             return math.inf
         checks = [
             member.check
@@ -270,7 +274,7 @@ class _Composer:
         """Entries of ours that the slices no longer have, or refuse, until they have drained.
 
         Those that the slices just no longer have stand in, with the weight that they have, for new ones that are not
-        known to be up yet, while nobody else has weight: an edit of a port is no outage.
+        made or not known to be up yet, while nobody else has weight: an edit of a port is no outage.
         """
         if self._state is None or not self._drains:
             return {}
@@ -314,14 +318,15 @@ class _Composer:
         """The same with what is believed of a member that needs the VIP."""
         key = MemberKey(self._service.key, member.key)
         result = self._checks[member.check] if member.check is not None else _UP
+        weight = _weight_in_kernel(self._state, member.key)
         standing = self.standings[key] = step_standing(
             self._around.standings.get(key),
             MemberNow(
-                has_weight=_weight_in_kernel(self._state, member.key) > 0
-                or (member.key.address, need) in self._trusted,
+                has_weight=weight > 0 or (member.key.address, need) in self._trusted,
                 failed=result.verdict is Verdict.DOWN,
                 lost=not member.planned.prepared and not self.stays,
-                lacks_nothing_else=why is None and not self._service.planned.paused,
+                # Of a paused service only who has weight: it is to keep that when the service goes on.
+                lacks_nothing_else=why is None and (weight > 0 or not self._service.planned.paused),
             ),
             need=need,
             answer=words.answers.get(member.key.address),

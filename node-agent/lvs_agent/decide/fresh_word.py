@@ -98,6 +98,26 @@ def believed(standings: Mapping[MemberKey, Standing]) -> frozenset[tuple[IPAddre
     return frozenset((key.destination.address, one.need) for key, one in standings.items() if not one.doubted)
 
 
+def is_news(standings: Mapping[MemberKey, Standing], before: Words | None, words: Words | None) -> bool:
+    """Whether agents have said something since `before` that changes how a member stands, or what is said of it.
+
+    One that does not confirm is asked for as long as it does not, and says the same each time.
+    """
+    if before is None or words is None:
+        return before is not words
+    return before.port != words.port or any(
+        _counting(key, one.asked_since, before) != _counting(key, one.asked_since, words)
+        for key, one in standings.items()
+        if one.asked_since is not None
+    )
+
+
+def _counting(key: MemberKey, since: float, words: Words) -> tuple[frozenset[Carried], str] | None:
+    """What the agent of a member has said since it is being asked."""
+    answer = words.answers.get(key.destination.address)
+    return None if answer is None or answer.heard < since else (answer.carried, answer.detail)
+
+
 def is_due(standing: Standing, now: float) -> bool:
     """Whether an agent that runs need not have answered yet."""
     return standing.asked_since is not None and now < standing.asked_since + WORD_SECONDS

@@ -330,7 +330,7 @@ def _node_addresses(facts: NodeFacts) -> Iterator[NodeAddressStatus]:
 
 def _conditions(facts: NodeFacts, before: Sequence[Condition] | None, generation: int | None) -> list[Condition]:
     """Ready always, the others while there is something to say."""
-    fault = facts.node_fault or facts.troubles.withheld.cluster
+    fault = facts.node_fault or facts.troubles.withheld.cluster or facts.troubles.withheld.unreadable
     ready = fault or Fault(reason=Reason.READY, message="The agent carries out the plan.")
     status = ConditionStatus.FALSE if fault else ConditionStatus.TRUE
     said = set_condition(before, _condition(ConditionType.READY, status, ready, facts.now, generation))

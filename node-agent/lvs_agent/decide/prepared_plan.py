@@ -60,7 +60,7 @@ class PreparedPlan:
     routed: frozenset[IPAddress]
     """Real servers whose route matters: to be on link, or to know where replies come in."""
     masqueraded: frozenset[IPAddress]
-    """Real servers reached by Masquerade."""
+    """Real servers reached by Masquerade, or with connections that began so: their answers are forwarded."""
     formerly_direct: frozenset[IPAddress]
     """Real servers with another method now, of which DirectRouting connections may live on."""
     replies_pass_by: bool
@@ -88,7 +88,7 @@ def prepare(plan: NodePlan, before: PreparedPlan | None = None, refusals: Refusa
         for member in service.members:
             if member.planned.method is not ForwardingMethod.TUNNEL:
                 routed.add(member.planned.address)
-            if member.planned.method is ForwardingMethod.MASQUERADE:
+            if ForwardingMethod.MASQUERADE in {member.planned.method, _former_method(member)}:
                 masqueraded.add(member.planned.address)
     formerly_direct = {
         member.planned.address for service in services for member in service.members if _was_direct(member)
@@ -97,7 +97,7 @@ def prepare(plan: NodePlan, before: PreparedPlan | None = None, refusals: Refusa
     return PreparedPlan(
         plan=plan,
         services=tuple(services),
-        routed=frozenset(routed | formerly_direct),
+        routed=frozenset(routed | masqueraded | formerly_direct),
         masqueraded=frozenset(masqueraded),
         formerly_direct=frozenset(formerly_direct),
         replies_pass_by=not methods <= {ForwardingMethod.MASQUERADE},
@@ -106,10 +106,13 @@ def prepare(plan: NodePlan, before: PreparedPlan | None = None, refusals: Refusa
     )
 
 
+def _former_method(member: PreparedMember) -> ForwardingMethod | None:
+    return member.planned.former.method if member.planned.former is not None else None
+
+
 def _was_direct(member: PreparedMember) -> bool:
-    planned = member.planned
     direct = ForwardingMethod.DIRECT_ROUTING
-    return planned.former is not None and planned.former.method is direct and planned.method is not direct
+    return _former_method(member) is direct and member.planned.method is not direct
 
 
 def _need(planned: PlannedService, member: PlannedMember) -> Carried | None:

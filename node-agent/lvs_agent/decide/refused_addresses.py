@@ -40,8 +40,8 @@ class NodeClaim:
 
     node: str
     carries: bool = False
-    """Its agent reports to hold addresses of a director group, and does not name this one as the node's own: it may be
-    there by our doing, and its kubelet may report that."""
+    """It is a director, and its agent does not name this address as the node's own: it may be there by our doing, or
+    have been until just now, and its kubelet may report that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,13 +68,15 @@ def judge_daemons(
         if have is not None and started_with is None and not want.is_met_by(have):
             foreign[state] = have
             continue
-        ours[state] = want
         if have is not None and want.is_met_by(have) and started_with in {None, want}:
+            ours[state] = want
             after[state] = tenure.as_wanted(now)
         elif tenure.rests(now):
+            if started_with is not None:
+                ours[state] = started_with
             after[state] = tenure.left_so("none" if have is None else str(have), now)
         else:
-            starts[state] = want
+            ours[state] = starts[state] = want
             after[state] = tenure.written(now)
             if tenure.is_repair:
                 repairs.add(state)

@@ -8,6 +8,7 @@ from typing import Final
 from lvs_agent.decide.faults import Fault
 from lvs_api.conditions import Reason
 from lvs_api.lvs_node import LvsNodeSpec
+from lvs_api.violations import InvalidObject
 from lvs_core.cluster_view import LvsNode
 
 _TOKEN_LENGTH: Final = 16
@@ -22,6 +23,8 @@ class Withheld:
     """Something that the API server does not have any more stays as it was."""
     cluster: Fault | None = None
     """The API server is another cluster's: nothing that it says is carried out."""
+    unreadable: Fault | None = None
+    """It has an object that this version can not read: nothing that it says since is carried out."""
     token: str | None = None
     """Names exactly what is withheld; a person who repeats it lets that go."""
     count: int = 0
@@ -45,6 +48,12 @@ def cluster_changed(before: str, now: str) -> Withheld:
     )
     fault = Fault(reason=Reason.CLUSTER_CHANGED, message=message)
     return Withheld(cluster=fault, token=token_of([before, now]), count=1)
+
+
+def with_unreadable(before: Withheld, error: InvalidObject) -> Withheld:
+    """The same, and an object that can not be read."""
+    message = f"the last plan goes on, for the API server has an object that this version can not read: {error}"
+    return replace(before, unreadable=Fault(reason=Reason.OBJECT_UNREADABLE, message=message))
 
 
 def node_missing(node: LvsNode | None) -> Withheld:

@@ -76,7 +76,8 @@ class ProbeSupervisor:
         self._word_port = word_port
         self._boot_clock = boot_clock
         self._asked: dict[IPAddress, int] = {}
-        self._answers: dict[int, Answer] = {}
+        self._answers: dict[int, Answer | None] = {}
+        """By every number of `_asked`."""
         self._words: Words | None = None
         self._last_number = 0
         self._process: Process | None = None
@@ -115,7 +116,7 @@ class ProbeSupervisor:
     def words(self) -> Words | None:
         """What the agents that are asked say; the same object until something changes. None: nobody is asked."""
         if self._words is None and self._word_port is not None:
-            said = ((address, self._answers.get(number)) for address, number in self._asked.items())
+            said = ((address, self._answers[number]) for address, number in self._asked.items())
             answers = {address: answer for address, answer in said if answer is not None}
             self._words = Words(port=self._word_port, answers=answers)
         return self._words
@@ -126,9 +127,10 @@ class ProbeSupervisor:
             return
         gone = [self._asked.pop(address) for address in self._asked.keys() - addresses]
         for number in gone:
-            self._answers.pop(number, None)
+            del self._answers[number]
         new = addresses - self._asked.keys()
         self._asked.update((address, self._new_number()) for address in new)
+        self._answers.update((self._asked[address], None) for address in new)
         self._words = None
         self._send([*encode_stop(gone), *encode_ask(self._questions(new))])
 
@@ -212,9 +214,9 @@ class ProbeSupervisor:
 
     def _hear_word(self, word: WordHeard) -> None:
         """Keep an answer; one that says the same as before is no reason for a round."""
-        if word.number not in self._asked.values():
+        if word.number not in self._answers:
             return
-        before = self._answers.get(word.number)
+        before = self._answers[word.number]
         answer = Answer(heard=self._boot_clock(), carried=word.carried, detail=word.detail)
         self._answers[word.number] = answer
         self._words = None
