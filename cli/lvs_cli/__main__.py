@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from lvs_cli.cluster import Cluster
 from lvs_cli.errors import CliError
 from lvs_cli.export import add_export_options, export
+from lvs_cli.import_table import add_import_options, import_table
 from lvs_cli.list_tables import add_list_options, list_tables
 from lvs_cli.output import Said
 from lvs_cli.release import release
@@ -54,6 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_export_options(saved)
     saved.set_defaults(run=export)
+    importing = commands.add_parser(
+        "import",
+        help="a table as ipvsadm -S -n saves it, as objects",
+        description="Prints a table as ipvsadm -S -n saves it, or as people write it for ipvsadm -R, as objects that "
+        "mean the same, for kubectl apply. What they can not say is named line by line, and nothing is printed then "
+        "without --allow-loss. Nothing is written to a cluster.",
+    )
+    add_import_options(importing)
+    importing.set_defaults(run=import_table)
     zeroing = commands.add_parser(
         "zero",
         help="let counters begin at 0, of one service or of all",
@@ -72,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (status, saved):
         command.add_argument("-n", "--namespace", help="that of the kubeconfig's context when absent")
         command.add_argument("-A", "--all-namespaces", action="store_true", help="services of every namespace")
-    for command in (status, tables, saved, zeroing, letting_go):
+    for command in (status, tables, saved, importing, zeroing, letting_go):
         command.add_argument("--context", help="a context of the kubeconfig")
     return parser
 

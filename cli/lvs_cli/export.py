@@ -50,7 +50,7 @@ def export(open_cluster: Callable[[], Cluster], options: argparse.Namespace) -> 
     )
     group = _group(slices, options.director_group, namespace)
     (plan,) = compile_plan(AgentView(node="", lvs_node=_director_of(group), slices=slices)).directing
-    lines = [line for service in plan.services for line in _lines(service)]
+    lines = [line for service in plan.services for line in saved_lines(service)]
     notes = [_GENERAL, *(note for service in plan.services for note in _notes(service))]
     return Said(text="\n".join(lines), notes=tuple(notes), failures=tuple(_failures(plan)))
 
@@ -72,7 +72,8 @@ def _director_of(group: str) -> LvsNode:
     return LvsNode(meta=meta, spec=LvsNodeSpec(director_groups=[group]))
 
 
-def _lines(service: PlannedService) -> Iterator[str]:
+def saved_lines(service: PlannedService) -> Iterator[str]:
+    """One virtual service as `ipvsadm -S` writes it."""
     place = _place(service.key)
     words = [f"-A {place} -s {service.scheduler}"]
     if service.persistence is not None:

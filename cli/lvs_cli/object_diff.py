@@ -1,0 +1,48 @@
+"""What an apply of documents would change in a cluster, spec by spec, with every default said on both sides."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from lvs_api.kinds import ALL_KINDS, Kind
+from lvs_api.objects import parse_object, to_raw
+from lvs_cli.cluster import Cluster
+
+Raw = Mapping[str, Any]
+
+
+def diff_documents(cluster: Cluster, documents: Sequence[Raw], namespace: str) -> str:
+    """A line for each document, and a unified diff below where its spec would be changed."""
+    kinds = {kind.name: kind for kind in ALL_KINDS}
+    there = {name: _specs(cluster, kinds[name], namespace) for name in dict.fromkeys(raw["kind"] for raw in documents)}
+    return "\n".join(
+        line for raw in documents for line in _lines(raw, kinds[raw["kind"]], there[raw["kind"]], namespace)
+    )
+
+
+def _specs(cluster: Cluster, kind: Kind[Any, Any], namespace: str) -> dict[str, Raw]:
+    return {one.metadata.name: to_raw(one.spec) for one in cluster.list(kind, namespace=namespace)}
+
+
+def _lines(raw: Raw, kind: Kind[Any, Any], there: Mapping[str, Raw], namespace: str) -> Iterator[str]:
+    wanted = parse_object(kind, raw)
+    name = f"{kind.name} {namespace}/{wanted.metadata.name}"
+    spec, found = to_raw(wanted.spec), there.get(wanted.metadata.name)
+    if found is None:
+        yield f"{name}: would be created"
+    elif found == spec:
+        yield f"{name}: unchanged"
+    else:
+        yield f"{name}: would be changed"
+        yield from difflib.unified_diff(_text(found), _text(spec), "in the cluster", "from the file", lineterm="")
+
+
+def _text(spec: Raw) -> Sequence[str]:
+    return yaml.safe_dump(dict(spec), sort_keys=False).splitlines()
+
+
+def documents_text(documents: Iterable[Raw]) -> str:
+    """As people write them: what is small on one line."""
+    return yaml.safe_dump_all(documents, sort_keys=False, default_flow_style=None, width=120).rstrip()
