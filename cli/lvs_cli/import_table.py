@@ -19,7 +19,7 @@ from lvs_cli.export import FORMAT
 from lvs_cli.object_diff import diff_documents, documents_text
 from lvs_cli.output import Said
 from lvs_cli.saved_table import SavedTable, read_saved_table
-from lvs_cli.table_objects import objects_of
+from lvs_cli.table_objects import Target, objects_of
 from lvs_core.plan import MarkKey
 
 _STANDARD_INPUT: Final = "-"
@@ -61,6 +61,11 @@ def add_import_options(command: argparse.ArgumentParser) -> None:
         help="whose directors serve it (%(default)s)",
     )
     command.add_argument(
+        "--paused",
+        action="store_true",
+        help="with spec.paused, so that agents change nothing of a table that runs until that is taken out",
+    )
+    command.add_argument(
         "--allow-loss", action="store_true", help="print the objects though they can not say all of the table"
     )
     command.add_argument(
@@ -75,7 +80,8 @@ def import_table(open_cluster: Callable[[], Cluster], options: argparse.Namespac
     table = read_saved_table(_read(options.filename))
     if table.faults:
         return Said(text="", failures=table.faults)
-    made = objects_of(table, director_group=options.director_group, namespace=options.namespace)
+    target = Target(director_group=options.director_group, namespace=options.namespace, paused=options.paused)
+    made = objects_of(table, target)
     if not made.documents and not made.losses:
         raise CliError("there is no virtual service in it: expected lines as `ipvsadm -S -n` writes them")
     notes = (*made.notes, *_notes(table))

@@ -21,6 +21,17 @@ MOST_PORTS: Final = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """For whom the objects are."""
+
+    director_group: str
+    namespace: str | None = None
+    """None: it is not written into them."""
+    paused: bool = False
+    """Whether agents are to leave the services as they run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TableObjects:
     """What a table becomes."""
 
@@ -32,7 +43,7 @@ class TableObjects:
     """What they say otherwise than it stands there."""
 
 
-def objects_of(table: SavedTable, *, director_group: str, namespace: str | None = None) -> TableObjects:
+def objects_of(table: SavedTable, target: Target) -> TableObjects:
     """The objects, for the directors of one group."""
     found = fronts_of(table)
     pools: dict[tuple[Member, ...], str] = {}
@@ -41,15 +52,9 @@ def objects_of(table: SavedTable, *, director_group: str, namespace: str | None 
         members = group[0].members
         if members not in pools:
             pools[members] = name
-            documents.append(_document(REAL_SERVER_POOL, name, namespace, _pool_spec(members)))
-        documents.append(
-            _document(VIRTUAL_SERVICE, name, namespace, _service_spec(group, pools[members], director_group))
-        )
-    return TableObjects(
-        documents=tuple(documents),
-        losses=found.losses,
-        notes=found.notes,
-    )
+            documents.append(_document(REAL_SERVER_POOL, name, target, _pool_spec(members)))
+        documents.append(_document(VIRTUAL_SERVICE, name, target, _service_spec(group, pools[members], target)))
+    return TableObjects(documents=tuple(documents), losses=found.losses, notes=found.notes)
 
 
 def _services(fronts: Iterable[Front]) -> Iterator[tuple[str, tuple[Front, ...]]]:
@@ -91,8 +96,8 @@ def _dashed(address: IpAddress) -> str:
     return f"{text}0" if text.endswith("-") else text
 
 
-def _document(kind: Kind[Any, Any], name: str, namespace: str | None, spec: Raw) -> Raw:
-    metadata = {"name": name} | ({"namespace": namespace} if namespace is not None else {})
+def _document(kind: Kind[Any, Any], name: str, target: Target, spec: Raw) -> Raw:
+    metadata = _said({"name": name, "namespace": target.namespace})
     return {"apiVersion": API_VERSION, "kind": kind.name, "metadata": metadata, "spec": spec}
 
 
@@ -114,7 +119,7 @@ def _real_server(one: Member) -> Raw:
     return _said(fields)
 
 
-def _service_spec(group: tuple[Front, ...], pool: str, director_group: str) -> Raw:
+def _service_spec(group: tuple[Front, ...], pool: str, target: Target) -> Raw:
     first, settings = group[0], group[0].settings
     family = first.key.family if isinstance(first.key, MarkKey) else family_of_ip(first.key.address)
     frontend: Raw
@@ -130,7 +135,8 @@ def _service_spec(group: tuple[Front, ...], pool: str, director_group: str) -> R
             "persistence": None if settings.persistence is None else _persistence(settings.persistence, family),
             "onePacketScheduling": settings.one_packet_scheduling or None,
             "realServerPoolRef": {"name": pool},
-            "directorGroupRef": {"name": director_group},
+            "directorGroupRef": {"name": target.director_group},
+            "paused": target.paused or None,
         }
     )
 

@@ -107,6 +107,12 @@ def test_namespace_and_director_group(run: Any) -> None:
     assert [raw["spec"].get("directorGroupRef") for raw in documents] == [None, {"name": "edge"}, {"name": "edge"}]
 
 
+def test_paused_until_a_person_says_otherwise(run: Any) -> None:
+    _, out, _ = run(TABLE, "--paused")
+    assert [raw["spec"].get("paused") for raw in yaml.safe_load_all(out)] == [None, True, True]
+    assert out.replace("  paused: true\n", "") == OBJECTS
+
+
 @pytest.mark.parametrize("option", ["--namespace", "--director-group"])
 def test_a_name_that_can_be_none_is_refused(run: Any, option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

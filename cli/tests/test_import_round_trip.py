@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lvs_api.testing import director_group
 from lvs_cli.export import saved_lines
 from lvs_cli.saved_table import read_saved_table
-from lvs_cli.table_objects import TableObjects, objects_of
+from lvs_cli.table_objects import TableObjects, Target, objects_of
 from lvs_core.manifests import plan_manifests, read_manifests
 from support.saved_tables import DAMAGES, Block, Damage, lines_of, spelled_otherwise, tables
 
@@ -24,7 +24,7 @@ DIRECTOR = {
 def imported(lines: Sequence[str]) -> TableObjects:
     table = read_saved_table("\n".join(lines))
     assert table.faults == ()
-    return objects_of(table, director_group="default")
+    return objects_of(table, Target(director_group="default"))
 
 
 def exported(objects: TableObjects) -> list[str]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from lvs_api.kinds import ALL_KINDS
 from lvs_api.objects import parse_object
 from lvs_cli.saved_table import read_saved_table
-from lvs_cli.table_objects import objects_of
+from lvs_cli.table_objects import Target, objects_of
 from lvs_lab.host_commands import Completed, run
 from support.api_server import ApiServer
 from support.saved_tables import DAMAGES, Block, Damage, lines_of, tables
@@ -28,7 +28,7 @@ TABLE = """\
 
 def taken(server: ApiServer, lines: list[str]) -> int:
     """How many objects a table becomes; each is stored as it was meant."""
-    objects = objects_of(read_saved_table("\n".join(lines)), director_group="default", namespace="default")
+    objects = objects_of(read_saved_table("\n".join(lines)), Target(director_group="default", namespace="default"))
     for raw in objects.documents:
         stored = server.create(raw, dry_run=True).raise_for_status()
         kind = KINDS[raw["kind"]]

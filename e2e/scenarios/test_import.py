@@ -1,0 +1,99 @@
+"""A table made by hand, which carries traffic, becomes objects without a lost request or a write to the kernel."""
+
+import os
+import sys
+
+import pytest
+
+from lvs_lab.host_commands import run
+from lvs_lab.waiting import wait_for
+from support.deployment import GONE_SECONDS, Deployment, holds
+from support.quick_start import SERVERS, active_director, quick_shape
+from support.tables import Shape
+from support.traffic import HeldConnection, steady_requests
+
+pytestmark = pytest.mark.lab
+VIP = "192.168.10.120"
+NAME = "vip-192-168-10-120"
+WEIGHTS = dict(zip(SERVERS, (1, 2, 3), strict=True))
+HAND_MADE = "\n".join(
+    [
+        f"-A -t {VIP}:80 -s wrr",
+        *(f"-a -t {VIP}:80 -r {SERVERS[name]}:80 -g -w {weight}" for name, weight in WEIGHTS.items()),
+    ]
+)
+
+
+def imported(web: Deployment, saved: str, *words: str) -> str:
+    """As a person runs it."""
+    environment = {**os.environ, "KUBECONFIG": str(web.lab.host_kubeconfig)}
+    return run([sys.executable, "-m", "lvs_cli", "import", *words], env=environment, stdin=saved).stdout
+
+
+def wanted() -> Shape:
+    return quick_shape() | quick_shape("wrr", WEIGHTS, vip=VIP)
+
+
+def ipvs_writes(web: Deployment, node: str) -> float:
+    return web.agent_metric(node, 'lvs_agent_kernel_writes_total{kind="ipvs"}')
+
+
+def is_prepared(web: Deployment) -> bool:
+    """Whether every real server's node says that it has the address and keeps it silent."""
+    named = [name for name in web.names("lvsslice") if name.startswith(f"{NAME}-")]
+    members = [member for name in named for member in web.get("lvsslice", name)["spec"]["members"]]
+    return len(members) == len(SERVERS) and all(member["prepared"] for member in members)
+
+
+def test_a_running_table_is_taken_over_without_a_flap(web: Deployment) -> None:
+    active = active_director(web)
+    director, client = web.lab.guest(active), web.client_namespace("client")
+    for server in SERVERS:
+        web.lab.guest(server).out("ip", "address", "add", f"{VIP}/32", "dev", "lo")
+    director.exec(["ipvsadm", "-R"], stdin=HAND_MADE + "\n", check=True)
+    director.out("ip", "address", "add", f"{VIP}/32", "dev", "eth0")
+    saved = "\n".join(line for line in director.out("ipvsadm", "-Sn").splitlines() if VIP in line)
+    assert web.shape(active) == wanted()
+    before = ipvs_writes(web, active)
+    with HeldConnection(client, VIP) as held, steady_requests(client, VIP) as record:
+        first = held.ask()
+        web.apply(imported(web, saved, "--paused"))
+        wait_for(holds(lambda: is_prepared(web)), 40, "the real servers to be prepared")
+        assert web.shape(active) == wanted()
+        assert "would be changed" in imported(web, saved, "--dry-run")
+        web.apply(imported(web, saved))
+        web.wait_ready(NAME)
+        for node in ("director-1", "director-2"):
+            web.wait_shape(node, wanted())
+        assert held.ask() == first
+        assert ipvs_writes(web, active) == before
+        assert f"{VIP}/32" in web.addresses(active, "eth0")
+        assert "would be" not in imported(web, saved, "--dry-run")
+    assert record.failures == []
+    # It is ours now: it goes with the object.
+    web.lab.kubectl("delete", "lvsvs", NAME)
+    for node in ("director-1", "director-2"):
+        web.wait_shape(node, quick_shape(), deadline=GONE_SECONDS)
+    wait_for(lambda: f"{VIP}/32" not in web.addresses(active, "eth0"), GONE_SECONDS, f"{active} to let {VIP} go")
+    for server in SERVERS:
+        wait_for(lambda one=server: f"{VIP}/32" not in web.addresses(one, "lo"), GONE_SECONDS, f"{server} to unbind")
+
+
+def test_what_differs_from_the_objects_is_left_alone_and_named(web: Deployment) -> None:
+    """A threshold, which `ipvsadm -S` does not tell, keeps a real server of the hand-made table from being ours."""
+    active = active_director(web)
+    director = web.lab.guest(active)
+    one = SERVERS["server-1"]
+    director.exec(["ipvsadm", "-R"], stdin=f"{HAND_MADE}\n", check=True)
+    director.out("ipvsadm", "-e", "-t", f"{VIP}:80", "-r", f"{one}:80", "-g", "-w", "1", "-x", "100")
+    saved = "\n".join(line for line in director.out("ipvsadm", "-Sn").splitlines() if VIP in line)
+    assert "-x" not in saved
+    web.apply(imported(web, saved))
+    web.wait_condition(NAME, "Programmed", "False", "ForeignEntry")
+    assert f"{one}:80" in web.condition(NAME, "Programmed")["message"]
+    limits = director.out("ipvsadm", "-Ln", "--thresholds", "-t", f"{VIP}:80")
+    assert [line.split()[2] for line in limits.splitlines() if one in line] == ["100"]
+    # With it in the file both are equal.
+    web.apply(imported(web, saved.replace(f"-r {one}:80 -g -w 1", f"-r {one}:80 -g -w 1 -x 100")))
+    web.wait_ready(NAME)
+    web.wait_shape(active, wanted())
