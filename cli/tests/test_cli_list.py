@@ -4,15 +4,13 @@ That the forms are ipvsadm's own, digit for digit, is seen beside a real kernel:
 """
 
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from answering import Pages, answering
 
 from lvs_api.director_table import (
     DirectorTable,
@@ -29,7 +27,6 @@ from lvs_cli.__main__ import main
 from lvs_cli.ipvsadm_form import Form, Order, Style, listing, sort_services
 
 NOTHING = Traffic(**dict.fromkeys(Traffic.model_fields, 0))
-Pages = dict[str, tuple[int, bytes]]
 NAMESPACE = "/api/v1/namespaces/lvs-system/pods"
 
 
@@ -162,36 +159,6 @@ def test_wide_names_the_objects() -> None:
 
 
 # whom it asks
-
-
-class Answering(BaseHTTPRequestHandler):
-    """Answers each path as `pages` say: (status, body)."""
-
-    pages: Pages
-
-    def do_GET(self) -> None:
-        status, body = self.pages.get(self.path.split("?")[0], (404, b"not found"))
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
-
-
-@contextmanager
-def answering(pages: Pages) -> Iterator[str]:
-    handler = type("Handler", (Answering,), {"pages": pages})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def told(one: DirectorTable) -> tuple[int, bytes]:

@@ -1,6 +1,6 @@
-"""A director's IPVS table under the objects' names, as its agent tells it at `/v1/table` for `kubectl lvs list`.
+"""A director's IPVS table under the objects' names, and its connections, as its agent tells them to `kubectl lvs list`.
 
-It is no object of the API server. An older reader passes over what a newer agent says beyond this.
+They are no objects of the API server. An older reader passes over what a newer agent says beyond this.
 """
 
 from typing import Final
@@ -9,6 +9,7 @@ from lvs_api.base import ApiModel
 from lvs_api.network_types import Family, IpAddress
 
 TABLE_PATH: Final = "/v1/table"
+CONNECTIONS_PATH: Final = "/v1/connections"
 
 
 class _Told(ApiModel, extra="ignore"):
@@ -178,3 +179,37 @@ class DirectorTable(_Told):
     """Those that run."""
     services: list[TableService]
     """In the kernel's order."""
+
+
+class TableConnection(_Told):
+    """A connection, or the template by which those of a persistent client find their real server."""
+
+    protocol: str
+    """TCP, UDP or SCTP; IP for templates of a mark."""
+    client_address: str
+    """Where it comes from; of a template that is for many clients, their network's."""
+    client_port: int
+    """0 of a template."""
+    virtual_address: str
+    """Where the client connected to; of a template of a mark, the mark as an address."""
+    virtual_port: int
+    """0 of a template for every port."""
+    address: str
+    """The real server's."""
+    port: int
+    """The same."""
+    state: str
+    """The kernel's name of it, such as ESTABLISHED; of a template NONE or ASSURED."""
+    expires_seconds: int
+    """After so long without a packet it is forgotten."""
+
+
+class DirectorConnections(_Told):
+    """Connections that a director knows."""
+
+    node: str
+    """The director."""
+    connections: list[TableConnection]
+    """In the kernel's order, which is none."""
+    cut: bool = False
+    """There are more than an agent tells."""

@@ -12,7 +12,7 @@ from lvs_lab.waiting import wait_for
 from support.deployment import METRICS_PORT, Deployment, holds
 from support.manifests import service_text
 from support.quick_start import KEY, SERVERS, VIP, active_director, client, quick_shape
-from support.traffic import count_replies
+from support.traffic import HeldConnection, count_replies
 
 pytestmark = pytest.mark.lab
 DIRECTORS = ("director-1", "director-2")
@@ -83,6 +83,24 @@ def test_metrics_and_listing_say_what_ipvsadm_says(web: Deployment) -> None:
     names = listed(web, "-o", "wide").stdout
     assert names.count("default/web/http") == len(DIRECTORS)
     assert names.count("node.server-1") == len(DIRECTORS)
+
+
+def test_connections_are_those_that_ipvsadm_lists(web: Deployment) -> None:
+    active, network = active_director(web), web.client_namespace("client")
+
+    def without_expiry(text: str) -> list[str]:
+        """The rest of each line, and the heading."""
+        return sorted(re.sub(r"^(\w+ +)\d+:\d\d ", r"\1", line) for line in text.splitlines())
+
+    def same() -> bool:
+        listing = listed(web, "--connections", "--director", active).stdout
+        assert without_expiry(listing) == without_expiry(web.lab.guest(active).out("ipvsadm", "-Lnc"))
+        assert all(one.source in listing for one in (first, second))
+        return True
+
+    with HeldConnection(network, VIP) as first, HeldConnection(network, VIP) as second:
+        assert {first.ask(), second.ask()} <= set(SERVERS)
+        wait_for(holds(same), 20, "the same connections", interval=0.5)
 
 
 EXPORTED = """

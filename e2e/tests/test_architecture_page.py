@@ -9,7 +9,13 @@ from lvs_lab.artifacts import CHECKOUT
 
 PAGE = (CHECKOUT / "docs/explanation/architecture.md").read_text()
 NAMED = set(re.findall(r"`([^`\n]+)`", PAGE))
-PACKAGES = ("core/lvs_core", "operator/lvs_operator", "node-agent/lvs_agent", "node-agent/lvs_agent/kernel")
+PACKAGES = (
+    "core/lvs_core",
+    "operator/lvs_operator",
+    "node-agent/lvs_agent",
+    "node-agent/lvs_agent/kernel",
+    "cli/lvs_cli",
+)
 SPEAK_FOR_THEMSELVES = {"__init__", "__main__", "errors", "metrics", "settings", "version", "testing"}
 REFERENCE = {
     # In docs/reference/agent.md and operator.md rather than among the parts.

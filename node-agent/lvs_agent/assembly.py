@@ -28,6 +28,7 @@ from lvs_agent.errors import CleanupIncomplete, InvalidSettings, IpvsReadFailed,
 from lvs_agent.event_poster import EventPoster
 from lvs_agent.heartbeat import keep_lease
 from lvs_agent.kernel.announce import PacketAnnouncer
+from lvs_agent.kernel.connections import ProcConnections
 from lvs_agent.kernel.duplicate_probe import PacketDuplicateProbe
 from lvs_agent.kernel.host_routes import KernelHostRoutes
 from lvs_agent.kernel.interface import IpvsTable, Links
@@ -57,7 +58,7 @@ from lvs_agent.table_view import TableView
 from lvs_agent.version import agent_version
 from lvs_agent.view_store import ViewStore
 from lvs_agent.zero import ZeroKeeper
-from lvs_api.director_table import TABLE_PATH
+from lvs_api.director_table import CONNECTIONS_PATH, TABLE_PATH
 from lvs_api.lvs_node import LvsNodeStatus, NodeCapabilities
 
 LEDGER_FILE: Final = "ledger"
@@ -289,10 +290,15 @@ def _table_pages(settings: Settings, agent: Agent, metrics: AgentMetrics) -> dic
         KernelIpvsSettings,
         agent.naming,
         metrics,
+        connections=ProcConnections(),
         node_name=settings.node_name,
         most_members=settings.counted_real_servers,
     )
-    return {"/metrics": background_page(view.metrics_page), TABLE_PATH: background_page(view.table_page)}
+    return {
+        "/metrics": background_page(view.metrics_page),
+        TABLE_PATH: background_page(view.table_page),
+        CONNECTIONS_PATH: background_page(view.connections_page),
+    }
 
 
 async def _listen(flag: str, endpoint: Endpoint, pages: Any) -> asyncio.Server:  # noqa: ANN401

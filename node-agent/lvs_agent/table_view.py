@@ -1,4 +1,4 @@
-"""Shows the IPVS table to who asks: as metrics, and whole for `kubectl lvs list`.
+"""Shows the IPVS table to who asks: as metrics, and whole for `kubectl lvs list`, connections beside it.
 
 It is read when it is asked for, in the thread that makes the page and by a socket of its own, so that the loop's work
 goes on; nothing of it is kept. A node that directs nothing is not asked for its table: that would load ip_vs.
@@ -7,6 +7,7 @@ goes on; nothing of it is kept. A node that directs nothing is not asked for its
 import time
 from collections.abc import Callable
 from contextlib import closing
+from typing import Final
 
 from prometheus_client import generate_latest
 
@@ -14,11 +15,16 @@ from lvs_agent.counters import counter_texts
 from lvs_agent.decide.counted import count_rows
 from lvs_agent.decide.kernel_state import KernelIpvs
 from lvs_agent.decide.named_table import NamedService, Naming, name_entries
+from lvs_agent.decide.told_connections import tell_connections
 from lvs_agent.decide.told_table import TableFacts, tell_table
 from lvs_agent.errors import KernelError
-from lvs_agent.kernel.interface import IpvsSettings, IpvsTable
+from lvs_agent.kernel.interface import Connections, IpvsSettings, IpvsTable
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.status_server import JSON, Shown
+
+MOST_CONNECTIONS: Final = 10_000
+"""That one answer tells: two megabytes."""
+_NO_DIRECTOR: Final = Shown(well=False, body=b"this node is no director, or has not yet found out\n")
 
 
 class TableView:
@@ -31,6 +37,7 @@ class TableView:
         naming: Callable[[], Naming | None],
         metrics: AgentMetrics,
         *,
+        connections: Connections,
         node_name: str,
         most_members: int,
     ) -> None:
@@ -38,6 +45,7 @@ class TableView:
         self._open_settings = open_settings
         self._naming = naming
         self._metrics = metrics
+        self._connections = connections
         self._node_name = node_name
         self._most_members = most_members
 
@@ -64,8 +72,8 @@ class TableView:
     def table_page(self) -> Shown:
         """Every entry, of others too, as JSON; or why it can not be told."""
         naming = self._naming()
-        if naming is None or not (naming.prepared.plan.directing or naming.owned):
-            return Shown(well=False, body=b"this node is no director, or has not yet found out\n")
+        if naming is None or not _is_director(naming):
+            return _NO_DIRECTOR
         try:
             services, kernel = self._read(naming)
             with closing(self._open_table()) as table, closing(self._open_settings()) as settings:
@@ -82,7 +90,23 @@ class TableView:
         body = told.model_dump_json(by_alias=True, exclude_none=True).encode()
         return Shown(well=True, body=body, content_type=JSON)
 
+    def connections_page(self) -> Shown:
+        """Connections of every entry, of others too, as JSON, up to a bound; or why they can not be told."""
+        naming = self._naming()
+        if naming is None or not _is_director(naming):
+            return _NO_DIRECTOR
+        try:
+            read = self._connections.read(MOST_CONNECTIONS)
+            told = tell_connections(self._node_name, read.lines, cut=read.cut)
+        except (KernelError, ValueError) as error:
+            return Shown(well=False, body=f"{error}\n".encode())
+        return Shown(well=True, body=told.model_dump_json(by_alias=True).encode(), content_type=JSON)
+
     def _read(self, naming: Naming) -> tuple[tuple[NamedService, ...], KernelIpvs]:
         with closing(self._open_table()) as table:
             kernel = table.read()
         return name_entries(kernel, naming), kernel
+
+
+def _is_director(naming: Naming) -> bool:
+    return bool(naming.prepared.plan.directing or naming.owned)

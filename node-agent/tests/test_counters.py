@@ -32,6 +32,7 @@ from lvs_agent.decide.kernel_state import (
     TunnelSettings,
     TunnelType,
 )
+from lvs_agent.kernel.connections import ProcConnections
 from lvs_agent.status_server import Shown, background_page, serve_pages
 from lvs_agent.table_view import TableView
 from lvs_api.director_table import DirectorTable
@@ -47,6 +48,7 @@ def view(world: World, *, most: int = 1000) -> TableView:
         lambda: world.settings,
         world.agent.naming,
         world.metrics,
+        connections=ProcConnections(),
         node_name="node",
         most_members=most,
     )

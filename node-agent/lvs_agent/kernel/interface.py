@@ -93,6 +93,23 @@ class IpvsSettings(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLines:
+    """What of the connections was read."""
+
+    lines: tuple[str, ...]
+    """As the kernel writes them."""
+    cut: bool
+    """There are more."""
+
+
+class Connections(Protocol):
+    """The connections that IPVS knows in this network namespace."""
+
+    def read(self, most: int) -> ConnectionLines:
+        """So many at most. Raises IpvsUnavailable, IpvsReadFailed or PermissionRefused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LinkFailure:
     """A link change that failed alone."""
 
