@@ -17,7 +17,7 @@ from lvs_cli.zero import add_zero_options, zero
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the plug-in with these arguments, the process's own when None; the exit code."""
-    options = _parser().parse_args(arguments)
+    options = command_parser().parse_args(arguments)
     try:
         said: Said = options.run(lambda: Cluster(context=options.context), options)
     except CliError as error:
@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if said.failures else 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """What the plug-in takes."""
     parser = argparse.ArgumentParser(
         prog="kubectl lvs", description="See what the Linux Virtual Server does, and let go what it holds."
     )
