@@ -30,6 +30,7 @@ _MAX_PORT: Final = 65535
 _MAX_WEIGHT: Final = 65535
 _MAX_THRESHOLD: Final = 2**31 - 1
 _MAX_MARK: Final = 2**32 - 1
+_MOST_DIGITS: Final = 10
 _MAX_MASK: Final = 2**32 - 1
 _MAX_TIMEOUT: Final = 31 * 24 * 3600
 _DEFAULT_TIMEOUT: Final = 300
@@ -113,7 +114,7 @@ class SavedTable:
 def read_saved_table(text: str) -> SavedTable:
     """The table, and every fault by its line."""
     table = _Table()
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         words = words_of(line)
         try:
             if words:
@@ -253,8 +254,8 @@ def _key(options: Options) -> AnyVirtualKey:
 
 def _mark(text: str) -> int:
     """A firewall mark; ipvsadm writes those of the upper half as negative numbers."""
-    if text.startswith("-") and text[1:].isdecimal() and 0 < int(text[1:]) <= 2**31:
-        return 2**32 - int(text[1:])
+    if text.startswith("-"):
+        return _MAX_MARK + 1 - _number("-f -", text[1:], 1, 2**31)
     return _number("-f", text, 1, _MAX_MARK)
 
 
@@ -293,6 +294,7 @@ def _prefix_length(text: str, family: Family) -> int | None:
 
 
 def _number(option: str, text: str, least: int, most: int) -> int:
-    if not (text.isascii() and text.isdecimal()) or not least <= int(text) <= most:
+    is_number = text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
+    if not is_number or not least <= int(text) <= most:
         raise LineFaultError(f"{option} {text}: expected a number from {least} to {most}")
     return int(text)

@@ -1,9 +1,12 @@
 """What of a saved table can not be read: as ipvsadm -R refuses it, and names in place of numbers."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lvs_api.network_types import Family, ForwardingMethod, Protocol
 from lvs_cli.saved_table import SavedPersistence, read_saved_table
+from lvs_cli.table_objects import Target, objects_of
 from lvs_core.plan import MarkKey, VirtualServerKey
 
 WEB = "-A -t 192.168.4.15:80 -s wrr"
@@ -81,3 +84,47 @@ def test_older_and_odd_spellings() -> None:
     assert (mark.key, mark.one_packet_scheduling) == (MarkKey(mark=2**32 - 2, family=Family.IPV6), True)
     assert (every_port.port, every_port.one_packet_scheduling, every_port.persistence) == (0, True, sticky)
     assert sip.engine == "sip"
+
+
+WORDS = [
+    "-A",
+    "-a",
+    "-t",
+    "-u",
+    "-f",
+    "-r",
+    "-p",
+    "-M",
+    "-s",
+    "-b",
+    "-w",
+    "-x",
+    "-6",
+    "-o",
+    "-m",
+    "--pe",
+    "--ops=",
+    "--set",
+]
+VALUES = [
+    "192.168.4.15:80",
+    "[2001:db8::1]:0",
+    "[",
+    "1",
+    "-1",
+    "9" * 5000,
+    "\u0661",
+    "rr",
+    "255.255.255.0",
+    "\x0b",
+    "#",
+    "",
+]
+
+
+@given(lines=st.lists(st.lists(st.sampled_from([*WORDS, *VALUES]) | st.text(max_size=5), max_size=8), max_size=4))
+def test_nothing_that_is_read_ends_in_a_traceback(lines: list[list[str]]) -> None:
+    text = "\n".join(" ".join(words) for words in lines)
+    table = read_saved_table(text)
+    assert {int(fault.split()[1].rstrip(":")) for fault in table.faults} <= set(range(1, text.count("\n") + 2))
+    assert objects_of(table, Target(director_group="default")).documents is not None
