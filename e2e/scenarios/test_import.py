@@ -4,6 +4,7 @@ import os
 import sys
 
 import pytest
+import yaml
 
 from lvs_lab.host_commands import run
 from lvs_lab.waiting import wait_for
@@ -45,6 +46,13 @@ def is_prepared(web: Deployment) -> bool:
     return len(members) == len(SERVERS) and all(member["prepared"] for member in members)
 
 
+def would_lose_weight(web: Deployment, node: str) -> bool:
+    """Whether a director would take weight away if the pause ended now."""
+    said = {one["name"]: one for one in web.get("lvsnode", node)["status"].get("exceptions", ())}
+    assert said[NAME]["reason"] == "Paused"
+    return "without the pause" in said[NAME]["message"]
+
+
 def test_a_running_table_is_taken_over_without_a_flap(web: Deployment) -> None:
     active = active_director(web)
     director, client = web.lab.guest(active), web.client_namespace("client")
@@ -59,6 +67,7 @@ def test_a_running_table_is_taken_over_without_a_flap(web: Deployment) -> None:
         first = held.ask()
         web.apply(imported(web, saved, "--paused"))
         wait_for(holds(lambda: is_prepared(web)), 40, "the real servers to be prepared")
+        wait_for(holds(lambda: not would_lose_weight(web, active)), 30, "nobody to lose weight at the end of the pause")
         assert web.shape(active) == wanted()
         assert "would be changed" in imported(web, saved, "--dry-run")
         web.apply(imported(web, saved))
@@ -97,3 +106,39 @@ def test_what_differs_from_the_objects_is_left_alone_and_named(web: Deployment) 
     web.apply(imported(web, saved.replace(f"-r {one}:80 -g -w 1", f"-r {one}:80 -g -w 1 -x 100")))
     web.wait_ready(NAME)
     web.wait_shape(active, wanted())
+
+
+WIDE = """\
+-A -t 192.168.10.121:80 -s sh -p 60 -M 255.255.255.0 -b sh-fallback,sh-port
+-a -t 192.168.10.121:80 -r 192.168.10.31:80 -g -w 3 -x 100 -y 50
+-a -t 192.168.10.121:80 -r 192.168.10.32:80 -i -w 2
+-A -u 192.168.10.121:53 -s rr -o
+-a -u 192.168.10.121:53 -r 192.168.10.31:5353 -m -w 1
+-a -u 192.168.10.121:53 -r 192.168.10.32:5354 -m -w 0
+-A -t 192.168.10.122:0 -s wlc -p 300
+-a -t 192.168.10.122:0 -r 192.168.10.31:0 -g -w 1
+-A -t [fd00:10::121]:443 -s mh -b mh-port
+-a -t [fd00:10::121]:443 -r [fd00:10::31]:443 -g -w 1
+-A -f 99 -s wrr -p 30
+-a -f 99 -r 192.168.10.31:0 -g -w 65535
+-A -f 99 -6 -s lc
+-a -f 99 -6 -r [fd00:10::31]:0 -g -w 1
+"""
+WHOLE = "ipvsadm -Sn && ipvsadm -Ln --thresholds | awk '{print $1, $2, $3, $4}'"
+
+
+def test_every_kind_of_entry_is_taken_for_what_it_is(web: Deployment) -> None:
+    """Of plain machines, so that weights are the table's: the kernel says that all is equal, and nothing is written."""
+    active = active_director(web)
+    director = web.lab.guest(active)
+    director.exec(["ipvsadm", "-R"], stdin=WIDE, check=True)
+    there, before = director.sh(WHOLE), ipvs_writes(web, active)
+    text = imported(web, WIDE)
+    web.apply(text)
+    names = [raw["metadata"]["name"] for raw in yaml.safe_load_all(text) if raw["kind"] == "LvsVirtualService"]
+    assert len(names) == 6
+    for name in names:
+        web.wait_condition(name, "Programmed", "True")
+    assert (director.sh(WHOLE), ipvs_writes(web, active)) == (there, before)
+    other = next(node for node in ("director-1", "director-2") if node != active)
+    assert web.lab.guest(other).sh(WHOLE) == there
