@@ -69,6 +69,31 @@ async def test_entries_that_equal_the_plan_are_adopted_after_a_reboot(world: Wor
     assert world.ipvs.services == {}
 
 
+async def test_a_hand_made_service_is_taken_over_without_a_write(world: World) -> None:
+    """Real servers that are Nodes get no weight before they are prepared: a pause until then keeps it."""
+    settings = DestinationSettings(weight=1, method=KernelMethod.DIRECT_ROUTE)
+    by_hand = ServiceState(
+        settings=ServiceSettings(scheduler="rr"),
+        destinations={destination(number): DestinationState(settings=settings) for number in (100, 101)},
+    )
+    world.ipvs.services[SERVICE] = by_hand
+    world.links.addresses.add(InterfaceAddress(device="eth0", address=ip_address(VIP), prefix_length=32))
+    new = [member(number, node=f"node{number}", prepared=False) for number in (100, 101)]
+    await world.do(director(service(*new, paused=True)), rounds=2)
+    assert world.ipvs.services == {SERVICE: by_hand}
+    losing = "; without the pause these would have no weight: rs100: its node has not prepared itself yet"
+    assert (world.exception().reason, losing in world.exception().message) == ("Paused", True)
+    prepared = [replace(one, prepared=True) for one in new]
+    await world.do(director(service(*prepared, paused=True)), rounds=2)
+    assert world.exception().message == "spec.paused: this director leaves everything as it is"
+    before = world.metric("lvs_agent_kernel_writes_total", kind="ipvs")
+    await world.do(director(service(*prepared)), rounds=2)
+    assert world.metric("lvs_agent_kernel_writes_total", kind="ipvs") == before == 0
+    assert world.ipvs.services == {SERVICE: by_hand}
+    await world.do(NO_PART)
+    assert (world.ipvs.services, world.bound()) == ({}, set())
+
+
 async def test_an_address_of_somebody_else_is_a_conflict(world: World) -> None:
     world.links.addresses.add(InterfaceAddress(device="eth0", address=ip_address(VIP), prefix_length=24))
     await world.do(director(service(member(100))))

@@ -75,7 +75,7 @@ class Waiting:
     drained: bool = False
     """The drain that the slices ask for is over."""
     reason: Reason | None = None
-    """Why it has no weight."""
+    """Why it has no weight, or would have none without a pause."""
     detail: str = ""
 
 
@@ -213,6 +213,7 @@ class _Composer:
         """What the kernel shall have of it, and how it stands."""
         destinations: dict[DestinationKey, DestinationSettings] = {}
         waiting: list[Waiting] = []
+        paused: list[Waiting] = []
         for member in self._service.members:
             why = self._why_not(member.planned, member.check)
             if member.need is not None and self._around.words is not None:
@@ -223,17 +224,17 @@ class _Composer:
                 if self._has_entry(member):
                     destinations.setdefault(member.key, member.without_weight if why else member.with_weight)
                 waiting.append(self._standing(member, why))
+            if self._service.planned.paused and (told := self._paused(member, why)) is not None:
+                paused.append(told)
         vanishing = self._vanishing(self._patience(key for key, one in destinations.items() if one.weight))
         destinations.update(vanishing)
         planned = self._service.planned
-        if planned.paused:
-            waiting = [w for member in self._service.members if (w := self._paused(member)) is not None]
         part = ServicePart(
             key=self._service.key,
             vip=planned.vip,
             paused=planned.paused,
             member_names=tuple(member.planned.name for member in self._service.members),
-            waiting=tuple(waiting),
+            waiting=tuple(paused if planned.paused else waiting),
             vanishing=len(vanishing),
         )
         return WantedService(settings=self._service.settings, destinations=destinations), part
@@ -353,10 +354,12 @@ class _Composer:
             detail=why[1] if why else "",
         )
 
-    def _paused(self, member: PreparedMember) -> Waiting | None:
-        """A member of a service that stays as it is; None where it has weight."""
+    def _paused(self, member: PreparedMember, why: tuple[Reason, str] | None) -> Waiting | None:
+        """A member of a service that stays as it is; None where it has weight, and would have it without the pause."""
         if _weight_in_kernel(self._state, member.key):
-            return None
+            if why is None:
+                return None
+            return Waiting(name=member.planned.name, has_weight=True, reason=why[0], detail=why[1])
         return Waiting(
             name=member.planned.name,
             has_weight=False,

@@ -33,6 +33,7 @@ from lvs_api.lvs_node import (
 from lvs_core.cluster_view import ObjectKey
 from lvs_core.plan import AnyVirtualKey, NodePlan
 
+_PAUSED: Final = "spec.paused: this director leaves everything as it is"
 _NAMED_MEMBERS: Final = 3
 _MAX_MESSAGE: Final = 512
 _MAX_ADDRESS_MESSAGE: Final = 256
@@ -227,7 +228,7 @@ def _exception(name: ObjectKey, standing: _Standing) -> ServiceException | None:
     if standing.faults:
         fault = standing.faults[0]
     elif any(part.paused for part in parts):
-        fault = Fault(reason=Reason.PAUSED, message="spec.paused: this director leaves everything as it is")
+        fault = Fault(reason=Reason.PAUSED, message=f"{_PAUSED}{_after_the_pause(waiting)}")
     elif without:
         fault = _members_fault(without, total)
     elif vanishing:
@@ -249,16 +250,26 @@ def _exception(name: ObjectKey, standing: _Standing) -> ServiceException | None:
     )
 
 
+def _after_the_pause(waiting: Iterable[Waiting]) -> str:
+    """Who of those that have weight would have none without the pause, and why."""
+    losing = [member for member in waiting if member.has_weight and member.reason is not None]
+    return f"; without the pause these would have no weight: {_named(losing)}" if losing else ""
+
+
+def _named(members: Sequence[Waiting]) -> str:
+    named = "; ".join(f"{member.name}: {member.detail}" for member in members[:_NAMED_MEMBERS])
+    more = f"; and {len(members) - _NAMED_MEMBERS} more" if len(members) > _NAMED_MEMBERS else ""
+    return f"{named}{more}"
+
+
 def _members_fault(without: Sequence[Waiting], total: int) -> Fault:
     """The first reason that is more than a failed check names the fault."""
     special = [member.reason for member in without if member.reason not in {None, Reason.MEMBERS_NOT_READY}]
     ready = total - len(without)
     reason = special[0] if special else Reason.MEMBERS_NOT_READY if ready else Reason.NO_MEMBER_READY
-    named = "; ".join(f"{member.name}: {member.detail}" for member in without[:_NAMED_MEMBERS])
-    more = f"; and {len(without) - _NAMED_MEMBERS} more" if len(without) > _NAMED_MEMBERS else ""
     return Fault(
         reason=reason or Reason.MEMBERS_NOT_READY,
-        message=f"{ready} of {total} real servers have weight ({named}{more})",
+        message=f"{ready} of {total} real servers have weight ({_named(without)})",
     )
 
 
