@@ -35,6 +35,7 @@ class ConditionType(StrEnum):
     STATE_NOT_STORED = "StateNotStored"
     CHECKS_BLIND = "ChecksBlind"
     SETTINGS_DIFFER = "SettingsDiffer"
+    TABLE_CONTESTED = "TableContested"
     SETTINGS_APPLIED = "SettingsApplied"
 
 
@@ -66,6 +67,7 @@ class Reason(StrEnum):
     SCHEDULER_UNAVAILABLE = "SchedulerUnavailable"
     IPVS_UNAVAILABLE = "IPVSUnavailable"
     FOREIGN_ENTRY = "ForeignEntry"
+    FOREIGN_WRITER = "ForeignWriter"
     KERNEL_REFUSED = "KernelRefused"
     MARKS_NOT_SET = "MarksNotSet"
     ADDRESS_CONFLICT = "AddressConflict"

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import yaml
 
-from lvs_lab.control_plane import POD_NETWORK, ControlPlane
+from lvs_lab.control_plane import ControlPlane
 from lvs_lab.errors import ExecError
 from lvs_lab.images import PAUSE_IMAGE
+from lvs_lab.kube_proxy import configuration as kube_proxy_configuration
 from lvs_lab.lab_machine import GuestMachine
 from lvs_lab.places import Places
 from lvs_lab.topology import Machine, Topology, label_map
@@ -73,7 +74,8 @@ class KubeletNode:
         (files / "kubeconfig").write_text(authority.certificate_kubeconfig(name, self._plane.url))
         (files / "kube-proxy.kubeconfig").write_text(authority.certificate_kubeconfig("kube-proxy", self._plane.url))
         (files / "kubelet.yaml").write_text(yaml.safe_dump(_KUBELET))
-        (files / "kube-proxy.yaml").write_text(yaml.safe_dump({**_KUBE_PROXY, "mode": self.machine.kube_proxy}))
+        kube_proxy = kube_proxy_configuration(self.machine.kube_proxy, "/opt/node/kube-proxy.kubeconfig")
+        (files / "kube-proxy.yaml").write_text(yaml.safe_dump(kube_proxy))
         (files / "containerd.toml").write_text(_CONTAINERD)
         (files / "cni.conflist").write_text(json.dumps(cni_configuration(self.machine)))
         (files / "pod-routes").write_text("".join(f"{line}\n" for line in pod_routes(self._topology, self.machine)))
@@ -133,16 +135,6 @@ _KUBELET = {
     "nodeLeaseDurationSeconds": 16,
     "nodeStatusUpdateFrequency": "4s",
     "registerNode": True,
-}
-
-_KUBE_PROXY = {
-    "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-    "kind": "KubeProxyConfiguration",
-    "clientConnection": {"kubeconfig": "/opt/node/kube-proxy.kubeconfig"},
-    "clusterCIDR": POD_NETWORK,
-    "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
-    "metricsBindAddress": "127.0.0.1:10249",
-    "healthzBindAddress": "127.0.0.1:10256",
 }
 
 _CONTAINERD = f"""version = 2

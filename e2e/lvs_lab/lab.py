@@ -17,6 +17,7 @@ from lvs_lab.guest_setup import STATE_DIRECTORY, Mount
 from lvs_lab.host_commands import NETNS_DIRECTORY, Completed, run
 from lvs_lab.images import image_store
 from lvs_lab.kernel_build import guest_kernel
+from lvs_lab.kube_proxy import KubeProxy
 from lvs_lab.kube_tools import helm_program, kube_programs
 from lvs_lab.kubelet_node import KubeletNode
 from lvs_lab.lab_machine import GuestMachine, LabMachine, NamespaceMachine
@@ -116,6 +117,13 @@ class Lab:
         if self.topology.machine(name).kubelet:
             raise LabError(f"{name} has a kubelet: its agent is a pod of the DaemonSet")
         return PlainAgent(self.guest(name))
+
+    def kube_proxy(self, name: str) -> KubeProxy:
+        """The kube-proxy of a plain node, which has none until it is started."""
+        plane, programs = self.control_plane, self._artifacts.kube
+        if programs is None or self.topology.machine(name).kubelet:
+            raise LabError(f"{name} has a kubelet: the mode of its kube-proxy is a field of the topology")
+        return KubeProxy(self.guest(name), plane, programs)
 
     def agent_kubeconfig(self, name: str, service_account: str, namespace: str, *, server: str | None = None) -> str:
         """A kubeconfig with a token of the agents' ServiceAccount that is bound to the node."""

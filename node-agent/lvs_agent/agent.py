@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from lvs_agent.addresses import AddressKeeper, AddressOutcome, Given
+from lvs_agent.contest import ContestKeeper
 from lvs_agent.decide.desired_marks import desired_marks, faulty_services, staying_services, unmarked_addresses
 from lvs_agent.decide.desired_state import Circumstances
 from lvs_agent.decide.drain import next_deadline
@@ -148,6 +149,7 @@ class Agent:
         self._boot_clock = boot_clock
         self._news = asyncio.Event()
         self._routes = RouteLookup(links, boot_clock)
+        self._contest = ContestKeeper(links, boot_clock)
         self._prepared: PreparedPlan | None = None
         self._facts: NodeFacts | None = None
         self._said: _Said | None = None
@@ -266,6 +268,7 @@ class Agent:
         settings = self._settings.converge(prepared, self._keeper.ledger.settings, self._remember_settings)
         daemons = self._daemons.converge(plan.settings, self._keeper.ledger.daemons, self._remember_daemons)
         self._keeper.settle(replace(self._keeper.ledger, settings=settings.remembered, daemons=daemons.owned))
+        await self._contest.follow(self._table.take_damage(), table.present)
         self._prober.want(table.desired.checks)
         self._prober.ask(table.desired.asks)
         if not plan.provisional:
@@ -306,6 +309,7 @@ class Agent:
             state=state,
             blindness=self._prober.blindness(),
             settings=settings,
+            contest=self._contest.fault,
         )
         unmarked = faulty_services(prepared, self._marks.fault)
         said = self._said

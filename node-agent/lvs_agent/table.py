@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from lvs_agent.decide.changes import AddDestination, AddService, DeleteService, IpvsChange
+from lvs_agent.decide.contest import Damage
 from lvs_agent.decide.desired_state import Circumstances, DesiredIpvs, desire
 from lvs_agent.decide.faults import Fault, conflict_faults, describe, left_over, refusal, strangers
 from lvs_agent.decide.fresh_word import is_news
@@ -113,6 +114,12 @@ class TableKeeper:
         self._retries: dict[IpvsChange, _Retry] = {}
         self._names: dict[AnyServiceKey, ObjectKey] = {}
         self._last: _LastRound | None = None
+        self._damage = Damage()
+
+    def take_damage(self) -> Damage:
+        """What of other hands' doing was put right since this was asked last."""
+        damage, self._damage = self._damage, Damage()
+        return damage
 
     def converge(self, prepared: PreparedPlan, around: Circumstances, remember: Remember) -> TableOutcome:
         """One round. `around.kernel` is filled in here. What can not be remembered on disk is not made.
@@ -209,12 +216,16 @@ class TableKeeper:
         return tuple(c for c in changes if c not in waiting and c.service not in absent and c.service not in needed)
 
     def _write(self, changes: tuple[IpvsChange, ...]) -> None:
+        repairs: list[IpvsChange] = []
         for change in changes:
             if self._is_repair(change):
+                repairs.append(change)
                 self._metrics.repairs.labels("destination" if hasattr(change, "destination") else "service").inc()
                 _log.warning("repairing what somebody else changed: %s", describe(change))
             elif change not in self._retries:
                 _log.info("%s", describe(change))
+        if repairs:
+            self._damage = self._damage.and_by(repairs)
         applied = self._ipvs.apply(changes)
         self._metrics.kernel_writes.labels("ipvs").inc(applied.written)
         now = self._monotonic()

@@ -173,6 +173,22 @@ async def test_a_kernel_without_ipvs_is_told(world: World) -> None:
     assert ready.status == "True"
 
 
+async def test_a_kernel_without_ipvs_keeps_no_other_work_from_being_done(world: World) -> None:
+    """The node is a real server of other directors, too; and what it held as a director goes on to be held."""
+    await world.do(director(service(member(100))))
+    world.ipvs.available = False
+    world.ipvs.clear()
+    other = real_server("192.168.4.16").bind
+    await world.do(director(service(member(100)), bind=other))
+    assert world.bound() == {f"{VIP}@eth0", "192.168.4.16@lo"}
+    assert world.exception().reason == "IPVSUnavailable"
+    assert [one.state for one in world.status.addresses or ()] == ["Bound"]
+    world.ipvs.available = True
+    await world.later(1)
+    assert world.weights() == {"100": 1}
+    assert world.metric("lvs_agent_repairs_total", kind="service") == 0
+
+
 async def test_a_real_server_never_touches_ipvs(world: World) -> None:
     world.ipvs.available = False
     await world.do(real_server(VIP))

@@ -1,6 +1,7 @@
 """The IPVS seam against a socket that misbehaves as kernels do: lost answers, interrupted dumps, a reloaded module."""
 
 import errno
+import os
 import socket
 import struct
 from collections import deque
@@ -60,6 +61,8 @@ class ScriptedKernel:
         self.bend: Callable[[int, int, list[Answer]], list[Answer]] = lambda _command, _nth, answers: answers
         self.opened = 0
         self.seen: list[int] = []
+        self.fail_sends: list[int] = []
+        """The errno of each of the next sends."""
         self.sends: list[int] = []
         self._queue: deque[Answer] = deque()
         self._writes = 0
@@ -73,6 +76,9 @@ class ScriptedKernel:
         self._queue.clear()
 
     def send(self, data: bytes) -> int:
+        if self.fail_sends:
+            code = self.fail_sends.pop()
+            raise OSError(code, os.strerror(code))
         self.sends.append(len(data))
         for message in messages(memoryview(data)):
             command = data[message.start]
@@ -167,9 +173,14 @@ def test_reads_everything(kernel: ScriptedKernel, table: KernelIpvsTable) -> Non
     [
         pytest.param(lambda _: [OSError(errno.ENOBUFS, "no buffer")], id="overrun"),
         pytest.param(lambda _: [], id="answer lost"),
+        pytest.param(lambda a: [a[0], OSError(errno.ENOBUFS, "no buffer")], id="overrun before the end"),
+        pytest.param(lambda a: [InterruptedError(errno.EINTR, "interrupted"), *a], id="interrupted call"),
         pytest.param(lambda a: [HEADER.pack(16, 4, 0, 0, 0), *a], id="overrun message"),
         pytest.param(
             lambda a: [a[0][:6] + struct.pack("=H", NLM_F_DUMP_INTR) + a[0][8:], *a[1:]], id="interrupted dump"
+        ),
+        pytest.param(
+            lambda a: [*a[:-1], a[-1][:6] + struct.pack("=H", NLM_F_DUMP_INTR) + a[-1][8:]], id="told at its end"
         ),
     ],
 )
@@ -313,6 +324,41 @@ def test_lost_acknowledgements_are_said_and_the_rest_is_still_sent(
     assert not applied.certain
     assert kernel.seen.count(5) == 1_000
     assert table.apply(many(1)).certain
+
+
+@pytest.mark.parametrize("code", [errno.ENOBUFS, errno.EINTR, errno.ENOMEM])
+def test_a_send_that_fails_is_uncertain_and_a_read_begins_anew(
+    kernel: ScriptedKernel, table: KernelIpvsTable, code: int
+) -> None:
+    """What a failed send did is not known; the next one is on a new socket."""
+    table.read()
+    assert kernel.opened == 1
+    kernel.fail_sends = [code]
+    applied = table.apply(many(501))
+    assert (applied.certain, applied.failures) == (False, ())
+    assert kernel.opened == 2
+    assert kernel.seen.count(5) == 1  # the second batch went out all the same
+    kernel.fail_sends = [code]
+    assert table.read().services.keys() == kernel.table.keys()
+    assert kernel.opened == 3
+    kernel.fail_sends = [code] * 5
+    with pytest.raises(IpvsReadFailed, match="in 5 tries"):
+        table.read()
+
+
+def test_a_dump_that_ends_with_an_error_is_no_empty_table(kernel: ScriptedKernel, table: KernelIpvsTable) -> None:
+    """The end of a dump carries the errno that stopped it (netlink_dump in af_netlink.c)."""
+    table.read()
+    kernel.bend = lambda command, _nth, answers: (
+        [done_like(answers[-1], errno.ENOMEM)] if command == CMD_GET_SERVICE else answers
+    )
+    with pytest.raises(IpvsReadFailed, match="does not answer"):
+        table.read_services()
+
+
+def done_like(answer: Answer, code: int) -> Answer:
+    assert isinstance(answer, bytes)
+    return done(HEADER.unpack_from(answer)[3], code)
 
 
 def test_missing_rights_are_not_an_entry_s_fault(kernel: ScriptedKernel, table: KernelIpvsTable) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 import errno
 import json
-from collections.abc import Awaitable, Callable
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
@@ -284,6 +285,53 @@ class ChangedInBetween:
             self.removed.append(self._change())
             await asyncio.wait_for(self._heard.wait(), 5)
         return await self._real.route(command, **request)
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_an_interrupted_dump_is_not_taken_for_all(router: NetworkNamespace, times: int) -> None:
+    """After an address went the kernel goes on by position, and skips one that is there (inet_dump_ifaddr)."""
+    addresses = [f"10.7.{number // 250}.{number % 250}" for number in range(1200)]
+    in_batch(router, *(f"addr add {address}/32 dev e1" for address in addresses))
+
+    async def work(links: KernelLinksSeam) -> tuple[set[str], int]:
+        going = iter(addresses[:times])
+        links._iproute = dumps = InterruptedDumps(
+            links._ip(), lambda: (gone := next(going, None)) and router.ip("addr", "del", f"{gone}/32", "dev", "e1")
+        )
+        found = {str(a.address) for a in (await links.read()).addresses if a.device == "e1"}
+        return found, dumps.made
+
+    found, made = with_links(router, work)
+    assert found >= set(addresses[min(times, made) :])
+    assert made == 2 if times == 1 else made > 2
+
+
+def in_batch(namespace: NetworkNamespace, *commands: str) -> None:
+    subprocess.run(["ip", "-n", namespace.name, "-batch", "-"], input="\n".join(commands), text=True, check=True)
+
+
+class InterruptedDumps:
+    """A connection on which somebody changes something once each dump of addresses has begun."""
+
+    def __init__(self, real: Any, change: Callable[[], object]) -> None:
+        self._real = real
+        self._change = change
+        self.made = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    async def addr(self, command: str) -> Any:
+        messages = await self._real.addr(command)
+        self.made += 1
+
+        async def interrupted() -> AsyncIterator[Any]:
+            yield await anext(messages)
+            self._change()
+            async for message in messages:
+                yield message
+
+        return interrupted()
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,8 @@ class Troubles:
     """Why checks say less than they should."""
     settings: tuple[SettingRow, ...] = ()
     """What the node has once, as far as somebody wants it, in trouble or not."""
+    contest: Fault | None = None
+    """Who keeps undoing what is ours in the IPVS table."""
 
     def by_condition(self) -> Iterator[tuple[ConditionType, Fault | None]]:
         """Each condition with what it is True for; None where it is not there."""
@@ -62,6 +64,7 @@ class Troubles:
         yield ConditionType.STATE_NOT_STORED, lost
         yield ConditionType.CHECKS_BLIND, self.blindness
         yield ConditionType.SETTINGS_DIFFER, summary(self.settings)
+        yield ConditionType.TABLE_CONTESTED, self.contest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

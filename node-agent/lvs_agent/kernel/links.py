@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, NamedTuple, Never
@@ -28,6 +28,7 @@ from lvs_agent.decide.kernel_state import (
 )
 from lvs_agent.errors import AddressRefused, DeviceNotFound, LinkError, PermissionRefused
 from lvs_agent.kernel.interface import LinkFailure
+from lvs_agent.kernel.netlink_wire import NLM_F_DUMP_INTR
 from lvs_agent.kernel.next_hops import read_next_hops
 
 # linux/if.h, linux/if_arp.h, linux/if_addr.h, linux/rtnetlink.h
@@ -43,6 +44,7 @@ _HEADER = struct.Struct("=IH10x")  # of struct nlmsghdr the length and the type
 _ROUTE_KINDS = {1: RouteKind.UNICAST, 2: RouteKind.LOCAL, 6: RouteKind.UNREACHABLE, 7: RouteKind.UNREACHABLE}
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EAFNOSUPPORT, errno.EOPNOTSUPP}
 """The last two where a node was started with ipv6.disable=1 (rtnetlink_rcv_msg in net/core/rtnetlink.c)."""
+_DUMPS = 5
 _READ_SHARE = 10
 """Routes are dumped again after ten times the time that it took: a large table may change all the time."""
 _MADE_ON_DEMAND = {"tunl0": "ipip", "ip6tnl0": "ip6tnl"}
@@ -190,11 +192,11 @@ class KernelLinksSeam:
 
     async def _read(self) -> KernelLinks:
         try:
-            devices = [_device(link) async for link in await self._ip().link("dump")]
+            devices = [_device(link) for link in await self._dump(self._ip().link, lambda link: link["index"])]
             names = {device.index: device.name for device in devices}
             found = [
                 _interface_address(address, names[address["index"]])
-                async for address in await self._ip().addr("dump")
+                for address in await self._dump(self._ip().addr, _address_name)
                 if address["index"] in names
             ]
         except NetlinkError as error:
@@ -204,6 +206,20 @@ class KernelLinksSeam:
             addresses=frozenset(found),
             default_devices=await self._default_devices(names),
         )
+
+    async def _dump(self, what: Callable[[str], Any], name_of: Callable[[Any], Hashable]) -> list[Any]:
+        """Every message of a dump.
+
+        A change meanwhile may have made it skip others, of which the kernel tells and pyroute2 0.9 does not. Then it is
+        made again; while changes go on and on, what several dumps say together is all. What went will be heard of.
+        """
+        found: dict[Hashable, Any] = {}
+        for _ in range(_DUMPS):
+            messages = [message async for message in await what("dump")]
+            if not any(message["header"]["flags"] & NLM_F_DUMP_INTR for message in messages):
+                return messages
+            found |= {name_of(message): message for message in messages}
+        return list(found.values())
 
     async def _with_defaults(self, known: KernelLinks) -> KernelLinks:
         """The same with its default routes as they are now; the same object where they are as they were."""
@@ -340,6 +356,11 @@ def _interface_address(address: Any, device: str) -> InterfaceAddress:  # noqa: 
         prefix_length=address["prefixlen"],
         usable=not flags & (_IFA_F_TENTATIVE | _IFA_F_DADFAILED),
     )
+
+
+def _address_name(address: Any) -> Hashable:  # noqa: ANN401
+    value = address.get("local") or address.get("address")
+    return address["index"], value, address["prefixlen"]
 
 
 def _exists(device: str) -> bool:
