@@ -93,10 +93,12 @@ def test_the_programs_understand_the_arguments_they_are_given(tmp_path: Path) ->
         parsed.health.port
     }
     assert str(parsed.state_dir) == agent["volumeMounts"][0]["mountPath"]
-    assert parsed.word == Endpoint(host="", port=9462)
-    without = read_template(agent_daemonset(render(tmp_path, "--set=nodeAgent.wordPort=0"), tmp_path), NAMESPACE)
-    arguments = without["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert parse_settings([argument.replace("$(NODE_NAME)", "n1") for argument in arguments]).word is None
+    assert (parsed.word, parsed.shows_connections) == (Endpoint(host="", port=9462), False)
+    changed = ("--set=nodeAgent.wordPort=0", "--set=nodeAgent.showConnections=true")
+    other = read_template(agent_daemonset(render(tmp_path, *changed), tmp_path), NAMESPACE)
+    arguments = other["spec"]["template"]["spec"]["containers"][0]["args"]
+    parsed = parse_settings([argument.replace("$(NODE_NAME)", "n1") for argument in arguments])
+    assert (parsed.word, parsed.shows_connections) == (None, True)
 
 
 def test_nothing_is_restarted_for_being_slow(tmp_path: Path) -> None:

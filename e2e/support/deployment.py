@@ -260,7 +260,7 @@ def described(parts: Mapping[str, Callable[[], str]]) -> str:
 
 def agent_options() -> list[str]:
     """What the agents of the lab are started with."""
-    return ["--metrics-address", f":{METRICS_PORT}"]
+    return ["--metrics-address", f":{METRICS_PORT}", "--show-connections"]
 
 
 def _briefly(text: str) -> str:

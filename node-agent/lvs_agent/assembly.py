@@ -290,7 +290,7 @@ def _table_pages(settings: Settings, agent: Agent, metrics: AgentMetrics) -> dic
         KernelIpvsSettings,
         agent.naming,
         metrics,
-        connections=ProcConnections(),
+        connections=ProcConnections() if settings.shows_connections else None,
         node_name=settings.node_name,
         most_members=settings.counted_real_servers,
     )

@@ -44,6 +44,8 @@ class Settings:
     metrics: Endpoint | None
     counted_real_servers: int
     """How many of them have rows of their own in the metrics."""
+    shows_connections: bool
+    """Whoever reaches the metrics may read which clients are connected."""
     health: Endpoint | None
     word: Endpoint | None
     """Where directors are told what this node carries, and the port at which this one asks others."""
@@ -76,6 +78,7 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
         removal_brake=_share("--removal-brake", read.removal_brake),
         metrics=_endpoint("--metrics-address", read.metrics_address),
         counted_real_servers=_count("--counted-real-servers", read.counted_real_servers),
+        shows_connections=read.show_connections,
         health=_endpoint("--health-address", read.health_address),
         word=_endpoint("--word-address", read.word_address),
         refused_ranges=tuple(map(_range, _given(read.refuse_range, "LVS_AGENT_REFUSE_RANGES"))),
@@ -125,6 +128,13 @@ def _parser() -> argparse.ArgumentParser:
         default=os.environ.get("LVS_AGENT_COUNTED_REAL_SERVERS") or str(DEFAULT_COUNTED),
         help="how many real servers have rows of their own in the metrics; beyond that, those of the largest virtual "
         "services are summed (LVS_AGENT_COUNTED_REAL_SERVERS; %(default)s)",
+    )
+    shared.add_argument(
+        "--show-connections",
+        action="store_true",
+        default=os.environ.get("LVS_AGENT_SHOW_CONNECTIONS") == "true",
+        help="at the address of the metrics tell for kubectl lvs list --connections which clients are connected; "
+        "whoever reaches it may read that (LVS_AGENT_SHOW_CONNECTIONS=true)",
     )
     shared.add_argument(
         "--health-address",

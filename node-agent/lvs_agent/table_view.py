@@ -24,6 +24,11 @@ from lvs_agent.status_server import JSON, Shown
 
 MOST_CONNECTIONS: Final = 10_000
 """That one answer tells: two megabytes."""
+_HIDDEN: Final = Shown(
+    well=False,
+    body=b"this agent does not tell connections, for whoever reaches it could read who the clients are; "
+    b"nodeAgent.showConnections=true of the chart (--show-connections) lets it\n",
+)
 _NO_DIRECTOR: Final = Shown(well=False, body=b"this node is no director, or has not yet found out\n")
 
 
@@ -37,7 +42,7 @@ class TableView:
         naming: Callable[[], Naming | None],
         metrics: AgentMetrics,
         *,
-        connections: Connections,
+        connections: Connections | None,
         node_name: str,
         most_members: int,
     ) -> None:
@@ -91,7 +96,9 @@ class TableView:
         return Shown(well=True, body=body, content_type=JSON)
 
     def connections_page(self) -> Shown:
-        """Connections of every entry, of others too, as JSON, up to a bound; or why they can not be told."""
+        """Connections of every entry, of others too, as JSON, up to a bound; or why they are not told."""
+        if self._connections is None:
+            return _HIDDEN
         naming = self._naming()
         if naming is None or not _is_director(naming):
             return _NO_DIRECTOR

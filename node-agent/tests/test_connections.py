@@ -22,13 +22,13 @@ TEMPLATE = "IP  C0A80400 0000 0000000A 0000 C0A80464 0000 NONE             60\n"
 ENGINE = "UDP C0A80401 0000 C0A8040F 13C4 C0A80464 13C4 NONE            300 sip call-1\n"
 
 
-def view(world: World, path: Path) -> TableView:
+def view(world: World, path: Path | None) -> TableView:
     return TableView(
         lambda: world.ipvs,
         lambda: world.settings,
         world.agent.naming,
         world.metrics,
-        connections=ProcConnections(path),
+        connections=ProcConnections(path) if path is not None else None,
         node_name="node",
         most_members=0,
     )
@@ -98,6 +98,13 @@ async def test_the_page_tells_them_with_the_nodes_name(tmp_path: Path) -> None:
     file.write_text(HEADING + "?\n", encoding="ascii")
     page = view(world, file).connections_page()
     assert (page.well, page.body) == (False, b"no line of a connection: '?'\n")
+
+
+async def test_who_the_clients_are_is_told_only_where_it_was_asked_for(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.do(director(service(member(100))))
+    page = view(world, None).connections_page()
+    assert (page.well, b"nodeAgent.showConnections=true" in page.body) == (False, True)
 
 
 @pytest.mark.parametrize("plan", [None, NO_PART])

@@ -40,6 +40,9 @@ spec:
             {{- end }}
             - --health-address=127.0.0.1:{{ .Values.nodeAgent.healthPort }}
             - --word-address={{ with .Values.nodeAgent.wordPort }}:{{ . }}{{ end }}
+            {{- if .Values.nodeAgent.showConnections }}
+            - --show-connections
+            {{- end }}
             {{- range .Values.nodeAgent.refuseRanges }}
             - --refuse-range={{ . }}
             {{- end }}
