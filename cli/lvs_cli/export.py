@@ -117,6 +117,8 @@ def _notes(service: PlannedService) -> Iterator[str]:
     if isinstance(service.key, MarkKey):
         yield f"{where}: what sets the mark on packets is not in the file"
     members = [member for member in service.members if member.refused is None]
+    if behind := [member.name for member in members if member.source_nat]:
+        yield f"{where}: {', '.join(behind)}: source NAT is not in the file; it is a rule of the packet filter"
     if any(member.check is not None for member in members):
         yield f"{where}: real servers are checked; the file gives each its full weight, whether its check passes or not"
     if waiting := [member.name for member in members if not member.prepared and member.draining_seconds is None]:

@@ -89,6 +89,7 @@ def test_what_the_form_can_not_say_is_noted(
         member("leaving", "192.168.4.100", draining={"timeoutSeconds": 60}),
         member("new", "192.168.4.101", prepared=False),
         member("refused", "192.168.4.102", refused="DirectorIsRealServer"),
+        member("behind", "192.168.4.103", forwarding={"method": "Masquerade", "sourceNat": True}),
     ]
     raw = service_slice(service=accepted(paused=True, onePacketScheduling=True), members=members)
     raw["spec"]["pool"]["healthCheck"] = {"intervalSeconds": 2, "timeoutSeconds": 1, "rise": 2, "fall": 3, "tcp": {}}
@@ -97,11 +98,13 @@ def test_what_the_form_can_not_say_is_noted(
         0,
         [
             "-A -t 192.168.4.15:80 -s wrr -o",
+            "-a -t 192.168.4.15:80 -r 192.168.4.103:80 -m -w 1",
             "-a -t 192.168.4.15:80 -r 192.168.4.100:80 -g -w 0",
             "-a -t 192.168.4.15:80 -r 192.168.4.101:80 -g -w 1",
         ],
     )
     assert [line.removeprefix("note: default/web port http: ") for line in noted.splitlines()[1:]] == [
+        "behind: source NAT is not in the file; it is a rule of the packet filter",
         "real servers are checked; the file gives each its full weight, whether its check passes or not",
         "new: not prepared yet, so without weight on directors, with it in the file",
         "leaving: leaving; the file says weight 0, and not when the drain ends",

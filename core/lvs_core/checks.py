@@ -234,6 +234,21 @@ def _why_check_lacks_port(spec: LvsVirtualServiceSpec) -> str | None:
     return None
 
 
+def unusable_source_nat(case: Candidate) -> Problem | None:
+    """A member's own source NAT, where the service has nothing by which its packets can be told."""
+    if case.spec.firewall_mark is None and not case.spec.one_packet_scheduling:
+        return None
+    under = "onePacketScheduling" if case.spec.one_packet_scheduling else "a firewall mark"
+    for server in case.pool_spec.real_servers:
+        if server.forwarding is not None and server.forwarding.source_nat:
+            return _refused(
+                Reason.INVALID,
+                f"{_member_field(case, server)}.forwarding.sourceNat: is not possible under {under}; remove it, or "
+                "give the service another pool",
+            )
+    return None
+
+
 def too_many_members(case: Candidate) -> Problem | None:
     """More real servers than slices can carry."""
     if len(case.members) <= MAX_MEMBERS:
@@ -259,6 +274,7 @@ CANDIDATE_CHECKS: Final[tuple[CandidateCheck, ...]] = (
     port_mismatch,
     duplicate_member,
     unnamed_check_port,
+    unusable_source_nat,
     too_many_members,
 )
 

@@ -55,16 +55,16 @@ def needs_address(method: ForwardingMethod) -> bool:
 
 
 @lru_cache(maxsize=64)
-def forwarding_of(method: ForwardingMethod, tunnel: Tunnel | None) -> Forwarding:
+def forwarding_of(method: ForwardingMethod, tunnel: Tunnel | None, source_nat: bool | None = None) -> Forwarding:
     """One shared value for each way of forwarding; many thousand members point at it."""
     if method is ForwardingMethod.TUNNEL and tunnel is None:
         tunnel = Tunnel()
-    return Forwarding(method=method, tunnel=tunnel)
+    return Forwarding(method=method, tunnel=tunnel, source_nat=source_nat)
 
 
 def shared_forwarding(forwarding: Forwarding) -> Forwarding:
-    """The shared value that means the same; an absent tunnel under Tunnel is written out."""
-    return forwarding_of(forwarding.method, forwarding.tunnel)
+    """The shared value that means the same; an absent tunnel under Tunnel is written out, and no source NAT is not."""
+    return forwarding_of(forwarding.method, forwarding.tunnel, forwarding.source_nat or None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

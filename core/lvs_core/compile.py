@@ -226,6 +226,7 @@ def _planned_member(member: Member, port: int, check: HealthCheck | None) -> Pla
         weight=member.weight,
         method=member.forwarding.method,
         tunnel=TunnelType(tunnel.type) if tunnel is not None else None,
+        source_nat=bool(member.forwarding.source_nat),
         upper_threshold=member.upper_threshold,
         lower_threshold=member.lower_threshold,
         check=_check_target(member, port, check),

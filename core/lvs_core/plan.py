@@ -100,6 +100,8 @@ class PlannedMember:
     method: ForwardingMethod
     tunnel: TunnelType | None
     """Only with Tunnel."""
+    source_nat: bool
+    """Only with Masquerade: it sees the director's own address instead of the client's."""
     upper_threshold: int
     lower_threshold: int
     check: CheckTarget | None

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lvs_api.network_types import ForwardingMethod
+from lvs_api.network_types import Forwarding, ForwardingMethod
 from lvs_api.real_server_pool import RealServerState
 from lvs_api.service_slice import MEMBERS_PER_SLICE, AcceptedPool, AcceptedService
 from lvs_api.virtual_service import FirewallMark
@@ -139,9 +139,9 @@ class Resolver:
         held = _member(wanted, forwarding_from=member, prepared=True, boot_id=None)
         if asked.forwarding != held.forwarding and not self._may_switch(settings, member, asked, former):
             asked = held
-        if asked.forwarding != member.forwarding:
+        if not _same_way(asked.forwarding, member.forwarding):
             former = self._former(settings, member)
-        elif former is not None and former.forwarding == asked.forwarding:
+        elif former is not None and _same_way(former.forwarding, asked.forwarding):
             former = None
         if not _needs(settings, asked):
             return asked._replace(former=former)
@@ -153,7 +153,9 @@ class Resolver:
 
         A member that cannot work by its present method has nothing to lose.
         """
-        if former is not None and former.forwarding != asked.forwarding:
+        if _same_way(asked.forwarding, member.forwarding):
+            return True
+        if former is not None and not _same_way(former.forwarding, asked.forwarding):
             return False
         if not _needs(settings, asked) or self._boot(settings, asked, member) is not None:
             return True
@@ -178,6 +180,11 @@ class Resolver:
         )
         sticky = before.boot_id if same and before is not None else None
         return self.preparation.boot(member.node, needs, sticky_boot=sticky)
+
+
+def _same_way(one: Forwarding, other: Forwarding) -> bool:
+    """Whether packets reach a real server in the same way, whatever address they come from."""
+    return (one.method, one.tunnel) == (other.method, other.tunnel)
 
 
 def _needs(settings: Settings, member: Member) -> frozenset[Need]:

@@ -94,6 +94,17 @@ def test_ports_of_real_servers() -> None:
     assert table(directing(one))[1:] == ["  192.168.2.1:8080 Masquerade 1", "  192.168.2.2:9090 Masquerade 1"]
 
 
+def test_source_nat_is_each_members_own() -> None:
+    behind = {"method": "Masquerade", "sourceNat": True}
+    members = [
+        testing.slice_member("a", "192.168.4.100", forwarding=behind),
+        testing.slice_member("b", "192.168.4.101", forwarding={"method": "Masquerade", "sourceNat": False}),
+        testing.slice_member("c", "192.168.4.102"),
+    ]
+    (service,) = directing(testing.service_slice(members=members)).services
+    assert [member.source_nat for member in service.members] == [True, False, False]
+
+
 def test_port_zero_keeps_ports_and_checks_the_named_port() -> None:
     one = web(
         service=settings(

@@ -576,3 +576,28 @@ def test_at_rest_nothing_changes() -> None:
     cluster.settle()
     first, second = cluster.round(), cluster.round()
     assert first == second
+
+
+def test_source_nat_is_edited_in_place_while_connections_of_a_former_method_end() -> None:
+    """How packets reach the real server is the same: there is nothing to wait for, and nothing to forget."""
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.put(service(cluster, forwarding={"method": "Masquerade"}))
+    cluster.round()
+    former = members(cluster)["rs1"].former
+    assert former is not None
+    for wanted in (True, None):
+        cluster.put(service(cluster, forwarding={"method": "Masquerade", "sourceNat": wanted or False}))
+        cluster.round()
+        one = members(cluster)["rs1"]
+        assert (one.forwarding.source_nat, one.former, one.prepared) == (wanted, former, True)
+    assert asked(cluster, "n1") == ["192.168.4.15 lo"]
+
+
+def test_a_member_with_a_method_of_its_own_has_not_the_services_source_nat() -> None:
+    own = [{**one, "forwarding": {"method": "Masquerade"}} for one in real_servers(rs1="192.168.4.100")]
+    cluster = small_cluster(forwarding={"method": "Masquerade", "sourceNat": True})
+    cluster.put(pool(cluster, realServers=[*own, *real_servers(rs2="192.168.4.200")]))
+    cluster.settle()
+    found = {name: member.forwarding.source_nat for name, member in members(cluster).items()}
+    assert found == {"rs1": None, "rs2": True}

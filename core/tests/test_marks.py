@@ -153,6 +153,7 @@ def test_two_groups_of_one_director_cannot_share_a_mark_there() -> None:
     assert [one.conflicts for one in plan.directing if one.conflicts] == [((OTHER, key, WEB),)]
 
 
+BEHIND = {"method": "Masquerade", "sourceNat": True}
 REFUSED = [
     (
         {"realServers": [testing.real_server("a", "192.168.4.9", port=80)]},
@@ -166,6 +167,18 @@ REFUSED = [
         MARKED,
         "Invalid",
         "spec.realServers: each address and port",
+    ),
+    (
+        {"realServers": [{**real_servers(a="192.168.4.9")[0], "forwarding": BEHIND}]},
+        MARKED,
+        "Invalid",
+        "spec.realServers[a].forwarding.sourceNat: is not possible under a firewall mark",
+    ),
+    (
+        {"realServers": [{**real_servers(a="192.168.4.9")[0], "forwarding": BEHIND}]},
+        {"ports": [{"name": "dns", "protocol": "UDP", "port": 53}], "onePacketScheduling": True},
+        "Invalid",
+        "spec.realServers[a].forwarding.sourceNat: is not possible under onePacketScheduling",
     ),
 ]
 

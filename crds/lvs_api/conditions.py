@@ -70,6 +70,7 @@ class Reason(StrEnum):
     FOREIGN_WRITER = "ForeignWriter"
     KERNEL_REFUSED = "KernelRefused"
     MARKS_NOT_SET = "MarksNotSet"
+    SOURCE_NAT_NOT_SET = "SourceNatNotSet"
     ADDRESS_CONFLICT = "AddressConflict"
     ADDRESS_REFUSED = "AddressRefused"
     PAUSED = "Paused"

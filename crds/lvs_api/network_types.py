@@ -178,8 +178,18 @@ class Forwarding(ApiModel):
     (LVS-NAT: replies go back through the director)."""
     tunnel: Tunnel | None = None
     """Only with Tunnel; IPIP when absent."""
+    source_nat: bool | None = None
+    """Only with Masquerade. True: a new connection reaches the real server with the director's own address as its
+    source, so that replies find back without a route to the client; the real server does not see who the client is.
+    A packet filter rule of the director does it (nftables, table `inet lvs-operator`)."""
 
     rules = (
+        Rule(
+            cel="!has(self.sourceNat) || !self.sourceNat || (has(self.method) && self.method == 'Masquerade')",
+            check=lambda self: not self.source_nat or self.method == ForwardingMethod.MASQUERADE,
+            message="sourceNat is only for method Masquerade: by the others real servers answer clients directly",
+            field="sourceNat",
+        ),
         Rule(
             cel="!has(self.tunnel) || (has(self.method) && self.method == 'Tunnel')",
             check=lambda self: self.tunnel is None or self.method == ForwardingMethod.TUNNEL,

@@ -229,6 +229,16 @@ class LvsVirtualServiceSpec(ApiModel):
             field="onePacketScheduling",
         ),
         Rule(
+            cel="!has(self.forwarding.sourceNat) || !self.forwarding.sourceNat || "
+            "(!self.onePacketScheduling && !has(self.firewallMark))",
+            check=lambda self: (
+                not self.forwarding.source_nat or (not self.one_packet_scheduling and self.firewall_mark is None)
+            ),
+            message="sourceNat needs addresses and ports to be found by (no firewallMark), and connections (no "
+            "onePacketScheduling)",
+            field="forwarding.sourceNat",
+        ),
+        Rule(
             cel="self.directorGroupRef.name == oldSelf.directorGroupRef.name",
             check=None,
             message="directorGroupRef is immutable: delete the service and make it anew for other directors",

@@ -380,14 +380,14 @@ def test_grouped_ports_are_marked_in_a_table_of_their_own(lab: Lab) -> None:
             assert f"{address} . tcp . {port} : " in ours
         wait_for(partial(answers, client, address, port=443), 10, f"{address} to answer")
         assert answers(client, address)
-    before = deployment.agent_metric(case.director, 'lvs_agent_repairs_total{kind="mark"}')
+    before = deployment.agent_metric(case.director, 'lvs_agent_repairs_total{kind="packet_filter"}')
     director.sh("nft delete table inet lvs-operator")
     wait_for(
         lambda: director.exec(["nft", "list", "table", "inet", "lvs-operator"]).stdout == ours,
         10,
         "our table to be back",
     )
-    assert deployment.agent_metric(case.director, 'lvs_agent_repairs_total{kind="mark"}') == before + 1
+    assert deployment.agent_metric(case.director, 'lvs_agent_repairs_total{kind="packet_filter"}') == before + 1
     assert answers(client, case.vip, port=443)
     deployment.delete(case.directory)
     wait_for(lambda: director.out("nft", "list", "ruleset") == others, GONE_SECONDS, "our table to be gone")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lvs_agent.kernel.contract import CASES, TABLES
-from lvs_agent.kernel.marks_contract import CASES as MARKS_CASES
+from lvs_agent.kernel.packet_filter_contract import CASES as PACKET_FILTER_CASES
 from lvs_agent.kernel.settings_contract import DAEMON_CASES, TIMEOUT_CASES
 from lvs_api.director_table import DirectorTable
 from lvs_api.node_settings import IpvsSysctls
@@ -89,15 +89,15 @@ def test_the_kernel_takes_every_sysctl_that_the_api_takes(director: GuestMachine
 
 
 def test_the_packet_filter_keeps_the_contract_that_the_fake_keeps(director: GuestMachine) -> None:
-    complaints = probe(director, "marks_contract")
-    assert set(complaints) == {case.__name__ for case in MARKS_CASES}
+    complaints = probe(director, "packet_filter_contract")
+    assert set(complaints) == {case.__name__ for case in PACKET_FILTER_CASES}
     assert {name: text for name, text in complaints.items() if text} == {}
 
 
 def test_a_changed_table_of_marks_is_seen_and_tables_of_others_are_left_alone(director: GuestMachine) -> None:
     director.sh("nft add table inet others; nft add chain inet others one; nft add rule inet others one counter")
     others = director.out("nft", "--json", "list", "table", "inet", "others")
-    assert probe(director, "marks") is None
+    assert probe(director, "packet_filter") is None
     for spoil in (
         "add rule inet lvs-operator prerouting counter",
         "flush chain inet lvs-operator prerouting",
@@ -105,16 +105,31 @@ def test_a_changed_table_of_marks_is_seen_and_tables_of_others_are_left_alone(di
         "delete chain inet lvs-operator prerouting",
     ):
         assert probe(director, "mark", VIP, "80", "10") is True
-        assert probe(director, "marks") == [True, 1]
+        assert probe(director, "packet_filter") == [True, 1]
         director.sh(f"nft {spoil}")
-        assert probe(director, "marks")[0] is False, spoil
+        assert probe(director, "packet_filter")[0] is False, spoil
     assert probe(director, "mark", VIP, "80", "10") is True
     director.sh(f"nft add element inet lvs-operator ipv4 {{ {VIP} . udp . 53 : 11 }}")
-    assert probe(director, "marks") == [True, 2]
+    assert probe(director, "packet_filter") == [True, 2]
     director.sh("nft delete table inet lvs-operator")
-    assert probe(director, "marks") is None
+    assert probe(director, "packet_filter") is None
     assert director.out("nft", "--json", "list", "table", "inet", "others") == others
     director.sh("nft delete table inet others")
+
+
+def test_a_changed_table_of_source_nat_is_seen(director: GuestMachine) -> None:
+    other = f"{VIP} . tcp . 81 . 192.0.2.9 . 81"
+    for spoil in (
+        "flush chain inet lvs-operator source-nat",
+        "insert rule inet lvs-operator postrouting accept",
+        f"add element inet lvs-operator source-nat-ipv4 {{ {other} : drop }}",
+        "add rule inet lvs-operator source-nat accept",
+    ):
+        assert probe(director, "source_nat", VIP, "80", "192.0.2.9", "8080") is True
+        assert probe(director, "packet_filter") == [True, 1]
+        director.sh(f"nft '{spoil}'")
+        assert probe(director, "packet_filter")[0] is False, spoil
+    director.sh("nft delete table inet lvs-operator")
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -28,7 +28,7 @@ from lvs_agent.decide.kernel_state import (
 )
 from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
 from lvs_agent.kernel.fake_kernel import FakeAnnouncer, FakeHostRoutes, FakeIpvsTable, FakeLinks, FakeSysctls
-from lvs_agent.kernel.fake_marks import FakeMarks
+from lvs_agent.kernel.fake_packet_filter import FakePacketFilter
 from lvs_agent.kernel.interface import IpvsApplied, LinkFailure
 
 ETH: Final = "eth0"
@@ -192,7 +192,7 @@ class Machine:
         self.sysctls = FakeSysctls(values=dict.fromkeys(keys, 0))
         self.announcer = WatchedAnnouncer(machine=self)
         self.host_routes = FakeHostRoutes()
-        self.marks = FakeMarks()
+        self.packet_filter = FakePacketFilter()
         self.foreign: set[AnyServiceKey] = set()
         """Services that somebody else made."""
         self.planned: dict[AnyServiceKey, str] = {}

@@ -21,9 +21,9 @@ from lvs_agent.event_poster import EventPoster as AgentEvents
 from lvs_agent.heartbeat import keep_lease
 from lvs_agent.ledger import LedgerFile
 from lvs_agent.ledger_keeper import LedgerKeeper
-from lvs_agent.marks import MarkKeeper
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.node_settings import NodeSettingsKeeper
+from lvs_agent.packet_filter import PacketFilterKeeper
 from lvs_agent.refusals import RefusalKeeper
 from lvs_agent.report import StatusReporter
 from lvs_agent.routes import RouteKeeper
@@ -287,7 +287,7 @@ class AgentProgram(Program):
                 monotonic=machine.clock,
             ),
             host_routes=RouteKeeper(machine.host_routes, metrics),
-            marks=MarkKeeper(machine.marks, metrics, machine.clock),
+            packet_filter=PacketFilterKeeper(machine.packet_filter, metrics, machine.clock),
             refusals=RefusalKeeper(links=machine.links, cluster=cluster),
             links=machine.links,
             prober=self.checks,

@@ -79,6 +79,12 @@ def _pools() -> Iterator[ApiCase]:
         real_server("b", "10.0.0.2", forwarding=MASQUERADE),
     ]
     yield taken("members of two methods", real_server_pool(realServers=own))
+    behind = real_server("a", "10.0.0.1", forwarding={**MASQUERADE, "sourceNat": True})
+    yield taken("a member's source NAT", real_server_pool(realServers=[behind, real_server("b", "10.0.0.2")]))
+    for forwarding in ({"sourceNat": True}, {"method": "Tunnel", "sourceNat": True}):
+        raw = real_server_pool(realServers=[real_server("a", "10.0.0.1", forwarding=forwarding)])
+        name = f"a member's source NAT with {forwarding.get('method', 'no method told')}"
+        yield refused(name, "spec.realServers[0].forwarding.sourceNat", raw, "only for method Masquerade")
     for weight in (-1, 65536):
         raw = real_server_pool(realServers=[real_server("a", "10.0.0.1", weight=weight)])
         yield refused(f"weight {weight}", "spec.realServers[0].weight", raw)

@@ -44,6 +44,7 @@ _SELECTOR: Final = {
 def full_objects() -> list[Raw]:
     """Objects in which, together, every field of every spec is set."""
     masquerade = {"method": "Masquerade"}
+    behind = {**masquerade, "sourceNat": True}
     thresholds = {"upperThreshold": 9, "lowerThreshold": 3}
     port = {"name": "http", "protocol": "TCP", "port": 80, "realServerPort": 8080}
     settings: Raw = {
@@ -53,7 +54,7 @@ def full_objects() -> list[Raw]:
         "onePacketScheduling": False,
         "paused": False,
     }
-    member = {"port": 8080, "weight": 2, "state": "Active", "forwarding": masquerade, **thresholds}
+    member = {"port": 8080, "weight": 2, "state": "Active", "forwarding": behind, **thresholds}
     accepted = {**service_slice()["spec"]["service"], **settings, "ports": [port]}
     pool = {
         **service_slice()["spec"]["pool"],
@@ -66,13 +67,15 @@ def full_objects() -> list[Raw]:
         node="n1",
         bootId="b",
         refused="NotOnLink",
-        former={"forwarding": _TUNNEL, "timeoutSeconds": 60},
+        forwarding=behind,
+        former={"forwarding": {**_TUNNEL, "sourceNat": False}, "timeoutSeconds": 60},
         draining={"timeoutSeconds": 3},
         **thresholds,
     )
     return [
         virtual_service(ports=[port], forwarding=masquerade, directorGroupRef={"name": "default"}, **settings),
         virtual_service(forwarding=_TUNNEL, portMode="Separate"),
+        virtual_service(forwarding={"method": "Masquerade", "sourceNat": False}),
         virtual_service(addresses=None, ports=None, firewallMark=_MARK),
         real_server_pool(
             realServers=[real_server("a", "10.0.0.1", **member)],

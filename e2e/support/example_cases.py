@@ -265,6 +265,22 @@ CASES = (
         },
     ),
     Case(
+        example="s24-source-nat",
+        machines="s24",
+        service="s24-web",
+        vip="192.168.24.15",
+        server_port=8080,
+        servers={"rs100": 1, "rs200": 2},
+        device=None,
+        shape={
+            "TCP 192.168.24.15:80 wrr": {"192.168.25.100:8080": ("Masq", 1), "192.168.25.200:8080": ("Masq", 2)},
+            "TCP [2001:db8:240::15]:80 wrr": {
+                "[2001:db8:25::100]:8080": ("Masq", 1),
+                "[2001:db8:25::200]:8080": ("Masq", 2),
+            },
+        },
+    ),
+    Case(
         example="ipv6-dr",
         machines="ipv6-dr",
         service="ipv6-dr-web",
@@ -297,5 +313,5 @@ LABS = {
     # Set-ups that use the same addresses can not be in one cluster: an address is one Node's.
     "one": ("s13", "s14a", "s14b", "s14e", "s15-routed", "ipv6-nat"),
     "two": ("s14c", "s14d", "s15", "ipv6-dr"),
-    "three": ("s8", "s10"),
+    "three": ("s8", "s10", "s24"),
 }

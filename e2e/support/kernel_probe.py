@@ -27,12 +27,12 @@ from lvs_agent.decide.kernel_state import (
     DestinationSettings,
     ForwardingMethod,
     KernelLinks,
-    MarkRule,
     ServiceKey,
     ServiceSettings,
     TransportProtocol,
 )
 from lvs_agent.decide.named_table import name_entries
+from lvs_agent.decide.packet_table import MarkRule, PacketRules, SourceNatRule
 from lvs_agent.decide.told_table import TableFacts, tell_table
 from lvs_agent.decide.wanted_sysctls import SysctlRole, judge_sysctls, keys_to_read
 from lvs_agent.errors import KernelError
@@ -40,8 +40,8 @@ from lvs_agent.kernel.announce import PacketAnnouncer
 from lvs_agent.kernel.contract import CASES, TABLES, complaint, settings_of
 from lvs_agent.kernel.ipvs import KernelIpvsTable
 from lvs_agent.kernel.ipvs_settings import KernelIpvsSettings
-from lvs_agent.kernel.marks_contract import complaints as marks_complaints
-from lvs_agent.kernel.nft import NftMarks
+from lvs_agent.kernel.nft import NftPacketFilter
+from lvs_agent.kernel.packet_filter_contract import complaints as packet_filter_complaints
 from lvs_agent.kernel.settings_contract import (
     DAEMON_CASES,
     TIMEOUT_CASES,
@@ -84,21 +84,29 @@ def sysctl_contract() -> dict[str, str | None]:
     return dict(sysctl_complaints(ProcSysctls()))
 
 
-def marks_contract() -> dict[str, str | None]:
+def packet_filter_contract() -> dict[str, str | None]:
     """Every case of the contract for our table of the packet filter; there must be none before."""
-    return asyncio.run(marks_complaints(NftMarks))
+    return asyncio.run(packet_filter_complaints(NftPacketFilter))
 
 
 def mark(address: str, port: str, number: str) -> bool:
     """Mark packets to an address and port, and no others."""
     rule = MarkRule(ip_address(address), TransportProtocol.TCP, int(port), int(number))
-    asyncio.run(NftMarks().replace([rule]))
+    asyncio.run(NftPacketFilter().replace(PacketRules(marks=frozenset({rule}))))
     return True
 
 
-def marks() -> list[Any] | None:
+def source_nat(address: str, port: str, server: str, server_port: str) -> bool:
+    """Rewrite the source of what IPVS sends from an address and port to a real server, and nothing else."""
+    one, other = ip_address(address), ip_address(server)
+    rule = SourceNatRule(one, TransportProtocol.TCP, int(port), other, int(server_port))
+    asyncio.run(NftPacketFilter().replace(PacketRules(source_nat=frozenset({rule}))))
+    return True
+
+
+def packet_filter() -> list[Any] | None:
     """Our table: whether it is whole, and how many rules it has; None: there is none."""
-    table = asyncio.run(NftMarks().read())
+    table = asyncio.run(NftPacketFilter().read())
     return None if table is None else [table.is_whole, len(table.rules)]
 
 
@@ -288,7 +296,8 @@ def announce(device: str, address: str) -> bool:
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__: verb
     for verb in (
-        contract, settings_contract, sysctl_contract, marks_contract, mark, marks, load, holds, add, edit, counters,
+        contract, settings_contract, sysctl_contract, packet_filter_contract, mark, source_nat,
+        packet_filter, load, holds, add, edit, counters,
         told,
         read_under_change, read_while_resized, unavailable, bind, unbind, silence, announce,
     )

@@ -15,7 +15,7 @@ MASQUERADE: Final = {"method": "Masquerade"}
 
 def service_cases() -> Iterator[ApiCase]:
     """All of them."""
-    for cases in (addresses, ports, service_rules, marks, grouped):
+    for cases in (addresses, ports, service_rules, source_nat, marks, grouped):
         yield from cases()
 
 
@@ -125,6 +125,35 @@ def service_rules() -> Iterator[ApiCase]:
             changed(virtual_service(), ("spec", field), {}),
             "unknown field",
         )
+
+
+def source_nat() -> Iterator[ApiCase]:
+    behind = {"method": "Masquerade", "sourceNat": True}
+    yield taken("source NAT", virtual_service(forwarding=behind))
+    yield taken("source NAT to another port", virtual_service(forwarding=behind, ports=[port(realServerPort=8080)]))
+    yield taken("source NAT of every port", virtual_service(forwarding=behind, ports=[port(port=0)], persistence={}))
+    yield taken("source NAT of grouped ports", virtual_service(forwarding=behind, portMode="Grouped"))
+    for method in ("DirectRouting", "Tunnel"):
+        yield taken(f"no source NAT with {method}", virtual_service(forwarding={"method": method, "sourceNat": False}))
+        raw = virtual_service(forwarding={"method": method, "sourceNat": True})
+        yield refused(f"source NAT with {method}", "spec.forwarding.sourceNat", raw, "only for method Masquerade")
+    untold = virtual_service(forwarding={"sourceNat": True})
+    yield refused("source NAT with no method told", "spec.forwarding.sourceNat", untold, "only for method Masquerade")
+    mark = {"value": 10}
+    yield refused(
+        "source NAT under a mark",
+        "spec.forwarding.sourceNat",
+        virtual_service(forwarding=behind, ports=None, firewallMark=mark),
+        "no firewallMark",
+    )
+    yield refused(
+        "source NAT of single packets",
+        "spec.forwarding.sourceNat",
+        virtual_service(forwarding=behind, ports=[port("u", 53, protocol="UDP")], onePacketScheduling=True),
+        "no onePacketScheduling",
+    )
+    wrong = virtual_service(forwarding={"method": "Masquerade", "sourceNat": "yes"})
+    yield refused("source NAT of another type", "spec.forwarding.sourceNat", wrong)
 
 
 def marks() -> Iterator[ApiCase]:

@@ -30,6 +30,7 @@ TOPOLOGY_OF = {
     "s14e-dr-classic-scripts": "s14e",
     "s15-tunnel": "s15",
     "s15-tunnel-routed": "s15-routed",
+    "s24-source-nat": "s24",
     "ipv6-dr": "ipv6-dr",
     "ipv6-nat": "ipv6-nat",
 }

@@ -15,7 +15,6 @@ from typing import Final, Protocol
 
 from lvs_agent.addresses import AddressKeeper, AddressOutcome, Given
 from lvs_agent.contest import ContestKeeper
-from lvs_agent.decide.desired_marks import desired_marks, faulty_services, staying_services, unmarked_addresses
 from lvs_agent.decide.desired_state import Circumstances
 from lvs_agent.decide.drain import next_deadline
 from lvs_agent.decide.faults import Fault
@@ -23,12 +22,25 @@ from lvs_agent.decide.former_routes import wanted_host_routes
 from lvs_agent.decide.fresh_word import MemberKey, Standing, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
 from lvs_agent.decide.kernel_settings import SyncDaemons
-from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey, IPAddress, KernelIpvs, KernelSysctls
+from lvs_agent.decide.kernel_state import (
+    AddressBinding,
+    AnyServiceKey,
+    IPAddress,
+    KernelIpvs,
+    KernelSysctls,
+)
 from lvs_agent.decide.lost_ledger import lost_bindings
 from lvs_agent.decide.named_table import Naming
 from lvs_agent.decide.node_report import NodeFacts, Troubles, carried, report, report_failure
 from lvs_agent.decide.node_word import NodeWord
 from lvs_agent.decide.ownership import OwnedIpvs
+from lvs_agent.decide.packet_rules import (
+    faulty_services,
+    packet_rules,
+    paused_connections,
+    staying_services,
+    unready_addresses,
+)
 from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
 from lvs_agent.decide.setting_report import SettingRow
 from lvs_agent.decide.setting_values import Numbers
@@ -37,9 +49,9 @@ from lvs_agent.errors import LvsAgentError
 from lvs_agent.kernel.interface import Links
 from lvs_agent.ledger import Ledger
 from lvs_agent.ledger_keeper import LedgerKeeper
-from lvs_agent.marks import MarkKeeper
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.node_settings import NodeSettingsKeeper
+from lvs_agent.packet_filter import PacketFilterKeeper, Remains
 from lvs_agent.refusals import RefusalKeeper
 from lvs_agent.route_lookup import RouteLookup
 from lvs_agent.routes import RouteKeeper
@@ -120,7 +132,7 @@ class Agent:
         daemons: SyncDaemonKeeper,
         addresses: AddressKeeper,
         host_routes: RouteKeeper,
-        marks: MarkKeeper,
+        packet_filter: PacketFilterKeeper,
         refusals: RefusalKeeper,
         links: Links,
         prober: Prober,
@@ -137,7 +149,7 @@ class Agent:
         self._daemons = daemons
         self._addresses = addresses
         self._host_routes = host_routes
-        self._marks = marks
+        self._packet_filter = packet_filter
         self._refusals = refusals
         self._links = links
         self._prober = prober
@@ -258,11 +270,12 @@ class Agent:
             standings=self._standings,
             words=self._prober.words(),
         )
-        marks = desired_marks(prepared)
-        await self._marks.take_on(marks)
+        rules, paused = packet_rules(prepared), paused_connections(prepared)
+        await self._packet_filter.take_on(rules, paused)
         table = self._table.converge(prepared, around, self._remember_table)
         if not table.desired.keep_unknown:
-            await self._marks.let_go(marks, staying_services(prepared, table.present))
+            remains = Remains(staying=staying_services(prepared, table.present), open_among=self._table.open_among)
+            await self._packet_filter.let_go(rules, paused, remains)
         self._keeper.settle(replace(self._keeper.ledger, ipvs=table.owned, drains=table.desired.drains))
         self._standings = table.desired.standings
         settings = self._settings.converge(prepared, self._keeper.ledger.settings, self._remember_settings)
@@ -274,8 +287,8 @@ class Agent:
         if not plan.provisional:
             await self._host_routes.let_go(host_routes)
         given = replace(given, owned=self._keeper.ledger.bindings, sysctls=self._keeper.ledger.sysctls)
-        unmarked = unmarked_addresses(prepared, self._marks.fault)
-        served = table.served - unmarked if unmarked else table.served
+        unready = unready_addresses(prepared, self._packet_filter.why_not)
+        served = table.served - unready if unready else table.served
         addresses = await self._addresses.take_on(given, served, self._remember_addresses)
         self._keeper.settle(replace(self._keeper.ledger, bindings=addresses.owned, sysctls=addresses.sysctls))
         now = timestamp(datetime.now(UTC))
@@ -311,9 +324,9 @@ class Agent:
             settings=settings,
             contest=self._contest.fault,
         )
-        unmarked = faulty_services(prepared, self._marks.fault)
+        unfiltered = faulty_services(prepared, self._packet_filter.why_not)
         said = self._said
-        is_same = said is not None and said.is_of(plan, table, addresses, capabilities, (troubles, unmarked))
+        is_same = said is not None and said.is_of(plan, table, addresses, capabilities, (troubles, unfiltered))
         if said is not None and is_same and said.status.counters_zeroed == zeroed:
             self._hand_on(said.status, plan)
             return
@@ -324,7 +337,7 @@ class Agent:
             plan=plan,
             refusals=prepared.refusals,
             desired=table.desired,
-            service_faults={**table.faults, **unmarked},
+            service_faults={**table.faults, **unfiltered},
             service_notes=table.notes,
             former_names=table.former_names,
             present=table.present,
@@ -338,7 +351,7 @@ class Agent:
             zeroed=zeroed,
             now=timestamp(datetime.now(UTC)),
         )
-        self._said = _Said(plan, table, addresses, capabilities, (troubles, unmarked), self._say(self._facts))
+        self._said = _Said(plan, table, addresses, capabilities, (troubles, unfiltered), self._say(self._facts))
         self._metrics.services_not_programmed.set(len(self._facts.service_faults))
         self._metrics.words_awaited.set(len(table.desired.asks))
         self._metrics.members = table.desired.services
@@ -378,7 +391,7 @@ class Agent:
 
 
 _Troubles = tuple[Troubles, Mapping[AnyServiceKey, Fault]]
-"""Of the node, and of services whose marks are not set."""
+"""Of the node, and of services whose packet filter rules are not set."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,14 +36,14 @@ from lvs_agent.kernel.ipvs import KernelIpvsTable
 from lvs_agent.kernel.ipvs_settings import KernelIpvsSettings
 from lvs_agent.kernel.links import KernelLinksSeam
 from lvs_agent.kernel.namespace_lock import AbstractSocketLock
-from lvs_agent.kernel.nft import NftMarks
+from lvs_agent.kernel.nft import NftPacketFilter
 from lvs_agent.kernel.sysctl import ProcSysctls
 from lvs_agent.ledger import LedgerFile
 from lvs_agent.ledger_keeper import LedgerKeeper
 from lvs_agent.manifest_source import ManifestSource, read_plan
-from lvs_agent.marks import MarkKeeper
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.node_settings import NodeSettingsKeeper
+from lvs_agent.packet_filter import PacketFilterKeeper
 from lvs_agent.plan_text import plan_lines
 from lvs_agent.probes.supervisor import ProbeSupervisor
 from lvs_agent.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
@@ -121,7 +121,7 @@ async def clean_node(settings: Settings) -> None:
                 links=links,
                 host_routes=host_routes,
                 settings=settings_of_ipvs,
-                marks=NftMarks(),
+                packet_filter=NftPacketFilter(),
                 sysctls=ProcSysctls(),
             )
         finally:
@@ -187,7 +187,7 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
                 monotonic=time.monotonic,
             ),
             host_routes=RouteKeeper(host_routes, metrics),
-            marks=MarkKeeper(NftMarks(), metrics, time.monotonic),
+            packet_filter=PacketFilterKeeper(NftPacketFilter(), metrics, time.monotonic),
             refusals=RefusalKeeper(
                 links=links,
                 cluster=parts.cluster,

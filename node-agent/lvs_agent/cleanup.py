@@ -9,9 +9,10 @@ from pathlib import Path
 from lvs_agent.decide.changes import DeleteDestination, DeleteService, IpvsChange, UnbindAddress
 from lvs_agent.decide.kernel_state import KernelIpvs
 from lvs_agent.decide.ownership import OwnedIpvs, judge_ipvs, judge_links
+from lvs_agent.decide.packet_table import NO_RULES
 from lvs_agent.decide.wanted_sysctls import SysctlRole, judge_sysctls, keys_to_read
 from lvs_agent.errors import IpvsUnavailable, KernelError, NftMissing, StateNotWritten
-from lvs_agent.kernel.interface import HostRoutes, IpvsSettings, IpvsTable, Links, Marks, Sysctls
+from lvs_agent.kernel.interface import HostRoutes, IpvsSettings, IpvsTable, Links, PacketFilter, Sysctls
 from lvs_agent.ledger import Ledger, LedgerFile
 from lvs_agent.number_seams import NumberSeams
 
@@ -25,11 +26,13 @@ async def clean_up(
     ipvs: IpvsTable,
     links: Links,
     host_routes: HostRoutes,
-    marks: Marks,
+    packet_filter: PacketFilter,
     settings: IpvsSettings,
     sysctls: Sysctls,
 ) -> tuple[str, ...]:
-    """Addresses first, then IPVS entries, marks, settings, sysctls, as on any way down; what could not be removed.
+    """Addresses first, then IPVS entries, packet filter rules, settings, sysctls, as on any way down.
+
+    Returns what could not be removed.
 
     What is left stays in the ledger, so that it can be tried again; the copies of what the API server said go, so that
     nothing brings all of it back at the next start. No removal waits for a disk that takes nothing.
@@ -60,7 +63,7 @@ async def clean_up(
         ledger = replace(ledger, ipvs=left, drains={})
         problems += _store(ledger_file, ledger)
 
-    problems += await _remove_marks(marks)
+    problems += await _remove_packet_rules(packet_filter)
     ledger = _stop_daemons(settings, ledger)
     ledger, refused = _put_back(NumberSeams(settings, sysctls), ledger)
     problems += [*refused, *_store(ledger_file, ledger)]
@@ -119,11 +122,11 @@ def _put_back(kernel: NumberSeams, ledger: Ledger) -> tuple[Ledger, list[str]]:
     return replace(ledger, settings={key: ledger.settings[key] for key in refused}), list(refused.values())
 
 
-async def _remove_marks(marks: Marks) -> list[str]:
+async def _remove_packet_rules(packet_filter: PacketFilter) -> list[str]:
     try:
-        if await marks.read() is not None:
-            await marks.replace(())
-            _log.info("removed the table of firewall marks")
+        if await packet_filter.read() is not None:
+            await packet_filter.replace(NO_RULES)
+            _log.info("removed our table of the packet filter")
     except NftMissing:
         return []
     except KernelError as error:

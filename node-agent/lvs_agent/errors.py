@@ -67,11 +67,11 @@ class SysctlError(KernelError):
     """A sysctl is missing or refused the value."""
 
 
-class MarksError(KernelError):
+class PacketFilterError(KernelError):
     """The packet filter could not be read, or did not take our table."""
 
 
-class NftMissing(MarksError):
+class NftMissing(PacketFilterError):
     """There is no program nft, by which our table is written: so nobody made it either."""
 
 

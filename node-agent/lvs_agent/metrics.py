@@ -107,9 +107,9 @@ class AgentMetrics:
         """As last told; shown by type, reason and state, never by name."""
         self.registry.register(_MemberRows(self))
         self.registry.register(_StatusRows(self))
-        for kind in ("service", "destination", "address", "sysctl", "timeout", "sync_daemon", "mark"):
+        for kind in ("service", "destination", "address", "sysctl", "timeout", "sync_daemon", "packet_filter"):
             self.repairs.labels(kind)
-        for kind in ("ipvs", "address", "route", "sysctl", "timeout", "sync_daemon", "mark"):
+        for kind in ("ipvs", "address", "route", "sysctl", "timeout", "sync_daemon", "packet_filter"):
             self.kernel_writes.labels(kind)
         for reason in NOT_BOUND:
             self.addresses_not_bound.labels(reason)

@@ -38,7 +38,8 @@ def _service_lines(planned: PlannedService) -> Iterator[str]:
 
 def _member_text(member: PlannedMember) -> str:
     host = f"[{member.address}]" if member.address.version == 6 else str(member.address)  # noqa: PLR2004
-    parts = [f"{host}:{member.port}", member.method.value, f"weight {member.weight}", member.name]
+    method = f"{member.method.value} with source NAT" if member.source_nat else member.method.value
+    parts = [f"{host}:{member.port}", method, f"weight {member.weight}", member.name]
     if member.check is not None:
         what = "http" if isinstance(member.check.what, HttpTarget) else "tcp"
         parts.append(f"check {what}:{member.check.port} every {member.check.interval_seconds} s")

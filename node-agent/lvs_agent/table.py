@@ -18,6 +18,8 @@ from lvs_agent.decide.fresh_word import is_news
 from lvs_agent.decide.kernel_diff import diff_ipvs
 from lvs_agent.decide.kernel_state import AnyServiceKey, DestinationKey, IPAddress, KernelIpvs, WantedIpvs
 from lvs_agent.decide.ownership import IpvsOwnership, OwnedIpvs, judge_ipvs
+from lvs_agent.decide.packet_rules import carriers, still_open
+from lvs_agent.decide.packet_table import SourceNatRule
 from lvs_agent.decide.predecessors import predecessors
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.decide.remembered import service_faults, waiting_ipvs
@@ -135,6 +137,14 @@ class TableKeeper:
             self._known, self._settled, self._last = None, {}, None
             fault = Fault(reason=Reason.IPVS_UNAVAILABLE, message=str(error))
             return TableOutcome(desired=desire(prepared, around), unavailable=fault)
+
+    def open_among(self, rules: frozenset[SourceNatRule]) -> frozenset[SourceNatRule]:
+        """Those of which connections live now. Raises IpvsReadFailed and PermissionRefused."""
+        services = carriers(rules, self._known.services) if self._known is not None else set()
+        try:
+            return still_open(rules, self._ipvs.read_only(services)) if services else frozenset()
+        except IpvsUnavailable:
+            return frozenset()
 
     def _converge(self, prepared: PreparedPlan, around: Circumstances, remember: Remember) -> TableOutcome:
         last, known = self._last, self._known

@@ -40,12 +40,12 @@ from lvs_agent.kernel.fake_kernel import (
     FakeLinks,
     FakeSysctls,
 )
-from lvs_agent.kernel.fake_marks import FakeMarks
+from lvs_agent.kernel.fake_packet_filter import FakePacketFilter
 from lvs_agent.ledger import LedgerFile
 from lvs_agent.ledger_keeper import LedgerKeeper
-from lvs_agent.marks import MarkKeeper
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.node_settings import NodeSettingsKeeper
+from lvs_agent.packet_filter import PacketFilterKeeper
 from lvs_agent.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
 from lvs_agent.routes import RouteKeeper
 from lvs_agent.sync_daemons import SyncDaemonKeeper
@@ -102,6 +102,7 @@ def member(number: int, **changes: Any) -> PlannedMember:
         weight=1,
         method=ForwardingMethod.DIRECT_ROUTING,
         tunnel=None,
+        source_nat=False,
         upper_threshold=0,
         lower_threshold=0,
         check=None,
@@ -261,7 +262,7 @@ class World:
         self.sysctls = FakeSysctls(values=dict.fromkeys(_sysctl_keys(), 0))
         self.announcer = FakeAnnouncer()
         self.host_routes = FakeHostRoutes()
-        self.marks = FakeMarks()
+        self.packet_filter = FakePacketFilter()
         self.probe = FakeDuplicateProbe()
         self.refused_ranges: list[IPNetwork] = []
         self.cluster: ClusterKnowledge = NoCluster()
@@ -293,7 +294,7 @@ class World:
                 monotonic=lambda: self.now,
             ),
             host_routes=RouteKeeper(self.host_routes, self.metrics),
-            marks=MarkKeeper(self.marks, self.metrics, lambda: self.now),
+            packet_filter=PacketFilterKeeper(self.packet_filter, self.metrics, lambda: self.now),
             refusals=RefusalKeeper(
                 links=self.links,
                 cluster=self.cluster,

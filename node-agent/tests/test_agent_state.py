@@ -383,7 +383,7 @@ async def clean(world: World) -> tuple[str, ...]:
         links=world.links,
         host_routes=world.host_routes,
         settings=world.settings,
-        marks=world.marks,
+        packet_filter=world.packet_filter,
         sysctls=world.sysctls,
     )
 

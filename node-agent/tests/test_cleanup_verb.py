@@ -24,14 +24,13 @@ from lvs_agent.decide.kernel_state import (
     DestinationState,
     ForwardingMethod,
     InterfaceAddress,
-    MarkRule,
-    MarkTable,
     ServiceKey,
     ServiceSettings,
     ServiceState,
     TransportProtocol,
 )
-from lvs_agent.errors import MarksError, PermissionRefused
+from lvs_agent.decide.packet_table import MarkRule, PacketRules, PacketTable
+from lvs_agent.errors import PacketFilterError, PermissionRefused
 from lvs_agent.ledger import Ledger, LedgerFile
 
 FOREIGN = ServiceKey(protocol=SERVICE.protocol, address=SERVICE.address, port=8080)
@@ -45,7 +44,7 @@ async def clean(world: World) -> tuple[str, ...]:
         links=world.links,
         host_routes=world.host_routes,
         settings=world.settings,
-        marks=world.marks,
+        packet_filter=world.packet_filter,
         sysctls=world.sysctls,
     )
 
@@ -102,23 +101,23 @@ async def test_what_does_not_go_is_told_and_kept_in_mind(tmp_path: Path) -> None
     assert LedgerFile(tmp_path / "ledger", world.boot_id).read() == Ledger()
 
 
-async def test_the_table_of_firewall_marks_goes(tmp_path: Path) -> None:
+async def test_our_table_of_the_packet_filter_goes(tmp_path: Path) -> None:
     world = World(tmp_path)
     rule = MarkRule(ip_address(VIP), TransportProtocol.TCP, 80, 4097)
-    world.marks.change(MarkTable(rules=frozenset({rule})))
+    world.packet_filter.change(PacketTable(rules=PacketRules(marks=frozenset({rule}))))
     assert await clean(world) == ()
-    assert world.marks.table is None
-    world.marks.is_there = False
+    assert world.packet_filter.table is None
+    world.packet_filter.is_there = False
     assert await clean(world) == ()
 
 
-async def test_marks_that_do_not_go_are_told(tmp_path: Path) -> None:
+async def test_packet_filter_rules_that_do_not_go_are_told(tmp_path: Path) -> None:
     world = World(tmp_path)
 
-    async def read() -> MarkTable | None:
-        raise MarksError("reading table inet lvs-operator: nft says: no")
+    async def read() -> PacketTable | None:
+        raise PacketFilterError("reading table inet lvs-operator: nft says: no")
 
-    world.marks.read = read  # type: ignore[method-assign]
+    world.packet_filter.read = read  # type: ignore[method-assign]
     assert await clean(world) == ("reading table inet lvs-operator: nft says: no",)
 
 

@@ -116,7 +116,7 @@ async def test_cleanup_takes_them_away(tmp_path: Path) -> None:
         links=world.links,
         host_routes=world.host_routes,
         settings=world.settings,
-        marks=world.marks,
+        packet_filter=world.packet_filter,
         sysctls=world.sysctls,
     )
     assert problems == ()

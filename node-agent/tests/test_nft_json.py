@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies
 
-from lvs_agent.decide.kernel_state import MarkRule, MarkTable, TransportProtocol
+from lvs_agent.decide.kernel_state import TransportProtocol
+from lvs_agent.decide.packet_table import NO_RULES, MarkRule, PacketRules, PacketTable, SourceNatRule
 from lvs_agent.kernel.nft_json import read_table, replacement
 
 WEB = MarkRule(ip_address("192.168.8.17"), TransportProtocol.TCP, 80, 4097)
 SCTP = MarkRule(ip_address("192.168.8.17"), TransportProtocol.SCTP, 443, 4097)
-# nft --json --numeric list table inet lvs-operator, after `replacement([WEB, SCTP])`
+MARKS = PacketRules(marks=frozenset({WEB, SCTP}))
+# nft --json --numeric list table inet lvs-operator, after `replacement(PacketRules(marks={WEB, SCTP}))`
 LISTED = json.loads("""
 {"nftables": [{"metainfo": {"version": "1.1.3", "release_name": "Commodore Bullmoose #4", "json_schema_version": 1}},
 {"table": {"family": "inet", "name": "lvs-operator", "handle": 2}},
@@ -41,17 +43,17 @@ def parts(listed: Listed, kind: str) -> list[Any]:
 
 
 def test_a_listing_is_read_whole() -> None:
-    assert read_table(LISTED) == MarkTable(rules=frozenset({WEB, SCTP}))
+    assert read_table(LISTED) == PacketTable(rules=MARKS)
 
 
 def test_what_is_written_is_one_transaction_that_begins_with_nothing() -> None:
-    commands = replacement([SCTP, WEB])["nftables"]
+    commands = replacement(MARKS)["nftables"]
     assert [next(iter(one)) for one in commands[:3]] == ["add", "delete", "add"]
     assert read_table({"nftables": [one["add"] for one in commands[2:]]}) == read_table(LISTED)
 
 
 def test_without_rules_there_is_no_table() -> None:
-    assert [next(iter(one)) for one in replacement(())["nftables"]] == ["add", "delete"]
+    assert [next(iter(one)) for one in replacement(NO_RULES)["nftables"]] == ["add", "delete"]
 
 
 SPOILS: list[Callable[[Listed], object]] = [
@@ -71,7 +73,7 @@ SPOILS: list[Callable[[Listed], object]] = [
 def test_what_somebody_else_changed_is_seen(spoil: Callable[[Listed], object]) -> None:
     listed = copy.deepcopy(LISTED)
     spoil(listed)
-    assert read_table(listed) == MarkTable(rules=frozenset({WEB, SCTP}), is_whole=False)
+    assert read_table(listed) == PacketTable(rules=MARKS, is_whole=False)
 
 
 @pytest.mark.parametrize("element", [["192.168.8.17", 4097], [{"concat": ["192.168.8.17", 6]}, 4097], 5])
@@ -82,16 +84,70 @@ def test_an_element_of_another_form_is_not_understood(element: object) -> None:
         read_table(listed)
 
 
-RULES = strategies.builds(
-    MarkRule,
-    strategies.ip_addresses(),
-    strategies.sampled_from(TransportProtocol),
-    strategies.integers(1, 65535),
-    strategies.integers(1, 2**32 - 1),
+NAT = SourceNatRule(ip_address("192.168.4.5"), TransportProtocol.TCP, 80, ip_address("192.168.2.100"), 8080)
+KEPT = NAT._replace(port=81, server_port=81)
+EVERY = SourceNatRule(ip_address("2001:db8::5"), TransportProtocol.UDP, 0, ip_address("2001:db8::100"), 0)
+SOURCE_NAT = PacketRules(source_nat=frozenset({NAT, EVERY}), kept_sources=frozenset({KEPT}))
+
+
+def written(rules: PacketRules) -> Listed:
+    return {"nftables": [one["add"] for one in replacement(rules)["nftables"][2:]]}
+
+
+def test_source_nat_is_one_chain_of_type_nat_and_nothing_of_marks() -> None:
+    listed = written(SOURCE_NAT)
+    assert [(one["name"], one.get("hook")) for one in parts(listed, "chain")] == [
+        ("source-nat", None),
+        ("postrouting", "postrouting"),
+    ]
+    assert read_table(listed) == PacketTable(rules=SOURCE_NAT)
+
+
+DROP = {"drop": None}
+NAT_SPOILS: list[Callable[[Listed], object]] = [
+    lambda listed: parts(listed, "chain")[1].update(type="filter"),
+    lambda listed: parts(listed, "rule")[0].update(expr=[{"masquerade": {"flags": "random"}}]),
+    lambda listed: parts(listed, "map")[0]["elem"].append([{"concat": ["10.0.0.1", 6, 1, "10.0.0.2", 1]}, DROP]),
+    lambda listed: listed["nftables"].append(written(MARKS)["nftables"][-1]),
+]
+
+
+@pytest.mark.parametrize("spoil", NAT_SPOILS)
+def test_what_somebody_else_changed_of_source_nat_is_seen(spoil: Callable[[Listed], object]) -> None:
+    listed = written(SOURCE_NAT)
+    spoil(listed)
+    assert not read_table(listed).is_whole
+
+
+def test_a_mark_table_without_marks_is_not_whole() -> None:
+    listed = copy.deepcopy(LISTED)
+    del parts(listed, "map")[0]["elem"]
+    assert read_table(listed) == PacketTable(rules=NO_RULES, is_whole=False)
+
+
+PROTOCOLS = strategies.sampled_from(TransportProtocol)
+MARK_RULES = strategies.builds(
+    MarkRule, strategies.ip_addresses(), PROTOCOLS, strategies.integers(1, 65535), strategies.integers(1, 2**32 - 1)
 )
 
 
-@given(strategies.sets(RULES, min_size=1, max_size=20))
-def test_any_rules_are_read_as_they_were_written(rules: set[MarkRule]) -> None:
-    commands = replacement(rules)["nftables"]
-    assert read_table({"nftables": [one["add"] for one in commands[2:]]}) == MarkTable(rules=frozenset(rules))
+@strategies.composite
+def source_nat_rules(draw: strategies.DrawFn) -> SourceNatRule:
+    version = draw(strategies.sampled_from((4, 6)))
+    address, server = (draw(strategies.ip_addresses(v=version)) for _ in range(2))
+    port, server_port = draw(
+        strategies.just((0, 0)) | strategies.tuples(strategies.integers(1, 65535), strategies.integers(1, 65535))
+    )
+    return SourceNatRule(address, draw(PROTOCOLS), port, server, server_port)
+
+
+@given(
+    strategies.frozensets(MARK_RULES, max_size=20),
+    strategies.frozensets(source_nat_rules(), max_size=20),
+    strategies.frozensets(source_nat_rules(), max_size=20),
+)
+def test_any_rules_are_read_as_they_were_written(
+    marks: frozenset[MarkRule], source_nat: frozenset[SourceNatRule], kept: frozenset[SourceNatRule]
+) -> None:
+    rules = PacketRules(marks=marks, source_nat=source_nat, kept_sources=kept - source_nat)
+    assert read_table(written(rules)) == PacketTable(rules=rules)

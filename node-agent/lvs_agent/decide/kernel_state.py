@@ -352,24 +352,6 @@ class HostRoute:
     device: str
 
 
-class MarkRule(NamedTuple):
-    """Packets to one address and port get a firewall mark before they are delivered."""
-
-    address: IPAddress
-    protocol: TransportProtocol
-    port: int
-    mark: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MarkTable:
-    """Our table of the packet filter, as it was read."""
-
-    rules: frozenset[MarkRule]
-    is_whole: bool = True
-    """False: beside what `rules` say somebody changed something in it, or it lacks a part."""
-
-
 @dataclass(frozen=True, slots=True, order=True)
 class SysctlKey:
     """A file below /proc/sys/net, as its path's parts: device names may contain dots."""

@@ -61,6 +61,8 @@ class PreparedPlan:
     """Real servers whose route matters: to be on link, or to know where replies come in."""
     masqueraded: frozenset[IPAddress]
     """Real servers reached by Masquerade, or with connections that began so: their answers are forwarded."""
+    has_source_nat: bool
+    """Some real server sees this node's address instead of the client's."""
     formerly_direct: frozenset[IPAddress]
     """Real servers with another method now, of which DirectRouting connections may live on."""
     replies_pass_by: bool
@@ -99,6 +101,7 @@ def prepare(plan: NodePlan, before: PreparedPlan | None = None, refusals: Refusa
         services=tuple(services),
         routed=frozenset(routed | masqueraded | formerly_direct),
         masqueraded=frozenset(masqueraded),
+        has_source_nat=any(member.planned.source_nat for service in services for member in service.members),
         formerly_direct=frozenset(formerly_direct),
         replies_pass_by=not methods <= {ForwardingMethod.MASQUERADE},
         persistent=any(service.planned.persistence is not None for service in services),

@@ -58,6 +58,8 @@ def _of_group(key: SettingKey, number: GroupNumber, need: _Need | None) -> Wante
 def _needs(prepared: PreparedPlan) -> Iterator[tuple[SettingKey, _Need]]:
     if prepared.masqueraded:
         why = "services with Masquerade: a firewall of the node takes the real servers' answers for INVALID without it"
+        if prepared.has_source_nat:
+            why = "services with source NAT: without it nothing rewrites the source of what IPVS forwards"
         yield CONNTRACK, _Need(1, frozenset({1}), why)
     if prepared.replies_pass_by:
         # A director that sees only the client's half leaves a closed connection in FIN_WAIT for two minutes. Without

@@ -19,12 +19,11 @@ from lvs_agent.decide.kernel_state import (
     IpvsInfo,
     KernelIpvs,
     KernelLinks,
-    MarkRule,
-    MarkTable,
     Route,
     ServiceState,
     SysctlKey,
 )
+from lvs_agent.decide.packet_table import PacketRules, PacketTable
 from lvs_agent.errors import IpvsEntryError, LinkError
 
 
@@ -155,19 +154,23 @@ class HostRoutes(Protocol):
         """Release the socket; routes stay as they are."""
 
 
-class Marks(Protocol):
-    """Our table of the packet filter, by which packets get a firewall mark. It is ours by its name."""
+class PacketFilter(Protocol):
+    """Our table of the packet filter: firewall marks, and source NAT. It is ours by its name."""
 
     def generation(self) -> int:
-        """A number that changes whenever anybody changes any rule of this network namespace. Raises MarksError."""
+        """A number that changes whenever anybody changes any rule of this network namespace.
 
-    async def read(self) -> MarkTable | None:
-        """What there is; None without a table. Raises MarksError or PermissionRefused."""
+        Raises PacketFilterError.
+        """
 
-    async def replace(self, rules: Collection[MarkRule]) -> None:
-        """Make the table just so, at one moment; without rules there is none. Raises MarksError or PermissionRefused.
+    async def read(self) -> PacketTable | None:
+        """What there is; None without a table. Raises PacketFilterError or PermissionRefused."""
 
-        Of two rules for one address, protocol and port the kernel takes neither.
+    async def replace(self, rules: PacketRules) -> None:
+        """Make the table just so, at one moment; without rules there is none.
+
+        Of two marks for one address, protocol and port, or of a connection that is to have its source rewritten and
+        kept, the kernel takes neither. Raises PacketFilterError or PermissionRefused.
         """
 
 

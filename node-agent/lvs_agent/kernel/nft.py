@@ -5,11 +5,10 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Collection
 from typing import Final
 
-from lvs_agent.decide.kernel_state import MarkRule, MarkTable
-from lvs_agent.errors import MarksError, NftMissing, PermissionRefused
+from lvs_agent.decide.packet_table import PacketRules, PacketTable
+from lvs_agent.errors import NftMissing, PacketFilterError, PermissionRefused
 from lvs_agent.kernel.netlink_socket import AnswerLost, NetlinkSocket
 from lvs_agent.kernel.netlink_wire import HEADER, NLM_F_REQUEST, NLMSG_ERROR, WireError, attributes, error_code
 from lvs_agent.kernel.nft_json import FAMILY, TABLE, read_table, replacement
@@ -24,8 +23,8 @@ _GENERATION_ID: Final = 1  # NFTA_GEN_ID, in network order
 _NOT_THERE: Final = "No such file or directory"
 
 
-class NftMarks:
-    """`Marks` on the network namespace of this process."""
+class NftPacketFilter:
+    """`PacketFilter` on the network namespace of this process."""
 
     def generation(self) -> int:
         """The number of the rule set (nft_gen in linux/netfilter/nf_tables.h); every transaction raises it."""
@@ -37,16 +36,16 @@ class NftMarks:
             netlink.send(head + _NFGENMSG.pack(socket.AF_UNSPEC, 0, 0))
             for buffer, message in netlink.answers(sequence):
                 if message.type == NLMSG_ERROR:
-                    raise MarksError(f"the kernel's packet filter: {os.strerror(error_code(buffer, message))}")
+                    raise PacketFilterError(f"the kernel's packet filter: {os.strerror(error_code(buffer, message))}")
                 start, end = attributes(buffer, message.start + _NFGENMSG.size, message.end)[_GENERATION_ID]
                 return int.from_bytes(buffer[start:end], "big")
         except (AnswerLost, WireError, KeyError) as error:
-            raise MarksError(f"the kernel's packet filter does not tell its generation: {error!r}") from error
+            raise PacketFilterError(f"the kernel's packet filter does not tell its generation: {error!r}") from error
         finally:
             netlink.close()
-        raise MarksError("the kernel's packet filter does not tell its generation")
+        raise PacketFilterError("the kernel's packet filter does not tell its generation")
 
-    async def read(self) -> MarkTable | None:
+    async def read(self) -> PacketTable | None:
         """Our table."""
         code, out, said = await _run("--json", "--numeric", "list", "table", FAMILY, TABLE)
         if code:
@@ -56,9 +55,11 @@ class NftMarks:
         try:
             return read_table(json.loads(out))
         except (ValueError, KeyError, TypeError) as error:
-            raise MarksError(f"table {FAMILY} {TABLE} is listed in a form that is not known: {error!r}") from error
+            raise PacketFilterError(
+                f"table {FAMILY} {TABLE} is listed in a form that is not known: {error!r}"
+            ) from error
 
-    async def replace(self, rules: Collection[MarkRule]) -> None:
+    async def replace(self, rules: PacketRules) -> None:
         """One transaction."""
         code, _, said = await _run("--json", "--file", "-", stdin=json.dumps(replacement(rules)))
         if code:
@@ -82,7 +83,7 @@ async def _run(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
         async with asyncio.timeout(_SECONDS):
             out, said = await process.communicate(stdin.encode())
     except TimeoutError as error:
-        raise MarksError(f"nft did not end within {_SECONDS:.0f} s") from error
+        raise PacketFilterError(f"nft did not end within {_SECONDS:.0f} s") from error
     finally:
         if process.returncode is None:
             process.kill()
@@ -90,18 +91,18 @@ async def _run(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
     return process.returncode or 0, out.decode(errors="replace"), said.decode(errors="replace")
 
 
-def _refusal(verb: str, said: str) -> MarksError | PermissionRefused:
+def _refusal(verb: str, said: str) -> PacketFilterError | PermissionRefused:
     words = " ".join(said.split())[:256]
     if "Operation not permitted" in said:
         return PermissionRefused(f"{verb} table {FAMILY} {TABLE}: the agent needs CAP_NET_ADMIN")
-    return MarksError(f"{verb} table {FAMILY} {TABLE}: nft says: {words}")
+    return PacketFilterError(f"{verb} table {FAMILY} {TABLE}: nft says: {words}")
 
 
 def _open() -> socket.socket:
     try:
         opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
     except OSError as error:
-        raise MarksError(f"the kernel has no packet filter: {error.strerror}") from error
+        raise PacketFilterError(f"the kernel has no packet filter: {error.strerror}") from error
     opened.setblocking(False)
     opened.bind((0, 0))
     return opened

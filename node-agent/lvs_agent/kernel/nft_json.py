@@ -1,30 +1,48 @@
 """Our nftables table as JSON, both ways (libnftables-json(5)).
 
-A map of each family leads from address, protocol and port to the mark, and one chain looks packets up in both; so a
-thousand ports cost a packet no more than one. The chain comes after those that mark by the name `mangle`, and before
-destinations are rewritten: the kernel compares the whole mark, so ours is the last word.
+Marks: a map of each family leads from address, protocol and port to the mark, and one chain looks packets up in both;
+so a thousand ports cost a packet no more than one. The chain comes after those that mark by the name `mangle`, and
+before destinations are rewritten: the kernel compares the whole mark, so ours is the last word.
+
+Source NAT: nothing in a rule says that IPVS had a packet. But by postrouting IPVS has made the packet's destination the
+real server, while the connection's original destination is still what the client wrote (ip_vs_update_conntrack in
+ip_vs_nfct.c, with net.ipv4.vs.conntrack): both together are looked up. What is forwarded to a real server without IPVS
+has it as its original destination, and a packet of DirectRouting or Tunnel has not got it as its present one.
+
+Parts are there only where something needs them: a chain of type nat has the kernel track every connection.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any, Final
 
-from lvs_agent.decide.kernel_state import MarkRule, MarkTable, TransportProtocol
+from lvs_agent.decide.kernel_state import TransportProtocol
+from lvs_agent.decide.packet_table import MarkRule, PacketRules, PacketTable, SourceNatRule
 
 FAMILY: Final = "inet"
 TABLE: Final = "lvs-operator"
-_CHAIN: Final = "prerouting"
-_HOOK: Final = {"type": "filter", "hook": "prerouting", "prio": -140, "policy": "accept"}
+_WHERE: Final = {"family": FAMILY, "table": TABLE}
+_MARKING: Final = "prerouting"
+_MARKING_HOOK: Final = {"type": "filter", "hook": "prerouting", "prio": -140, "policy": "accept"}
 """Priority mangle + 10."""
-_MAPS: Final = {4: "ipv4", 6: "ipv6"}
+_SOURCE_NAT: Final = "postrouting"
+_SOURCE_NAT_HOOK: Final = {"type": "nat", "hook": "postrouting", "prio": 90, "policy": "accept"}
+"""Priority srcnat - 10: of several chains the first that rewrites a connection counts."""
+_REWRITING: Final = "source-nat"
+_MARK_MAPS: Final = {4: "ipv4", 6: "ipv6"}
+_NAT_MAPS: Final = {4: "source-nat-ipv4", 6: "source-nat-ipv6"}
+_EVERY_PORT_MAPS: Final = {4: "source-nat-ipv4-every-port", 6: "source-nat-ipv6-every-port"}
 _ADDRESS_TYPES: Final = {4: "ipv4_addr", 6: "ipv6_addr"}
 _PACKETS: Final = {4: "ip", 6: "ip6"}
+_REWRITE: Final = {"jump": {"target": _REWRITING}}
+_KEEP: Final = {"accept": None}
+_PROTOCOL: Final = {"meta": {"key": "l4proto"}}
 _METADATA: Final = frozenset({"handle", "family", "table", "name"})
 
 Json = dict[str, Any]
 
 
-def replacement(rules: Collection[MarkRule]) -> Json:
+def replacement(rules: PacketRules) -> Json:
     """One transaction after which the table is just so; without rules there is none."""
     table = {"table": {"family": FAMILY, "name": TABLE}}
     commands: list[Json] = [{"add": table}, {"delete": table}]  # `add` first: `delete` fails where there is none
@@ -33,56 +51,117 @@ def replacement(rules: Collection[MarkRule]) -> Json:
     return {"nftables": commands}
 
 
-def read_table(listed: Json) -> MarkTable:
+def read_table(listed: Json) -> PacketTable:
     """What a listing of the table, with numbers for protocols, says. Raises ValueError, KeyError or TypeError."""
-    rules: set[MarkRule] = set()
+    marks: set[MarkRule] = set()
+    rewritten: set[SourceNatRule] = set()
+    kept: set[SourceNatRule] = set()
     found = [one for one in listed["nftables"] if not one.keys() & {"metainfo", "table"}]
     for one in found:
-        for element in one.get("map", {}).get("elem", ()):
-            rules.add(_rule(element))
-    wanted = [_essence(one) for one in _parts(())]
-    return MarkTable(rules=frozenset(rules), is_whole=_sorted([_essence(one) for one in found]) == _sorted(wanted))
+        part = one.get("map", {})
+        for key, value in part.get("elem", ()):
+            if part.get("map") == "mark":
+                marks.add(_mark_rule(key["concat"], value))
+            else:
+                (rewritten if value == _REWRITE else kept).add(_source_nat_rule(key["concat"]))
+    rules = PacketRules(
+        marks=frozenset(marks), source_nat=frozenset(rewritten), kept_sources=frozenset(kept - rewritten)
+    )
+    return PacketTable(rules=rules, is_whole=_essences(found) == _essences(_parts(rules)))
 
 
-def _parts(rules: Collection[MarkRule]) -> Iterator[Json]:
-    where = {"family": FAMILY, "table": TABLE}
-    for version, name in _MAPS.items():
-        elements = [_element(rule) for rule in sorted(rules, key=str) if rule.address.version == version]
-        kind = [_ADDRESS_TYPES[version], "inet_proto", "inet_service"]
-        yield {"map": {**where, "name": name, "type": kind, "map": "mark", **({"elem": elements} if elements else {})}}
-    yield {"chain": {**where, "name": _CHAIN, **_HOOK}}
-    for version, name in _MAPS.items():
-        yield {"rule": {**where, "chain": _CHAIN, "expr": [_marking(version, name)]}}
+def _parts(rules: PacketRules) -> Iterator[Json]:
+    if rules.marks:
+        yield from _mark_parts(rules.marks)
+    if rules.source_nat or rules.kept_sources:
+        yield from _source_nat_parts(rules)
 
 
-def _marking(version: int, name: str) -> Json:
-    """`meta mark set ip daddr . meta l4proto . th dport map @ipv4`."""
-    looked_up = [
-        {"payload": {"protocol": _PACKETS[version], "field": "daddr"}},
-        {"meta": {"key": "l4proto"}},
-        {"payload": {"protocol": "th", "field": "dport"}},
-    ]
-    found = {"map": {"key": {"concat": looked_up}, "data": f"@{name}"}}
-    return {"mangle": {"key": {"meta": {"key": "mark"}}, "value": found}}
+def _mark_parts(rules: Iterable[MarkRule]) -> Iterator[Json]:
+    for version, name in _MARK_MAPS.items():
+        elements = [_mark_element(rule) for rule in sorted(rules, key=str) if rule.address.version == version]
+        yield _map(name, [_ADDRESS_TYPES[version], "inet_proto", "inet_service"], "mark", elements)
+    yield {"chain": {**_WHERE, "name": _MARKING, **_MARKING_HOOK}}
+    for version, name in _MARK_MAPS.items():
+        found = {"map": {"key": {"concat": [_payload(version), _PROTOCOL, _port()]}, "data": f"@{name}"}}
+        yield _rule(_MARKING, {"mangle": {"key": {"meta": {"key": "mark"}}, "value": found}})
 
 
-def _element(rule: MarkRule) -> list[Any]:
+def _source_nat_parts(rules: PacketRules) -> Iterator[Json]:
+    """Rules of one port are looked up before those of every port."""
+    yield {"chain": {**_WHERE, "name": _REWRITING}}
+    yield _rule(_REWRITING, {"masquerade": None})
+    yield {"chain": {**_WHERE, "name": _SOURCE_NAT, **_SOURCE_NAT_HOOK}}
+    elements = [(rule, _REWRITE) for rule in rules.source_nat] + [(rule, _KEEP) for rule in rules.kept_sources]
+    elements.sort(key=lambda one: (str(one[0]), str(one[1])))
+    for names, has_ports in ((_NAT_MAPS, True), (_EVERY_PORT_MAPS, False)):
+        for version, name in names.items():
+            address = _ADDRESS_TYPES[version]
+            port = ["inet_service"] if has_ports else []
+            here = [
+                [_source_nat_key(rule), verdict]
+                for rule, verdict in elements
+                if rule.address.version == version and bool(rule.port) is has_ports
+            ]
+            yield _map(name, [address, "inet_proto", *port, address, *port], "verdict", here)
+            yield _rule(_SOURCE_NAT, {"vmap": {"key": {"concat": _looked_up(version, has_ports)}, "data": f"@{name}"}})
+
+
+def _looked_up(version: int, has_ports: bool) -> list[Json]:
+    """`ct original ip daddr . meta l4proto . ct original proto-dst . ip daddr . th dport`, or without the ports."""
+    address, port = ({"ct": {"key": key, "dir": "original"}} for key in (f"{_PACKETS[version]} daddr", "proto-dst"))
+    if has_ports:
+        return [address, _PROTOCOL, port, _payload(version), _port()]
+    return [address, _PROTOCOL, _payload(version)]
+
+
+def _payload(version: int) -> Json:
+    return {"payload": {"protocol": _PACKETS[version], "field": "daddr"}}
+
+
+def _port() -> Json:
+    return {"payload": {"protocol": "th", "field": "dport"}}
+
+
+def _map(name: str, key: list[str], value: str, elements: list[Any]) -> Json:
+    return {"map": {**_WHERE, "name": name, "type": key, "map": value, **({"elem": elements} if elements else {})}}
+
+
+def _rule(chain: str, statement: Json) -> Json:
+    return {"rule": {**_WHERE, "chain": chain, "expr": [statement]}}
+
+
+def _mark_element(rule: MarkRule) -> list[Any]:
     return [{"concat": [str(rule.address), int(rule.protocol), rule.port]}, rule.mark]
 
 
-def _rule(element: list[Any]) -> MarkRule:
-    key, mark = element
-    address, protocol, port = key["concat"]
+def _mark_rule(key: list[Any], mark: int) -> MarkRule:
+    address, protocol, port = key
     return MarkRule(ip_address(address), TransportProtocol(protocol), int(port), int(mark))
 
 
+def _source_nat_key(rule: SourceNatRule) -> Json:
+    address, server = str(rule.address), str(rule.server)
+    if rule.port:
+        return {"concat": [address, int(rule.protocol), rule.port, server, rule.server_port]}
+    return {"concat": [address, int(rule.protocol), server]}
+
+
+def _source_nat_rule(key: list[Any]) -> SourceNatRule:
+    address, protocol, *port, server, server_port = key if len(key) == len(SourceNatRule._fields) else [*key, 0]
+    return SourceNatRule(
+        ip_address(address), TransportProtocol(protocol), int(*port), ip_address(server), int(server_port)
+    )
+
+
 def _essence(one: Mapping[str, Json]) -> Json:
-    """A part without elements, which are compared apart, and without what differs from one making to the next."""
+    """A part without what differs from one making to the next; of elements, which are compared apart, the verdicts."""
     ((kind, body),) = one.items()
-    return {"kind": kind, "name": body.get("name")} | {
+    verdicts = sorted({str(value) for _, value in body.get("elem", ())}) if body.get("map") == "verdict" else []
+    return {"kind": kind, "name": body.get("name"), "verdicts": verdicts} | {
         key: value for key, value in body.items() if key not in _METADATA | {"elem"}
     }
 
 
-def _sorted(parts: list[Json]) -> list[str]:
-    return sorted(str(sorted(part.items())) for part in parts)
+def _essences(parts: Iterable[Json]) -> list[str]:
+    return sorted(str(sorted(_essence(part).items())) for part in parts)

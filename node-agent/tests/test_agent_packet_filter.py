@@ -1,6 +1,6 @@
 """Rounds of a director with services of firewall marks, on the fake kernel."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,16 +15,15 @@ from lvs_agent.decide.kernel_state import (
     DestinationKey,
     FirewallMarkKey,
     InterfaceAddress,
-    MarkRule,
-    MarkTable,
     TransportProtocol,
 )
+from lvs_agent.decide.packet_table import MarkRule, PacketRules, PacketTable
 from lvs_agent.decide.refused_addresses import ClusterFacts
-from lvs_agent.errors import MarksError
+from lvs_agent.errors import PacketFilterError
 from lvs_agent.kernel.fake_kernel import FakeIpvsTable
-from lvs_agent.kernel.fake_marks import FakeMarks
+from lvs_agent.kernel.fake_packet_filter import FakePacketFilter
 from lvs_agent.kernel.interface import IpvsApplied
-from lvs_agent.kernel.marks_contract import complaints
+from lvs_agent.kernel.packet_filter_contract import complaints
 from lvs_api.conditions import Reason
 from lvs_api.network_types import Family, Protocol, Scheduler
 from lvs_core.plan import Holding, MarkKey, PlannedMember, PlannedService, VirtualServerKey
@@ -127,41 +126,45 @@ def rules(*ports: int, mark: int = 10) -> set[MarkRule]:
     return {MarkRule(ip_address(VIP), TransportProtocol.TCP, port, mark) for port in ports}
 
 
+def marks(*ports: int) -> PacketRules:
+    return PacketRules(marks=frozenset(rules(*ports)))
+
+
 def order(world: World) -> list[str]:
     """What is written from now on, in order."""
     seen: list[str] = []
-    replaced, applied = world.marks.replace, world.ipvs.apply
+    replaced, applied = world.packet_filter.replace, world.ipvs.apply
 
-    async def replace_marks(given: Collection[MarkRule]) -> None:
-        seen.append(f"{len(given)} marks")
+    async def replace(given: PacketRules) -> None:
+        seen.append(f"{len(given)} rules")
         await replaced(given)
 
     def apply_ipvs(changes: Sequence[IpvsChange]) -> IpvsApplied:
         seen.extend(type(change).__name__ for change in changes if isinstance(change, AddService | DeleteService))
         return applied(changes)
 
-    world.marks.replace = replace_marks  # type: ignore[method-assign]
+    world.packet_filter.replace = replace  # type: ignore[method-assign]
     world.ipvs.apply = apply_ipvs  # type: ignore[method-assign]
     return seen
 
 
 async def test_ports_are_grouped_by_marks_of_our_own(world: World) -> None:
     await world.do(director(grouped(server(100))))
-    assert world.marks.table == MarkTable(rules=frozenset(rules(80, 443)))
+    assert world.packet_filter.table == PacketTable(rules=marks(80, 443))
     assert entries(world.ipvs) == {"192.168.4.100:0": 1}
     assert world.bound() == {f"{VIP}@eth0"}
     assert world.status.exceptions == []
-    writes, reads = world.marks.writes, world.marks.reads
+    writes, reads = world.packet_filter.writes, world.packet_filter.reads
     await world.later(1)
-    assert (world.marks.writes, world.marks.reads) == (writes, reads)
+    assert (world.packet_filter.writes, world.packet_filter.reads) == (writes, reads)
 
 
 async def test_a_restarted_agent_writes_no_marks_again(world: World) -> None:
     await world.do(director(grouped(server(100))))
-    writes = world.marks.writes
+    writes = world.packet_filter.writes
     world.restart()
     await world.do(director(grouped(server(100))))
-    assert world.marks.writes == writes
+    assert world.packet_filter.writes == writes
 
 
 async def test_ports_that_are_grouped_and_separated_again_are_served_all_the_time(world: World) -> None:
@@ -170,49 +173,49 @@ async def test_ports_that_are_grouped_and_separated_again_are_served_all_the_tim
     seen = order(world)
     await world.do(director(grouped(server(100), ports=(80,))))
     await world.do(director(service(member(100))))
-    assert seen == ["1 marks", "AddService", "DeleteService", "AddService", "DeleteService", "0 marks"]
-    assert world.marks.table is None
+    assert seen == ["1 rules", "AddService", "DeleteService", "AddService", "DeleteService", "0 rules"]
+    assert world.packet_filter.table is None
 
 
 async def test_marks_go_with_the_last_grouped_service(world: World) -> None:
     await world.do(director(grouped(server(100))))
     await world.do(director(grouped(server(100), ports=(80,))))
-    assert world.marks.table == MarkTable(rules=frozenset(rules(80)))
+    assert world.packet_filter.table == PacketTable(rules=marks(80))
     await world.do(NO_PART)
-    assert world.marks.table is None
-    reads = world.marks.reads
+    assert world.packet_filter.table is None
+    reads = world.packet_filter.reads
     await world.later(1)
-    assert world.marks.reads == reads
+    assert world.packet_filter.reads == reads
 
 
 @pytest.mark.parametrize(
     "spoilt",
     [
         None,
-        MarkTable(rules=frozenset(rules(80, 443)), is_whole=False),
-        MarkTable(rules=frozenset(rules(80))),
-        MarkTable(rules=frozenset(rules(80, 443, 8080))),
-        MarkTable(rules=frozenset(rules(80) | rules(443, mark=11))),
+        PacketTable(rules=marks(80, 443), is_whole=False),
+        PacketTable(rules=marks(80)),
+        PacketTable(rules=marks(80, 443, 8080)),
+        PacketTable(rules=PacketRules(marks=frozenset(rules(80) | rules(443, mark=11)))),
     ],
     ids=["gone", "not whole", "a rule less", "a rule more", "another mark"],
 )
-async def test_what_others_change_is_put_right(world: World, spoilt: MarkTable | None) -> None:
+async def test_what_others_change_is_put_right(world: World, spoilt: PacketTable | None) -> None:
     await world.do(director(grouped(server(100))))
-    world.marks.change(spoilt)
+    world.packet_filter.change(spoilt)
     await world.later(1)
-    assert world.marks.table == MarkTable(rules=frozenset(rules(80, 443)))
-    assert world.metric("lvs_agent_repairs_total", kind="mark") >= 1
+    assert world.packet_filter.table == PacketTable(rules=marks(80, 443))
+    assert world.metric("lvs_agent_repairs_total", kind="packet_filter") >= 1
     assert world.status.exceptions == []
 
 
 async def test_an_address_is_not_carried_before_its_packets_are_marked(world: World) -> None:
-    world.marks.is_there = False
+    world.packet_filter.is_there = False
     await world.do(director(grouped(server(100))))
     assert world.bound() == set()
     (said,) = world.status.exceptions or ()
     assert (said.reason, said.programmed) == (Reason.MARKS_NOT_SET, False)
     assert "install nftables" in said.message
-    world.marks.is_there = True
+    world.packet_filter.is_there = True
     await world.later(2)
     assert world.bound() == {f"{VIP}@eth0"}
     assert world.status.exceptions == []
@@ -224,9 +227,9 @@ async def test_a_failing_packet_filter_is_asked_less_and_less(world: World) -> N
     async def read() -> None:
         nonlocal asked
         asked += 1
-        raise MarksError("reading: no memory")
+        raise PacketFilterError("reading: no memory")
 
-    world.marks.read = read  # type: ignore[method-assign, assignment]
+    world.packet_filter.read = read  # type: ignore[method-assign, assignment]
     await world.do(director(grouped(server(100))))
     for _ in range(60):
         await world.later(1)
@@ -234,7 +237,7 @@ async def test_a_failing_packet_filter_is_asked_less_and_less(world: World) -> N
 
 
 async def test_who_groups_nothing_needs_no_packet_filter(world: World) -> None:
-    world.marks.is_there = False
+    world.packet_filter.is_there = False
     await world.do(director(service(member(100)), marked(server(100))))
     await world.later(1)
     assert world.status.exceptions == []
@@ -242,15 +245,15 @@ async def test_who_groups_nothing_needs_no_packet_filter(world: World) -> None:
 
 
 async def test_a_table_from_before_goes_where_nothing_is_grouped(world: World) -> None:
-    world.marks.change(MarkTable(rules=frozenset(rules(80))))
+    world.packet_filter.change(PacketTable(rules=marks(80)))
     await world.do(director(service(member(100))))
-    assert world.marks.table is None
+    assert world.packet_filter.table is None
 
 
 async def test_a_service_that_is_not_wholly_known_keeps_its_marks(world: World) -> None:
     await world.do(director(grouped(server(100))))
     await world.do(director(incomplete=(NAME,)))
-    assert world.marks.table == MarkTable(rules=frozenset(rules(80, 443)))
+    assert world.packet_filter.table == PacketTable(rules=marks(80, 443))
 
 
 async def test_marks_stay_while_the_kernel_has_their_service(world: World) -> None:
@@ -263,12 +266,12 @@ async def test_marks_stay_while_the_kernel_has_their_service(world: World) -> No
     for _ in range(3):
         await world.do(plan)
     assert entries(world.ipvs) == {"192.168.4.100:0": 1}
-    assert world.marks.table == MarkTable(rules=frozenset(rules(80, 443)))
-    assert world.metric("lvs_agent_kernel_writes_total", kind="mark") == 0
+    assert world.packet_filter.table == PacketTable(rules=marks(80, 443))
+    assert world.metric("lvs_agent_kernel_writes_total", kind="packet_filter") == 0
     world.cluster.facts = ClusterFacts()
     await world.do(director(grouped(server(100), ports=(80,))))
-    assert world.marks.table == MarkTable(rules=frozenset(rules(80)))
-    assert world.metric("lvs_agent_repairs_total", kind="mark") == 0
+    assert world.packet_filter.table == PacketTable(rules=marks(80))
+    assert world.metric("lvs_agent_repairs_total", kind="packet_filter") == 0
 
 
 async def test_ports_stay_grouped_until_the_kernel_takes_their_own_services(world: World) -> None:
@@ -277,12 +280,12 @@ async def test_ports_stay_grouped_until_the_kernel_takes_their_own_services(worl
     apart = director(service(member(100), scheduler=Scheduler.MH))
     await world.do(apart)
     assert entries(world.ipvs) == {"192.168.4.100:0": 1}
-    assert world.marks.table == MarkTable(rules=frozenset(rules(80)))
+    assert world.packet_filter.table == PacketTable(rules=marks(80))
     assert world.bound() == {f"{VIP}@eth0"}
     assert [one.reason for one in world.status.exceptions or ()] == [Reason.SCHEDULER_UNAVAILABLE]
     world.ipvs.schedulers |= {"mh"}
     await world.later(2)
-    assert (set(world.ipvs.services), world.marks.table) == ({SERVICE}, None)
+    assert (set(world.ipvs.services), world.packet_filter.table) == ({SERVICE}, None)
     assert world.status.exceptions == []
 
 
@@ -300,5 +303,5 @@ async def test_ports_are_not_grouped_before_the_kernel_takes_the_service_of_thei
 
 
 async def test_the_fake_keeps_the_contract_of_the_packet_filter() -> None:
-    found = await complaints(FakeMarks)
+    found = await complaints(FakePacketFilter)
     assert {name: text for name, text in found.items() if text} == {}
