@@ -196,8 +196,9 @@ def test_agent_that_stays_away_is_not_believed_for_ever(web: Deployment) -> None
     with steady_requests(web.client_namespace("client"), VIP) as record:
         web.lab.agent(SERVER).kill("TERM")
         assert prepared(web) == dict.fromkeys(SERVERS, True)
-        wait_weights(web, 0, deadline=LEASE_SECONDS)
-        assert prepared(web) == {**dict.fromkeys(SERVERS, True), SERVER: False}
+        gone = {**dict.fromkeys(SERVERS, True), SERVER: False}
+        wait_for(lambda: prepared(web) == gone, LEASE_SECONDS, f"{SERVER} to be called prepared no more", interval=0.5)
+        wait_weights(web, 0, deadline=10)
         assert f"{VIP}/32" in web.addresses(SERVER, "lo")
         web.start_agent(SERVER)
         wait_weights(web, 1, deadline=AGENT_SECONDS)
