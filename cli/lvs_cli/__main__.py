@@ -14,6 +14,9 @@ from lvs_cli.release import release
 from lvs_cli.status import show_status
 from lvs_cli.zero import add_zero_options, zero
 
+_Run = Callable[[Callable[[], Cluster], argparse.Namespace], Said]
+_Options = Callable[[argparse.ArgumentParser], None]
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the plug-in with these arguments, the process's own when None; the exit code."""
@@ -38,54 +41,67 @@ def command_parser() -> argparse.ArgumentParser:
         prog="kubectl lvs", description="See what the Linux Virtual Server does, and let go what it holds."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    status = commands.add_parser("status", help="every service, who serves it, and why not")
-    status.set_defaults(run=_status)
-    tables = commands.add_parser(
+
+    def command(name: str, run: _Run, *options: _Options, summary: str, description: str | None = None) -> None:
+        one = commands.add_parser(name, help=summary, description=description)
+        for add_options in options:
+            add_options(one)
+        one.add_argument("--context", help="a context of the kubeconfig")
+        one.set_defaults(run=run)
+
+    command("status", _status, _add_namespaces, summary="every service, who serves it, and why not")
+    command(
         "list",
-        help="what the directors' kernels hold and count, as ipvsadm lists it",
+        list_tables,
+        add_list_options,
+        summary="what the directors' kernels hold and count, as ipvsadm lists it",
         description="What the directors' kernels hold and count, as ipvsadm lists it, asked from their agents. Whoever "
         "can not be reached is named, and the exit code is 1.",
     )
-    add_list_options(tables)
-    tables.set_defaults(run=list_tables)
-    saved = commands.add_parser(
+    command(
         "export",
-        help="what directors are told, as a file that ipvsadm -R reads",
+        export,
+        add_export_options,
+        _add_namespaces,
+        summary="what directors are told, as a file that ipvsadm -R reads",
         description="What directors are told, from the objects, as a file that ipvsadm -R reads. What this form can "
         "not say is noted on standard error.",
     )
-    add_export_options(saved)
-    saved.set_defaults(run=export)
-    importing = commands.add_parser(
+    command(
         "import",
-        help="a table as ipvsadm -S -n saves it, as objects",
+        import_table,
+        add_import_options,
+        summary="a table as ipvsadm -S -n saves it, as objects",
         description="Prints a table as ipvsadm -S -n saves it, or as people write it for ipvsadm -R, as objects that "
         "mean the same, for kubectl apply. What they can not say is named line by line, and nothing is printed then "
         "without --allow-loss. Nothing is written to a cluster.",
     )
-    add_import_options(importing)
-    importing.set_defaults(run=import_table)
-    zeroing = commands.add_parser(
+    command(
         "zero",
-        help="let counters begin at 0, of one service or of all",
+        zero,
+        add_zero_options,
+        summary="let counters begin at 0, of one service or of all",
         description="Lets the counters of virtual services and their real servers begin at 0 on the directors: those "
         "of one LvsVirtualService, or of all that are ours. Connections go on. Waits until each director has said so.",
     )
-    add_zero_options(zeroing)
-    zeroing.set_defaults(run=zero)
-    letting_go = commands.add_parser(
-        "release", help="let go what nodes hold because nobody was seen to mean its removal"
+    command(
+        "release",
+        _release,
+        _add_release_options,
+        summary="let go what nodes hold because nobody was seen to mean its removal",
     )
-    which = letting_go.add_mutually_exclusive_group(required=True)
+    return parser
+
+
+def _add_namespaces(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-n", "--namespace", help="that of the kubeconfig's context when absent")
+    parser.add_argument("-A", "--all-namespaces", action="store_true", help="services of every namespace")
+
+
+def _add_release_options(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("nodes", nargs="*", default=[], metavar="NODE", help="LvsNodes whose RemovalHeld you have read")
     which.add_argument("--all", action="store_true", help="every node that holds something now")
-    letting_go.set_defaults(run=_release)
-    for command in (status, saved):
-        command.add_argument("-n", "--namespace", help="that of the kubeconfig's context when absent")
-        command.add_argument("-A", "--all-namespaces", action="store_true", help="services of every namespace")
-    for command in (status, tables, saved, importing, zeroing, letting_go):
-        command.add_argument("--context", help="a context of the kubeconfig")
-    return parser
 
 
 def _status(open_cluster: Callable[[], Cluster], options: argparse.Namespace) -> Said:

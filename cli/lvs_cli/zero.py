@@ -70,4 +70,4 @@ def _wait(cluster: Cluster, directors: Sequence[str], token: str) -> dict[str, C
         done = {name: answer for name, answer in answers.items() if answer.request == token}
         if len(done) == len(directors) or time.monotonic() >= end:
             return done
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_LOOK_SECONDS)  # a watch would need a right that reading the LvsNodes does not

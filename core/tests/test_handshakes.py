@@ -411,7 +411,9 @@ def test_a_former_active_director_whose_lvs_node_was_deleted_is_asked_to_let_go(
     if operator_restarts:
         cluster.memory = Memory()
     cluster.round()
-    assert cluster.groups["default"].status.active == active  # type: ignore[union-attr]
+    status = cluster.groups["default"].status
+    assert status is not None
+    assert status.active == active
     assert cluster.lvs_nodes[active].spec.director_groups == ["default"], "an agent acts on edits only"
     cluster.round()
     assert cluster.lvs_nodes[active].spec.director_groups == ["default"], "until it has reported on this one"

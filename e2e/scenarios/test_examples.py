@@ -11,7 +11,7 @@ from lvs_core.cluster_view import ObjectKey
 from lvs_lab.lab_machine import LabMachine
 from lvs_lab.waiting import wait_for
 from support.deployment import GONE_SECONDS, Deployment, deployed
-from support.example_cases import CASES, LABS, REQUESTS, Case
+from support.example_cases import CASES, LABS, REQUESTS, Case, example
 from support.neighbours import claimants, claimants6, mac_of, wait_for_neighbour
 from support.traffic import answers, count_replies, count_sctp_replies, steady_requests
 
@@ -68,6 +68,11 @@ def prepare(deployment: Deployment, case: Case, served: set[tuple[str, int]]) ->
 def apply(deployment: Deployment, case: Case) -> None:
     deployment.apply(case.directory)
     deployment.wait_ready(case.service, *case.other_services)
+
+
+def take_away(deployment: Deployment, case: Case) -> None:
+    deployment.delete(case.directory)
+    wait_for(lambda: deployment.table(case.director) == {}, GONE_SECONDS, "the table to be empty")
 
 
 def replies_to(client: LabMachine, case: Case, requests: int) -> Counter[str]:
@@ -278,8 +283,7 @@ def test_a_mark_stands_for_all_that_carries_it(lab: Lab) -> None:
             assert count_replies(client, address, 20, port=port) == case.expected_replies(20)
         assert not answers(client, address, port=8081)
     assert director.out("nft", "--json", "list", "ruleset") == rules
-    deployment.delete(case.directory)
-    wait_for(lambda: deployment.table(case.director) == {}, GONE_SECONDS, "the mark's services to go")
+    take_away(deployment, case)
     assert director.out("nft", "--json", "list", "ruleset") == rules
 
 
@@ -296,8 +300,7 @@ def test_a_persistent_client_has_one_server_for_what_the_model_says(lab: Lab) ->
         chosen = {source: servers_of(client, case, source, ports) for source in case.sources}
         assert all(len(servers) == 1 for servers in chosen.values()), chosen
         assert set().union(*chosen.values()) == set(case.real_servers)
-        deployment.delete(case.directory)
-        wait_for(lambda: deployment.table("s10-director") == {}, GONE_SECONDS, "the table to be empty")
+        take_away(deployment, case)
 
 
 def servers_of(client: LabMachine, case: Case, source: str, ports: tuple[int, ...]) -> set[str]:
@@ -338,8 +341,7 @@ def test_clients_of_one_network_stick_together(lab: Lab) -> None:
     client = deployment.lab.machine(case.client)
     wait_for(lambda: answers(client, case.vip), 10, f"{case.vip} to answer")
     assert len(set().union(*(servers_of(client, case, source, (80,)) for source in case.sources))) == 1
-    deployment.delete(case.directory)
-    wait_for(lambda: deployment.table(case.director) == {}, GONE_SECONDS, "the table to be empty")
+    take_away(deployment, case)
 
 
 @pytest.mark.parametrize("lab", ["three"], indirect=True, scope="module")
@@ -360,8 +362,7 @@ def test_ports_are_grouped_and_separated_while_clients_come(lab: Lab) -> None:
             enough = record.replies.total() + 50
             wait_for(lambda enough=enough: record.replies.total() >= enough, 20, "more replies")
     assert len(record.failures) <= len(edits), record.failures
-    deployment.delete(case.directory)
-    wait_for(lambda: deployment.table(case.director) == {}, GONE_SECONDS, "the table to be empty")
+    take_away(deployment, case)
 
 
 @pytest.mark.parametrize("lab", ["three"], indirect=True, scope="module")
@@ -392,11 +393,6 @@ def test_grouped_ports_are_marked_in_a_table_of_their_own(lab: Lab) -> None:
     deployment.delete(case.directory)
     wait_for(lambda: director.out("nft", "list", "ruleset") == others, GONE_SECONDS, "our table to be gone")
     director.sh("nft delete table inet others")
-
-
-def example(name: str) -> Case:
-    (found,) = [case for case in CASES if case.example == name]
-    return found
 
 
 def labelled(deployment: Deployment, nodes: list[str]) -> list[str]:

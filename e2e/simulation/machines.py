@@ -27,7 +27,8 @@ from lvs_agent.decide.kernel_state import (
     conf_key,
 )
 from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
-from lvs_agent.kernel.fake_kernel import FakeAnnouncer, FakeHostRoutes, FakeIpvsTable, FakeLinks, FakeSysctls
+from lvs_agent.kernel.fake_kernel import FakeHostRoutes, FakeIpvsTable, FakeLinks, FakeSysctls
+from lvs_agent.kernel.fake_neighbours import FakeAnnouncer
 from lvs_agent.kernel.fake_packet_filter import FakePacketFilter
 from lvs_agent.kernel.interface import IpvsApplied, LinkFailure
 

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any, Final, Protocol, cast
 
 from lvs_agent.addresses import AddressKeeper
-from lvs_agent.agent import Agent, NodeIdentity
+from lvs_agent.agent import Agent
 from lvs_agent.api_connection import ApiConnection
 from lvs_agent.api_source import ApiSource
 from lvs_agent.cluster_facts import ClusterFactsReader
@@ -23,6 +23,7 @@ from lvs_agent.ledger import LedgerFile
 from lvs_agent.ledger_keeper import LedgerKeeper
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.node_settings import NodeSettingsKeeper
+from lvs_agent.node_status import NodeIdentity
 from lvs_agent.packet_filter import PacketFilterKeeper
 from lvs_agent.refusals import RefusalKeeper
 from lvs_agent.report import StatusReporter

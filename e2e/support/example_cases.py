@@ -315,3 +315,9 @@ LABS = {
     "two": ("s14c", "s14d", "s15", "ipv6-dr"),
     "three": ("s8", "s10", "s24"),
 }
+
+
+def example(name: str) -> Case:
+    """The one of this name."""
+    (found,) = [case for case in CASES if case.example == name]
+    return found

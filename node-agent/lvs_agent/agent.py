@@ -9,11 +9,11 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-from lvs_agent.addresses import AddressKeeper, AddressOutcome, Given
+from lvs_agent.addresses import AddressKeeper, Given
 from lvs_agent.contest import ContestKeeper
 from lvs_agent.decide.desired_state import Circumstances
 from lvs_agent.decide.drain import next_deadline
@@ -24,14 +24,13 @@ from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
 from lvs_agent.decide.kernel_settings import SyncDaemons
 from lvs_agent.decide.kernel_state import (
     AddressBinding,
-    AnyServiceKey,
     IPAddress,
     KernelIpvs,
     KernelSysctls,
 )
 from lvs_agent.decide.lost_ledger import lost_bindings
 from lvs_agent.decide.named_table import Naming
-from lvs_agent.decide.node_report import NodeFacts, Troubles, carried, report, report_failure
+from lvs_agent.decide.node_report import Troubles, carried
 from lvs_agent.decide.node_word import NodeWord
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.decide.packet_rules import (
@@ -42,7 +41,6 @@ from lvs_agent.decide.packet_rules import (
     unready_addresses,
 )
 from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
-from lvs_agent.decide.setting_report import SettingRow
 from lvs_agent.decide.setting_values import Numbers
 from lvs_agent.decide.withheld import Withheld
 from lvs_agent.errors import LvsAgentError
@@ -51,23 +49,22 @@ from lvs_agent.ledger import Ledger
 from lvs_agent.ledger_keeper import LedgerKeeper
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.node_settings import NodeSettingsKeeper
+from lvs_agent.node_status import NodeIdentity, Round, StatusKeeper
 from lvs_agent.packet_filter import PacketFilterKeeper, Remains
 from lvs_agent.refusals import RefusalKeeper
 from lvs_agent.route_lookup import RouteLookup
 from lvs_agent.routes import RouteKeeper
 from lvs_agent.sync_daemons import SyncDaemonKeeper
-from lvs_agent.table import TableKeeper, TableOutcome
+from lvs_agent.table import TableKeeper
 from lvs_agent.zero import ZeroKeeper
-from lvs_api.conditions import Condition, Reason, timestamp
-from lvs_api.lvs_node import CountersZeroed, LvsNodeStatus, NodeCapabilities
+from lvs_api.conditions import timestamp
+from lvs_api.lvs_node import LvsNodeStatus
 from lvs_core.plan import NodePlan
 
 TICK_SECONDS: Final = 1.0
 """Without any news a round is made so often: nothing tells of changes to IPVS and sysctls."""
 SPACING_SECONDS: Final = 0.02
 """At least so long from the end of a round to the next, so that a storm of events is answered together."""
-TELL_FAILURE_SECONDS: Final = 3.0
-"""Rounds have failed for so long before it is told: a dump that was interrupted, say, is over with the next one."""
 _log = logging.getLogger(__name__)
 
 
@@ -111,15 +108,6 @@ class Prober(Protocol):
         """Ask the agents of exactly these real servers."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeIdentity:
-    """What does not change while the agent runs."""
-
-    boot_id: str
-    agent_version: str
-    capabilities: Callable[[], NodeCapabilities]
-
-
 class Agent:
     """Owner of everything that the loop keeps from round to round."""
 
@@ -157,20 +145,16 @@ class Agent:
         self._zero = zero
         self._identity = identity
         self._metrics = metrics
-        self._tell = tell
+        self._status = StatusKeeper(source.reported_status, identity, metrics, tell)
         self._boot_clock = boot_clock
         self._news = asyncio.Event()
         self._routes = RouteLookup(links, boot_clock)
         self._contest = ContestKeeper(links, boot_clock)
         self._prepared: PreparedPlan | None = None
-        self._facts: NodeFacts | None = None
-        self._said: _Said | None = None
         self._standings: Mapping[MemberKey, Standing] = {}
         self._looked: float | None = None
         """Monotonic clock at the beginning of the last round; None where that failed."""
-        self._conditions: tuple[Condition, ...] | None = None
         self._failure: str | None = None
-        self._failing_since: float | None = None
         self._is_well = False
         """The last round was made to its end: what is due after it has not been left undone."""
         self.last_round: float | None = None
@@ -202,12 +186,12 @@ class Agent:
                 if str(error) != self._failure:
                     _log.error("this round failed: %s", error)
                 self._failure = str(error)
-                self._tell_failure(error)
+                self._status.tell_failure(error, self._boot_clock())
             else:
                 self._is_well = True
                 self._looked = began
                 self._metrics.rounds.labels("ok").inc()
-                self._failure = self._failing_since = None
+                self._failure = None
         self.last_round = time.monotonic()
         self._metrics.round_seconds.observe(self.last_round - began)
         return self.last_round - began
@@ -219,10 +203,11 @@ class Agent:
 
     def word(self) -> NodeWord | None:
         """What this node carries, as its last round found it; None where that round failed, or none was made."""
-        if self._said is None or self._looked is None:
+        status = self._status.said
+        if status is None or self._looked is None:
             return None
         age = round(1000 * (time.monotonic() - self._looked))
-        return NodeWord(boot_id=self._identity.boot_id, carried=carried(self._said.status), age_milliseconds=age)
+        return NodeWord(boot_id=self._identity.boot_id, carried=carried(status), age_milliseconds=age)
 
     def _links_changed(self) -> None:
         self._routes.doubt()
@@ -293,7 +278,15 @@ class Agent:
         self._keeper.settle(replace(self._keeper.ledger, bindings=addresses.owned, sysctls=addresses.sysctls))
         now = timestamp(datetime.now(UTC))
         zeroed = self._zero.carry_out(self._source.asked_zero(), self._source.reported_status, table, now)
-        self._report(prepared, table, (*settings.rows, *daemons.rows), addresses, zeroed)
+        troubles = Troubles(
+            withheld=self._source.withheld,
+            state=(*self._keeper.faults(), *self._source.state_faults()),
+            blindness=self._prober.blindness(),
+            settings=(*settings.rows, *daemons.rows),
+            contest=self._contest.fault,
+        )
+        unfiltered = faulty_services(prepared, self._packet_filter.why_not)
+        self._status.report(Round(prepared, table, addresses, troubles, unfiltered, zeroed), now)
 
     def _remember_table(self, owned: OwnedIpvs) -> OwnedIpvs:
         return self._keeper.reserve(replace(self._keeper.ledger, ipvs=owned)).ipvs
@@ -306,118 +299,3 @@ class Agent:
 
     def _remember_addresses(self, owned: AbstractSet[AddressBinding], sysctls: KernelSysctls) -> Ledger:
         return self._keeper.reserve(replace(self._keeper.ledger, bindings=frozenset(owned), sysctls=sysctls))
-
-    def _report(
-        self,
-        prepared: PreparedPlan,
-        table: TableOutcome,
-        settings: tuple[SettingRow, ...],
-        addresses: AddressOutcome,
-        zeroed: CountersZeroed | None,
-    ) -> None:
-        plan, capabilities = prepared.plan, self._identity.capabilities()
-        state = (*self._keeper.faults(), *self._source.state_faults())
-        troubles = Troubles(
-            withheld=self._source.withheld,
-            state=state,
-            blindness=self._prober.blindness(),
-            settings=settings,
-            contest=self._contest.fault,
-        )
-        unfiltered = faulty_services(prepared, self._packet_filter.why_not)
-        said = self._said
-        is_same = said is not None and said.is_of(plan, table, addresses, capabilities, (troubles, unfiltered))
-        if said is not None and is_same and said.status.counters_zeroed == zeroed:
-            self._hand_on(said.status, plan)
-            return
-        self._facts = NodeFacts(
-            boot_id=self._identity.boot_id,
-            agent_version=self._identity.agent_version,
-            capabilities=capabilities,
-            plan=plan,
-            refusals=prepared.refusals,
-            desired=table.desired,
-            service_faults={**table.faults, **unfiltered},
-            service_notes=table.notes,
-            former_names=table.former_names,
-            present=table.present,
-            addresses=addresses.desired,
-            bound=addresses.owned,
-            own=addresses.own,
-            address_faults=addresses.faults,
-            takes_traffic=addresses.takes_traffic,
-            node_fault=table.unavailable or addresses.sysctl_fault,
-            troubles=troubles,
-            zeroed=zeroed,
-            now=timestamp(datetime.now(UTC)),
-        )
-        self._said = _Said(plan, table, addresses, capabilities, (troubles, unfiltered), self._say(self._facts))
-        self._metrics.services_not_programmed.set(len(self._facts.service_faults))
-        self._metrics.words_awaited.set(len(table.desired.asks))
-        self._metrics.members = table.desired.services
-
-    def _tell_failure(self, error: LvsAgentError) -> None:
-        """Say what was so before the failure, and the failure, once it has lasted."""
-        now = self._boot_clock()
-        self._failing_since = now if self._failing_since is None else self._failing_since
-        if now - self._failing_since < TELL_FAILURE_SECONDS:
-            return
-        fault = Fault(reason=Reason.KERNEL_REFUSED, message=str(error)[:1024])
-        told = timestamp(datetime.now(UTC))
-        if self._facts is not None:
-            self._say(replace(self._facts, node_fault=fault, now=told))
-        else:
-            before = self._source.reported_status()
-            status = report_failure(before, fault, self._identity.boot_id, self._identity.agent_version, told)
-            self._conditions = tuple(status.conditions or ())
-            self._metrics.status = status
-            self._tell(status)
-        self._said = None
-
-    def _say(self, facts: NodeFacts) -> LvsNodeStatus:
-        if self._conditions is None:
-            before = self._source.reported_status()
-            self._conditions = tuple(before.conditions or ()) if before is not None else ()
-        status = report(facts, self._conditions)
-        self._conditions = tuple(status.conditions or ())
-        self._metrics.status = status
-        self._hand_on(status, facts.plan)
-        return status
-
-    def _hand_on(self, status: LvsNodeStatus, plan: NodePlan) -> None:
-        """Have it written. By a provisional plan nothing is said: it is not what this node was last told to do."""
-        if not plan.provisional:
-            self._tell(status)
-
-
-_Troubles = tuple[Troubles, Mapping[AnyServiceKey, Fault]]
-"""Of the node, and of services whose packet filter rules are not set."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """The last status and what it was made from."""
-
-    plan: NodePlan
-    table: TableOutcome
-    addresses: AddressOutcome
-    capabilities: NodeCapabilities
-    troubles: _Troubles
-    status: LvsNodeStatus
-
-    def is_of(
-        self,
-        plan: NodePlan,
-        table: TableOutcome,
-        addresses: AddressOutcome,
-        capabilities: NodeCapabilities,
-        troubles: _Troubles,
-    ) -> bool:
-        """Whether the same would be said again."""
-        return (
-            self.plan is plan
-            and self.table is table
-            and self.addresses is addresses
-            and self.capabilities == capabilities
-            and self.troubles == troubles
-        )

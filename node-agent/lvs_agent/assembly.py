@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lvs_agent.addresses import AddressKeeper
-from lvs_agent.agent import Agent, NodeIdentity, PlanSource
+from lvs_agent.agent import Agent, PlanSource
 from lvs_agent.api_connection import ApiConnection
 from lvs_agent.api_source import ApiSource, read_plan_once
 from lvs_agent.cleanup import clean_up
@@ -43,6 +43,7 @@ from lvs_agent.ledger_keeper import LedgerKeeper
 from lvs_agent.manifest_source import ManifestSource, read_plan
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.node_settings import NodeSettingsKeeper
+from lvs_agent.node_status import NodeIdentity
 from lvs_agent.packet_filter import PacketFilterKeeper
 from lvs_agent.plan_text import plan_lines
 from lvs_agent.probes.supervisor import ProbeSupervisor

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lvs_agent.addresses import AddressKeeper
-from lvs_agent.agent import Agent, NodeIdentity
+from lvs_agent.agent import Agent
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.fresh_word import Answer, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
@@ -32,19 +32,14 @@ from lvs_agent.decide.refused_addresses import ClusterFacts, IPNetwork
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld
 from lvs_agent.duplicates import DuplicateKeeper
 from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
-from lvs_agent.kernel.fake_kernel import (
-    FakeAnnouncer,
-    FakeDuplicateProbe,
-    FakeHostRoutes,
-    FakeIpvsTable,
-    FakeLinks,
-    FakeSysctls,
-)
+from lvs_agent.kernel.fake_kernel import FakeHostRoutes, FakeIpvsTable, FakeLinks, FakeSysctls
+from lvs_agent.kernel.fake_neighbours import FakeAnnouncer, FakeDuplicateProbe
 from lvs_agent.kernel.fake_packet_filter import FakePacketFilter
 from lvs_agent.ledger import LedgerFile
 from lvs_agent.ledger_keeper import LedgerKeeper
 from lvs_agent.metrics import AgentMetrics
 from lvs_agent.node_settings import NodeSettingsKeeper
+from lvs_agent.node_status import NodeIdentity
 from lvs_agent.packet_filter import PacketFilterKeeper
 from lvs_agent.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
 from lvs_agent.routes import RouteKeeper

@@ -21,13 +21,13 @@ from agent_world import (
     service_on,
 )
 
-from lvs_agent.agent import TELL_FAILURE_SECONDS
 from lvs_agent.announcements import ANNOUNCE_AFTER
 from lvs_agent.decide.changes import LinkChange
 from lvs_agent.decide.health_verdict import Verdict
 from lvs_agent.decide.kernel_state import AddressFamily, InterfaceAddress, KernelIpvs, KernelLinks, SysctlKey
 from lvs_agent.errors import AddressRefused, IpvsReadFailed, LinkError
 from lvs_agent.kernel.interface import LinkFailure
+from lvs_agent.node_status import TELL_FAILURE_SECONDS
 from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeAddressState, NodeAddressStatus
 from lvs_api.network_types import Protocol, Scheduler
 from lvs_core.plan import Holding, PlannedMember, PlannedPersistence, VirtualServerKey

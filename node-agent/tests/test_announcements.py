@@ -8,7 +8,7 @@ import pytest
 from lvs_agent.announcements import ANNOUNCE_AFTER, MAX_FAILURES, RETRY_SECONDS, AnnouncementKeeper
 from lvs_agent.decide.kernel_state import AddressBinding, Device, IPAddress, KernelLinks
 from lvs_agent.errors import AnnounceError
-from lvs_agent.kernel.fake_kernel import FakeAnnouncer
+from lvs_agent.kernel.fake_neighbours import FakeAnnouncer
 from lvs_agent.metrics import AgentMetrics
 
 VIP = AddressBinding(address=ip_address("192.168.4.15"), device="eth0")

@@ -11,7 +11,7 @@ from lvs_agent.decide.kernel_state import IPAddress
 from lvs_agent.errors import LinkNotAsked
 from lvs_agent.kernel.announce import internet_checksum
 from lvs_agent.kernel.duplicate_probe import PacketDuplicateProbe, claimed_by, probe_frame
-from lvs_agent.kernel.fake_kernel import FakeDuplicateProbe
+from lvs_agent.kernel.fake_neighbours import FakeDuplicateProbe
 from lvs_agent.kernel.testing import NetworkNamespace
 
 Pair = tuple[NetworkNamespace, NetworkNamespace]

@@ -11,7 +11,7 @@ from agent_world import GROUP, NAME, VIP, World, director, member, real_server, 
 
 from lvs_agent.decide.kernel_state import AddressBinding, InterfaceAddress, IPAddress
 from lvs_agent.duplicates import CLEAR_SECONDS, LONGEST_RETRY, DuplicateKeeper
-from lvs_agent.kernel.fake_kernel import FakeDuplicateProbe
+from lvs_agent.kernel.fake_neighbours import FakeDuplicateProbe
 from lvs_core.plan import Holding
 
 ADDRESS = ip_address(VIP)

@@ -26,13 +26,8 @@ from lvs_agent.decide.kernel_state import (
 )
 from lvs_agent.errors import AnnounceError, DeviceNotFound, IpvsUnavailable, NamespaceInUse, SysctlError
 from lvs_agent.kernel.contract import CASES, Case, complaint
-from lvs_agent.kernel.fake_kernel import (
-    FakeAnnouncer,
-    FakeIpvsTable,
-    FakeLinks,
-    FakeNamespaceLock,
-    FakeSysctls,
-)
+from lvs_agent.kernel.fake_kernel import FakeIpvsTable, FakeLinks, FakeNamespaceLock, FakeSysctls
+from lvs_agent.kernel.fake_neighbours import FakeAnnouncer
 
 WEB = ServiceKey(protocol=TransportProtocol.TCP, address=ip_address("10.0.0.1"), port=80)
 ONE = DestinationKey(address=ip_address("10.1.0.1"), port=80)

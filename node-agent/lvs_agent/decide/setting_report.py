@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.tenure import FIGHT_SECONDS, Tenure
@@ -50,16 +50,22 @@ def summary(rows: Iterable[SettingRow]) -> Fault | None:
 
 def number_fault(key: SettingKey, tenure: Tenure[int]) -> Fault | None:
     """Why a number that the kernel has is not as it is to be, or was not a short while ago."""
+    return tenure_fault(
+        str(key),
+        tenure,
+        f"setting it to {tenure.theirs}, and it is to be {tenure.value}; it is written at most every "
+        f"{FIGHT_SECONDS:.0f} s. Perhaps {_OTHER_WRITERS[key.part]}: let that leave it alone, or take it out of the "
+        "LvsDirectorGroup",
+    )
+
+
+def tenure_fault(what: str, tenure: Tenure[Any], done: str) -> Fault | None:
+    """Why something of ours is not as it is to be; `done` says what somebody else keeps doing to it."""
     if tenure.refused is not None:
-        return Fault(reason=Reason.KERNEL_REFUSED, message=f"{key}: {tenure.refused}")
+        return Fault(reason=Reason.KERNEL_REFUSED, message=f"{what}: {tenure.refused}")
     if tenure.contested is None:
         return None
-    return Fault(
-        reason=Reason.CHANGED_BY_OTHERS,
-        message=f"{key}: something else on this node keeps setting it to {tenure.theirs}, and it is to be "
-        f"{tenure.value}; it is written at most every {FIGHT_SECONDS:.0f} s. Perhaps "
-        f"{_OTHER_WRITERS[key.part]}: let that leave it alone, or take it out of the LvsDirectorGroup",
-    )
+    return Fault(reason=Reason.CHANGED_BY_OTHERS, message=f"{what}: something else on this node keeps {done}")
 
 
 def seam_fault(error: KernelError) -> Fault:

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_settings import SyncDaemon, SyncDaemons, SyncState
+from lvs_agent.decide.setting_report import tenure_fault
 from lvs_agent.decide.tenure import FIGHT_SECONDS, Tenure, tenure_of
 from lvs_api.conditions import Reason
 from lvs_core.group_settings import NodeSettings, SyncRole
@@ -95,16 +96,12 @@ def judge_daemons(
 
 def daemon_fault(state: SyncState, tenure: Tenure[SyncDaemon]) -> Fault | None:
     """Why a daemon of ours does not run as it is to, or did not a short while ago."""
-    name = state.name.lower()
-    if tenure.refused is not None:
-        return Fault(reason=Reason.KERNEL_REFUSED, message=f"connectionSync: {tenure.refused}")
-    if tenure.contested is None:
-        return None
-    return Fault(
-        reason=Reason.CHANGED_BY_OTHERS,
-        message=f"connectionSync: something else on this node keeps the sync daemon {name} from running as it is to: "
-        f"found {tenure.theirs}; it is started at most every {FIGHT_SECONDS:.0f} s. Perhaps keepalived with "
-        "lvs_sync_daemon, or ipvsadm --start-daemon and --stop-daemon in a script: let that leave it alone",
+    return tenure_fault(
+        "connectionSync",
+        tenure,
+        f"the sync daemon {state.name.lower()} from running as it is to: found {tenure.theirs}; it is started at most "
+        f"every {FIGHT_SECONDS:.0f} s. Perhaps keepalived with lvs_sync_daemon, or ipvsadm --start-daemon and "
+        "--stop-daemon in a script: let that leave it alone",
     )
 
 

@@ -4,7 +4,7 @@ The scenarios on real kernels run the same cases against both.
 """
 
 import errno
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
@@ -47,11 +47,9 @@ from lvs_agent.decide.kernel_state import (
 )
 from lvs_agent.errors import (
     AddressRefused,
-    AnnounceError,
     DeviceNotFound,
     IpvsUnavailable,
     LinkError,
-    LinkNotAsked,
     NamespaceInUse,
     SysctlError,
 )
@@ -357,40 +355,6 @@ class FakeSysctls:
                 if other.path[0] == "ipv6" and other.path[-1] == "forwarding":
                     self.values[other] = value
         self.values[key] = value
-
-
-@dataclass(kw_only=True)
-class FakeAnnouncer:
-    """`Announcer` that remembers; devices in `silent_devices` have no Ethernet address."""
-
-    sent: list[tuple[str, IPAddress]] = field(default_factory=list)
-    silent_devices: frozenset[str] = frozenset({"lo", "tunl0", "ip6tnl0"})
-
-    def announce(self, device: str, address: IPAddress) -> None:
-        """Remember one announcement."""
-        if device in self.silent_devices:
-            raise AnnounceError(f"{device} has no Ethernet address to announce {address} with")
-        self.sent.append((device, address))
-
-
-@dataclass(kw_only=True)
-class FakeDuplicateProbe:
-    """`DuplicateProbe` among `neighbours`; devices in `silent_devices` have no Ethernet address to ask with."""
-
-    neighbours: dict[tuple[str, IPAddress], set[bytes]] = field(default_factory=dict)
-    """Who answers on a device's link for an address."""
-    down_devices: set[str] = field(default_factory=set)
-    silent_devices: frozenset[str] = frozenset({"lo", "tunl0", "ip6tnl0"})
-    asked: list[tuple[str, frozenset[IPAddress]]] = field(default_factory=list)
-
-    async def ask(self, device: str, addresses: Collection[IPAddress]) -> Mapping[IPAddress, frozenset[bytes]]:
-        """The neighbours' answers."""
-        if device in self.silent_devices:
-            raise LinkNotAsked(f"{device} has no Ethernet address to ask its link with")
-        if device in self.down_devices:
-            raise LinkNotAsked(f"the link of {device} is down: nobody on it can be asked who has the address")
-        self.asked.append((device, frozenset(addresses)))
-        return {a: frozenset(self.neighbours[device, a]) for a in addresses if self.neighbours.get((device, a))}
 
 
 @dataclass(kw_only=True)

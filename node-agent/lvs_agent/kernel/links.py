@@ -28,6 +28,7 @@ from lvs_agent.decide.kernel_state import (
 )
 from lvs_agent.errors import AddressRefused, DeviceNotFound, LinkError, PermissionRefused
 from lvs_agent.kernel.interface import LinkFailure
+from lvs_agent.kernel.netlink_socket import open_netlink
 from lvs_agent.kernel.netlink_wire import NLM_F_DUMP_INTR
 from lvs_agent.kernel.next_hops import read_next_hops
 
@@ -152,9 +153,7 @@ class KernelLinksSeam:
         """From now on call `wake` whenever a device, an address or a route changes."""
         self._wake = wake
         if self._watch is None:
-            self._watch = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE)
-            self._watch.setblocking(False)
-            self._watch.bind((0, _WATCHED_GROUPS))
+            self._watch = open_netlink(_NETLINK_ROUTE, _WATCHED_GROUPS)
             asyncio.get_running_loop().add_reader(self._watch, self._hear)
             self._changes = self._changes.and_links()
 

@@ -141,10 +141,18 @@ class NetlinkSocket:
         return self._socket
 
 
+def open_netlink(protocol: int, groups: int = 0) -> socket.socket:
+    """A socket that never blocks, and hears these groups of multicast. Raises OSError."""
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    opened.setblocking(False)
+    opened.bind((0, groups))
+    return opened
+
+
 def generic_netlink_socket() -> socket.socket:
     """A socket that never blocks, with room for the answers to a whole batch."""
     try:
-        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_GENERIC)
+        opened = open_netlink(_NETLINK_GENERIC)
         _prepare(opened)
     except OSError as error:
         raise IpvsError(f"no generic netlink socket: {error.strerror}") from error
@@ -152,7 +160,6 @@ def generic_netlink_socket() -> socket.socket:
 
 
 def _prepare(opened: socket.socket) -> None:
-    opened.setblocking(False)
     for forced, plain, size in (
         (_SO_SNDBUFFORCE, socket.SO_SNDBUF, _SEND_BUFFER),
         (_SO_RCVBUFFORCE, socket.SO_RCVBUF, _RECEIVE_BUFFER),

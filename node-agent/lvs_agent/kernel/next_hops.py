@@ -11,7 +11,7 @@ from typing import Final
 
 from lvs_agent.decide.kernel_state import IPAddress
 from lvs_agent.errors import LinkError
-from lvs_agent.kernel.netlink_socket import AnswerLost, NetlinkSocket, RequestRefused
+from lvs_agent.kernel.netlink_socket import AnswerLost, NetlinkSocket, RequestRefused, open_netlink
 from lvs_agent.kernel.netlink_wire import HEADER, NLM_F_DUMP, NLM_F_REQUEST, attributes
 
 _NETLINK_ROUTE: Final = 0
@@ -49,12 +49,9 @@ def _dump(family: int) -> set[bytes]:
 
 def _open() -> socket.socket:
     try:
-        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE)
+        return open_netlink(_NETLINK_ROUTE)
     except OSError as error:
         raise LinkError(f"no netlink socket: {error.strerror}") from error
-    opened.setblocking(False)
-    opened.bind((0, 0))
-    return opened
 
 
 def _request(family: int) -> bytes:

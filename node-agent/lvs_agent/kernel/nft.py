@@ -9,7 +9,7 @@ from typing import Final
 
 from lvs_agent.decide.packet_table import PacketRules, PacketTable
 from lvs_agent.errors import NftMissing, PacketFilterError, PermissionRefused
-from lvs_agent.kernel.netlink_socket import AnswerLost, NetlinkSocket
+from lvs_agent.kernel.netlink_socket import AnswerLost, NetlinkSocket, open_netlink
 from lvs_agent.kernel.netlink_wire import HEADER, NLM_F_REQUEST, NLMSG_ERROR, WireError, attributes, error_code
 from lvs_agent.kernel.nft_json import FAMILY, TABLE, read_table, replacement
 
@@ -100,9 +100,6 @@ def _refusal(verb: str, said: str) -> PacketFilterError | PermissionRefused:
 
 def _open() -> socket.socket:
     try:
-        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
+        return open_netlink(_NETLINK_NETFILTER)
     except OSError as error:
         raise PacketFilterError(f"the kernel has no packet filter: {error.strerror}") from error
-    opened.setblocking(False)
-    opened.bind((0, 0))
-    return opened

@@ -1,0 +1,41 @@
+"""The seams that speak with the neighbours on a link, in memory: announcements, and the question who has an address."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from lvs_agent.decide.kernel_state import IPAddress
+from lvs_agent.errors import AnnounceError, LinkNotAsked
+
+
+@dataclass(kw_only=True)
+class FakeAnnouncer:
+    """`Announcer` that remembers; devices in `silent_devices` have no Ethernet address."""
+
+    sent: list[tuple[str, IPAddress]] = field(default_factory=list)
+    silent_devices: frozenset[str] = frozenset({"lo", "tunl0", "ip6tnl0"})
+
+    def announce(self, device: str, address: IPAddress) -> None:
+        """Remember one announcement."""
+        if device in self.silent_devices:
+            raise AnnounceError(f"{device} has no Ethernet address to announce {address} with")
+        self.sent.append((device, address))
+
+
+@dataclass(kw_only=True)
+class FakeDuplicateProbe:
+    """`DuplicateProbe` among `neighbours`; devices in `silent_devices` have no Ethernet address to ask with."""
+
+    neighbours: dict[tuple[str, IPAddress], set[bytes]] = field(default_factory=dict)
+    """Who answers on a device's link for an address."""
+    down_devices: set[str] = field(default_factory=set)
+    silent_devices: frozenset[str] = frozenset({"lo", "tunl0", "ip6tnl0"})
+    asked: list[tuple[str, frozenset[IPAddress]]] = field(default_factory=list)
+
+    async def ask(self, device: str, addresses: Collection[IPAddress]) -> Mapping[IPAddress, frozenset[bytes]]:
+        """The neighbours' answers."""
+        if device in self.silent_devices:
+            raise LinkNotAsked(f"{device} has no Ethernet address to ask its link with")
+        if device in self.down_devices:
+            raise LinkNotAsked(f"the link of {device} is down: nobody on it can be asked who has the address")
+        self.asked.append((device, frozenset(addresses)))
+        return {a: frozenset(self.neighbours[device, a]) for a in addresses if self.neighbours.get((device, a))}
