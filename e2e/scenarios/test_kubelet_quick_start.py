@@ -139,6 +139,8 @@ def test_tables_are_listed_through_the_agents_pods_with_the_charts_role_alone(
         return True
 
     wait_for(listed, 30, "the listing to be what ipvsadm says of both directors", interval=0.5)
+    hidden = run([*command[:4], "--connections"], env=environment, check=False)
+    assert (hidden.returncode, "this agent does not tell connections" in hidden.stderr) == (1, True), hidden
 
 
 def test_node_that_stops_being_a_real_server_loses_its_agent(web: ChartDeployment) -> None:

@@ -262,6 +262,23 @@ async def test_an_agent_whose_first_rounds_fail_says_so_and_takes_nothing_back(w
     assert (world.status.addresses, world.status.observed_generation) == (before.addresses, 7)
 
 
+async def test_the_same_is_handed_on_again_for_others_may_have_changed_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.do(director(service(member(100))), rounds=2)
+    seen = await world.links.read()
+
+    async def read(*, fresh: bool = False) -> KernelLinks:  # noqa: ARG001 (the signature of the seam)
+        return seen  # as the real one does while nothing changes
+
+    monkeypatch.setattr(world.links, "read", read)
+    await world.later(1)
+    said = len(world.statuses)
+    await world.later(1)
+    assert len(world.statuses) == said + 1
+    assert world.statuses[-1] is world.statuses[-2], "nothing of it is put together anew"
+
+
 async def test_what_was_so_in_another_boot_is_not_said_again(world: World) -> None:
     failing(world, boot_id="boot-0")
     await world.do(director(service(member(100))))

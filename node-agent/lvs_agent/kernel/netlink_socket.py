@@ -171,4 +171,3 @@ def _prepare(opened: socket.socket) -> None:
     with contextlib.suppress(OSError):
         # Since Linux 4.3: error answers without a copy of the whole request. Older kernels answer at length.
         opened.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
-    opened.bind((0, 0))
