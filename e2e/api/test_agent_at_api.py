@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from lvs_agent.api_connection import ApiConnection
-from lvs_agent.api_source import ApiSource, read_plan_once
-from lvs_agent.cluster_facts import ClusterFactsReader
 from lvs_agent.decide.refused_addresses import ClusterFacts, NodeClaim
 from lvs_agent.decide.stored_plan import provisional
-from lvs_agent.heartbeat import keep_lease
-from lvs_agent.metrics import AgentMetrics
-from lvs_agent.report import StatusReporter
-from lvs_agent.view_store import ViewStore
+from lvs_agent.disk.view_store import ViewStore
+from lvs_agent.objects.api_connection import ApiConnection
+from lvs_agent.objects.api_source import ApiSource, read_plan_once
+from lvs_agent.objects.cluster_facts import ClusterFactsReader
+from lvs_agent.objects.heartbeat import keep_lease
+from lvs_agent.objects.report import StatusReporter
+from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.conditions import Reason
 from lvs_api.lvs_node import LvsNodeStatus
 from lvs_api.testing import director_group, lvs_node, service_slice, slice_member, virtual_service

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from lvs_agent.decide.node_word import MAX_WORD
-from lvs_agent.heartbeat import DURATION_SECONDS
+from lvs_agent.objects.heartbeat import DURATION_SECONDS
 from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_lab.lab_machine import Capture
 from lvs_lab.waiting import wait_for

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from lvs_agent.api_connection import ApiRefused
 from lvs_agent.errors import ApiUnavailable
+from lvs_agent.objects.api_connection import ApiRefused
 from lvs_operator.api_client import JSON, JSON_PATCH, type_of_error
 from lvs_operator.errors import ApiRejectedError, ApiUnavailableError
 from simulation.model_api import NoAnswerError, Place, Raw, RefusedError, read_path
@@ -14,7 +14,7 @@ from simulation.wire import LEASES, OpenWatch, Wire, selection
 
 
 class AgentConnection:
-    """As `lvs_agent.api_connection.ApiConnection`."""
+    """As `lvs_agent.objects.api_connection.ApiConnection`."""
 
     host = "192.168.4.250"
 

@@ -7,11 +7,11 @@ from typing import Final
 from unittest.mock import patch
 
 import lvs_agent.agent
-import lvs_agent.api_source
-import lvs_agent.cluster_facts
-import lvs_agent.event_poster
-import lvs_agent.heartbeat
-import lvs_agent.report
+import lvs_agent.objects.api_source
+import lvs_agent.objects.cluster_facts
+import lvs_agent.objects.event_poster
+import lvs_agent.objects.heartbeat
+import lvs_agent.objects.report
 import lvs_operator.agent_leases
 import lvs_operator.cache
 import lvs_operator.event_poster
@@ -24,10 +24,10 @@ TICK_SECONDS: Final = 2.0
 """Of the agents, here: a round without news costs most of the time that this takes."""
 CLOCKED: Final[tuple[ModuleType, ...]] = (
     lvs_agent.agent,
-    lvs_agent.api_source,
-    lvs_agent.cluster_facts,
-    lvs_agent.event_poster,
-    lvs_agent.report,
+    lvs_agent.objects.api_source,
+    lvs_agent.objects.cluster_facts,
+    lvs_agent.objects.event_poster,
+    lvs_agent.objects.report,
     lvs_operator.agent_leases,
     lvs_operator.cache,
     lvs_operator.event_poster,
@@ -38,8 +38,8 @@ CLOCKED: Final[tuple[ModuleType, ...]] = (
 """What asks the module `time`."""
 DATED: Final[tuple[ModuleType, ...]] = (
     lvs_agent.agent,
-    lvs_agent.event_poster,
-    lvs_agent.heartbeat,
+    lvs_agent.objects.event_poster,
+    lvs_agent.objects.heartbeat,
     lvs_operator.event_poster,
     lvs_operator.reconcile,
 )

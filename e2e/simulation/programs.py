@@ -6,32 +6,32 @@ from collections.abc import Set as AbstractSet
 from random import Random
 from typing import Any, Final, Protocol, cast
 
-from lvs_agent.addresses import AddressKeeper
 from lvs_agent.agent import Agent
-from lvs_agent.api_connection import ApiConnection
-from lvs_agent.api_source import ApiSource
-from lvs_agent.cluster_facts import ClusterFactsReader
+from lvs_agent.converge.addresses import AddressKeeper
+from lvs_agent.converge.duplicates import DuplicateKeeper
+from lvs_agent.converge.node_settings import NodeSettingsKeeper
+from lvs_agent.converge.packet_filter import PacketFilterKeeper
+from lvs_agent.converge.refusals import RefusalKeeper
+from lvs_agent.converge.routes import RouteKeeper
+from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
+from lvs_agent.converge.table import TableKeeper
 from lvs_agent.decide.fresh_word import Answer, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Streak, Verdict, judge
 from lvs_agent.decide.kernel_state import IPAddress
 from lvs_agent.decide.kernel_words import service_key
 from lvs_agent.decide.node_word import MAX_AGE_MILLISECONDS, NodeWord
-from lvs_agent.duplicates import DuplicateKeeper
-from lvs_agent.event_poster import EventPoster as AgentEvents
-from lvs_agent.heartbeat import keep_lease
-from lvs_agent.ledger import LedgerFile
-from lvs_agent.ledger_keeper import LedgerKeeper
-from lvs_agent.metrics import AgentMetrics
-from lvs_agent.node_settings import NodeSettingsKeeper
+from lvs_agent.disk.ledger import LedgerFile
+from lvs_agent.disk.ledger_keeper import LedgerKeeper
+from lvs_agent.disk.view_store import ViewStore
 from lvs_agent.node_status import NodeIdentity
-from lvs_agent.packet_filter import PacketFilterKeeper
-from lvs_agent.refusals import RefusalKeeper
-from lvs_agent.report import StatusReporter
-from lvs_agent.routes import RouteKeeper
-from lvs_agent.sync_daemons import SyncDaemonKeeper
-from lvs_agent.table import TableKeeper
-from lvs_agent.view_store import ViewStore
-from lvs_agent.zero import ZeroKeeper
+from lvs_agent.objects.api_connection import ApiConnection
+from lvs_agent.objects.api_source import ApiSource
+from lvs_agent.objects.cluster_facts import ClusterFactsReader
+from lvs_agent.objects.event_poster import EventPoster as AgentEvents
+from lvs_agent.objects.heartbeat import keep_lease
+from lvs_agent.objects.report import StatusReporter
+from lvs_agent.serve.metrics import AgentMetrics
+from lvs_agent.serve.zero import ZeroKeeper
 from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_api.lvs_node import LvsNodeStatus, NodeCapabilities
 from lvs_core.plan import NodePlan

@@ -15,14 +15,14 @@ from unittest.mock import patch
 
 import pytest
 
+import lvs_agent.converge.table
 import lvs_agent.decide.desired_state
-import lvs_agent.table
 from lvs_agent.agent import Agent
 from lvs_agent.decide.changes import DeleteService
 from lvs_agent.decide.fresh_word import Standing
 from lvs_agent.decide.wanted_sysctls import SysctlRole
 from lvs_agent.errors import ApiUnavailable
-from lvs_agent.watch import Reflector
+from lvs_agent.objects.watch import Reflector
 from simulation.happenings import Happening, draw_sequence, run_sequence, silence_logs
 
 EXAMPLES = os.environ.get("LVS_WORLD_EXAMPLES", "40")
@@ -83,7 +83,7 @@ def _believed(_: Any, member: Any, *, need: Any, **__: Any) -> Standing:
     return Standing(False, None, member.failed, need)
 
 
-judge_ipvs, step_drains = lvs_agent.table.judge_ipvs, lvs_agent.decide.desired_state.step_drains
+judge_ipvs, step_drains = lvs_agent.converge.table.judge_ipvs, lvs_agent.decide.desired_state.step_drains
 read_list, run_agent = Reflector._list, Agent.run
 REFUSED_ONLY = property(lambda member: member.refused is None and member.draining_seconds is None)
 S1_BOOTS = Happening("power_cycle", ("s1", 5.0, 0.1, 20.0, 20.0), 12.0)
@@ -98,7 +98,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "an absence is believed": ({"lvs_agent.decide.absence._judge_owner": lambda *_: None}, "which no user deleted"),
     "an empty list after an error, and an absence that is believed": (
         {
-            "lvs_agent.watch.Reflector._list": _empty_after_an_error,
+            "lvs_agent.objects.watch.Reflector._list": _empty_after_an_error,
             "lvs_agent.decide.absence._judge_owner": lambda *_: None,
         },
         "no user",
@@ -113,13 +113,13 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "weight without a fresh word": ({"lvs_agent.decide.desired_state.step_standing": _believed}, "silently"),
     "the table is flushed at the end": ({"lvs_agent.agent.Agent.run": _flush_at_the_end}, "which its plan has"),
-    "everything in the table is ours": ({"lvs_agent.table.judge_ipvs": _all_is_ours}, "which no user deleted"),
+    "everything in the table is ours": ({"lvs_agent.converge.table.judge_ipvs": _all_is_ours}, "which no user deleted"),
     "weights are forgotten with a restart": (
         {"lvs_agent.decide.desired_state._weight_in_kernel": lambda *_: 0},
         "takes the weight",
     ),
     "a drain is over at once": ({"lvs_agent.decide.desired_state.step_drains": _over_at_once}, "before its time"),
-    "nobody is silenced": ({"lvs_agent.addresses._role": lambda *_: SysctlRole()}, "before it is silent"),
+    "nobody is silenced": ({"lvs_agent.converge.addresses._role": lambda *_: SysctlRole()}, "before it is silent"),
     "another director is made active at once": ({"lvs_core.directors._active": _whoever_is_there}, "is made active"),
 }
 

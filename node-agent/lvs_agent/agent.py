@@ -13,8 +13,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-from lvs_agent.addresses import AddressKeeper, Given
-from lvs_agent.contest import ContestKeeper
+from lvs_agent.converge.addresses import AddressKeeper, Given
+from lvs_agent.converge.contest import ContestKeeper
+from lvs_agent.converge.node_settings import NodeSettingsKeeper
+from lvs_agent.converge.packet_filter import PacketFilterKeeper, Remains
+from lvs_agent.converge.refusals import RefusalKeeper
+from lvs_agent.converge.route_lookup import RouteLookup
+from lvs_agent.converge.routes import RouteKeeper
+from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
+from lvs_agent.converge.table import TableKeeper
 from lvs_agent.decide.desired_state import Circumstances
 from lvs_agent.decide.drain import next_deadline
 from lvs_agent.decide.faults import Fault
@@ -43,20 +50,13 @@ from lvs_agent.decide.packet_rules import (
 from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
 from lvs_agent.decide.setting_values import Numbers
 from lvs_agent.decide.withheld import Withheld
+from lvs_agent.disk.ledger import Ledger
+from lvs_agent.disk.ledger_keeper import LedgerKeeper
 from lvs_agent.errors import LvsAgentError
 from lvs_agent.kernel.interface import Links
-from lvs_agent.ledger import Ledger
-from lvs_agent.ledger_keeper import LedgerKeeper
-from lvs_agent.metrics import AgentMetrics
-from lvs_agent.node_settings import NodeSettingsKeeper
 from lvs_agent.node_status import NodeIdentity, Round, StatusKeeper
-from lvs_agent.packet_filter import PacketFilterKeeper, Remains
-from lvs_agent.refusals import RefusalKeeper
-from lvs_agent.route_lookup import RouteLookup
-from lvs_agent.routes import RouteKeeper
-from lvs_agent.sync_daemons import SyncDaemonKeeper
-from lvs_agent.table import TableKeeper
-from lvs_agent.zero import ZeroKeeper
+from lvs_agent.serve.metrics import AgentMetrics
+from lvs_agent.serve.zero import ZeroKeeper
 from lvs_api.conditions import timestamp
 from lvs_api.lvs_node import LvsNodeStatus
 from lvs_core.plan import NodePlan

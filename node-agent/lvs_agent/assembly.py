@@ -15,18 +15,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from lvs_agent.addresses import AddressKeeper
 from lvs_agent.agent import Agent, PlanSource
-from lvs_agent.api_connection import ApiConnection
-from lvs_agent.api_source import ApiSource, read_plan_once
 from lvs_agent.cleanup import clean_up
-from lvs_agent.cluster_facts import ClusterFactsReader
+from lvs_agent.converge.addresses import AddressKeeper
+from lvs_agent.converge.duplicates import DuplicateKeeper
+from lvs_agent.converge.node_settings import NodeSettingsKeeper
+from lvs_agent.converge.packet_filter import PacketFilterKeeper
+from lvs_agent.converge.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
+from lvs_agent.converge.routes import RouteKeeper
+from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
+from lvs_agent.converge.table import TableKeeper
 from lvs_agent.decide.node_word import WORD_PATH
 from lvs_agent.decide.refused_addresses import own_addresses
-from lvs_agent.duplicates import DuplicateKeeper
+from lvs_agent.disk.ledger import LedgerFile
+from lvs_agent.disk.ledger_keeper import LedgerKeeper
+from lvs_agent.disk.state_lock import StateLock
+from lvs_agent.disk.view_store import ViewStore
 from lvs_agent.errors import CleanupIncomplete, InvalidSettings, IpvsReadFailed, IpvsUnavailable, LvsAgentError
-from lvs_agent.event_poster import EventPoster
-from lvs_agent.heartbeat import keep_lease
 from lvs_agent.kernel.announce import PacketAnnouncer
 from lvs_agent.kernel.connections import ProcConnections
 from lvs_agent.kernel.duplicate_probe import PacketDuplicateProbe
@@ -38,27 +43,22 @@ from lvs_agent.kernel.links import KernelLinksSeam
 from lvs_agent.kernel.namespace_lock import AbstractSocketLock
 from lvs_agent.kernel.nft import NftPacketFilter
 from lvs_agent.kernel.sysctl import ProcSysctls
-from lvs_agent.ledger import LedgerFile
-from lvs_agent.ledger_keeper import LedgerKeeper
-from lvs_agent.manifest_source import ManifestSource, read_plan
-from lvs_agent.metrics import AgentMetrics
-from lvs_agent.node_settings import NodeSettingsKeeper
 from lvs_agent.node_status import NodeIdentity
-from lvs_agent.packet_filter import PacketFilterKeeper
-from lvs_agent.plan_text import plan_lines
+from lvs_agent.objects.api_connection import ApiConnection
+from lvs_agent.objects.api_source import ApiSource, read_plan_once
+from lvs_agent.objects.cluster_facts import ClusterFactsReader
+from lvs_agent.objects.event_poster import EventPoster
+from lvs_agent.objects.heartbeat import keep_lease
+from lvs_agent.objects.manifest_source import ManifestSource, read_plan
+from lvs_agent.objects.report import StatusReporter
 from lvs_agent.probes.supervisor import ProbeSupervisor
-from lvs_agent.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
-from lvs_agent.report import StatusReporter
-from lvs_agent.routes import RouteKeeper
+from lvs_agent.serve.metrics import AgentMetrics
+from lvs_agent.serve.plan_text import plan_lines
+from lvs_agent.serve.status_server import Page, background_page, check_page, serve_pages, word_page
+from lvs_agent.serve.table_view import TableView
+from lvs_agent.serve.zero import ZeroKeeper
 from lvs_agent.settings import Endpoint, Settings
-from lvs_agent.state_lock import StateLock
-from lvs_agent.status_server import Page, background_page, check_page, serve_pages, word_page
-from lvs_agent.sync_daemons import SyncDaemonKeeper
-from lvs_agent.table import TableKeeper
-from lvs_agent.table_view import TableView
 from lvs_agent.version import agent_version
-from lvs_agent.view_store import ViewStore
-from lvs_agent.zero import ZeroKeeper
 from lvs_api.director_table import CONNECTIONS_PATH, TABLE_PATH
 from lvs_api.lvs_node import LvsNodeStatus, NodeCapabilities
 

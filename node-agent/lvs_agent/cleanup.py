@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from lvs_agent.converge.number_seams import NumberSeams
 from lvs_agent.decide.changes import DeleteDestination, DeleteService, IpvsChange, UnbindAddress
 from lvs_agent.decide.kernel_state import KernelIpvs
 from lvs_agent.decide.ownership import OwnedIpvs, judge_ipvs, judge_links
 from lvs_agent.decide.packet_table import NO_RULES
 from lvs_agent.decide.wanted_sysctls import SysctlRole, judge_sysctls, keys_to_read
+from lvs_agent.disk.ledger import Ledger, LedgerFile
 from lvs_agent.errors import IpvsUnavailable, KernelError, NftMissing, StateNotWritten
 from lvs_agent.kernel.interface import HostRoutes, IpvsSettings, IpvsTable, Links, PacketFilter, Sysctls
-from lvs_agent.ledger import Ledger, LedgerFile
-from lvs_agent.number_seams import NumberSeams
 
 _log = logging.getLogger(__name__)
 

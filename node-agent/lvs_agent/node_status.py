@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from lvs_agent.addresses import AddressOutcome
+from lvs_agent.converge.addresses import AddressOutcome
+from lvs_agent.converge.table import TableOutcome
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import AnyServiceKey
 from lvs_agent.decide.node_report import NodeFacts, Troubles, report, report_failure
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.errors import LvsAgentError
-from lvs_agent.metrics import AgentMetrics
-from lvs_agent.table import TableOutcome
+from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.conditions import Condition, Reason, timestamp
 from lvs_api.lvs_node import CountersZeroed, LvsNodeStatus, NodeCapabilities
 

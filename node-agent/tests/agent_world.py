@@ -10,8 +10,15 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from lvs_agent.addresses import AddressKeeper
 from lvs_agent.agent import Agent
+from lvs_agent.converge.addresses import AddressKeeper
+from lvs_agent.converge.duplicates import DuplicateKeeper
+from lvs_agent.converge.node_settings import NodeSettingsKeeper
+from lvs_agent.converge.packet_filter import PacketFilterKeeper
+from lvs_agent.converge.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
+from lvs_agent.converge.routes import RouteKeeper
+from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
+from lvs_agent.converge.table import TableKeeper
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.fresh_word import Answer, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
@@ -30,22 +37,15 @@ from lvs_agent.decide.kernel_state import (
 from lvs_agent.decide.node_word import Carried
 from lvs_agent.decide.refused_addresses import ClusterFacts, IPNetwork
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld
-from lvs_agent.duplicates import DuplicateKeeper
+from lvs_agent.disk.ledger import LedgerFile
+from lvs_agent.disk.ledger_keeper import LedgerKeeper
 from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
 from lvs_agent.kernel.fake_kernel import FakeHostRoutes, FakeIpvsTable, FakeLinks, FakeSysctls
 from lvs_agent.kernel.fake_neighbours import FakeAnnouncer, FakeDuplicateProbe
 from lvs_agent.kernel.fake_packet_filter import FakePacketFilter
-from lvs_agent.ledger import LedgerFile
-from lvs_agent.ledger_keeper import LedgerKeeper
-from lvs_agent.metrics import AgentMetrics
-from lvs_agent.node_settings import NodeSettingsKeeper
 from lvs_agent.node_status import NodeIdentity
-from lvs_agent.packet_filter import PacketFilterKeeper
-from lvs_agent.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
-from lvs_agent.routes import RouteKeeper
-from lvs_agent.sync_daemons import SyncDaemonKeeper
-from lvs_agent.table import TableKeeper
-from lvs_agent.zero import ZeroKeeper
+from lvs_agent.serve.metrics import AgentMetrics
+from lvs_agent.serve.zero import ZeroKeeper
 from lvs_api.conditions import ConditionType, find_condition
 from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeCapabilities, ServiceException
 from lvs_api.network_types import ForwardingMethod, Protocol, Scheduler

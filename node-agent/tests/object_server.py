@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 
-from lvs_agent.api_connection import ApiConnection
+from lvs_agent.objects.api_connection import ApiConnection
 from lvs_api.api_group import API_VERSION, GROUP
 from lvs_api.kinds import ALL_KINDS
 from lvs_api.testing import CREATED

@@ -21,7 +21,7 @@ from agent_world import (
     service_on,
 )
 
-from lvs_agent.announcements import ANNOUNCE_AFTER
+from lvs_agent.converge.announcements import ANNOUNCE_AFTER
 from lvs_agent.decide.changes import LinkChange
 from lvs_agent.decide.health_verdict import Verdict
 from lvs_agent.decide.kernel_state import AddressFamily, InterfaceAddress, KernelIpvs, KernelLinks, SysctlKey

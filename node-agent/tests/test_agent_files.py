@@ -24,12 +24,12 @@ from lvs_agent.decide.kernel_state import (
     TransportProtocol,
     conf_key,
 )
+from lvs_agent.disk.ledger import Ledger, LedgerFile
+from lvs_agent.disk.state_file import set_aside
+from lvs_agent.disk.state_lock import StateLock
+from lvs_agent.disk.view_store import StoredView, ViewStore, without_noise
 from lvs_agent.errors import StateFileDamaged, StateInUse, StateNotWritten
-from lvs_agent.ledger import Ledger, LedgerFile
-from lvs_agent.metrics import AgentMetrics
-from lvs_agent.state_file import set_aside
-from lvs_agent.state_lock import StateLock
-from lvs_agent.view_store import StoredView, ViewStore, without_noise
+from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.conditions import Reason
 
 SERVICE = ServiceKey(protocol=TransportProtocol.UDP, address=ip_address("2001:db8::1"), port=0)
@@ -117,12 +117,12 @@ def refusing(code: int) -> Callable[..., NoReturn]:
 @pytest.mark.parametrize(
     ("place", "code"),
     [
-        ("lvs_agent.state_file.tempfile.mkstemp", errno.EROFS),
-        ("lvs_agent.state_file.tempfile.mkstemp", errno.ENOSPC),
-        ("lvs_agent.state_file.os.fsync", errno.EIO),
-        ("lvs_agent.state_file.os.fsync", errno.ENOSPC),
-        ("lvs_agent.state_file.Path.replace", errno.EIO),
-        ("lvs_agent.state_file.Path.mkdir", errno.EACCES),
+        ("lvs_agent.disk.state_file.tempfile.mkstemp", errno.EROFS),
+        ("lvs_agent.disk.state_file.tempfile.mkstemp", errno.ENOSPC),
+        ("lvs_agent.disk.state_file.os.fsync", errno.EIO),
+        ("lvs_agent.disk.state_file.os.fsync", errno.ENOSPC),
+        ("lvs_agent.disk.state_file.Path.replace", errno.EIO),
+        ("lvs_agent.disk.state_file.Path.mkdir", errno.EACCES),
     ],
 )
 def test_a_write_that_fails_anywhere_leaves_the_old_file(
@@ -152,7 +152,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
 def test_a_directory_that_is_not_synced_has_the_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = LedgerFile(tmp_path / "ledger", "boot")
     file.write(Ledger())
-    monkeypatch.setattr("lvs_agent.state_file._sync_directory", refusing(errno.EIO))
+    monkeypatch.setattr("lvs_agent.disk.state_file._sync_directory", refusing(errno.EIO))
     with pytest.raises(StateNotWritten, match="Input/output error") as refused:
         file.write(LEDGER)
     assert refused.value.is_in_place

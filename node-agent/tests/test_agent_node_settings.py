@@ -12,7 +12,7 @@ from lvs_agent.decide.kernel_state import SysctlKey
 from lvs_agent.errors import IpvsReadFailed, PermissionRefused, SettingRefused
 from lvs_agent.kernel.fake_ipvs_settings import KERNELS_TIMEOUTS, FakeIpvsSettings
 from lvs_agent.kernel.settings_contract import TIMEOUT_CASES, TimeoutCase, timeout_complaint
-from lvs_agent.plan_text import plan_lines
+from lvs_agent.serve.plan_text import plan_lines
 from lvs_api.conditions import ConditionType
 from lvs_api.node_settings import SettingKey
 from lvs_core.group_settings import GroupNumber, NodeSettings

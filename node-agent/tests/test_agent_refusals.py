@@ -18,10 +18,10 @@ from agent_world import (
     service,
 )
 
+from lvs_agent.converge.refusals import name_servers
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import InterfaceAddress
 from lvs_agent.decide.refused_addresses import ClusterFacts, NodeClaim
-from lvs_agent.refusals import name_servers
 from lvs_api.conditions import Reason
 from lvs_api.lvs_node import NodeAddressState
 from lvs_api.network_types import Protocol

@@ -10,7 +10,7 @@ from agent_world import NAME, NO_PART, SERVICE, VIP, World, destination, directo
 
 from lvs_agent.decide.kernel_state import DestinationKey, FirewallMarkKey, ServiceKey, SysctlKey, TransportProtocol
 from lvs_agent.decide.packet_table import PacketRules, PacketTable, SourceNatRule
-from lvs_agent.plan_text import plan_lines
+from lvs_agent.serve.plan_text import plan_lines
 from lvs_api.conditions import Reason
 from lvs_api.network_types import Family, ForwardingMethod, Protocol
 from lvs_core.plan import MarkKey, PlannedMember, PlannedService, VirtualServerKey

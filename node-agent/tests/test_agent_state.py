@@ -34,8 +34,8 @@ from lvs_agent.decide.kernel_state import (
     ServiceState,
 )
 from lvs_agent.decide.kernel_state import ForwardingMethod as KernelMethod
+from lvs_agent.disk.ledger import Ledger, LedgerFile
 from lvs_agent.errors import StateFileDamaged
-from lvs_agent.ledger import Ledger, LedgerFile
 from lvs_api.conditions import ConditionType, Reason
 from lvs_api.network_types import Protocol
 from lvs_core.cluster_view import ObjectKey

@@ -11,7 +11,7 @@ from test_cleanup_verb import clean
 from lvs_agent.decide.kernel_settings import SyncDaemon, SyncState
 from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
 from lvs_agent.kernel.settings_contract import DAEMON_CASES, DaemonCase, daemon_complaint
-from lvs_agent.plan_text import plan_lines
+from lvs_agent.serve.plan_text import plan_lines
 from lvs_api.conditions import ConditionType
 from lvs_api.node_settings import ConnectionSync
 from lvs_core.group_settings import GroupSync, NodeSettings, SyncRole

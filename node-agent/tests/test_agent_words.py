@@ -18,7 +18,7 @@ from agent_world import (
     service_on,
 )
 
-from lvs_agent import table
+from lvs_agent.converge import table
 from lvs_agent.decide.health_verdict import Verdict
 from lvs_agent.decide.kernel_state import KernelLinks
 from lvs_agent.decide.node_word import Carried

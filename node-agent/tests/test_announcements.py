@@ -5,11 +5,11 @@ from ipaddress import ip_address
 
 import pytest
 
-from lvs_agent.announcements import ANNOUNCE_AFTER, MAX_FAILURES, RETRY_SECONDS, AnnouncementKeeper
+from lvs_agent.converge.announcements import ANNOUNCE_AFTER, MAX_FAILURES, RETRY_SECONDS, AnnouncementKeeper
 from lvs_agent.decide.kernel_state import AddressBinding, Device, IPAddress, KernelLinks
 from lvs_agent.errors import AnnounceError
 from lvs_agent.kernel.fake_neighbours import FakeAnnouncer
-from lvs_agent.metrics import AgentMetrics
+from lvs_agent.serve.metrics import AgentMetrics
 
 VIP = AddressBinding(address=ip_address("192.168.4.15"), device="eth0")
 ETH0 = Device(index=2, name="eth0", kind="", up=True, arp_capable=True, hardware_address=bytes(6))

@@ -10,11 +10,11 @@ import pytest
 from object_server import ObjectServer, path_of, serving
 from waiting_for import until
 
-from lvs_agent import api_source
-from lvs_agent.api_connection import ApiConnection
-from lvs_agent.api_source import ApiSource
-from lvs_agent.metrics import AgentMetrics
-from lvs_agent.view_store import StoredView, ViewStore
+from lvs_agent.disk.view_store import StoredView, ViewStore
+from lvs_agent.objects import api_source
+from lvs_agent.objects.api_connection import ApiConnection
+from lvs_agent.objects.api_source import ApiSource
+from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.testing import director_group, lvs_node, service_slice, slice_member
 from lvs_core.plan import Holding
 

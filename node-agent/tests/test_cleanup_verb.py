@@ -30,8 +30,8 @@ from lvs_agent.decide.kernel_state import (
     TransportProtocol,
 )
 from lvs_agent.decide.packet_table import MarkRule, PacketRules, PacketTable
+from lvs_agent.disk.ledger import Ledger, LedgerFile
 from lvs_agent.errors import PacketFilterError, PermissionRefused
-from lvs_agent.ledger import Ledger, LedgerFile
 
 FOREIGN = ServiceKey(protocol=SERVICE.protocol, address=SERVICE.address, port=8080)
 

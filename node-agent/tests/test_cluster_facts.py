@@ -10,13 +10,13 @@ from typing import Any
 import httpx2
 import pytest
 
-from lvs_agent import cluster_facts
-from lvs_agent.api_connection import ApiConnection, ApiRefused
-from lvs_agent.cluster_facts import ClusterFactsReader, distil
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import IPAddress
 from lvs_agent.decide.refused_addresses import ClusterFacts, NodeClaim
 from lvs_agent.errors import ApiUnavailable
+from lvs_agent.objects import cluster_facts
+from lvs_agent.objects.api_connection import ApiConnection, ApiRefused
+from lvs_agent.objects.cluster_facts import ClusterFactsReader, distil
 
 VIP, OTHER = ip_address("192.168.4.15"), ip_address("192.168.4.16")
 NODES, LVS_NODES = "/api/v1/nodes", "/apis/lvs-operator.io/v1alpha1/lvsnodes"

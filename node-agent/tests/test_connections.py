@@ -8,7 +8,7 @@ from agent_world import NO_PART, World, director, member, service
 from lvs_agent.decide.told_connections import tell_connections
 from lvs_agent.errors import IpvsReadFailed, IpvsUnavailable
 from lvs_agent.kernel.connections import ProcConnections
-from lvs_agent.table_view import MOST_CONNECTIONS, TableView
+from lvs_agent.serve.table_view import MOST_CONNECTIONS, TableView
 from lvs_api.director_table import DirectorConnections
 
 HEADING = "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData\n"

@@ -33,8 +33,8 @@ from lvs_agent.decide.kernel_state import (
     TunnelType,
 )
 from lvs_agent.kernel.connections import ProcConnections
-from lvs_agent.status_server import Shown, background_page, serve_pages
-from lvs_agent.table_view import TableView
+from lvs_agent.serve.status_server import Shown, background_page, serve_pages
+from lvs_agent.serve.table_view import TableView
 from lvs_api.director_table import DirectorTable
 from lvs_core.plan import VirtualServerKey
 

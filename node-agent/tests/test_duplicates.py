@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from agent_world import GROUP, NAME, VIP, World, director, member, real_server, service
 
+from lvs_agent.converge.duplicates import CLEAR_SECONDS, LONGEST_RETRY, DuplicateKeeper
 from lvs_agent.decide.kernel_state import AddressBinding, InterfaceAddress, IPAddress
-from lvs_agent.duplicates import CLEAR_SECONDS, LONGEST_RETRY, DuplicateKeeper
 from lvs_agent.kernel.fake_neighbours import FakeDuplicateProbe
 from lvs_core.plan import Holding
 

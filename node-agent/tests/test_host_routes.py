@@ -10,15 +10,15 @@ import pytest
 from agent_world import SERVICE, World, director, member, service
 
 from lvs_agent.cleanup import clean_up
+from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.decide.kernel_state import HostRoute, RouteKind
+from lvs_agent.disk.ledger import LedgerFile
 from lvs_agent.errors import AddressRefused, DeviceNotFound
 from lvs_agent.kernel.fake_kernel import FakeHostRoutes
 from lvs_agent.kernel.host_routes import KernelHostRoutes
 from lvs_agent.kernel.links import KernelLinksSeam
 from lvs_agent.kernel.testing import NetworkNamespace
-from lvs_agent.ledger import LedgerFile
-from lvs_agent.metrics import AgentMetrics
-from lvs_agent.routes import RouteKeeper
+from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.network_types import ForwardingMethod
 from lvs_core.plan import FormerMethod
 

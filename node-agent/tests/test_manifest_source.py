@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lvs_agent import manifest_source
 from lvs_agent.errors import InvalidManifests, LinkError
-from lvs_agent.manifest_source import ManifestSource, read_objects, read_plan
-from lvs_agent.metrics import AgentMetrics
+from lvs_agent.objects import manifest_source
+from lvs_agent.objects.manifest_source import ManifestSource, read_objects, read_plan
+from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeAddressState, NodeAddressStatus
 from lvs_core.plan import NodePlan
 

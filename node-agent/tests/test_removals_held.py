@@ -11,9 +11,9 @@ import pytest
 from object_server import API, CLUSTER, CRDS, ObjectServer, crd, path_of, serving
 from waiting_for import until
 
-from lvs_agent.api_source import ApiSource
-from lvs_agent.metrics import AgentMetrics
-from lvs_agent.view_store import ViewStore
+from lvs_agent.disk.view_store import ViewStore
+from lvs_agent.objects.api_source import ApiSource
+from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.api_group import ANNOTATION_RELEASE, GROUP
 from lvs_api.conditions import Reason
 from lvs_api.testing import VIP, director_group, lvs_node, service_slice, virtual_service

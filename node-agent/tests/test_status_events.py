@@ -8,11 +8,11 @@ from typing import Any, cast
 import pytest
 from waiting_for import until
 
-from lvs_agent.api_connection import ApiConnection, ApiRefused
 from lvs_agent.decide.status_events import status_events
 from lvs_agent.errors import ApiUnavailable
-from lvs_agent.event_poster import PACE, EventPoster
-from lvs_agent.metrics import AgentMetrics
+from lvs_agent.objects.api_connection import ApiConnection, ApiRefused
+from lvs_agent.objects.event_poster import PACE, EventPoster
+from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.conditions import EPOCH, Condition, ConditionStatus, Reason
 from lvs_api.lvs_node import (
     BindDevice,

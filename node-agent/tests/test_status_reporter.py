@@ -9,9 +9,9 @@ import httpx2
 import pytest
 from waiting_for import until
 
-from lvs_agent.api_connection import ApiConnection
-from lvs_agent.metrics import AgentMetrics
-from lvs_agent.report import StatusReporter
+from lvs_agent.objects.api_connection import ApiConnection
+from lvs_agent.objects.report import StatusReporter
+from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.lvs_node import LvsNodeStatus
 
 
@@ -76,7 +76,7 @@ async def test_what_was_said_to_one_object_is_not_said_to_another_of_its_name() 
 async def test_a_status_that_was_restored_to_an_older_one_is_written_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Versions went back: the own write is not late, it did not last."""
     now = [1000.0]
-    monkeypatch.setattr("lvs_agent.report.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("lvs_agent.objects.report.time", SimpleNamespace(monotonic=lambda: now[0]))
     server = OlderServer()
     server.version = 50
     reporter = StatusReporter(server, node_name="n", observed=server.node, metrics=AgentMetrics())

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from lvs_agent.decide.node_word import Carried, NodeWord, decode_word
-from lvs_agent.status_server import Shown, background_page, check_page, serve_pages, word_page
+from lvs_agent.serve.status_server import Shown, background_page, check_page, serve_pages, word_page
 from lvs_api.lvs_node import BindDevice
 
 

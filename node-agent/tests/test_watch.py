@@ -13,8 +13,8 @@ import httpx2
 import pytest
 from waiting_for import until
 
-from lvs_agent.api_connection import ApiConnection
-from lvs_agent.watch import Reflector, Selection
+from lvs_agent.objects.api_connection import ApiConnection
+from lvs_agent.objects.watch import Reflector, Selection
 
 PATH = "/apis/lvs-operator.io/v1alpha1/lvsnodes"
 

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from lvs_agent.decide.kernel_state import HostRoute
 from lvs_agent.errors import LinkError
 from lvs_agent.kernel.interface import HostRoutes
-from lvs_agent.metrics import AgentMetrics
+from lvs_agent.serve.metrics import AgentMetrics
 
 _log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from typing import Final
 
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import AddressBinding
+from lvs_agent.disk.ledger import Ledger, LedgerFile
+from lvs_agent.disk.state_file import set_aside
 from lvs_agent.errors import StateFileDamaged, StateNotWritten
-from lvs_agent.ledger import Ledger, LedgerFile
-from lvs_agent.metrics import AgentMetrics
-from lvs_agent.state_file import set_aside
+from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.conditions import Reason
 
 _FIRST_RETRY: Final = 1.0

@@ -22,8 +22,8 @@ from lvs_agent.decide.kernel_state import (
     TransportProtocol,
 )
 from lvs_agent.decide.ownership import OwnedIpvs
+from lvs_agent.disk.state_file import read_state, write_state
 from lvs_agent.errors import StateNotWritten
-from lvs_agent.state_file import read_state, write_state
 from lvs_api.node_settings import SettingKey
 
 _FORMAT: Final = 1

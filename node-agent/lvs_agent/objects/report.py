@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from lvs_agent.api_connection import ApiConnection, ApiRefused
 from lvs_agent.errors import ApiUnavailable
-from lvs_agent.metrics import AgentMetrics
+from lvs_agent.objects.api_connection import ApiConnection, ApiRefused
+from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.api_group import API_VERSION, FIELD_MANAGER_AGENT
 from lvs_api.kinds import NODE
 from lvs_api.lvs_node import LvsNodeStatus

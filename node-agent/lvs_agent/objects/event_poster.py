@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from lvs_agent.api_connection import ApiConnection, ApiRefused
 from lvs_agent.decide.status_events import status_events
 from lvs_agent.errors import ApiUnavailable
-from lvs_agent.metrics import AgentMetrics
+from lvs_agent.objects.api_connection import ApiConnection, ApiRefused
+from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.api_group import API_VERSION, FIELD_MANAGER_AGENT
 from lvs_api.conditions import timestamp
 from lvs_api.kinds import NODE

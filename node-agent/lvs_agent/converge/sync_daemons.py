@@ -18,7 +18,7 @@ from lvs_agent.decide.sync_daemons import (
 )
 from lvs_agent.errors import KernelError, PermissionRefused, SettingRefused
 from lvs_agent.kernel.interface import IpvsSettings
-from lvs_agent.metrics import AgentMetrics
+from lvs_agent.serve.metrics import AgentMetrics
 from lvs_core.group_settings import CONNECTION_SYNC, NodeSettings
 
 Remember = Callable[[SyncDaemons], SyncDaemons]

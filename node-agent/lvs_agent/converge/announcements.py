@@ -13,7 +13,7 @@ from typing import Final
 from lvs_agent.decide.kernel_state import AddressBinding, Device, KernelLinks
 from lvs_agent.errors import AnnounceError
 from lvs_agent.kernel.interface import Announcer
-from lvs_agent.metrics import AgentMetrics
+from lvs_agent.serve.metrics import AgentMetrics
 
 ANNOUNCE_AFTER: Final = (0.0, 0.3, 1.0, 3.0, 10.0)
 """Seconds after the first announcement of an address."""

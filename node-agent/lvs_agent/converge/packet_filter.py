@@ -15,7 +15,7 @@ from lvs_agent.decide.packet_rules import no_longer_rewritten, with_ended, with_
 from lvs_agent.decide.packet_table import NO_RULES, PacketRules, PacketTable, SourceNatRule
 from lvs_agent.errors import NftMissing, PacketFilterError, PermissionRefused
 from lvs_agent.kernel.interface import PacketFilter
-from lvs_agent.metrics import AgentMetrics
+from lvs_agent.serve.metrics import AgentMetrics
 
 _FIRST_RETRY: Final = 1.0
 _LONGEST_RETRY: Final = 60.0

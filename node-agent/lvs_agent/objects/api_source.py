@@ -6,18 +6,18 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from lvs_agent.api_connection import ApiConnection, ApiRefused
-from lvs_agent.cluster_identity import ClusterIdentity
 from lvs_agent.decide.absence import DEFAULT_BRAKE
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.stored_plan import provisional
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld, cluster_changed, node_missing, with_unreadable
+from lvs_agent.disk.view_store import Raw, ViewStore
 from lvs_agent.errors import ApiUnavailable, StateFileDamaged
-from lvs_agent.held_view import Copies, HeldView, asked_release, without_status
-from lvs_agent.metrics import AgentMetrics
-from lvs_agent.removal_check import RemovalCheck
-from lvs_agent.view_store import Raw, ViewStore
-from lvs_agent.watch import Reflector, Selection, read_page
+from lvs_agent.objects.api_connection import ApiConnection, ApiRefused
+from lvs_agent.objects.cluster_identity import ClusterIdentity
+from lvs_agent.objects.held_view import Copies, HeldView, asked_release, without_status
+from lvs_agent.objects.removal_check import RemovalCheck
+from lvs_agent.objects.watch import Reflector, Selection, read_page
+from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.api_group import ANNOTATION_ZERO, API_VERSION, LABEL_DIRECTOR_GROUP
 from lvs_api.kinds import DIRECTOR_GROUP, NODE, SERVICE_SLICE, Kind
 from lvs_api.lvs_node import LvsNodeStatus

@@ -11,7 +11,6 @@ from typing import Final
 
 from prometheus_client import generate_latest
 
-from lvs_agent.counters import counter_texts
 from lvs_agent.decide.counted import count_rows
 from lvs_agent.decide.kernel_state import KernelIpvs
 from lvs_agent.decide.named_table import NamedService, Naming, name_entries
@@ -19,8 +18,9 @@ from lvs_agent.decide.told_connections import tell_connections
 from lvs_agent.decide.told_table import TableFacts, tell_table
 from lvs_agent.errors import KernelError
 from lvs_agent.kernel.interface import Connections, IpvsSettings, IpvsTable
-from lvs_agent.metrics import AgentMetrics
-from lvs_agent.status_server import JSON, Shown
+from lvs_agent.serve.counters import counter_texts
+from lvs_agent.serve.metrics import AgentMetrics
+from lvs_agent.serve.status_server import JSON, Shown
 
 MOST_CONNECTIONS: Final = 10_000
 """That one answer tells: two megabytes."""

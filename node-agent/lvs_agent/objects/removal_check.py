@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from lvs_agent.api_connection import ApiConnection, ApiRefused
 from lvs_agent.decide.absence import LookUps, Owner, OwnerAnswer
 from lvs_agent.decide.faults import Fault
 from lvs_agent.errors import ApiUnavailable
+from lvs_agent.objects.api_connection import ApiConnection, ApiRefused
 from lvs_api.api_group import API_VERSION, GROUP
 from lvs_api.conditions import Reason
 from lvs_api.kinds import ALL_KINDS, SERVICE_SLICE, VIRTUAL_SERVICE, Kind

@@ -25,7 +25,7 @@ from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.decide.remembered import service_faults, waiting_ipvs
 from lvs_agent.errors import IpvsUnavailable
 from lvs_agent.kernel.interface import IpvsTable
-from lvs_agent.metrics import AgentMetrics
+from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.conditions import Reason
 from lvs_core.cluster_view import ObjectKey
 

@@ -17,12 +17,12 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Final
 
-from lvs_agent.api_connection import ApiConnection, ApiRefused
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import IPAddress
 from lvs_agent.decide.refused_addresses import ClusterFacts, IPNetwork, NodeClaim
+from lvs_agent.disk.state_file import read_state, write_state
 from lvs_agent.errors import ApiUnavailable, StateFileDamaged, StateNotWritten
-from lvs_agent.state_file import read_state, write_state
+from lvs_agent.objects.api_connection import ApiConnection, ApiRefused
 from lvs_api.api_group import API_VERSION
 from lvs_api.conditions import Reason
 from lvs_api.kinds import NODE

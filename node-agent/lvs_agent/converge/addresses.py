@@ -10,7 +10,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from lvs_agent.announcements import AnnouncementKeeper
+from lvs_agent.converge.announcements import AnnouncementKeeper
+from lvs_agent.converge.duplicates import DuplicateKeeper
 from lvs_agent.decide.changes import BindAddress, LinkChange, UnbindAddress, WriteSysctl
 from lvs_agent.decide.desired_addresses import (
     SILENT_DEVICES,
@@ -26,11 +27,10 @@ from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.decide.refused_addresses import own_addresses
 from lvs_agent.decide.remembered import not_remembered, waiting_addresses, waiting_sysctls
 from lvs_agent.decide.wanted_sysctls import SysctlRole, SysctlVerdict, judge_sysctls, keys_to_read
-from lvs_agent.duplicates import DuplicateKeeper
+from lvs_agent.disk.ledger import Ledger
 from lvs_agent.errors import SysctlError
 from lvs_agent.kernel.interface import Announcer, Links, Sysctls
-from lvs_agent.ledger import Ledger
-from lvs_agent.metrics import NOT_BOUND, AgentMetrics
+from lvs_agent.serve.metrics import NOT_BOUND, AgentMetrics
 from lvs_api.conditions import Reason
 
 _log = logging.getLogger(__name__)

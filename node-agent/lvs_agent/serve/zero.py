@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Callable
 
+from lvs_agent.converge.table import TableOutcome
 from lvs_agent.decide.changes import ZeroService
 from lvs_agent.decide.zeroing import read_request, services_to_zero
 from lvs_agent.kernel.interface import IpvsTable
-from lvs_agent.table import TableOutcome
 from lvs_api.lvs_node import CountersZeroed, LvsNodeStatus
 
 _log = logging.getLogger(__name__)

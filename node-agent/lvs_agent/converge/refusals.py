@@ -22,9 +22,9 @@ from lvs_agent.decide.refused_addresses import (
     first_claims,
     refuse,
 )
+from lvs_agent.disk.ledger import Ledger
 from lvs_agent.errors import NameServersUnknown
 from lvs_agent.kernel.interface import Links
-from lvs_agent.ledger import Ledger
 from lvs_api.conditions import Reason
 from lvs_core.plan import MarkKey, NodePlan
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 from prometheus_client import Counter
 
 from lvs_agent.decide.faults import Fault
+from lvs_agent.disk.state_file import read_state, write_state
 from lvs_agent.errors import StateFileDamaged, StateNotWritten
-from lvs_agent.state_file import read_state, write_state
 from lvs_api.conditions import Reason
 
 _FORMAT: Final = 1

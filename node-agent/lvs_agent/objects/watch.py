@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lvs_agent.api_connection import ApiConnection, ApiRefused
 from lvs_agent.errors import ApiUnavailable
+from lvs_agent.objects.api_connection import ApiConnection, ApiRefused
 
 SILENCE_SECONDS: Final = 75.0
 """The API server sends a bookmark about every minute; a watch that is silent for longer is dead."""

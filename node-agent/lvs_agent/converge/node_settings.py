@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
+from lvs_agent.converge.number_seams import NumberSeams
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.decide.remembered import not_remembered
@@ -13,8 +14,7 @@ from lvs_agent.decide.tenure import Tenure
 from lvs_agent.decide.wanted_settings import wanted_numbers
 from lvs_agent.errors import KernelError
 from lvs_agent.kernel.interface import IpvsSettings, Sysctls
-from lvs_agent.metrics import AgentMetrics
-from lvs_agent.number_seams import NumberSeams
+from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.node_settings import SettingKey
 
 Remember = Callable[[Numbers], Numbers]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lvs_agent.decide.absence import DEFAULT_BRAKE, AbsenceFacts, Judgement, LookUps, Owner, judge, summary
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld, missing_in, node_remade, token_of, with_missing
-from lvs_agent.view_store import Raw, StoredView, without_noise
+from lvs_agent.disk.view_store import Raw, StoredView, without_noise
 from lvs_api.api_group import ANNOTATION_RELEASE
 from lvs_api.objects import to_raw
 from lvs_core.cluster_view import DirectorGroup, LvsNode, Slice

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from lvs_agent.api_connection import ApiConnection
 from lvs_agent.errors import ApiUnavailable
+from lvs_agent.objects.api_connection import ApiConnection
 
 _PATH: Final = "/api/v1/namespaces/kube-system"
 _FIRST_DELAY: Final = 0.5

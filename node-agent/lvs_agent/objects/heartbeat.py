@@ -5,8 +5,8 @@ import logging
 from datetime import UTC, datetime
 from typing import Final
 
-from lvs_agent.api_connection import ApiConnection
 from lvs_agent.errors import ApiUnavailable
+from lvs_agent.objects.api_connection import ApiConnection
 from lvs_api.api_group import FIELD_MANAGER_AGENT, LEASE_AGENT_PREFIX
 
 RENEW_SECONDS: Final = 10.0

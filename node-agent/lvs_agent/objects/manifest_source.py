@@ -15,7 +15,7 @@ import yaml
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld
 from lvs_agent.errors import InvalidManifests, LinkError
-from lvs_agent.metrics import AgentMetrics
+from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.kinds import VIRTUAL_SERVICE
 from lvs_api.lvs_node import LvsNodeStatus, NodeAddressState
 from lvs_api.violations import InvalidObject
