@@ -158,7 +158,7 @@ class LvsNode:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentSigns:
-    """What the agents' Leases say, by node. A node that stands nowhere here has been heard, or has no Lease."""
+    """What the agents' Leases say, by node. A node that stands nowhere here has no Lease."""
 
     late: frozenset[str] = frozenset()
     """A renewal is overdue; the silent ones are among them."""
@@ -166,6 +166,8 @@ class AgentSigns:
     """The Lease ran out."""
     unheard: frozenset[str] = frozenset()
     """Not renewed since the operator began to look: the report may be an old one."""
+    heard: frozenset[str] = frozenset()
+    """Renewed since then, and not late: the node runs, whatever else is said of it."""
 
 
 class Former(NamedTuple):
@@ -272,6 +274,14 @@ class ClusterView:
         """
         with_part = [node for name, node in self.nodes.items() if name in self.lvs_nodes]
         return 2 * sum(not node.ready for node in with_part) <= len(with_part)
+
+    def is_called_gone(self, node: ClusterNode) -> bool:
+        """Whether it is news of this Node that it is not ready.
+
+        Not where its agent renews its Lease: the kubelet may be down, or its renewals were lost in an outage of the API
+        server, after which the node controller calls Nodes not ready for a moment.
+        """
+        return not node.ready and node.name not in self.signs.heard and self.readiness_is_news
 
     @cached_property
     def silence_is_news(self) -> bool:

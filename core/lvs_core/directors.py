@@ -34,12 +34,12 @@ def report_of(node: LvsNode | None, group: str) -> DirectorReport | None:
 def present_boot(view: ClusterView, name: str) -> str | None:
     """The boot that a Node's agent has reported from.
 
-    None where it has not reported, or where the Node is not ready, while most are, or has booted again since.
+    None where it has not reported, or where the Node is called gone, or has booted again since.
     """
     node, lvs_node = view.nodes.get(name), view.lvs_nodes.get(name)
     if node is None or node.out_of_service or lvs_node is None or lvs_node.status is None:
         return None
-    if not node.ready and view.readiness_is_news:
+    if view.is_called_gone(node):
         return None
     boot = lvs_node.status.boot_id
     return None if node.boot_id is not None and boot != node.boot_id else boot

@@ -18,9 +18,9 @@ class NodeState(NamedTuple):
     carried: frozenset[Need]
     """What its spec names and its report calls bound and silent."""
     is_current: bool
-    """The report speaks of the spec as it is now, its Node is Ready, and its agent has been heard since the operator
-    began to look. An older one may call bound what was given up and asked for again, or lost; one of a Node that is not
-    Ready, or of an agent that is silent, where that is no news, is only believed as before."""
+    """The report speaks of the spec as it is now, its Node is Ready or its agent renews its Lease, and has been heard
+    since the operator began to look. An older one may call bound what was given up and asked for again, or lost; one of
+    a Node that is not Ready, or of an agent that is silent, where that is no news, is only believed as before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Preparation:
     def _may_be_in(self, name: str, boot: str) -> bool:
         """Whether nothing says that the node has left a boot."""
         node = self.view.nodes.get(name)
-        if node is None or node.out_of_service or (not node.ready and self.view.readiness_is_news):
+        if node is None or node.out_of_service or self.view.is_called_gone(node):
             return False
         return node.boot_id in (None, boot)
 
@@ -77,6 +77,7 @@ class Preparation:
             for address in node.status.addresses or ()
             if address.state is NodeAddressState.BOUND
         }
-        is_heard = self.view.nodes[name].ready and name not in signs.silent and name not in signs.unheard
+        runs = self.view.nodes[name].ready or name in signs.heard
+        is_heard = runs and name not in signs.silent and name not in signs.unheard
         is_current = is_heard and node.status.observed_generation == node.meta.generation
         return NodeState(boot, frozenset(asked & bound), is_current)

@@ -90,6 +90,7 @@ class SimulatedCluster:
         self.late: set[str] = set()
         self.silent: set[str] = set()
         self.unheard: set[str] = set()
+        self.heard: set[str] = set()
         """Nodes by what the agents' Leases say."""
         self._uids = count(1)
 
@@ -142,6 +143,7 @@ class SimulatedCluster:
                 late=frozenset(self.late | self.silent),
                 silent=frozenset(self.silent),
                 unheard=frozenset(self.unheard),
+                heard=frozenset(self.heard - self.late - self.silent - self.unheard),
             ),
         )
 
@@ -349,7 +351,6 @@ class SimulatedCluster:
     def prepared_without_report(self) -> Iterable[Member]:
         """Members called prepared whose node does not say so, or whose agent is silent."""
         view = self.view()
-        is_news = view.readiness_is_news
         for need, _, member in slices_needs(self.slices.values()):
             if not member.prepared or need.device is not device_for(
                 member.forwarding.method, family_of(member.address)
@@ -358,7 +359,7 @@ class SimulatedCluster:
             node = self.lvs_nodes.get(need.node)
             status = node.status if node is not None else None
             bound = {(one.address, one.device) for one in (status.addresses if status else None) or ()}
-            ready = need.node in self.nodes and (self.nodes[need.node].ready or not is_news)
+            ready = need.node in self.nodes and not view.is_called_gone(self.nodes[need.node])
             boot = status.boot_id if status is not None else None
             is_silent = need.node in self.silent and view.silence_is_news
             if not ready or is_silent or (need.address, need.device) not in bound or boot != member.boot_id:

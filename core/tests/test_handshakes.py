@@ -145,6 +145,19 @@ def test_an_agent_that_a_new_operator_has_not_heard_keeps_what_it_has_and_gets_n
     assert {member.prepared for member in members(cluster).values()} == {True}
 
 
+def test_a_node_whose_agent_renews_its_lease_is_not_gone() -> None:
+    """The node controller calls Nodes not ready for a moment when the API server was away; a kubelet may be stopped."""
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.nodes["n1"] = replace(cluster.nodes["n1"], ready=False)
+    cluster.heard.add("n1")
+    cluster.round()
+    assert members(cluster)["rs1"].prepared
+    cluster.late.add("n1")
+    cluster.round()
+    assert not members(cluster)["rs1"].prepared
+
+
 def test_prepared_is_withdrawn_when_the_node_is_not_ready_or_started_again() -> None:
     cluster = small_cluster()
     cluster.settle()

@@ -71,9 +71,11 @@ class AnyOrder(RuleBasedStateMachine):
     def node_condition(self, name: str, ready: bool) -> None:
         self.cluster.nodes[name] = replace(self.cluster.nodes[name], ready=ready)
 
-    @rule(name=names, late=st.booleans(), silent=st.booleans(), unheard=st.booleans())
-    def agent_lease(self, name: str, late: bool, silent: bool, unheard: bool) -> None:
-        signs = ((late, self.cluster.late), (silent, self.cluster.silent), (unheard, self.cluster.unheard))
+    @rule(name=names, late=st.booleans(), silent=st.booleans(), unheard=st.booleans(), heard=st.booleans())
+    def agent_lease(self, name: str, **says: bool) -> None:
+        cluster = self.cluster
+        lists = {"late": cluster.late, "silent": cluster.silent, "unheard": cluster.unheard, "heard": cluster.heard}
+        signs = [(is_so, lists[sign]) for sign, is_so in says.items()]
         for is_so, nodes in signs:
             (nodes.add if is_so else nodes.discard)(name)
 
@@ -127,7 +129,7 @@ class AnyOrder(RuleBasedStateMachine):
         for name, one in self.cluster.nodes.items():
             labels = director(name, "").labels if name.startswith("d") else {}
             self.cluster.nodes[name] = replace(one, ready=True, out_of_service=False, labels=labels)
-        for signs in (self.cluster.late, self.cluster.silent, self.cluster.unheard):
+        for signs in (self.cluster.late, self.cluster.silent, self.cluster.unheard, self.cluster.heard):
             signs.clear()
         self.cluster.put(pool(self.cluster))
         self.cluster.put(service(self.cluster))

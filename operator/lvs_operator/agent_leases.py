@@ -71,10 +71,12 @@ def _older(before: Sighting, now: float, *, interrupted: bool) -> Sighting:
 
 def signs_of(sightings: Mapping[str, Sighting], now: float) -> AgentSigns:
     """The same as what is decided upon. An agent is late at half of its Lease's time."""
+    late = frozenset(node for node, one in sightings.items() if one.silent or now - one.seen > one.duration / 2)
     return AgentSigns(
-        late=frozenset(node for node, one in sightings.items() if one.silent or now - one.seen > one.duration / 2),
+        late=late,
         silent=frozenset(node for node, one in sightings.items() if one.silent),
         unheard=frozenset(node for node, one in sightings.items() if not one.heard),
+        heard=frozenset(node for node, one in sightings.items() if one.heard and node not in late),
     )
 
 

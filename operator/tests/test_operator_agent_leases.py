@@ -24,9 +24,12 @@ def signs_after(*steps: Step) -> AgentSigns:
     return signs_of(known, steps[-1][0])
 
 
-def signs(late: str = "", silent: str = "", unheard: str = "") -> AgentSigns:
+def signs(late: str = "", silent: str = "", unheard: str = "", heard: str = "") -> AgentSigns:
     return AgentSigns(
-        late=frozenset(late.split()), silent=frozenset(silent.split()), unheard=frozenset(unheard.split())
+        late=frozenset(late.split()),
+        silent=frozenset(silent.split()),
+        unheard=frozenset(unheard.split()),
+        heard=frozenset(heard.split()),
     )
 
 
@@ -34,17 +37,20 @@ def signs(late: str = "", silent: str = "", unheard: str = "") -> AgentSigns:
     ("steps", "expected"),
     [
         ([(0, {"a": 1}, False)], signs(unheard="a")),
-        ([(0, {"a": 1}, False), (5, {"a": 2}, False)], signs()),
-        ([(0, {}, False), (5, {"a": 1}, False)], signs()),
+        ([(0, {"a": 1}, False), (5, {"a": 2}, False)], signs(heard="a")),
+        ([(0, {}, False), (5, {"a": 1}, False)], signs(heard="a")),
         ([(0, {"a": 1}, False), (5, {"a": 2}, False), (26, {"a": 2}, False)], signs(late="a")),
         ([(0, {"a": 1}, False), (5, {"a": 2}, False), (45, {"a": 2}, False)], signs(late="a")),
         ([(0, {"a": 1}, False), (5, {"a": 2}, False), (46, {"a": 2}, False)], signs(late="a", silent="a")),
         ([(0, {"a": 1}, False), (41, {"a": 1}, False)], signs(late="a", silent="a", unheard="a")),
-        ([(0, {"a": 1}, False), (41, {"a": 1}, False), (46, {"a": 2}, False)], signs()),
-        ([(0, {"a": 1, "b": 1}, False), (41, {"a": 1, "b": 2}, False)], signs(late="a", silent="a", unheard="a")),
+        ([(0, {"a": 1}, False), (41, {"a": 1}, False), (46, {"a": 2}, False)], signs(heard="a")),
+        (
+            [(0, {"a": 1, "b": 1}, False), (41, {"a": 1, "b": 2}, False)],
+            signs(late="a", silent="a", unheard="a", heard="b"),
+        ),
         ([(0, {"a": 1}, False), (5, {"a": 2}, False), (50, {}, False)], signs(late="a", silent="a")),
         ([(0, {"a": 9}, False), (41, {"a": 3}, False)], signs(late="a", silent="a", unheard="a")),
-        ([(0, {"a": 9}, False), (41, {"a": 3}, False), (46, {"a": 4}, False)], signs()),
+        ([(0, {"a": 9}, False), (41, {"a": 3}, False), (46, {"a": 4}, False)], signs(heard="a")),
     ],
     ids=[
         "first seen",
@@ -68,7 +74,7 @@ def test_signs(steps: list[Step], expected: AgentSigns) -> None:
 def test_time_without_lists_does_not_count() -> None:
     """The API server was away: agents could not renew either. One that was silent before stays so."""
     before: list[Step] = [(0, {"a": 1, "b": 1}, False), (41, {"a": 2, "b": 1}, False)]
-    assert signs_after(*before, (600, {"a": 2, "b": 1}, True)) == signs(late="b", silent="b", unheard="b")
+    assert signs_after(*before, (600, {"a": 2, "b": 1}, True)) == signs(late="b", silent="b", unheard="b", heard="a")
     assert "a" in signs_after(*before, (600, {"a": 2, "b": 1}, True), (641, {"a": 2, "b": 1}, False)).silent
 
 
