@@ -81,6 +81,8 @@ def saved_lines(service: PlannedService) -> Iterator[str]:
         words.append(f"-p {service.persistence.timeout_seconds}")
         if service.persistence.prefix_length != HOST_LENGTH[family]:
             words.append(f"-M {mask(family, service.persistence.prefix_length)}")
+        if service.persistence.engine is not None:
+            words.append(f"--pe {service.persistence.engine}")
     if service.one_packet_scheduling:
         words.append("-o")
     if service.scheduler_flags:

@@ -9,7 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from lvs_api.network_types import ForwardingMethod, Scheduler, SchedulerFlag, host_address
+from lvs_api.network_types import (
+    ForwardingMethod,
+    PersistenceEngine,
+    Protocol,
+    Scheduler,
+    SchedulerFlag,
+    host_address,
+)
 from lvs_cli.ipvsadm_form import endpoint
 from lvs_cli.saved_table import SavedPersistence, SavedServer, SavedService, SavedTable
 from lvs_core.plan import AnyVirtualKey, IpAddress, MarkKey, VirtualServerKey, family_of_ip
@@ -51,6 +58,7 @@ class Settings:
     scheduler: Scheduler
     flags: tuple[SchedulerFlag, ...]
     persistence: SavedPersistence | None
+    engine: PersistenceEngine | None
     one_packet_scheduling: bool
     method: ForwardingMethod
 
@@ -126,18 +134,32 @@ def _front(service: SavedService, told: _Told) -> Front | None:
 
 
 def _settings(service: SavedService, servers: Iterable[SavedServer], told: _Told) -> Settings:
-    if service.engine is not None:
-        text = f"{service.key}: --pe {service.engine} is left out: there is no field for it"
-        told.losses.append((service.line, text))
     if service.netmask_alone:
         told.losses.append((service.line, f"{service.key}: -M is left out: it counts only with -p"))
     return Settings(
         scheduler=Scheduler(service.scheduler),
         flags=_flags(service, told),
         persistence=service.persistence,
+        engine=_engine(service, told),
         one_packet_scheduling=service.one_packet_scheduling,
         method=_common_method(servers),
     )
+
+
+def _engine(service: SavedService, told: _Told) -> PersistenceEngine | None:
+    if service.engine is None:
+        return None
+    why = None
+    if service.engine not in PersistenceEngine.__members__.values():
+        why = f"there is no such engine, but {', '.join(PersistenceEngine)}"
+    elif service.persistence is None:
+        why = "it counts only with -p"
+    elif isinstance(service.key, VirtualServerKey) and service.key.protocol is not Protocol.UDP:
+        why = "it counts only for UDP (-u) and marks (-f)"
+    if why is None:
+        return PersistenceEngine(service.engine)
+    told.losses.append((service.line, f"{service.key}: --pe {service.engine} is left out: {why}"))
+    return None
 
 
 def _why_left_out(service: SavedService) -> str | None:

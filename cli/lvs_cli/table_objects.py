@@ -12,7 +12,7 @@ from lvs_api.api_group import API_VERSION
 from lvs_api.kinds import REAL_SERVER_POOL, VIRTUAL_SERVICE, Kind
 from lvs_api.network_types import Family, Protocol
 from lvs_cli.saved_table import SavedPersistence, SavedTable
-from lvs_cli.table_fronts import Front, Member, fronts_of, place
+from lvs_cli.table_fronts import Front, Member, Settings, fronts_of, place
 from lvs_core.plan import AnyVirtualKey, IpAddress, MarkKey, VirtualServerKey, family_of_ip
 
 Raw = dict[str, Any]
@@ -132,7 +132,9 @@ def _service_spec(group: tuple[Front, ...], pool: str, target: Target) -> Raw:
             "scheduler": settings.scheduler.value,
             "schedulerFlags": [flag.value for flag in settings.flags] or None,
             "forwarding": {"method": settings.method.value},
-            "persistence": None if settings.persistence is None else _persistence(settings.persistence, family),
+            "persistence": None
+            if settings.persistence is None
+            else _persistence(settings, settings.persistence, family),
             "onePacketScheduling": settings.one_packet_scheduling or None,
             "realServerPoolRef": {"name": pool},
             "directorGroupRef": {"name": target.director_group},
@@ -150,9 +152,10 @@ def _port(front: Front) -> Raw:
     )
 
 
-def _persistence(one: SavedPersistence, family: Family) -> Raw:
+def _persistence(settings: Settings, one: SavedPersistence, family: Family) -> Raw:
     prefix = "ipv4PrefixLength" if family is Family.IPV4 else "ipv6PrefixLength"
-    return {"timeoutSeconds": one.timeout_seconds, prefix: one.prefix_length}
+    engine = None if settings.engine is None else settings.engine.value
+    return _said({"timeoutSeconds": one.timeout_seconds, prefix: one.prefix_length, "engine": engine})
 
 
 def _said(fields: Raw) -> Raw:

@@ -133,6 +133,27 @@ def test_nothing_is_printed_while_something_is_lost(run: Any) -> None:
     assert "error:" not in said
 
 
+@pytest.mark.parametrize(
+    ("service", "why"),
+    [
+        ("-u 192.168.4.17:5060 -p 60 --pe h323", "there is no such engine, but sip"),
+        ("-u 192.168.4.17:5060 --pe sip", "it counts only with -p"),
+        ("-t 192.168.4.17:5060 -p 60 --pe sip", "it counts only for UDP (-u) and marks (-f)"),
+    ],
+)
+def test_an_engine_that_says_nothing_is_named(run: Any, service: str, why: str) -> None:
+    place = " ".join(service.split()[:2])
+    code, _, said = run(f"-A {service}\n-a {place} -r 192.168.4.100\n")
+    assert code == 1
+    assert f"is left out: {why}" in said
+
+
+def test_an_engine_is_kept(run: Any) -> None:
+    _, out, _ = run("-A -u 192.168.4.17:5060 -p 60 --pe sip -o\n-a -u 192.168.4.17:5060 -r 192.168.4.100\n")
+    _, service = yaml.safe_load_all(out)
+    assert service["spec"]["persistence"] == {"timeoutSeconds": 60, "ipv4PrefixLength": 32, "engine": "sip"}
+
+
 def test_what_is_otherwise_than_it_stands_there_is_noted(run: Any) -> None:
     code, out, said = run(
         "-A -t 192.168.4.15:80\n-a -t 192.168.4.15:80 -r 192.168.4.100:8080\n-A -f 7\n-a -f 7 -r 10.0.0.1"

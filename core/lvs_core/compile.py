@@ -197,7 +197,9 @@ def _persistence(persistence: Persistence | None, family: Family) -> PlannedPers
     if persistence is None:
         return None
     prefix = persistence.ipv4_prefix_length if family is Family.IPV4 else persistence.ipv6_prefix_length
-    return PlannedPersistence(timeout_seconds=persistence.timeout_seconds, prefix_length=prefix)
+    return PlannedPersistence(
+        timeout_seconds=persistence.timeout_seconds, prefix_length=prefix, engine=persistence.engine
+    )
 
 
 def _members(

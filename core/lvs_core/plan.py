@@ -9,7 +9,15 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 
 from lvs_api.lvs_node import BindDevice
-from lvs_api.network_types import Family, ForwardingMethod, Protocol, Scheduler, SchedulerFlag, TunnelType
+from lvs_api.network_types import (
+    Family,
+    ForwardingMethod,
+    PersistenceEngine,
+    Protocol,
+    Scheduler,
+    SchedulerFlag,
+    TunnelType,
+)
 from lvs_api.real_server_pool import OnFailure
 from lvs_core.cluster_view import ObjectKey
 from lvs_core.group_settings import NO_SETTINGS, NodeSettings
@@ -129,6 +137,8 @@ class PlannedPersistence:
 
     timeout_seconds: int
     prefix_length: int
+    engine: PersistenceEngine | None = None
+    """It finds, among such clients, those that are one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -140,6 +140,12 @@ class Scheduler(StrEnum):
     TWOS = "twos"
 
 
+class PersistenceEngine(StrEnum):
+    """What besides the client's address makes two connections one client's."""
+
+    SIP = "sip"
+
+
 class SchedulerFlag(StrEnum):
     """An option of the source-hashing schedulers (ipvsadm(8), --sched-flags)."""
 

@@ -18,6 +18,7 @@ from lvs_api.network_types import (
     LabelledName,
     MarkValue,
     ObjectName,
+    PersistenceEngine,
     Port,
     PortName,
     Protocol,
@@ -77,6 +78,10 @@ class Persistence(ApiModel):
     """Clients that share this many leading bits are one client (ipvsadm -M)."""
     ipv6_prefix_length: Annotated[int, Field(ge=1, le=128)] = 128
     """The same for IPv6."""
+    engine: PersistenceEngine | None = None
+    """sip: SIP calls stick, by their Call-ID, instead of clients (ipvsadm --pe); only where all ports are UDP, or under
+    a mark. A client's datagrams from one port are one connection, and so go to one real server whatever they say: the
+    calls of a proxy are told apart with `onePacketScheduling`."""
 
 
 class RealServerPoolReference(ApiModel):
@@ -227,6 +232,17 @@ class LvsVirtualServiceSpec(ApiModel):
             ),
             message="onePacketScheduling is only for UDP ports",
             field="onePacketScheduling",
+        ),
+        Rule(
+            cel="!has(self.persistence) || !has(self.persistence.engine) || !has(self.ports) || "
+            "self.ports.all(p, has(p.protocol) && p.protocol == 'UDP')",
+            check=lambda self: (
+                self.persistence is None
+                or self.persistence.engine is None
+                or all(port.protocol == Protocol.UDP for port in _ports(self))
+            ),
+            message="persistence.engine sip is only for UDP ports",
+            field="persistence.engine",
         ),
         Rule(
             cel="!has(self.forwarding.sourceNat) || !self.forwarding.sourceNat || "

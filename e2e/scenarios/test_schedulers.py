@@ -10,11 +10,11 @@ from lvs_lab.waiting import wait_for
 from support.deployment import GONE_SECONDS, Deployment
 from support.manifests import documents, pool_text, service_text
 from support.quick_start import SERVERS, VIP, active_director, client, quick_shape
-from support.traffic import HeldConnection, answers, count_replies
+from support.traffic import HeldConnection, answers, count_calls, count_replies
 
 pytestmark = pytest.mark.lab
 DIRECTORS = ("director-1", "director-2")
-HASHED, LACKING, MIXED = "192.168.10.106", "192.168.10.107", "192.168.10.108"
+HASHED, LACKING, MIXED, SIP_VIP = "192.168.10.106", "192.168.10.107", "192.168.10.108", "192.168.10.109"
 NO_TWOS = "/etc/modprobe.d/no-twos.conf"
 
 
@@ -112,6 +112,34 @@ def test_a_server_at_its_upper_threshold_gets_no_new_connection_until_it_is_belo
 def _is_idle(web: Deployment, server: str) -> bool:
     found = web.table(active_director(web))[f"TCP {HASHED}:80"].destinations[server]
     return found.active + found.inactive == 0
+
+
+def test_calls_stick_by_their_call_id(web: Deployment) -> None:
+    """Persistence by the engine sip: a client's calls are spread, and each stays with its server, whatever its port."""
+    for name in SERVERS:
+        web.lab.machine(name).serve(port=5060, address=SIP_VIP, protocol="udp")
+    calls = service_text(
+        "calls",
+        SIP_VIP,
+        ports=[{"name": "sip", "protocol": "UDP", "port": 5060}],
+        pool="calls",
+        more={"persistence": {"engine": "sip"}, "onePacketScheduling": True},
+    )
+    check = {"healthCheck": {"intervalSeconds": 1, "port": 80, "http": {"path": "/"}}}
+    manifests = documents(pool_text("calls", *SERVERS.values(), more=check), calls)
+    web.apply(manifests)
+    web.wait_ready("calls")
+    servers = {f"{address}:5060": ("Route", 1) for address in SERVERS.values()}
+    active = active_director(web)
+    web.wait_shape(active, quick_shape() | {f"UDP {SIP_VIP}:5060 rr persistent 300 pe sip ops": servers})
+    answered = count_calls(client(web), SIP_VIP, calls=6, requests=5)
+    assert {len(who) for who in answered.values()} == {1}
+    assert {name for who in answered.values() for name in who} == set(SERVERS)
+    web.delete(manifests)
+    for name in SERVERS:
+        web.lab.machine(name).server(port=5060, address=SIP_VIP, protocol="udp").stop()
+    for name in DIRECTORS:
+        web.wait_shape(name, quick_shape(), deadline=GONE_SECONDS)
 
 
 def test_three_methods_in_one_service(web: Deployment) -> None:

@@ -41,6 +41,9 @@ _SELECTOR: Final = {
 }
 
 
+_SIP_PORT = {"name": "sip", "protocol": "UDP", "port": 5060}
+
+
 def full_objects() -> list[Raw]:
     """Objects in which, together, every field of every spec is set."""
     masquerade = {"method": "Masquerade"}
@@ -55,7 +58,8 @@ def full_objects() -> list[Raw]:
         "paused": False,
     }
     member = {"port": 8080, "weight": 2, "state": "Active", "forwarding": behind, **thresholds}
-    accepted = {**service_slice()["spec"]["service"], **settings, "ports": [port]}
+    calls = {**settings["persistence"], "engine": "sip"}
+    accepted = {**service_slice()["spec"]["service"], **settings, "ports": [port], "persistence": calls}
     pool = {
         **service_slice()["spec"]["pool"],
         "healthCheck": {**_CHECK, "http": _HTTP},
@@ -75,6 +79,7 @@ def full_objects() -> list[Raw]:
     return [
         virtual_service(ports=[port], forwarding=masquerade, directorGroupRef={"name": "default"}, **settings),
         virtual_service(forwarding=_TUNNEL, portMode="Separate"),
+        virtual_service(ports=[_SIP_PORT], persistence=calls, onePacketScheduling=True),
         virtual_service(forwarding={"method": "Masquerade", "sourceNat": False}),
         virtual_service(addresses=None, ports=None, firewallMark=_MARK),
         real_server_pool(

@@ -106,6 +106,8 @@ def blocks(draw: st.DrawFn, sets: Sequence[list[Server]], settings: Sequence[tup
         persistence = persistence or " -p 300"
     add = f"-A {place} {scheduler}"
     first, *flags = add.split(" -b ")
+    if udp and persistence and draw(st.booleans()):
+        persistence += " --pe sip"
     one_packet = " -o" if udp and draw(st.booleans()) else ""
     add = first + persistence + one_packet + "".join(f" -b {one}" for one in flags)
     members: dict[str, str] = {}

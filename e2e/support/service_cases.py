@@ -103,6 +103,15 @@ def service_rules() -> Iterator[ApiCase]:
     yield refused("tunnel with no method told", "spec.forwarding.tunnel", untold, "only for method Tunnel")
     udp, tcp = port("u", 53, protocol="UDP"), port("t", 53)
     yield taken("one-packet with UDP", virtual_service(ports=[udp], onePacketScheduling=True))
+    sip = {"engine": "sip"}
+    yield taken("calls stick", virtual_service(ports=[udp], onePacketScheduling=True, persistence=sip))
+    yield refused("calls over TCP", "spec.persistence.engine", virtual_service(persistence=sip), "only for UDP")
+    yield refused(
+        "an engine that is not there",
+        "spec.persistence.engine",
+        virtual_service(ports=[udp], persistence={"engine": "h323"}),
+        "sip",
+    )
     yield taken("one-packet with persistence", virtual_service(ports=[udp], onePacketScheduling=True, persistence={}))
     for ports in ([tcp], [udp, tcp], [port("s", 53, protocol="SCTP")]):
         raw = virtual_service(ports=ports, onePacketScheduling=True)
@@ -168,6 +177,7 @@ def marks() -> Iterator[ApiCase]:
     yield taken("a mark of both families", marked({"value": 10, "families": ["IPv6", "IPv4"]}, addresses=None))
     yield taken("the greatest mark", marked({"value": 2**32 - 1}))
     yield taken("one-packet under a mark", marked({"value": 10}, onePacketScheduling=True))
+    yield taken("calls under a mark", marked({"value": 10}, persistence={"engine": "sip"}))
     yield taken("a mark, persistent", marked({"value": 10}, persistence={"ipv4PrefixLength": 24}))
     for value in (0, 2**32):
         yield refused(f"mark {value}", "spec.firewallMark.value", marked({"value": value}))

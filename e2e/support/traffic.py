@@ -31,6 +31,24 @@ for _ in range(count):
 """
 
 
+_CALLS = """
+import socket, sys
+address, calls, requests = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+for call in range(calls):
+    for number in range(requests):
+        text = (
+            f"OPTIONS sip:lab@{address} SIP/2.0\\r\\nVia: SIP/2.0/UDP lab\\r\\nMax-Forwards: 70\\r\\n"
+            f"From: <sip:a@lab>;tag={call}\\r\\nTo: <sip:b@lab>\\r\\nCall-ID: call-{call}-of-this-client@lab\\r\\n"
+            f"CSeq: {number + 1} OPTIONS\\r\\nContent-Length: 0\\r\\n\\r\\n"
+        )
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.settimeout(10)
+            one.connect((address, 5060))
+            one.send(text.encode())
+            print(call, one.recv(4096).decode().strip())
+"""
+
+
 def url(address: str, port: int = 80, path: str = "/") -> str:
     """The URL of an address of either family."""
     host = f"[{address}]" if ":" in address else address
@@ -65,6 +83,21 @@ def count_sctp_replies(client: LabMachine, address: str, count: int, *, port: in
     assert done.returncode == 0, f"{replies.total()} of {count} requests to {address} answered, then: {done.stderr}"
     assert replies.total() == count
     return replies
+
+
+def count_calls(client: LabMachine, address: str, *, calls: int, requests: int) -> dict[int, Counter[str]]:
+    """Send SIP requests over UDP, each from a port of its own, and say who answered those of each call.
+
+    Raises AssertionError when one is not answered.
+    """
+    done = client.exec(["python3", "-c", _CALLS, address, str(calls), str(requests)], timeout=120)
+    assert done.returncode == 0, f"a SIP request to {address} was not answered: {done.stderr}"
+    answered: dict[int, Counter[str]] = {}
+    for line in done.stdout.splitlines():
+        call, who = line.split()
+        answered.setdefault(int(call), Counter())[who] += 1
+    assert {who.total() for who in answered.values()} == {requests}
+    return answered
 
 
 def answers(client: LabMachine, address: str, *, port: int = 80) -> bool:

@@ -56,10 +56,13 @@ def service_settings(planned: PlannedService) -> ServiceSettings:
     if planned.one_packet_scheduling:
         flags |= ServiceFlag.ONE_PACKET
     asked = planned.persistence
-    persistence = None
+    persistence, engine = None, ""
     if asked is not None:
         persistence = Persistence(timeout_seconds=asked.timeout_seconds, prefix_length=asked.prefix_length)
-    return ServiceSettings(scheduler=planned.scheduler.value, flags=flags, persistence=persistence)
+        engine = asked.engine.value if asked.engine is not None else ""
+    return ServiceSettings(
+        scheduler=planned.scheduler.value, flags=flags, persistence=persistence, persistence_engine=engine
+    )
 
 
 def destination_key(member: PlannedMember) -> DestinationKey:
