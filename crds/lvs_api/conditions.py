@@ -71,6 +71,7 @@ class Reason(StrEnum):
     KERNEL_REFUSED = "KernelRefused"
     MARKS_NOT_SET = "MarksNotSet"
     SOURCE_NAT_NOT_SET = "SourceNatNotSet"
+    HELPER_UNAVAILABLE = "HelperUnavailable"
     ADDRESS_CONFLICT = "AddressConflict"
     ADDRESS_REFUSED = "AddressRefused"
     PAUSED = "Paused"

@@ -15,7 +15,7 @@ MASQUERADE: Final = {"method": "Masquerade"}
 
 def service_cases() -> Iterator[ApiCase]:
     """All of them."""
-    for cases in (addresses, ports, service_rules, source_nat, marks, grouped):
+    for cases in (addresses, ports, service_rules, source_nat, helpers, marks, grouped):
         yield from cases()
 
 
@@ -154,6 +154,29 @@ def source_nat() -> Iterator[ApiCase]:
     )
     wrong = virtual_service(forwarding={"method": "Masquerade", "sourceNat": "yes"})
     yield refused("source NAT of another type", "spec.forwarding.sourceNat", wrong)
+
+
+def helpers() -> Iterator[ApiCase]:
+    helped = port("ftp", 21, helper="FTP")
+    yield taken("an FTP helper", virtual_service(ports=[helped], forwarding=MASQUERADE))
+    told = port("ftp", 2121, protocol="TCP", realServerPort=21, helper="FTP")
+    yield taken("an FTP helper beside another port", virtual_service(ports=[told, port()], forwarding=MASQUERADE))
+    yield taken(
+        "an FTP helper, grouped", virtual_service(ports=[helped, port()], portMode="Grouped", forwarding=MASQUERADE)
+    )
+    plain = {"method": "Masquerade", "sourceNat": False}
+    yield taken("an FTP helper, no source NAT told", virtual_service(ports=[helped], forwarding=plain))
+    behind = {"method": "Masquerade", "sourceNat": True}
+    for forwarding in ({}, {"method": "DirectRouting"}, {"method": "Tunnel"}, behind):
+        raw = virtual_service(ports=[helped], forwarding=forwarding)
+        yield refused(f"an FTP helper with {forwarding or 'no method told'}", "spec.ports", raw, "helper needs")
+    for protocol in ("UDP", "SCTP"):
+        raw = virtual_service(ports=[port("ftp", 21, protocol=protocol, helper="FTP")], forwarding=MASQUERADE)
+        yield refused(f"an FTP helper of {protocol}", "spec.ports[0].helper", raw, "one TCP port")
+    every = virtual_service(ports=[port(port=0, helper="FTP")], forwarding=MASQUERADE, persistence={})
+    yield refused("an FTP helper of every port", "spec.ports[0].helper", every, "one TCP port")
+    other = virtual_service(ports=[port("ftp", 21, helper="ftp")], forwarding=MASQUERADE)
+    yield refused("another helper", "spec.ports[0].helper", other)
 
 
 def marks() -> Iterator[ApiCase]:

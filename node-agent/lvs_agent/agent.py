@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from lvs_agent.converge.addresses import AddressKeeper, Given
 from lvs_agent.converge.contest import ContestKeeper
+from lvs_agent.converge.ftp_helper import FtpHelperKeeper
 from lvs_agent.converge.node_settings import NodeSettingsKeeper
 from lvs_agent.converge.packet_filter import PacketFilterKeeper, Remains
 from lvs_agent.converge.refusals import RefusalKeeper
@@ -28,6 +29,7 @@ from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.former_routes import wanted_host_routes
 from lvs_agent.decide.fresh_word import MemberKey, Standing, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
+from lvs_agent.decide.helped_ports import unhelped_services
 from lvs_agent.decide.kernel_settings import SyncDaemons
 from lvs_agent.decide.kernel_state import (
     AddressBinding,
@@ -121,6 +123,7 @@ class Agent:
         addresses: AddressKeeper,
         host_routes: RouteKeeper,
         packet_filter: PacketFilterKeeper,
+        ftp_helper: FtpHelperKeeper,
         refusals: RefusalKeeper,
         links: Links,
         prober: Prober,
@@ -138,6 +141,7 @@ class Agent:
         self._addresses = addresses
         self._host_routes = host_routes
         self._packet_filter = packet_filter
+        self._ftp_helper = ftp_helper
         self._refusals = refusals
         self._links = links
         self._prober = prober
@@ -257,6 +261,7 @@ class Agent:
         )
         rules, paused = packet_rules(prepared), paused_connections(prepared)
         await self._packet_filter.take_on(rules, paused)
+        self._ftp_helper.converge(prepared)
         table = self._table.converge(prepared, around, self._remember_table)
         if not table.desired.keep_unknown:
             remains = Remains(staying=staying_services(prepared, table.present), open_among=self._table.open_among)
@@ -286,7 +291,8 @@ class Agent:
             contest=self._contest.fault,
         )
         unfiltered = faulty_services(prepared, self._packet_filter.why_not)
-        self._status.report(Round(prepared, table, addresses, troubles, unfiltered, zeroed), now)
+        lacking = {**unhelped_services(prepared, self._ftp_helper.followed), **unfiltered}
+        self._status.report(Round(prepared, table, addresses, troubles, lacking, zeroed), now)
 
     def _remember_table(self, owned: OwnedIpvs) -> OwnedIpvs:
         return self._keeper.reserve(replace(self._keeper.ledger, ipvs=owned)).ipvs

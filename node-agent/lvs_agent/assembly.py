@@ -19,6 +19,7 @@ from lvs_agent.agent import Agent, PlanSource
 from lvs_agent.cleanup import clean_up
 from lvs_agent.converge.addresses import AddressKeeper
 from lvs_agent.converge.duplicates import DuplicateKeeper
+from lvs_agent.converge.ftp_helper import FtpHelperKeeper
 from lvs_agent.converge.node_settings import NodeSettingsKeeper
 from lvs_agent.converge.packet_filter import PacketFilterKeeper
 from lvs_agent.converge.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
@@ -35,6 +36,7 @@ from lvs_agent.errors import CleanupIncomplete, InvalidSettings, IpvsReadFailed,
 from lvs_agent.kernel.announce import PacketAnnouncer
 from lvs_agent.kernel.connections import ProcConnections
 from lvs_agent.kernel.duplicate_probe import PacketDuplicateProbe
+from lvs_agent.kernel.ftp_helper import ModuleFtpHelper
 from lvs_agent.kernel.host_routes import KernelHostRoutes
 from lvs_agent.kernel.interface import IpvsTable, Links
 from lvs_agent.kernel.ipvs import KernelIpvsTable
@@ -189,6 +191,7 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
             ),
             host_routes=RouteKeeper(host_routes, metrics),
             packet_filter=PacketFilterKeeper(NftPacketFilter(), metrics, time.monotonic),
+            ftp_helper=FtpHelperKeeper(ModuleFtpHelper(ipvs), time.monotonic),
             refusals=RefusalKeeper(
                 links=links,
                 cluster=parts.cluster,

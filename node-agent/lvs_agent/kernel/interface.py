@@ -108,6 +108,19 @@ class Connections(Protocol):
         """So many at most. Raises IpvsUnavailable, IpvsReadFailed or PermissionRefused."""
 
 
+class FtpHelper(Protocol):
+    """The kernel's helper for FTP behind Masquerade: module ip_vs_ftp. Its ports are chosen when it is loaded."""
+
+    def ports(self) -> frozenset[int]:
+        """What it follows in this network namespace; nothing while it is not loaded.
+
+        Raises IpvsReadFailed and PermissionRefused.
+        """
+
+    def load(self) -> None:
+        """Have the kernel load it; where it can not, nothing happens. Raises IpvsUnavailable and PermissionRefused."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkFailure:
     """A link change that failed alone."""
