@@ -142,6 +142,7 @@ def _services(
             service_uid=uid,
             port_name=front.port.name if front.port is not None else None,
             marked=front.marked,
+            delivered=service.firewall_mark is not None and bool(service.firewall_mark.local_delivery),
             ftp_ports=_ftp_ports(service, front),
             scheduler=service.scheduler,
             scheduler_flags=tuple(sorted(service.scheduler_flags or ())),

@@ -118,6 +118,13 @@ def test_ftp_ports_are_each_ports_own_and_under_a_mark_all_of_the_service() -> N
     assert grouped.ftp_ports == (21, 2121)
 
 
+def test_marked_packets_are_delivered_where_that_is_asked_for() -> None:
+    for told, delivered in (({}, False), ({"localDelivery": False}, False), ({"localDelivery": True}, True)):
+        mark = {"value": 10, "families": ["IPv4", "IPv6"], **told}
+        plan = directing(web(service=settings(addresses=None, ports=None, firewallMark=mark)))
+        assert [one.delivered for one in plan.services] == [delivered, delivered]
+
+
 def test_port_zero_keeps_ports_and_checks_the_named_port() -> None:
     one = web(
         service=settings(

@@ -72,6 +72,7 @@ class Reason(StrEnum):
     MARKS_NOT_SET = "MarksNotSet"
     SOURCE_NAT_NOT_SET = "SourceNatNotSet"
     HELPER_UNAVAILABLE = "HelperUnavailable"
+    NOT_DELIVERED = "NotDelivered"
     ADDRESS_CONFLICT = "AddressConflict"
     ADDRESS_REFUSED = "AddressRefused"
     PAUSED = "Paused"

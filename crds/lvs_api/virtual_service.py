@@ -77,6 +77,9 @@ class FirewallMark(ApiModel):
         Annotated[list[Family], Field(min_length=1, max_length=2, json_schema_extra={"x-lvs-list-set": True})] | None
     ) = None
     """Of which packets; needed where the service has no `addresses`, whose families count otherwise."""
+    local_delivery: bool | None = None
+    """True: directors take packets with this mark for themselves, whatever their address, by a rule of their routing
+    policy and a local route (ip rule fwmark). So caches in front of the whole Internet are balanced."""
 
 
 class Persistence(ApiModel):
@@ -139,7 +142,7 @@ class LvsVirtualServiceSpec(ApiModel):
     firewall_mark: FirewallMark | None = None
     """Present: balance the packets that carry this mark, instead of those to `ports`. Somebody else's rule on the
     directors gives it to them; no rule is written. Marked packets must be delivered on the director: their addresses
-    are `addresses` here, or of another service of the group, or routed to the machine itself by their mark."""
+    are `addresses` here, or of another service of the group, or any with `localDelivery`."""
     scheduler: Scheduler = Scheduler.WLC
     """How the real server of a new connection is chosen (ipvsadm -s)."""
     scheduler_flags: (

@@ -192,6 +192,10 @@ def marks() -> Iterator[ApiCase]:
     yield taken("the greatest mark", marked({"value": 2**32 - 1}))
     yield taken("one-packet under a mark", marked({"value": 10}, onePacketScheduling=True))
     yield taken("a mark, persistent", marked({"value": 10}, persistence={"ipv4PrefixLength": 24}))
+    yield taken("a mark, delivered locally", marked({**four, "localDelivery": True}, addresses=None))
+    yield taken("a mark with an address, delivered locally", marked({"value": 10, "localDelivery": True}))
+    wrong = marked({**four, "localDelivery": "yes"}, addresses=None)
+    yield refused("local delivery of another type", "spec.firewallMark.localDelivery", wrong)
     for value in (0, 2**32):
         yield refused(f"mark {value}", "spec.firewallMark.value", marked({"value": value}))
     yield refused("a mark of no value", "spec.firewallMark.value", marked({}))

@@ -41,7 +41,7 @@ class Round:
     addresses: AddressOutcome
     troubles: Troubles
     lacking: Mapping[AnyServiceKey, Fault]
-    """Of services that lack something beside the IPVS table: packet filter rules, or a helper."""
+    """Of services that lack something beside the IPVS table: packet filter rules, say, or a helper."""
     zeroed: CountersZeroed | None
 
     def says_as(self, other: "Round") -> bool:

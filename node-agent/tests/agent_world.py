@@ -12,6 +12,7 @@ from typing import Any
 
 from lvs_agent.agent import Agent
 from lvs_agent.converge.addresses import AddressKeeper
+from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.duplicates import DuplicateKeeper
 from lvs_agent.converge.ftp_helper import FtpHelperKeeper
 from lvs_agent.converge.node_settings import NodeSettingsKeeper
@@ -40,6 +41,7 @@ from lvs_agent.decide.refused_addresses import ClusterFacts, IPNetwork
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld
 from lvs_agent.disk.ledger import LedgerFile
 from lvs_agent.disk.ledger_keeper import LedgerKeeper
+from lvs_agent.kernel.fake_delivery_routes import FakeDeliveryRoutes
 from lvs_agent.kernel.fake_ftp_helper import FakeFtpHelper
 from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
 from lvs_agent.kernel.fake_kernel import FakeHostRoutes, FakeIpvsTable, FakeLinks, FakeSysctls
@@ -120,6 +122,7 @@ def service(*members: PlannedMember, **changes: Any) -> PlannedService:
         key=key,
         vip=None if isinstance(key, MarkKey) else key.address,
         marked=(),
+        delivered=False,
         ftp_ports=(),
         service=NAME,
         service_uid="u",
@@ -262,6 +265,7 @@ class World:
         self.host_routes = FakeHostRoutes()
         self.packet_filter = FakePacketFilter()
         self.ftp_helper = FakeFtpHelper()
+        self.delivery = FakeDeliveryRoutes()
         self.probe = FakeDuplicateProbe()
         self.refused_ranges: list[IPNetwork] = []
         self.cluster: ClusterKnowledge = NoCluster()
@@ -295,6 +299,7 @@ class World:
             host_routes=RouteKeeper(self.host_routes, self.metrics),
             packet_filter=PacketFilterKeeper(self.packet_filter, self.metrics, lambda: self.now),
             ftp_helper=FtpHelperKeeper(self.ftp_helper, lambda: self.now),
+            delivery=DeliveryKeeper(self.delivery, self.metrics, lambda: self.now),
             refusals=RefusalKeeper(
                 links=self.links,
                 cluster=self.cluster,
