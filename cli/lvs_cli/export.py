@@ -121,6 +121,8 @@ def _notes(service: PlannedService) -> Iterator[str]:
     members = [member for member in service.members if member.refused is None]
     if behind := [member.name for member in members if member.source_nat]:
         yield f"{where}: {', '.join(behind)}: source NAT is not in the file; it is a rule of the packet filter"
+    if service.ftp_ports:
+        yield f"{where}: the helper for FTP is not in the file; `modprobe ip_vs_ftp` on the director loads it"
     if any(member.check is not None for member in members):
         yield f"{where}: real servers are checked; the file gives each its full weight, whether its check passes or not"
     if waiting := [member.name for member in members if not member.prepared and member.draining_seconds is None]:

@@ -114,6 +114,15 @@ def test_what_the_form_can_not_say_is_noted(
     assert noted.startswith("note: this form has no addresses, sysctls, names, drains or checks")
 
 
+def test_a_helper_is_noted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    ports = [{"name": "ftp", "port": 21, "helper": "FTP"}]
+    behind = member("a", "192.168.4.100", forwarding={"method": "Masquerade"})
+    one = service_slice(service=accepted(ports=ports), members=[behind])
+    code, lines, notes = exported(monkeypatch, capsys, Slices(one))
+    assert (code, lines[0]) == (0, "-A -t 192.168.4.15:21 -s wrr")
+    assert "note: default/web port ftp: the helper for FTP is not in the file" in notes
+
+
 def test_namespaces_and_groups(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     here = service_slice(service=accepted(), directorGroup="edge", members=[])
     there = service_slice("other", namespace="shop", service=accepted(addresses=["192.168.4.16"]), members=[])

@@ -249,6 +249,22 @@ def unusable_source_nat(case: Candidate) -> Problem | None:
     return None
 
 
+def helper_without_masquerade(case: Candidate) -> Problem | None:
+    """A member's own method, where the service has a port with a helper, which follows Masquerade only."""
+    helped = next((port for port in ports(case.spec) if port.helper is not None), None)
+    if helped is None:
+        return None
+    for server in case.pool_spec.real_servers:
+        forwarding = server.forwarding
+        if forwarding is not None and (needs_address(forwarding.method) or forwarding.source_nat):
+            return _refused(
+                Reason.INVALID,
+                f"{_member_field(case, server)}.forwarding: spec.ports[{helped.name}].helper follows Masquerade "
+                "without sourceNat only; remove this, or the helper",
+            )
+    return None
+
+
 def too_many_members(case: Candidate) -> Problem | None:
     """More real servers than slices can carry."""
     if len(case.members) <= MAX_MEMBERS:
@@ -275,6 +291,7 @@ CANDIDATE_CHECKS: Final[tuple[CandidateCheck, ...]] = (
     duplicate_member,
     unnamed_check_port,
     unusable_source_nat,
+    helper_without_masquerade,
     too_many_members,
 )
 

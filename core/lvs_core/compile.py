@@ -6,7 +6,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from types import MappingProxyType
 
-from lvs_api.network_types import Family, TunnelType
+from lvs_api.network_types import ConnectionHelper, Family, TunnelType
 from lvs_api.real_server_pool import HealthCheck
 from lvs_api.service_slice import AcceptedPool, AcceptedService
 from lvs_api.virtual_service import Persistence, ServicePort
@@ -142,6 +142,8 @@ def _services(
             service_uid=uid,
             port_name=front.port.name if front.port is not None else None,
             marked=front.marked,
+            delivered=service.firewall_mark is not None and bool(service.firewall_mark.local_delivery),
+            ftp_ports=_ftp_ports(service, front),
             scheduler=service.scheduler,
             scheduler_flags=tuple(sorted(service.scheduler_flags or ())),
             persistence=_persistence(service.persistence, front.family),
@@ -180,6 +182,12 @@ def _fronts(service: AcceptedService) -> Iterator[_Front]:
     for address in vips(service):
         for server, port in _servers(service, address):
             yield _Front(key=server, family=family_of(address), vip=server.address, port=port)
+
+
+def _ftp_ports(service: AcceptedService, front: _Front) -> tuple[int, ...]:
+    """Those of the front; under a mark all of the service."""
+    met = (front.port,) if front.port is not None else ports(service)
+    return tuple(sorted(port.port for port in met if port.helper is ConnectionHelper.FTP))
 
 
 def _servers(service: AcceptedService, address: str) -> Iterator[tuple[VirtualServerKey, ServicePort]]:

@@ -156,6 +156,10 @@ class PlannedService:
     """None under a mark: it stands for every port."""
     marked: tuple[VirtualServerKey, ...]
     """Packets to which the director gives the mark, sorted; empty where somebody else does, and without a mark."""
+    delivered: bool
+    """The director takes packets with the mark for itself, whatever their address."""
+    ftp_ports: tuple[int, ...]
+    """Ports, sorted, on which clients speak FTP that the kernel's helper is to follow."""
     scheduler: Scheduler
     scheduler_flags: tuple[SchedulerFlag, ...]
     persistence: PlannedPersistence | None

@@ -105,6 +105,26 @@ def test_source_nat_is_each_members_own() -> None:
     assert [member.source_nat for member in service.members] == [True, False, False]
 
 
+def test_ftp_ports_are_each_ports_own_and_under_a_mark_all_of_the_service() -> None:
+    ports = [{"name": "http", "port": 80}, {"name": "b", "port": 2121, "helper": "FTP"}]
+    ports.append({"name": "a", "port": 21, "helper": "FTP"})
+    plan = directing(web(service=settings(ports=ports)))
+    assert [(str(one.key), one.ftp_ports) for one in plan.services] == [
+        (f"TCP {testing.VIP}:21", (21,)),
+        (f"TCP {testing.VIP}:80", ()),
+        (f"TCP {testing.VIP}:2121", (2121,)),
+    ]
+    (grouped,) = directing(web(service=settings(ports=ports, firewallMark={"value": 4097}))).services
+    assert grouped.ftp_ports == (21, 2121)
+
+
+def test_marked_packets_are_delivered_where_that_is_asked_for() -> None:
+    for told, delivered in (({}, False), ({"localDelivery": False}, False), ({"localDelivery": True}, True)):
+        mark = {"value": 10, "families": ["IPv4", "IPv6"], **told}
+        plan = directing(web(service=settings(addresses=None, ports=None, firewallMark=mark)))
+        assert [one.delivered for one in plan.services] == [delivered, delivered]
+
+
 def test_port_zero_keeps_ports_and_checks_the_named_port() -> None:
     one = web(
         service=settings(

@@ -150,6 +150,21 @@ def test_a_member_that_overrides_the_method_cannot_change_ports() -> None:
     assert "spec.ports[http].realServerPort 8080" in said.message
 
 
+@pytest.mark.parametrize("own", [{"method": "DirectRouting"}, {"method": "Masquerade", "sourceNat": True}])
+def test_a_member_that_the_helper_can_not_follow_is_refused(own: dict[str, object]) -> None:
+    ports = [{"name": "ftp", "port": 21, "helper": "FTP"}]
+    cluster = small_cluster(forwarding={"method": "Masquerade"}, ports=ports)
+    followed = {"name": "a", "address": "192.168.4.9", "forwarding": {"method": "Masquerade"}}
+    cluster.put(pool(cluster, realServers=[followed]))
+    cluster.round()
+    assert brief(cluster)["Accepted"] == "True Accepted"
+    cluster.put(pool(cluster, realServers=[followed, {"name": "b", "address": "192.168.4.10", "forwarding": own}]))
+    cluster.round()
+    said = condition(cluster, ConditionType.ACCEPTED)
+    assert (said.status, said.reason) == ("False", "Invalid")
+    assert "LvsRealServerPool default/web spec.realServers[b].forwarding: spec.ports[ftp].helper" in said.message
+
+
 OTHER = ObjectKey("default", "other")
 
 

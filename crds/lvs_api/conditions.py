@@ -71,6 +71,8 @@ class Reason(StrEnum):
     KERNEL_REFUSED = "KernelRefused"
     MARKS_NOT_SET = "MarksNotSet"
     SOURCE_NAT_NOT_SET = "SourceNatNotSet"
+    HELPER_UNAVAILABLE = "HelperUnavailable"
+    NOT_DELIVERED = "NotDelivered"
     ADDRESS_CONFLICT = "AddressConflict"
     ADDRESS_REFUSED = "AddressRefused"
     PAUSED = "Paused"

@@ -155,6 +155,12 @@ class SchedulerFlag(StrEnum):
     MH_PORT = "mh-port"
 
 
+class ConnectionHelper(StrEnum):
+    """A kernel module that follows a protocol whose connections open further ones (ip_vs_app.c)."""
+
+    FTP = "FTP"
+
+
 class ForwardingMethod(StrEnum):
     """How a director hands a packet to a real server."""
 

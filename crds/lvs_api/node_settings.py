@@ -101,6 +101,8 @@ class IpvsSysctls(NodeNumbers):
     """Compute rates (connections, packets and bytes a second) of services and real servers."""
     est_nice: Annotated[int, Field(ge=-20, le=19)] | None = None
     """Niceness of the kernel's threads that compute rates."""
+    conn_max: Annotated[int, Field(ge=1, le=1073741824)] | None = None
+    """How many connections there may be, persistence templates included; packets of further ones are dropped."""
     conn_lfactor: Annotated[int, Field(ge=-8, le=8)] | None = None
     """How full the table of connections may get before it grows, as a power of 2."""
     svc_lfactor: Annotated[int, Field(ge=-8, le=8)] | None = None

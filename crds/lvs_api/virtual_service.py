@@ -10,6 +10,7 @@ from lvs_api.api_group import DEFAULT_DIRECTOR_GROUP
 from lvs_api.base import ApiModel, Rule
 from lvs_api.conditions import Condition
 from lvs_api.network_types import (
+    ConnectionHelper,
     Count,
     Family,
     Forwarding,
@@ -40,8 +41,18 @@ class ServicePort(ApiModel):
     """The port clients connect to, 1 to 65535; 0 means every port and needs `persistence`."""
     real_server_port: Port | None = None
     """The real servers' port where it differs; only with Masquerade, for the other methods leave ports as they are."""
+    helper: ConnectionHelper | None = None
+    """FTP: what is said on this port opens further connections, and the kernel's helper follows it (module ip_vs_ftp,
+    which directors load; it knows port 21 unless it was given others). Only with TCP and Masquerade. With DirectRouting
+    and Tunnel no helper is needed: `persistence` on port 21 brings data connections to the same real server."""
 
     rules = (
+        Rule(
+            cel="!has(self.helper) || (self.port != 0 && (!has(self.protocol) || self.protocol == 'TCP'))",
+            check=lambda self: self.helper is None or (self.port != 0 and self.protocol == Protocol.TCP),
+            message="helper FTP is for one TCP port: remove it, or name the port of the FTP server",
+            field="helper",
+        ),
         Rule(
             cel="self.port != 0 || !has(self.realServerPort)",
             check=lambda self: self.port != 0 or self.real_server_port is None,
@@ -67,6 +78,9 @@ class FirewallMark(ApiModel):
         Annotated[list[Family], Field(min_length=1, max_length=2, json_schema_extra={"x-lvs-list-set": True})] | None
     ) = None
     """Of which packets; needed where the service has no `addresses`, whose families count otherwise."""
+    local_delivery: bool | None = None
+    """True: directors take packets with this mark for themselves, whatever their address, by a rule of their routing
+    policy and a local route (ip rule fwmark). So caches in front of the whole Internet are balanced."""
 
 
 class Persistence(ApiModel):
@@ -133,7 +147,7 @@ class LvsVirtualServiceSpec(ApiModel):
     firewall_mark: FirewallMark | None = None
     """Present: balance the packets that carry this mark, instead of those to `ports`. Somebody else's rule on the
     directors gives it to them; no rule is written. Marked packets must be delivered on the director: their addresses
-    are `addresses` here, or of another service of the group, or routed to the machine itself by their mark."""
+    are `addresses` here, or of another service of the group, or any with `localDelivery`."""
     scheduler: Scheduler = Scheduler.WLC
     """How the real server of a new connection is chosen (ipvsadm -s)."""
     scheduler_flags: (
@@ -216,6 +230,17 @@ class LvsVirtualServiceSpec(ApiModel):
                 or all(port.real_server_port is None for port in _ports(self))
             ),
             message="realServerPort needs forwarding.method Masquerade: the other methods leave ports as they are",
+            field="ports",
+        ),
+        Rule(
+            cel="!has(self.ports) || self.ports.all(p, !has(p.helper)) || (self.forwarding.method == 'Masquerade' && "
+            "(!has(self.forwarding.sourceNat) || !self.forwarding.sourceNat))",
+            check=lambda self: (
+                all(port.helper is None for port in _ports(self))
+                or (self.forwarding.method == ForwardingMethod.MASQUERADE and not self.forwarding.source_nat)
+            ),
+            message="helper needs forwarding.method Masquerade without sourceNat: with DirectRouting and Tunnel use "
+            "persistence on port 21 instead, and source NAT does not reach FTP's data connections",
             field="ports",
         ),
         Rule(

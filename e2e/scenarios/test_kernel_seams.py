@@ -88,6 +88,14 @@ def test_the_kernel_takes_every_sysctl_that_the_api_takes(director: GuestMachine
     assert director.sh("grep -H . /proc/sys/net/ipv4/vs/*") == before
 
 
+def test_the_ftp_helper_keeps_the_contract_that_the_fake_keeps(director: GuestMachine) -> None:
+    """Nobody loads the module by hand: asking for a scheduler of its name does, without the right to load modules."""
+    director.sh("modprobe ip_vs; ! grep -q ' ftp ' /proc/net/ip_vs_app")
+    assert probe(director, "ftp_helper_contract") == [None]
+    assert "ip_vs_ftp" in director.out("lsmod")
+    director.out("rmmod", "ip_vs_ftp")
+
+
 def test_the_packet_filter_keeps_the_contract_that_the_fake_keeps(director: GuestMachine) -> None:
     complaints = probe(director, "packet_filter_contract")
     assert set(complaints) == {case.__name__ for case in PACKET_FILTER_CASES}

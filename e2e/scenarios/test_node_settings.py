@@ -1,11 +1,14 @@
 """What IPVS has once on each director: set by the group, kept against other hands, given back."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from lvs_lab.waiting import wait_for
 from support.deployment import GONE_SECONDS, Deployment
+from support.quick_start import VIP, active_director, client
+from support.traffic import HeldConnection, answers
 
 pytestmark = pytest.mark.lab
 DIRECTORS = ("director-1", "director-2")
@@ -119,3 +122,23 @@ def test_the_groups_sysctls_count_where_services_need_another(group: Deployment)
             REPAIR_SECONDS,
             f"{node} to have what its services need, and the rest as it was",
         )
+
+
+def test_connections_beyond_the_limit_wait_and_open_ones_go_on(group: Deployment) -> None:
+    director = group.lab.guest(active_director(group))
+
+    def has_none() -> bool:
+        return not director.out("ipvsadm", "-Lnc").splitlines()[2:]
+
+    wait_for(has_none, 30, "connections of other tests to be over")
+    group.patch("lvsdg", "default", {"sysctls": {"connMax": 8}})
+    wait_applied(group, "True", "SettingsApplied")
+    with ExitStack() as stack:
+        held = [stack.enter_context(HeldConnection(group.client_namespace("client"), VIP)) for _ in range(8)]
+        names = [one.ask() for one in held]
+        assert not answers(client(group), VIP)
+        assert [one.ask() for one in held] == names
+        group.patch("lvsdg", "default", {"sysctls": {"connMax": 1000}})
+        wait_applied(group, "True", "SettingsApplied")
+        wait_for(lambda: answers(client(group), VIP), 10, "new clients to be served again")
+        assert [one.ask() for one in held] == names

@@ -26,6 +26,8 @@ from lvs_agent.decide.kernel_state import (
     TransportProtocol,
     conf_key,
 )
+from lvs_agent.kernel.fake_delivery_routes import FakeDeliveryRoutes
+from lvs_agent.kernel.fake_ftp_helper import FakeFtpHelper
 from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
 from lvs_agent.kernel.fake_kernel import FakeHostRoutes, FakeIpvsTable, FakeLinks, FakeSysctls
 from lvs_agent.kernel.fake_neighbours import FakeAnnouncer
@@ -194,6 +196,8 @@ class Machine:
         self.announcer = WatchedAnnouncer(machine=self)
         self.host_routes = FakeHostRoutes()
         self.packet_filter = FakePacketFilter()
+        self.ftp_helper = FakeFtpHelper()
+        self.delivery = FakeDeliveryRoutes()
         self.foreign: set[AnyServiceKey] = set()
         """Services that somebody else made."""
         self.planned: dict[AnyServiceKey, str] = {}

@@ -8,7 +8,9 @@ from typing import Any, Final, Protocol, cast
 
 from lvs_agent.agent import Agent
 from lvs_agent.converge.addresses import AddressKeeper
+from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.duplicates import DuplicateKeeper
+from lvs_agent.converge.ftp_helper import FtpHelperKeeper
 from lvs_agent.converge.node_settings import NodeSettingsKeeper
 from lvs_agent.converge.packet_filter import PacketFilterKeeper
 from lvs_agent.converge.refusals import RefusalKeeper
@@ -289,6 +291,8 @@ class AgentProgram(Program):
             ),
             host_routes=RouteKeeper(machine.host_routes, metrics),
             packet_filter=PacketFilterKeeper(machine.packet_filter, metrics, machine.clock),
+            ftp_helper=FtpHelperKeeper(machine.ftp_helper, machine.clock),
+            delivery=DeliveryKeeper(machine.delivery, metrics, machine.clock),
             refusals=RefusalKeeper(links=machine.links, cluster=cluster),
             links=machine.links,
             prober=self.checks,

@@ -38,6 +38,8 @@ from lvs_agent.decide.wanted_sysctls import SysctlRole, judge_sysctls, keys_to_r
 from lvs_agent.errors import KernelError
 from lvs_agent.kernel.announce import PacketAnnouncer
 from lvs_agent.kernel.contract import CASES, TABLES, complaint, settings_of
+from lvs_agent.kernel.ftp_helper import ModuleFtpHelper
+from lvs_agent.kernel.ftp_helper_contract import complaint as helper_complaint
 from lvs_agent.kernel.ipvs import KernelIpvsTable
 from lvs_agent.kernel.ipvs_settings import KernelIpvsSettings
 from lvs_agent.kernel.nft import NftPacketFilter
@@ -94,6 +96,13 @@ def mark(address: str, port: str, number: str) -> bool:
     rule = MarkRule(ip_address(address), TransportProtocol.TCP, int(port), int(number))
     asyncio.run(NftPacketFilter().replace(PacketRules(marks=frozenset({rule}))))
     return True
+
+
+def ftp_helper_contract() -> list[str | None]:
+    """What the kernel says, and what its table has afterwards."""
+    table = KernelIpvsTable()
+    found = helper_complaint(ModuleFtpHelper(table))
+    return [found, *(str(key) for key in table.read().services)]
 
 
 def source_nat(address: str, port: str, server: str, server_port: str) -> bool:
@@ -296,9 +305,8 @@ def announce(device: str, address: str) -> bool:
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__: verb
     for verb in (
-        contract, settings_contract, sysctl_contract, packet_filter_contract, mark, source_nat,
-        packet_filter, load, holds, add, edit, counters,
-        told,
+        contract, settings_contract, sysctl_contract, packet_filter_contract, ftp_helper_contract, mark, source_nat,
+        packet_filter, load, holds, add, edit, counters, told,
         read_under_change, read_while_resized, unavailable, bind, unbind, silence, announce,
     )
 }  # fmt: skip

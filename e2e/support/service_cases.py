@@ -15,7 +15,7 @@ MASQUERADE: Final = {"method": "Masquerade"}
 
 def service_cases() -> Iterator[ApiCase]:
     """All of them."""
-    for cases in (addresses, ports, service_rules, source_nat, marks, grouped):
+    for cases in (addresses, ports, service_rules, source_nat, helpers, marks, grouped):
         yield from cases()
 
 
@@ -165,6 +165,29 @@ def source_nat() -> Iterator[ApiCase]:
     yield refused("source NAT of another type", "spec.forwarding.sourceNat", wrong)
 
 
+def helpers() -> Iterator[ApiCase]:
+    helped = port("ftp", 21, helper="FTP")
+    yield taken("an FTP helper", virtual_service(ports=[helped], forwarding=MASQUERADE))
+    told = port("ftp", 2121, protocol="TCP", realServerPort=21, helper="FTP")
+    yield taken("an FTP helper beside another port", virtual_service(ports=[told, port()], forwarding=MASQUERADE))
+    yield taken(
+        "an FTP helper, grouped", virtual_service(ports=[helped, port()], portMode="Grouped", forwarding=MASQUERADE)
+    )
+    plain = {"method": "Masquerade", "sourceNat": False}
+    yield taken("an FTP helper, no source NAT told", virtual_service(ports=[helped], forwarding=plain))
+    behind = {"method": "Masquerade", "sourceNat": True}
+    for forwarding in ({}, {"method": "DirectRouting"}, {"method": "Tunnel"}, behind):
+        raw = virtual_service(ports=[helped], forwarding=forwarding)
+        yield refused(f"an FTP helper with {forwarding or 'no method told'}", "spec.ports", raw, "helper needs")
+    for protocol in ("UDP", "SCTP"):
+        raw = virtual_service(ports=[port("ftp", 21, protocol=protocol, helper="FTP")], forwarding=MASQUERADE)
+        yield refused(f"an FTP helper of {protocol}", "spec.ports[0].helper", raw, "one TCP port")
+    every = virtual_service(ports=[port(port=0, helper="FTP")], forwarding=MASQUERADE, persistence={})
+    yield refused("an FTP helper of every port", "spec.ports[0].helper", every, "one TCP port")
+    other = virtual_service(ports=[port("ftp", 21, helper="ftp")], forwarding=MASQUERADE)
+    yield refused("another helper", "spec.ports[0].helper", other)
+
+
 def marks() -> Iterator[ApiCase]:
     def marked(mark: Raw, **changes: object) -> Raw:
         fields: Raw = {"ports": None, "firewallMark": mark, **changes}
@@ -179,6 +202,10 @@ def marks() -> Iterator[ApiCase]:
     yield taken("one-packet under a mark", marked({"value": 10}, onePacketScheduling=True))
     yield taken("calls under a mark", marked({"value": 10}, persistence={"engine": "sip"}))
     yield taken("a mark, persistent", marked({"value": 10}, persistence={"ipv4PrefixLength": 24}))
+    yield taken("a mark, delivered locally", marked({**four, "localDelivery": True}, addresses=None))
+    yield taken("a mark with an address, delivered locally", marked({"value": 10, "localDelivery": True}))
+    wrong = marked({**four, "localDelivery": "yes"}, addresses=None)
+    yield refused("local delivery of another type", "spec.firewallMark.localDelivery", wrong)
     for value in (0, 2**32):
         yield refused(f"mark {value}", "spec.firewallMark.value", marked({"value": value}))
     yield refused("a mark of no value", "spec.firewallMark.value", marked({}))

@@ -31,6 +31,9 @@ TOPOLOGY_OF = {
     "s15-tunnel": "s15",
     "s15-tunnel-routed": "s15-routed",
     "s24-source-nat": "s24",
+    "forward-cache": "cache",
+    "ftp-nat": "ftp",
+    "ftp-dr": "ftp",
     "ipv6-dr": "ipv6-dr",
     "ipv6-nat": "ipv6-nat",
 }

@@ -15,6 +15,8 @@ from typing import Final, Protocol
 
 from lvs_agent.converge.addresses import AddressKeeper, Given
 from lvs_agent.converge.contest import ContestKeeper
+from lvs_agent.converge.delivery import DeliveryKeeper
+from lvs_agent.converge.ftp_helper import FtpHelperKeeper
 from lvs_agent.converge.node_settings import NodeSettingsKeeper
 from lvs_agent.converge.packet_filter import PacketFilterKeeper, Remains
 from lvs_agent.converge.refusals import RefusalKeeper
@@ -22,12 +24,14 @@ from lvs_agent.converge.route_lookup import RouteLookup
 from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
 from lvs_agent.converge.table import TableKeeper
+from lvs_agent.decide.delivered_marks import undelivered_services
 from lvs_agent.decide.desired_state import Circumstances
 from lvs_agent.decide.drain import next_deadline
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.former_routes import wanted_host_routes
 from lvs_agent.decide.fresh_word import MemberKey, Standing, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
+from lvs_agent.decide.helped_ports import unhelped_services
 from lvs_agent.decide.kernel_settings import SyncDaemons
 from lvs_agent.decide.kernel_state import (
     AddressBinding,
@@ -121,6 +125,8 @@ class Agent:
         addresses: AddressKeeper,
         host_routes: RouteKeeper,
         packet_filter: PacketFilterKeeper,
+        ftp_helper: FtpHelperKeeper,
+        delivery: DeliveryKeeper,
         refusals: RefusalKeeper,
         links: Links,
         prober: Prober,
@@ -138,6 +144,8 @@ class Agent:
         self._addresses = addresses
         self._host_routes = host_routes
         self._packet_filter = packet_filter
+        self._ftp_helper = ftp_helper
+        self._delivery = delivery
         self._refusals = refusals
         self._links = links
         self._prober = prober
@@ -245,6 +253,8 @@ class Agent:
         host_routes = wanted_host_routes(prepared, routes)
         await self._addresses.let_go(given, self._remember_addresses)
         await self._host_routes.take_on(host_routes)
+        if not plan.provisional:
+            await self._delivery.let_go(prepared)
         around = Circumstances(
             kernel=KernelIpvs(),
             owned=ledger.ipvs,
@@ -257,6 +267,7 @@ class Agent:
         )
         rules, paused = packet_rules(prepared), paused_connections(prepared)
         await self._packet_filter.take_on(rules, paused)
+        self._ftp_helper.converge(prepared)
         table = self._table.converge(prepared, around, self._remember_table)
         if not table.desired.keep_unknown:
             remains = Remains(staying=staying_services(prepared, table.present), open_among=self._table.open_among)
@@ -275,6 +286,7 @@ class Agent:
         unready = unready_addresses(prepared, self._packet_filter.why_not)
         served = table.served - unready if unready else table.served
         addresses = await self._addresses.take_on(given, served, self._remember_addresses)
+        await self._delivery.take_on(prepared, table.present)
         self._keeper.settle(replace(self._keeper.ledger, bindings=addresses.owned, sysctls=addresses.sysctls))
         now = timestamp(datetime.now(UTC))
         zeroed = self._zero.carry_out(self._source.asked_zero(), self._source.reported_status, table, now)
@@ -286,7 +298,12 @@ class Agent:
             contest=self._contest.fault,
         )
         unfiltered = faulty_services(prepared, self._packet_filter.why_not)
-        self._status.report(Round(prepared, table, addresses, troubles, unfiltered, zeroed), now)
+        lacking = {
+            **unhelped_services(prepared, self._ftp_helper.followed),
+            **undelivered_services(prepared, self._delivery.why_not),
+            **unfiltered,
+        }
+        self._status.report(Round(prepared, table, addresses, troubles, lacking, zeroed), now)
 
     def _remember_table(self, owned: OwnedIpvs) -> OwnedIpvs:
         return self._keeper.reserve(replace(self._keeper.ledger, ipvs=owned)).ipvs

@@ -18,7 +18,9 @@ from typing import Any, Final
 from lvs_agent.agent import Agent, PlanSource
 from lvs_agent.cleanup import clean_up
 from lvs_agent.converge.addresses import AddressKeeper
+from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.duplicates import DuplicateKeeper
+from lvs_agent.converge.ftp_helper import FtpHelperKeeper
 from lvs_agent.converge.node_settings import NodeSettingsKeeper
 from lvs_agent.converge.packet_filter import PacketFilterKeeper
 from lvs_agent.converge.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
@@ -34,7 +36,9 @@ from lvs_agent.disk.view_store import ViewStore
 from lvs_agent.errors import CleanupIncomplete, InvalidSettings, IpvsReadFailed, IpvsUnavailable, LvsAgentError
 from lvs_agent.kernel.announce import PacketAnnouncer
 from lvs_agent.kernel.connections import ProcConnections
+from lvs_agent.kernel.delivery_routes import KernelDeliveryRoutes
 from lvs_agent.kernel.duplicate_probe import PacketDuplicateProbe
+from lvs_agent.kernel.ftp_helper import ModuleFtpHelper
 from lvs_agent.kernel.host_routes import KernelHostRoutes
 from lvs_agent.kernel.interface import IpvsTable, Links
 from lvs_agent.kernel.ipvs import KernelIpvsTable
@@ -113,7 +117,7 @@ async def clean_node(settings: Settings) -> None:
     """
     with _alone(settings):
         ipvs, links, host_routes = KernelIpvsTable(), KernelLinksSeam(), KernelHostRoutes()
-        settings_of_ipvs = KernelIpvsSettings()
+        settings_of_ipvs, delivery = KernelIpvsSettings(), KernelDeliveryRoutes()
         try:
             problems = await clean_up(
                 LedgerFile(settings.state_dir / LEDGER_FILE, boot_id()),
@@ -121,12 +125,14 @@ async def clean_node(settings: Settings) -> None:
                 ipvs=ipvs,
                 links=links,
                 host_routes=host_routes,
+                delivery=delivery,
                 settings=settings_of_ipvs,
                 packet_filter=NftPacketFilter(),
                 sysctls=ProcSysctls(),
             )
         finally:
             settings_of_ipvs.close()
+            await delivery.close()
             await host_routes.close()
             await links.close()
             ipvs.close()
@@ -157,11 +163,12 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
     async with AsyncExitStack() as cleanup:
         metrics = AgentMetrics()
         ipvs, links, host_routes = KernelIpvsTable(), KernelLinksSeam(), KernelHostRoutes()
-        settings_of_ipvs = KernelIpvsSettings()
+        settings_of_ipvs, delivery = KernelIpvsSettings(), KernelDeliveryRoutes()
         cleanup.callback(settings_of_ipvs.close)
         cleanup.callback(ipvs.close)
         cleanup.push_async_callback(links.close)
         cleanup.push_async_callback(host_routes.close)
+        cleanup.push_async_callback(delivery.close)
         relay = _Relay()
         word = settings.word if settings.manifests is None else None  # no member of a manifest is known to be a node
         prober = ProbeSupervisor(
@@ -189,6 +196,8 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
             ),
             host_routes=RouteKeeper(host_routes, metrics),
             packet_filter=PacketFilterKeeper(NftPacketFilter(), metrics, time.monotonic),
+            ftp_helper=FtpHelperKeeper(ModuleFtpHelper(ipvs), time.monotonic),
+            delivery=DeliveryKeeper(delivery, metrics, time.monotonic),
             refusals=RefusalKeeper(
                 links=links,
                 cluster=parts.cluster,

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from lvs_agent.converge.number_seams import NumberSeams
 from lvs_agent.decide.changes import DeleteDestination, DeleteService, IpvsChange, UnbindAddress
-from lvs_agent.decide.kernel_state import KernelIpvs
+from lvs_agent.decide.kernel_state import KernelIpvs, LocalDelivery
 from lvs_agent.decide.ownership import OwnedIpvs, judge_ipvs, judge_links
 from lvs_agent.decide.packet_table import NO_RULES
 from lvs_agent.decide.wanted_sysctls import SysctlRole, judge_sysctls, keys_to_read
 from lvs_agent.disk.ledger import Ledger, LedgerFile
 from lvs_agent.errors import IpvsUnavailable, KernelError, NftMissing, StateNotWritten
-from lvs_agent.kernel.interface import HostRoutes, IpvsSettings, IpvsTable, Links, PacketFilter, Sysctls
+from lvs_agent.kernel.interface import DeliveryRoutes, HostRoutes, IpvsSettings, IpvsTable, Links, PacketFilter, Sysctls
 
 _log = logging.getLogger(__name__)
 
@@ -26,11 +26,12 @@ async def clean_up(
     ipvs: IpvsTable,
     links: Links,
     host_routes: HostRoutes,
+    delivery: DeliveryRoutes,
     packet_filter: PacketFilter,
     settings: IpvsSettings,
     sysctls: Sysctls,
 ) -> tuple[str, ...]:
-    """Addresses first, then IPVS entries, packet filter rules, settings, sysctls, as on any way down.
+    """Addresses first, and local delivery, then IPVS entries, packet filter rules, settings, sysctls: the way down.
 
     Returns what could not be removed.
 
@@ -55,6 +56,7 @@ async def clean_up(
     problems += _store(ledger_file, ledger)
     _log.info("unbound %d addresses", len(bound) - len(failed))
 
+    problems += await _end_delivery(delivery)
     if ledger.ipvs:
         applied = ipvs.apply(deletions(ipvs.read(), ledger.ipvs))
         problems += [str(failure.error) for failure in applied.failures]
@@ -90,6 +92,16 @@ async def clean_up(
         kept = {}
     problems += _store(ledger_file, replace(ledger, sysctls=kept))
     return tuple(dict.fromkeys(problems))
+
+
+async def _end_delivery(delivery: DeliveryRoutes) -> list[str]:
+    try:
+        if await delivery.read() != LocalDelivery():
+            await delivery.replace(())
+            _log.info("removed our rules of local delivery")
+    except KernelError as error:
+        return [str(error)]
+    return []
 
 
 def _stop_daemons(settings: IpvsSettings, ledger: Ledger) -> Ledger:

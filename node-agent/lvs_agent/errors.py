@@ -44,7 +44,7 @@ class EntryNotFound(IpvsEntryError):
 
 
 class EntryRefused(IpvsEntryError):
-    """EINVAL, ERANGE, EAFNOSUPPORT and the like: the kernel does not take these values."""
+    """EINVAL, ERANGE, EAFNOSUPPORT and the like: the kernel does not take these values; ENOMEM: nothing more now."""
 
 
 class PermissionRefused(KernelError):

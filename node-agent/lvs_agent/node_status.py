@@ -40,8 +40,8 @@ class Round:
     table: TableOutcome
     addresses: AddressOutcome
     troubles: Troubles
-    unfiltered: Mapping[AnyServiceKey, Fault]
-    """Of services whose packet filter rules are not set."""
+    lacking: Mapping[AnyServiceKey, Fault]
+    """Of services that lack something beside the IPVS table: packet filter rules, say, or a helper."""
     zeroed: CountersZeroed | None
 
     def says_as(self, other: "Round") -> bool:
@@ -50,7 +50,7 @@ class Round:
             self.prepared.plan is other.prepared.plan
             and self.table is other.table
             and self.addresses is other.addresses
-            and (self.troubles, self.unfiltered, self.zeroed) == (other.troubles, other.unfiltered, other.zeroed)
+            and (self.troubles, self.lacking, self.zeroed) == (other.troubles, other.lacking, other.zeroed)
         )
 
 
@@ -89,7 +89,7 @@ class StatusKeeper:
             plan=made.prepared.plan,
             refusals=made.prepared.refusals,
             desired=table.desired,
-            service_faults={**table.faults, **made.unfiltered},
+            service_faults={**table.faults, **made.lacking},
             service_notes=table.notes,
             former_names=table.former_names,
             present=table.present,

@@ -12,7 +12,9 @@ from typing import Any
 
 from lvs_agent.agent import Agent
 from lvs_agent.converge.addresses import AddressKeeper
+from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.duplicates import DuplicateKeeper
+from lvs_agent.converge.ftp_helper import FtpHelperKeeper
 from lvs_agent.converge.node_settings import NodeSettingsKeeper
 from lvs_agent.converge.packet_filter import PacketFilterKeeper
 from lvs_agent.converge.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
@@ -39,6 +41,8 @@ from lvs_agent.decide.refused_addresses import ClusterFacts, IPNetwork
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld
 from lvs_agent.disk.ledger import LedgerFile
 from lvs_agent.disk.ledger_keeper import LedgerKeeper
+from lvs_agent.kernel.fake_delivery_routes import FakeDeliveryRoutes
+from lvs_agent.kernel.fake_ftp_helper import FakeFtpHelper
 from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
 from lvs_agent.kernel.fake_kernel import FakeHostRoutes, FakeIpvsTable, FakeLinks, FakeSysctls
 from lvs_agent.kernel.fake_neighbours import FakeAnnouncer, FakeDuplicateProbe
@@ -118,6 +122,8 @@ def service(*members: PlannedMember, **changes: Any) -> PlannedService:
         key=key,
         vip=None if isinstance(key, MarkKey) else key.address,
         marked=(),
+        delivered=False,
+        ftp_ports=(),
         service=NAME,
         service_uid="u",
         port_name="http",
@@ -258,6 +264,8 @@ class World:
         self.announcer = FakeAnnouncer()
         self.host_routes = FakeHostRoutes()
         self.packet_filter = FakePacketFilter()
+        self.ftp_helper = FakeFtpHelper()
+        self.delivery = FakeDeliveryRoutes()
         self.probe = FakeDuplicateProbe()
         self.refused_ranges: list[IPNetwork] = []
         self.cluster: ClusterKnowledge = NoCluster()
@@ -290,6 +298,8 @@ class World:
             ),
             host_routes=RouteKeeper(self.host_routes, self.metrics),
             packet_filter=PacketFilterKeeper(self.packet_filter, self.metrics, lambda: self.now),
+            ftp_helper=FtpHelperKeeper(self.ftp_helper, lambda: self.now),
+            delivery=DeliveryKeeper(self.delivery, self.metrics, lambda: self.now),
             refusals=RefusalKeeper(
                 links=self.links,
                 cluster=self.cluster,

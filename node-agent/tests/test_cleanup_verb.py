@@ -43,6 +43,7 @@ async def clean(world: World) -> tuple[str, ...]:
         ipvs=world.ipvs,
         links=world.links,
         host_routes=world.host_routes,
+        delivery=world.delivery,
         settings=world.settings,
         packet_filter=world.packet_filter,
         sysctls=world.sysctls,

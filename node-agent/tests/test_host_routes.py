@@ -115,6 +115,7 @@ async def test_cleanup_takes_them_away(tmp_path: Path) -> None:
         ipvs=world.ipvs,
         links=world.links,
         host_routes=world.host_routes,
+        delivery=world.delivery,
         settings=world.settings,
         packet_filter=world.packet_filter,
         sysctls=world.sysctls,

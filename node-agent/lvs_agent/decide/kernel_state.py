@@ -4,7 +4,7 @@ Identity and settings are types apart: a key finds an entry, settings are what m
 Words are the kernel's: a *service* is a virtual service, a *destination* a real server in one service.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag, StrEnum
 from ipaddress import IPv4Address, IPv6Address
@@ -350,6 +350,22 @@ class HostRoute:
 
     address: IPAddress
     device: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalDelivery:
+    """Packets that are taken for this machine's own by their mark, whatever their address."""
+
+    rules: frozenset[FirewallMarkKey] = frozenset()
+    """Marks with a rule of ours in the routing policy, which leads to our table."""
+    routes: frozenset[AddressFamily] = frozenset()
+    """Families of which every address is local in our table."""
+
+    @classmethod
+    def of(cls, marks: Iterable[FirewallMarkKey]) -> "LocalDelivery":
+        """What these marks need."""
+        rules = frozenset(marks)
+        return cls(rules=rules, routes=frozenset(mark.family for mark in rules))
 
 
 @dataclass(frozen=True, slots=True, order=True)

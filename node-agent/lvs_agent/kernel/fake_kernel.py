@@ -75,6 +75,8 @@ class FakeIpvsTable:
     persistence_engines: frozenset[str] = frozenset({"sip"})
     sync_daemon_runs: bool = False
     available: bool = True
+    room: int | None = None
+    """For how many services and destinations there is memory; None: for all."""
     writes: int = 0
     reads: int = 0
 
@@ -132,6 +134,9 @@ class FakeIpvsTable:
             return self._zero(change.service)
         return self._change_destination(change)
 
+    def _is_full(self) -> bool:
+        return self.room is not None and self.room <= sum(1 + len(one.destinations) for one in self.services.values())
+
     def _change_service(self, change: AddService | EditService | DeleteService) -> int:
         present = self.services.get(change.service)
         if isinstance(change, AddService) and present is not None:
@@ -142,6 +147,8 @@ class FakeIpvsTable:
             del self.services[change.service]
             return 0
         code = self._check_service(change.service, change.settings)
+        if not code and present is None and self._is_full():
+            code = errno.ENOMEM
         if not code:
             self.services[change.service] = replace(
                 present or ServiceState(settings=change.settings), settings=change.settings
@@ -184,6 +191,8 @@ class FakeIpvsTable:
         else:
             if code := self._check_destination(change.service, change.destination, change.settings):
                 return code
+            if present is None and self._is_full():
+                return errno.ENOMEM
             destinations[change.destination] = (present or DestinationState(change.settings))._replace(
                 settings=change.settings
             )

@@ -14,11 +14,13 @@ from lvs_agent.decide.changes import IpvsChange, LinkChange
 from lvs_agent.decide.kernel_settings import KernelTimeouts, SyncDaemon, SyncDaemons, SyncState
 from lvs_agent.decide.kernel_state import (
     AnyServiceKey,
+    FirewallMarkKey,
     HostRoute,
     IPAddress,
     IpvsInfo,
     KernelIpvs,
     KernelLinks,
+    LocalDelivery,
     Route,
     ServiceState,
     SysctlKey,
@@ -108,6 +110,19 @@ class Connections(Protocol):
         """So many at most. Raises IpvsUnavailable, IpvsReadFailed or PermissionRefused."""
 
 
+class FtpHelper(Protocol):
+    """The kernel's helper for FTP behind Masquerade: module ip_vs_ftp. Its ports are chosen when it is loaded."""
+
+    def ports(self) -> frozenset[int]:
+        """What it follows in this network namespace; nothing while it is not loaded.
+
+        Raises IpvsReadFailed and PermissionRefused.
+        """
+
+    def load(self) -> None:
+        """Have the kernel load it; where it can not, nothing happens. Raises IpvsUnavailable and PermissionRefused."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkFailure:
     """A link change that failed alone."""
@@ -152,6 +167,22 @@ class HostRoutes(Protocol):
 
     async def close(self) -> None:
         """Release the socket; routes stay as they are."""
+
+
+class DeliveryRoutes(Protocol):
+    """Local delivery by marks: rules and routes that carry our protocol number."""
+
+    async def read(self) -> LocalDelivery:
+        """What there is of ours. Raises LinkError."""
+
+    async def replace(self, marks: Collection[FirewallMarkKey]) -> None:
+        """Leave just what these marks need: routes come before rules and go after them.
+
+        Raises LinkError or PermissionRefused; part of it may be made then.
+        """
+
+    async def close(self) -> None:
+        """Release the socket; rules and routes stay as they are."""
 
 
 class PacketFilter(Protocol):

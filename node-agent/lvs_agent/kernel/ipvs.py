@@ -256,6 +256,8 @@ def entry_error(change: IpvsChange, code: int) -> IpvsEntryError:
         if engine:
             what += f" or no persistence engine {engine!r} (module ip_vs_pe_{engine})"
         return SchedulerNotAvailable(f"{describe(change)}: this node's kernel has no {what}")
+    if code == errno.ENOMEM:
+        return EntryRefused(f"{describe(change)}: the kernel has no memory for it; it is made when there is some again")
     if code in {errno.ENOENT, errno.ESRCH}:
         return EntryNotFound(f"{describe(change)}: it, or its service, is not there any more")
     return EntryRefused(f"{describe(change)}: the kernel refused it: {os.strerror(code)}")
