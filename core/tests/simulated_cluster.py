@@ -277,6 +277,7 @@ class SimulatedCluster:
                 for one in sorted(machine.bound)
             ]
             or None,
+            own_addresses=self._own_addresses(name) if machine.groups else None,
             director_groups=[
                 DirectorReport(
                     name=group,
@@ -315,6 +316,9 @@ class SimulatedCluster:
         """A node starts again: its kernel is empty, its agent has not run."""
         old = self.machines[name]
         self.machines[name] = Machine(name=name, boot=old.boot + 1, at=old.at)
+
+    def _own_addresses(self, name: str) -> list[str] | None:
+        return list(self.nodes[name].internal_addresses) if name in self.nodes else None
 
     def settle(self, *, rounds: int = 12) -> None:
         """Everybody acts, drains end, and the operator decides, until nothing changes any more."""

@@ -13,6 +13,7 @@ MAX_EXCEPTIONS = 128
 MAX_NODE_ADDRESSES = 1024
 MAX_OWN_ADDRESSES = 32
 MAX_NODE_SETTINGS = 64
+MAX_DIRECTOR_ADDRESSES = 256
 MAX_DRAINED_MEMBERS = 256
 """Of one service; the others are named when these are gone."""
 
@@ -49,6 +50,14 @@ class LvsNodeSpec(ApiModel):
         | None
     ) = None
     """VIPs to bind and keep silent about."""
+    director_addresses: (
+        Annotated[
+            list[UsableIpAddress], Field(max_length=MAX_DIRECTOR_ADDRESSES, json_schema_extra={"x-lvs-list-set": True})
+        ]
+        | None
+    ) = None
+    """With VIPs on a tunnel device: every address that their directors send from. Wrapped packets are unwrapped from
+    these only. Absent: not all of them are known (yet), and packets are unwrapped whoever sends them."""
 
 
 class NodeAddressState(StrEnum):

@@ -33,6 +33,7 @@ TOPOLOGY_OF = {
     "s24-source-nat": "s24",
     "ipv6-dr": "ipv6-dr",
     "ipv6-nat": "ipv6-nat",
+    "ipv6-tunnel": "tunnels",
 }
 
 

@@ -58,7 +58,8 @@ class PreparedPlan:
     plan: NodePlan
     services: tuple[PreparedService, ...]
     routed: frozenset[IPAddress]
-    """Real servers whose route matters: to be on link, or to know where replies come in."""
+    """Addresses whose route matters: real servers', to be on link or to know where replies come in; and the directors'
+    that wrap packets for this node, to know how large these may be."""
     masqueraded: frozenset[IPAddress]
     """Real servers reached by Masquerade, or with connections that began so: their answers are forwarded."""
     has_source_nat: bool
@@ -99,7 +100,7 @@ def prepare(plan: NodePlan, before: PreparedPlan | None = None, refusals: Refusa
     return PreparedPlan(
         plan=plan,
         services=tuple(services),
-        routed=frozenset(routed | masqueraded | formerly_direct),
+        routed=frozenset({*routed, *masqueraded, *formerly_direct, *plan.director_addresses}),
         masqueraded=frozenset(masqueraded),
         has_source_nat=any(member.planned.source_nat for service in services for member in service.members),
         formerly_direct=frozenset(formerly_direct),

@@ -316,7 +316,8 @@ class FakeLinks:
         if isinstance(change, BindAddress) and binding.device not in self.devices:
             if binding.device not in {"tunl0", "ip6tnl0"} or not self.modules:
                 raise DeviceNotFound(f"there is no network device {binding.device}")
-            self.add_device(binding.device, kind="ipip", arp_capable=False)
+            kind = {"tunl0": "ipip", "ip6tnl0": "ip6tnl"}[binding.device]
+            self.add_device(binding.device, kind=kind, arp_capable=False)
         entry = InterfaceAddress(
             device=binding.device,
             address=binding.address,

@@ -124,6 +124,7 @@ class KernelLinksSeam:
         except OSError as error:
             raise LinkError(f"route to {address}: {error.strerror or error}") from error
         via = answer.get("via") or {}
+        metrics = answer.get("metrics")
         next_hop, source = answer.get("gateway") or via.get("addr"), answer.get("prefsrc")
         return Route(
             kind=_ROUTE_KINDS.get(answer["type"], RouteKind.OTHER),
@@ -131,6 +132,7 @@ class KernelLinksSeam:
             # A route of ours may name the address itself: that is on link (`decide.former_routes`).
             next_hop=ip_address(next_hop) if next_hop and ip_address(next_hop) != address else None,
             source=ip_address(source) if source else None,
+            mtu=metrics.get("mtu") if metrics else None,
         )
 
     async def next_hops(self) -> frozenset[IPAddress]:
@@ -337,6 +339,7 @@ def _device(link: Any) -> Device:  # noqa: ANN401 (pyroute2 is untyped)
         arp_capable=not flags & (_IFF_LOOPBACK | _IFF_NOARP),
         carrier=bool(flags & _IFF_RUNNING),
         hardware_address=_hardware_address(link.get("address")),
+        mtu=link.get("mtu"),
     )
 
 

@@ -1,0 +1,155 @@
+"""What real servers' tunnel devices let in, and how large requests are, with packets of both families."""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from lvs_lab.lab_machine import Capture, LabMachine
+from lvs_lab.waiting import wait_for
+from support.deployment import EXAMPLES, GONE_SECONDS, Deployment, deployed
+from support.traffic import answers, count_replies, url
+from support.wrapped_packets import send_wrapped
+
+pytestmark = pytest.mark.lab
+
+EXAMPLE: Final = EXAMPLES / "ipv6-tunnel"
+SERVICE: Final = "tunnels-web"
+DIRECTOR, CLIENT = "tunnels-director", "tunnels-client"
+SERVERS: Final = ("tunnels-rs2", "tunnels-rs3")
+VIPS: Final = {4: "172.25.86.100", 6: "2001:db8:86::100"}
+DEVICES: Final = {4: "tunl0", 6: "ip6tnl0"}
+SEGMENTS: Final = {4: 1440, 6: 1400}
+"""Bytes: 1500 less the wrapping and the headers."""
+OPENED: Final = {4: "tcp[tcpflags] & (tcp-syn|tcp-ack) == (tcp-syn|tcp-ack)", 6: "ip6 and ip6[53] & 18 == 18"}
+TOO_BIG: Final = """
+table inet silent {
+  chain output {
+    type filter hook output priority 0;
+    icmp type destination-unreachable icmp code frag-needed drop
+    icmpv6 type packet-too-big drop
+  }
+}
+"""
+SIZE: Final = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with deployed("tunnels", ["tunnels"], tmp_path_factory.mktemp("tunnels")) as deployment:
+        for name in SERVERS:
+            deployment.lab.machine(name).serve(port=80)
+        deployment.lab.guest(DIRECTOR).exec(["nft", "--file", "-"], stdin=TOO_BIG, check=True)
+        yield deployment
+
+
+@pytest.fixture
+def web(lab: Deployment) -> Deployment:
+    lab.apply(EXAMPLE)
+    lab.wait_ready(SERVICE)
+    for vip in VIPS.values():
+        wait_for(lambda vip=vip: answers(client(lab), vip), 10, f"{vip} to answer")
+    for name in SERVERS:
+        wait_for(lambda name=name: "drop" in rules(lab, name), 10, f"{name} to know the directors")
+    return lab
+
+
+def client(lab: Deployment) -> LabMachine:
+    return lab.lab.machine(CLIENT)
+
+
+def rules(lab: Deployment, name: str) -> str:
+    """The packet filter of a node; empty without any rule."""
+    return lab.lab.guest(name).out("nft", "list", "ruleset")
+
+
+def post(lab: Deployment, vip: str, seconds: int) -> bool:
+    """Whether a large request comes through in this time."""
+    words = ["curl", "--silent", "--fail", "--max-time", str(seconds), "--data-binary", "@-", "--dump-header", "-"]
+    done = client(lab).exec([*words, url(vip)], stdin="x" * SIZE, timeout=seconds + 10)
+    return done.ok and f"X-Received: {SIZE}" in done.stdout.splitlines()
+
+
+def segment_sizes(capture: Capture) -> set[int]:
+    return {int(found) for line in capture.lines() for found in re.findall(r"\bmss (\d+)", line)}
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_large_requests_pass_though_nobody_hears_that_they_are_too_big(web: Deployment, family: int) -> None:
+    with client(web).capture(OPENED[family], "and", "src", "host", VIPS[family]) as opened:
+        assert count_replies(client(web), VIPS[family], 10) == dict.fromkeys(SERVERS, 5)
+        wait_for(lambda: segment_sizes(opened), 5, "the capture to see a connection open")
+    assert segment_sizes(opened) == {SEGMENTS[family]}
+    for _ in SERVERS:
+        assert post(web, VIPS[family], 10)
+    got = client(web).out("curl", "--silent", "--fail", "--max-time", "10", url(VIPS[family], path=f"/bytes/{SIZE}"))
+    assert len(got) == SIZE
+
+
+def answered(lab: Deployment, family: int, sender: str) -> bool:
+    """Whether a real server answers what comes wrapped from this address."""
+    vip, server, asking = VIPS[family], lab.lab.machine(SERVERS[0]), client(lab)
+    receiver, source = (server.ip, asking.ip) if family == 4 else (server.ip6, asking.ip6)
+    with asking.capture("icmp or icmp6") as heard:
+        send_wrapped(asking, sender=sender, receiver=receiver, source=source, target=vip)
+        # This is answered in any case, and later: whatever is to be seen of the first has been seen by then.
+        asking.exec(["ping", "-c", "1", "-W", "5", receiver], check=True)
+        wait_for(lambda: replies(heard, receiver), 5, "the capture to have the later answer")
+        return bool(replies(heard, vip))
+
+
+def replies(capture: Capture, source: str) -> list[str]:
+    return [line for line in capture.lines() if f" {source} > " in line and "echo reply" in line]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_strangers_wrap_is_dropped(web: Deployment, family: int) -> None:
+    """The very same packet with a director's address is let in: so the drop is what keeps the stranger out."""
+    director, stranger = web.lab.machine(DIRECTOR), client(web)
+    wait_for(
+        lambda: answered(web, family, director.ip if family == 4 else director.ip6), 10, "a director's to be answered"
+    )
+    for _ in range(3):
+        assert not answered(web, family, stranger.ip if family == 4 else stranger.ip6)
+
+
+def test_without_the_rules_large_requests_stall_and_strangers_come_in(web: Deployment) -> None:
+    """So the tests above show what the rules do. An agent that starts again sets them again."""
+    for name in SERVERS:
+        web.lab.agent(name).kill("TERM")
+        web.lab.guest(name).out("nft", "delete", "table", "inet", "lvs-operator")
+    try:
+        assert not post(web, VIPS[4], 4)
+        wait_for(lambda: answered(web, 4, client(web).ip), 10, "a stranger's to be answered")
+    finally:
+        for name in SERVERS:
+            web.start_agent(name)
+    for name in SERVERS:
+        wait_for(lambda name=name: "drop" in rules(web, name), 20, f"the rules of {name} to be back")
+    assert post(web, VIPS[4], 10)
+
+
+def test_a_tunnel_that_others_use_is_left_open_to_them(web: Deployment) -> None:
+    server = web.lab.guest(SERVERS[0])
+    server.out("ip", "link", "add", "site-b", "type", "ipip", "local", server.ip, "remote", "172.25.87.9")
+    web.wait_condition(SERVERS[0], "TunnelsUnguarded", "True", "TunnelShared", kind="lvsnode")
+    listed = rules(web, SERVERS[0])
+    assert "unwrapped-ipv4" not in listed
+    assert "unwrapped-ipv6" in listed
+    assert "clamped-ipv4" in listed
+    server.out("ip", "link", "delete", "site-b")
+    wait_for(lambda: "unwrapped-ipv4" in rules(web, SERVERS[0]), 10, "strangers to be kept out again")
+
+
+def test_deletion_leaves_no_rule_and_no_address(web: Deployment) -> None:
+    web.delete(EXAMPLE)
+
+    def nothing_left() -> bool:
+        for name in SERVERS:
+            assert rules(web, name) == "", name
+            for device in DEVICES.values():
+                assert web.addresses(name, device) == set(), name
+        return True
+
+    wait_for(nothing_left, GONE_SECONDS, "nothing to be left")
