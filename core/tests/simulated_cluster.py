@@ -30,7 +30,6 @@ from lvs_core.cluster_view import (
     Slice,
     SliceContent,
     VirtualService,
-    family_of,
     key_of,
     make_view,
 )
@@ -38,7 +37,7 @@ from lvs_core.decide import decide
 from lvs_core.decision import Decision
 from lvs_core.digest import slices_digest
 from lvs_core.memory import Memory
-from lvs_core.needs import Need, device_for, slices_needs
+from lvs_core.needs import Need, device_of, slices_needs
 
 NOW = "2025-06-01T00:00:00Z"
 Slices = Mapping[ObjectKey, Slice]
@@ -356,9 +355,7 @@ class SimulatedCluster:
         """Members called prepared whose node does not say so, or whose agent is silent."""
         view = self.view()
         for need, _, member in slices_needs(self.slices.values()):
-            if not member.prepared or need.device is not device_for(
-                member.forwarding.method, family_of(member.address)
-            ):
+            if not member.prepared or need.device is not device_of(member.forwarding, member.address):
                 continue
             node = self.lvs_nodes.get(need.node)
             status = node.status if node is not None else None
@@ -385,6 +382,6 @@ def _present(slices: Iterable[Slice]) -> Mapping[tuple[ObjectKey, str], set[Need
         (one.service_key, member.name): set() for one in slices for member in one.content.members
     }
     for need, service, member in slices_needs(slices):
-        if need.device is device_for(member.forwarding.method, family_of(member.address)):
+        if need.device is device_of(member.forwarding, member.address):
             result[service, member.name].add(need)
     return result

@@ -24,6 +24,8 @@ class BindDevice(StrEnum):
     LO = "lo"
     TUNL0 = "tunl0"
     IP6TNL0 = "ip6tnl0"
+    GRE0 = "gre0"
+    IP6GRE0 = "ip6gre0"
 
 
 class NodeAddress(ApiModel):
@@ -32,7 +34,7 @@ class NodeAddress(ApiModel):
     address: UsableIpAddress
     """The VIP."""
     device: BindDevice
-    """lo for DirectRouting, tunl0 or ip6tnl0 for Tunnel."""
+    """lo for DirectRouting; for Tunnel tunl0 or ip6tnl0 (IPIP), gre0 or ip6gre0 (GRE)."""
 
 
 class LvsNodeSpec(ApiModel):

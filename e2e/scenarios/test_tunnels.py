@@ -9,7 +9,7 @@ import pytest
 from lvs_lab.lab_machine import Capture, LabMachine
 from lvs_lab.waiting import wait_for
 from support.deployment import EXAMPLES, GONE_SECONDS, Deployment, deployed
-from support.traffic import answers, count_replies, url
+from support.traffic import HeldConnection, answers, count_replies, url
 from support.wrapped_packets import send_wrapped
 
 pytestmark = pytest.mark.lab
@@ -19,7 +19,7 @@ SERVICE: Final = "tunnels-web"
 DIRECTOR, CLIENT = "tunnels-director", "tunnels-client"
 SERVERS: Final = ("tunnels-rs2", "tunnels-rs3")
 VIPS: Final = {4: "172.25.86.100", 6: "2001:db8:86::100"}
-DEVICES: Final = {4: "tunl0", 6: "ip6tnl0"}
+DEVICES: Final = {4: ("tunl0", "gre0"), 6: ("ip6tnl0", "ip6gre0")}
 SEGMENTS: Final = {4: 1440, 6: 1400}
 """Bytes: 1500 less the wrapping and the headers."""
 OPENED: Final = {4: "tcp[tcpflags] & (tcp-syn|tcp-ack) == (tcp-syn|tcp-ack)", 6: "ip6 and ip6[53] & 18 == 18"}
@@ -87,12 +87,12 @@ def test_large_requests_pass_though_nobody_hears_that_they_are_too_big(web: Depl
     assert len(got) == SIZE
 
 
-def answered(lab: Deployment, family: int, sender: str) -> bool:
+def answered(lab: Deployment, family: int, sender: str, kind: str = "ipip") -> bool:
     """Whether a real server answers what comes wrapped from this address."""
     vip, server, asking = VIPS[family], lab.lab.machine(SERVERS[0]), client(lab)
     receiver, source = (server.ip, asking.ip) if family == 4 else (server.ip6, asking.ip6)
     with asking.capture("icmp or icmp6") as heard:
-        send_wrapped(asking, sender=sender, receiver=receiver, source=source, target=vip)
+        send_wrapped(asking, kind, sender=sender, receiver=receiver, source=source, target=vip)
         # This is answered in any case, and later: whatever is to be seen of the first has been seen by then.
         asking.exec(["ping", "-c", "1", "-W", "5", receiver], check=True)
         wait_for(lambda: replies(heard, receiver), 5, "the capture to have the later answer")
@@ -142,13 +142,54 @@ def test_a_tunnel_that_others_use_is_left_open_to_them(web: Deployment) -> None:
     wait_for(lambda: "unwrapped-ipv4" in rules(web, SERVERS[0]), 10, "strangers to be kept out again")
 
 
+def moved(lab: Deployment, to: int) -> bool:
+    """Whether every VIP is on the devices of one kind and has left those of the other."""
+    for name in SERVERS:
+        for family, vip in VIPS.items():
+            here = {
+                device
+                for device in DEVICES[family]
+                if f"{vip}/{32 if family == 4 else 128}" in lab.addresses(name, device)
+            }
+            assert here == {DEVICES[family][to]}, (name, here)
+    return True
+
+
+def test_gre_takes_the_place_of_ipip_without_a_lost_connection(web: Deployment) -> None:
+    with (
+        HeldConnection(web.client_namespace(CLIENT), VIPS[4]) as four,
+        HeldConnection(web.client_namespace(CLIENT), VIPS[6]) as six,
+    ):
+        names = four.ask(), six.ask()
+        web.patch("lvsvs", SERVICE, {"forwarding": {"method": "Tunnel", "tunnel": {"type": "GRE"}}})
+        web.wait_ready(SERVICE)
+        wait_for(lambda: "tun-type gre" in saved(web), 20, "the director to wrap by GRE")
+        assert (four.ask(), six.ask()) == names
+    wait_for(lambda: moved(web, 1), GONE_SECONDS, "the VIPs to have left the former devices")
+    director, stranger = web.lab.machine(DIRECTOR), client(web)
+    for family, vip in VIPS.items():
+        mine, theirs = (one.ip if family == 4 else one.ip6 for one in (director, stranger))
+        with web.lab.machine(SERVERS[0]).capture("ip proto 47 or ip6 proto 47") as wrapped:
+            assert count_replies(client(web), vip, 10) == dict.fromkeys(SERVERS, 5)
+            wait_for(lambda wrapped=wrapped: len(wrapped.lines()) > 10, 5, "the capture to see GRE")
+        assert post(web, vip, 10)
+        assert post(web, vip, 10)
+        wait_for(lambda family=family, mine=mine: answered(web, family, mine, "gre"), 10, "a director's to be answered")
+        assert not answered(web, family, theirs, "gre")
+
+
+def saved(lab: Deployment) -> str:
+    """The director's table with how it wraps, as ipvsadm writes it."""
+    return lab.lab.guest(DIRECTOR).out("ipvsadm", "-S", "-n")
+
+
 def test_deletion_leaves_no_rule_and_no_address(web: Deployment) -> None:
     web.delete(EXAMPLE)
 
     def nothing_left() -> bool:
         for name in SERVERS:
             assert rules(web, name) == "", name
-            for device in DEVICES.values():
+            for device in (*DEVICES[4], *DEVICES[6]):
                 assert web.addresses(name, device) == set(), name
         return True
 

@@ -141,6 +141,10 @@ def links(*devices: Device, default: str | None = "eth0", addresses: Mapping[str
 ETH0, JUMBO = device("eth0"), device("eth1", 9000)
 
 
+def by_gre(*directors: str) -> NodePlan:
+    return replace(real_server(VIP, device=BindDevice.GRE0), director_addresses=tuple(map(ip_address, directors)))
+
+
 def guard(plan: NodePlan, given: KernelLinks, **routes: Route) -> TunnelGuard:
     return guard_tunnels(plan, given, frozenset(), {ip_address(DIRECTOR): route for route in routes.values()})
 
@@ -152,6 +156,34 @@ def test_ipv6_has_its_own_protocol_and_overhead() -> None:
         clamps=frozenset({ClampRule(ip_address(VIP6), 1400)}),
     )
     assert found.fault is None
+
+
+@pytest.mark.parametrize(
+    ("given", "others"),
+    [
+        (
+            links(ETH0, device("gre0", kind="gre"), device("gretap0", kind="gretap"), device("erspan0", kind="erspan")),
+            False,
+        ),
+        (links(ETH0, device("gretap0", kind="gretap"), addresses={"10.1.0.1": "gretap0"}), True),
+        (links(ETH0, device("gretap1", kind="gretap")), True),
+        (links(ETH0, device("gre1", kind="gre")), True),
+        (links(ETH0, device("tunl1", kind="ipip")), False),
+    ],
+)
+def test_who_else_uses_gre(given: KernelLinks, *, others: bool) -> None:
+    """The kernel's module makes three devices at once."""
+    found = guard(by_gre(DIRECTOR), given)
+    assert (found.fault is not None) is others
+    assert found.rules.unwraps == (frozenset() if others else {UnwrapRule(47, ip_address(DIRECTOR))})
+    assert found.rules.clamps == {ClampRule(ip_address(VIP), 1436)}
+
+
+def test_a_vip_that_comes_by_two_kinds_fits_into_both() -> None:
+    plan = tunnelled(DIRECTOR)
+    found = guard(replace(plan, bind=plan.bind + by_gre(DIRECTOR).bind), links(ETH0))
+    assert found.rules.clamps == {ClampRule(ip_address(VIP), 1436)}
+    assert {rule.protocol for rule in found.rules.unwraps} == {4, 47}
 
 
 def test_directors_without_an_address_of_the_family_are_not_known() -> None:
@@ -189,6 +221,7 @@ def test_a_node_of_which_no_way_is_known_clamps_nothing() -> None:
         (links(ETH0, device("tunl0", kind="ipip"), addresses={"10.1.0.1": "tunl0"}), True),
         (links(ETH0, device("site-b", kind="ipip")), True),
         (links(ETH0, device("ip6tnl0", kind="ip6tnl"), addresses={"fe80::1": "tunl0"}), False),
+        (links(ETH0, device("gre1", kind="gre")), False),
     ],
 )
 def test_who_else_uses_the_tunnel(given: KernelLinks, *, others: bool) -> None:

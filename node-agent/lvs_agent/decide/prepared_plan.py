@@ -120,7 +120,7 @@ def _was_direct(member: PreparedMember) -> bool:
 
 
 def _need(planned: PlannedService, member: PlannedMember) -> Carried | None:
-    device = device_for(member.method, family_of_ip(member.address))
+    device = device_for(member.method, member.tunnel, family_of_ip(member.address))
     if member.node is None or device is None or planned.vip is None:
         return None
     return Carried(planned.vip, device)

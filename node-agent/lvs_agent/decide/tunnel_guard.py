@@ -39,13 +39,25 @@ class TunnelKind:
     """Of both headers."""
     overhead: int
     """Bytes by which a packet grows."""
-    kind: str
-    """Of the device, and of others that take the same packets."""
+    alike: Mapping[str, str]
+    """Kinds of devices that take the same packets, each with the one that comes with the kernel's module."""
 
 
 TUNNEL_KINDS: Final[Mapping[BindDevice, TunnelKind]] = {
-    BindDevice.TUNL0: TunnelKind(protocol=4, family=AddressFamily.IPV4, overhead=20, kind="ipip"),
-    BindDevice.IP6TNL0: TunnelKind(protocol=41, family=AddressFamily.IPV6, overhead=40, kind="ip6tnl"),
+    BindDevice.TUNL0: TunnelKind(protocol=4, family=AddressFamily.IPV4, overhead=20, alike={"ipip": "tunl0"}),
+    BindDevice.IP6TNL0: TunnelKind(protocol=41, family=AddressFamily.IPV6, overhead=40, alike={"ip6tnl": "ip6tnl0"}),
+    BindDevice.GRE0: TunnelKind(
+        protocol=47,
+        family=AddressFamily.IPV4,
+        overhead=20 + 4,
+        alike={"gre": "gre0", "gretap": "gretap0", "erspan": "erspan0"},
+    ),
+    BindDevice.IP6GRE0: TunnelKind(
+        protocol=47,
+        family=AddressFamily.IPV6,
+        overhead=40 + 4,
+        alike={"ip6gre": "ip6gre0", "ip6gretap": "ip6gretap0", "ip6erspan": "ip6erspan0"},
+    ),
 }
 _HEADERS: Final = {AddressFamily.IPV4: 20 + 20, AddressFamily.IPV6: 40 + 20}
 """IP and TCP without options: what a segment's size does not count (RFC 6691)."""
@@ -72,7 +84,7 @@ def guard_tunnels(
 ) -> TunnelGuard:
     """The rules of this moment; `owned` are the addresses that are ours now."""
     unwraps: set[UnwrapRule] = set()
-    clamps: set[ClampRule] = set()
+    sizes: dict[IPAddress, int] = {}
     faults: list[Fault] = []
     for device, tunnel in TUNNEL_KINDS.items():
         vips = {bound.address for bound in plan.bind if bound.device is device}
@@ -90,21 +102,27 @@ def guard_tunnels(
         mtu = _mtu(tunnel.family, senders, links, routes)
         if mtu is not None:
             size = min(mtu - tunnel.overhead - _HEADERS[tunnel.family], _LARGEST_SEGMENT)
-            clamps |= {ClampRule(vip, size) for vip in vips}
-    rules = PacketRules(unwraps=frozenset(unwraps), clamps=frozenset(clamps))
+            sizes |= {vip: min(size, sizes.get(vip, size)) for vip in vips}
+    clamps = frozenset(ClampRule(vip, size) for vip, size in sizes.items())
+    rules = PacketRules(unwraps=frozenset(unwraps), clamps=clamps)
     return TunnelGuard(rules=rules, fault=faults[0] if faults else None)
 
 
 def _other_users(
     device: BindDevice, tunnel: TunnelKind, links: KernelLinks, ours: AbstractSet[IPAddress]
 ) -> str | None:
-    """Who else receives such packets, in words."""
+    """Who else receives such packets, in words. What the kernel makes by itself counts once it has an address."""
     for name, found in sorted(links.devices.items()):
-        if found.kind == tunnel.kind and name != device.value:
+        if found.kind in tunnel.alike and name != tunnel.alike[found.kind]:
             return f"device {name}"
-    on_it = (found for found in links.addresses if found.device == device.value and not found.address.is_link_local)
-    theirs = sorted(str(found.address) for found in on_it if found.address not in ours)
-    return f"address {theirs[0]} on {device.value}" if theirs else None
+    theirs = sorted(
+        f"address {found.address} on {found.device}"
+        for found in links.addresses
+        if found.device in tunnel.alike.values()
+        and not found.address.is_link_local
+        and (found.device != device.value or found.address not in ours)
+    )
+    return theirs[0] if theirs else None
 
 
 def _mtu(
