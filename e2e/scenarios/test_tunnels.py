@@ -33,6 +33,8 @@ table inet silent {
 }
 """
 SIZE: Final = 1_000_000
+START_SECONDS: Final = 60.0
+"""For an agent, on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +83,7 @@ def test_large_requests_pass_though_nobody_hears_that_they_are_too_big(web: Depl
         assert count_replies(client(web), VIPS[family], 10) == dict.fromkeys(SERVERS, 5)
         wait_for(lambda: segment_sizes(opened), 5, "the capture to see a connection open")
     assert segment_sizes(opened) == {SEGMENTS[family]}
-    for _ in SERVERS:
-        assert post(web, VIPS[family], 10)
+    assert all(post(web, VIPS[family], 10) for _ in SERVERS)
     got = client(web).out("curl", "--silent", "--fail", "--max-time", "10", url(VIPS[family], path=f"/bytes/{SIZE}"))
     assert len(got) == SIZE
 
@@ -116,18 +117,17 @@ def test_what_strangers_wrap_is_dropped(web: Deployment, family: int) -> None:
 
 def test_without_the_rules_large_requests_stall_and_strangers_come_in(web: Deployment) -> None:
     """So the tests above show what the rules do. An agent that starts again sets them again."""
-    for name in SERVERS:
-        web.lab.agent(name).kill("TERM")
-        web.lab.guest(name).out("nft", "delete", "table", "inet", "lvs-operator")
+    name = SERVERS[0]
+    web.lab.agent(name).kill("TERM")
+    web.lab.guest(name).out("nft", "delete", "table", "inet", "lvs-operator")
     try:
-        assert not post(web, VIPS[4], 4)
+        assert sorted(post(web, VIPS[4], 4) for _ in SERVERS) == [False, True]
         wait_for(lambda: answered(web, 4, client(web).ip), 10, "a stranger's to be answered")
     finally:
-        for name in SERVERS:
-            web.start_agent(name)
-    for name in SERVERS:
-        wait_for(lambda name=name: "drop" in rules(web, name), 20, f"the rules of {name} to be back")
-    assert post(web, VIPS[4], 10)
+        web.start_agent(name)
+    wait_for(lambda: "drop" in rules(web, name), START_SECONDS, "the rules to be back")
+    assert all(post(web, VIPS[4], 10) for _ in SERVERS)
+    assert not answered(web, 4, client(web).ip)
 
 
 def test_a_tunnel_that_others_use_is_left_open_to_them(web: Deployment) -> None:
@@ -172,8 +172,7 @@ def test_gre_takes_the_place_of_ipip_without_a_lost_connection(web: Deployment) 
         with web.lab.machine(SERVERS[0]).capture("ip proto 47 or ip6 proto 47") as wrapped:
             assert count_replies(client(web), vip, 10) == dict.fromkeys(SERVERS, 5)
             wait_for(lambda wrapped=wrapped: len(wrapped.lines()) > 10, 5, "the capture to see GRE")
-        assert post(web, vip, 10)
-        assert post(web, vip, 10)
+        assert all(post(web, vip, 10) for _ in SERVERS)
         wait_for(lambda family=family, mine=mine: answered(web, family, mine, "gre"), 10, "a director's to be answered")
         assert not answered(web, family, theirs, "gre")
 
