@@ -8,7 +8,7 @@ import pytest
 
 from lvs_lab.lab_machine import Capture, LabMachine
 from lvs_lab.waiting import wait_for
-from support.deployment import EXAMPLES, GONE_SECONDS, Deployment, deployed
+from support.deployment import EXAMPLES, GONE_SECONDS, READY_SECONDS, Deployment, deployed
 from support.traffic import HeldConnection, answers, count_replies, url
 from support.wrapped_packets import send_wrapped
 
@@ -161,11 +161,13 @@ def test_gre_takes_the_place_of_ipip_without_a_lost_connection(web: Deployment) 
         HeldConnection(web.client_namespace(CLIENT), VIPS[6]) as six,
     ):
         names = four.ask(), six.ask()
+        web.patch("lvspool", SERVICE, {"drain": {"timeoutSeconds": 5}})
         web.patch("lvsvs", SERVICE, {"forwarding": {"method": "Tunnel", "tunnel": {"type": "GRE"}}})
         web.wait_ready(SERVICE)
-        wait_for(lambda: "tun-type gre" in saved(web), 20, "the director to wrap by GRE")
+        wait_for(lambda: saved(web).count("tun-type gre") == 4, READY_SECONDS, "the director to wrap by GRE")
         assert (four.ask(), six.ask()) == names
-    wait_for(lambda: moved(web, 1), GONE_SECONDS, "the VIPs to have left the former devices")
+        wait_for(lambda: moved(web, 1), GONE_SECONDS, "the VIPs to have left the former devices")
+        assert (four.ask(), six.ask()) == names
     director, stranger = web.lab.machine(DIRECTOR), client(web)
     for family, vip in VIPS.items():
         mine, theirs = (one.ip if family == 4 else one.ip6 for one in (director, stranger))
