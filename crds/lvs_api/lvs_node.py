@@ -189,8 +189,8 @@ class LvsNodeStatus(ApiModel):
         ]
         | None
     ) = None
-    """Addresses of the node's own, with a subnet; of directors only. None of them is a VIP that it carries, whatever
-    its kubelet reports."""
+    """Addresses of the node's own, with a subnet, and those that it sends wrapped packets from; of directors only. None
+    of them is a VIP that it carries, whatever its kubelet reports."""
     director_groups: (
         Annotated[list[DirectorReport], Field(max_length=16, json_schema_extra={"x-lvs-list-key": "name"})] | None
     ) = None

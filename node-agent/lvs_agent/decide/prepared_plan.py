@@ -58,10 +58,12 @@ class PreparedPlan:
     plan: NodePlan
     services: tuple[PreparedService, ...]
     routed: frozenset[IPAddress]
-    """Addresses whose route matters: real servers', to be on link or to know where replies come in; and the directors'
-    that wrap packets for this node, to know how large these may be."""
+    """Addresses whose route matters: real servers', to be on link, to know where replies come in or what the source of
+    wrapped packets is; and those of directors that wrap packets for this node, to know how large these may be."""
     masqueraded: frozenset[IPAddress]
     """Real servers reached by Masquerade, or with connections that began so: their answers are forwarded."""
+    tunnelled: frozenset[IPAddress]
+    """Real servers reached by Tunnel."""
     has_source_nat: bool
     """Some real server sees this node's address instead of the client's."""
     formerly_direct: frozenset[IPAddress]
@@ -86,11 +88,12 @@ def prepare(plan: NodePlan, before: PreparedPlan | None = None, refusals: Refusa
             continue
         earlier = known.get(service_key(planned.key))
         services.append(earlier if earlier is not None and earlier.planned == planned else _prepare_service(planned))
-    routed, masqueraded = set[IPAddress](), set[IPAddress]()
+    routed, masqueraded, tunnelled = set[IPAddress](), set[IPAddress](), set[IPAddress]()
     for service in services:
         for member in service.members:
-            if member.planned.method is not ForwardingMethod.TUNNEL:
-                routed.add(member.planned.address)
+            routed.add(member.planned.address)
+            if member.planned.method is ForwardingMethod.TUNNEL:
+                tunnelled.add(member.planned.address)
             if ForwardingMethod.MASQUERADE in {member.planned.method, _former_method(member)}:
                 masqueraded.add(member.planned.address)
     formerly_direct = {
@@ -102,6 +105,7 @@ def prepare(plan: NodePlan, before: PreparedPlan | None = None, refusals: Refusa
         services=tuple(services),
         routed=frozenset({*routed, *masqueraded, *formerly_direct, *plan.director_addresses}),
         masqueraded=frozenset(masqueraded),
+        tunnelled=frozenset(tunnelled),
         has_source_nat=any(member.planned.source_nat for service in services for member in service.members),
         formerly_direct=frozenset(formerly_direct),
         replies_pass_by=not methods <= {ForwardingMethod.MASQUERADE},
