@@ -6,13 +6,15 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from agent_world import NO_PART, VIP, World, director, real_server, record_order, service
+from agent_world import NO_PART, VIP, World, director, member, real_server, record_order, service
 
 from lvs_agent.decide.kernel_state import AddressFamily, Device, InterfaceAddress, KernelLinks, Route, RouteKind
 from lvs_agent.decide.packet_table import ClampRule, PacketRules, PacketTable, UnwrapRule
 from lvs_agent.decide.tunnel_guard import TunnelGuard, guard_tunnels
+from lvs_agent.serve.plan_text import plan_lines
 from lvs_api.conditions import ConditionType, Reason
 from lvs_api.lvs_node import BindDevice
+from lvs_api.network_types import ForwardingMethod, TunnelType
 from lvs_core.plan import NodePlan
 
 VIP6 = "2001:db8::15"
@@ -121,6 +123,12 @@ async def test_a_node_that_is_also_a_director_keeps_both(world: World) -> None:
     await world.do(both)
     assert world.packet_filter.table is not None
     assert world.packet_filter.table.rules.unwraps == {UnwrapRule(4, ip_address(DIRECTOR))}
+
+
+def test_the_plan_s_text_tells_of_tunnels() -> None:
+    assert "  unwrap from 192.168.4.100, 192.168.4.101 only" in plan_lines(tunnelled(DIRECTOR, OTHER))
+    by_gre = member(100, method=ForwardingMethod.TUNNEL, tunnel=TunnelType.GRE)
+    assert any("Tunnel by GRE" in line for line in plan_lines(director(service(by_gre))))
 
 
 def device(name: str, mtu: int = 1500, kind: str = "") -> Device:
