@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 
 from lvs_api.lvs_node import (
+    BindDevice,
     DirectorReport,
     DrainedMembers,
     LvsNodeStatus,
@@ -350,6 +351,18 @@ class SimulatedCluster:
                 for need in entry.needs:
                     if need.node in self.nodes and need not in asked:
                         yield director, need
+
+    def kept_out(self) -> Iterable[tuple[str, str]]:
+        """Directors that may send wrapped packets to a node which has been told not to unwrap theirs."""
+        for name, machine in self.machines.items():
+            own = set(self._own_addresses(name) or ())
+            if self.is_off(name) or not own:
+                continue
+            for need in {one for entry in machine.entries.values() for one in entry.needs}:
+                node = self.lvs_nodes.get(need.node)
+                told = node.spec.director_addresses if node is not None else None
+                if need.device is not BindDevice.LO and told is not None and not own <= set(told):
+                    yield name, need.node
 
     def prepared_without_report(self) -> Iterable[Member]:
         """Members called prepared whose node does not say so, or whose agent is silent."""
