@@ -103,7 +103,7 @@ def prepare(plan: NodePlan, before: PreparedPlan | None = None, refusals: Refusa
     return PreparedPlan(
         plan=plan,
         services=tuple(services),
-        routed=frozenset({*routed, *masqueraded, *formerly_direct, *plan.director_addresses}),
+        routed=frozenset(routed.union(plan.director_addresses)),
         masqueraded=frozenset(masqueraded),
         tunnelled=frozenset(tunnelled),
         has_source_nat=any(member.planned.source_nat for service in services for member in service.members),
