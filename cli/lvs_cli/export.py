@@ -11,7 +11,7 @@ from typing import Final
 
 from lvs_api.kinds import SERVICE_SLICE
 from lvs_api.lvs_node import LvsNodeSpec
-from lvs_api.network_types import Family, ForwardingMethod, Protocol
+from lvs_api.network_types import Family, ForwardingMethod, Protocol, TunnelType
 from lvs_api.objects import ObjectMeta
 from lvs_cli.cluster import Cluster
 from lvs_cli.errors import CliError
@@ -110,6 +110,8 @@ def _member(member: PlannedMember) -> str:
         words.append(f"-x {member.upper_threshold}")
     if member.lower_threshold:
         words.append(f"-y {member.lower_threshold}")
+    if member.tunnel is TunnelType.GRE:
+        words.append("--tun-type gre --tun-nocsum")
     return " ".join(words)
 
 

@@ -15,6 +15,7 @@ from lvs_api.network_types import (
     Protocol,
     Scheduler,
     SchedulerFlag,
+    TunnelType,
     host_address,
 )
 from lvs_cli.ipvsadm_form import endpoint
@@ -34,6 +35,12 @@ _OTHERS: Final[Mapping[str, str]] = {
     "--stop-daemon": "sync daemons are the whole node's: LvsDirectorGroup spec.connectionSync",
 }
 _METHODS: Final = tuple(ForwardingMethod)
+_TUNNELS: Final[Mapping[tuple[str, tuple[str, ...]], TunnelType | None]] = {
+    ("ipip", ()): None,
+    ("gre", ()): TunnelType.GRE,
+    ("gre", ("--tun-nocsum",)): TunnelType.GRE,
+}
+"""By --tun-type and its options; what is the same without a word is None."""
 _NO_HOST: Final = "its address is no host's (unspecified, loopback, link-local, multicast, broadcast or IPv4-mapped)"
 
 
@@ -47,6 +54,8 @@ class Member:
     weight: int
     method: ForwardingMethod | None
     """Where it is not the service's."""
+    tunnel: TunnelType | None
+    """Where it is not IPIP; with a method of its own then."""
     upper_threshold: int
     lower_threshold: int
 
@@ -119,7 +128,8 @@ def _front(service: SavedService, told: _Told) -> Front | None:
             address=server.address,
             port=None if isinstance(service.key, MarkKey) or service.port_of(server) == own_port else server.port,
             weight=server.weight,
-            method=None if server.method is settings.method else server.method,
+            method=None if server.method is settings.method and _tunnel(server) is None else server.method,
+            tunnel=_tunnel(server),
             upper_threshold=server.upper_threshold,
             lower_threshold=server.lower_threshold,
         )
@@ -200,13 +210,17 @@ def _why_server_left_out(service: SavedService, server: SavedServer) -> str | No
         return "its address is the virtual service's; name the machine's own address"
     if family_of_ip(server.address) is not service.family:
         return f"it is {family_of_ip(server.address)} in a service of {service.family}"
-    if server.method is ForwardingMethod.TUNNEL and (server.tunnel, server.tunnel_options) != ("ipip", ()):
+    if server.method is ForwardingMethod.TUNNEL and (server.tunnel, server.tunnel_options) not in _TUNNELS:
         words = " ".join(("--tun-type", server.tunnel, *server.tunnel_options))
-        return f"there is no {words}, only IPIP without options"
+        return f"there is no {words}, only ipip and gre without options"
     if server.method is ForwardingMethod.MASQUERADE and service.port == 0 and server.port != 0:
         what = "a mark" if isinstance(service.key, MarkKey) else "port 0"
         return f"under {what} every port stays as it is, and it maps all of them to {server.port}"
     return None
+
+
+def _tunnel(server: SavedServer) -> TunnelType | None:
+    return _TUNNELS[server.tunnel, server.tunnel_options] if server.method is ForwardingMethod.TUNNEL else None
 
 
 def _flags(service: SavedService, told: _Told) -> tuple[SchedulerFlag, ...]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from lvs_api.api_group import API_VERSION
 from lvs_api.kinds import REAL_SERVER_POOL, VIRTUAL_SERVICE, Kind
-from lvs_api.network_types import Family, Protocol
+from lvs_api.network_types import Family, ForwardingMethod, Protocol, TunnelType
 from lvs_cli.saved_table import SavedPersistence, SavedTable
 from lvs_cli.table_fronts import Front, Member, Settings, fronts_of, place
 from lvs_core.plan import AnyVirtualKey, IpAddress, MarkKey, VirtualServerKey, family_of_ip
@@ -112,11 +112,15 @@ def _real_server(one: Member) -> Raw:
         "address": str(one.address),
         "port": one.port,
         "weight": one.weight,
-        "forwarding": None if one.method is None else {"method": one.method.value},
+        "forwarding": None if one.method is None else _forwarding(one.method, one.tunnel),
         "upperThreshold": one.upper_threshold or None,
         "lowerThreshold": one.lower_threshold or None,
     }
     return _said(fields)
+
+
+def _forwarding(method: ForwardingMethod, tunnel: TunnelType | None) -> Raw:
+    return _said({"method": method.value, "tunnel": None if tunnel is None else {"type": tunnel.value}})
 
 
 def _service_spec(group: tuple[Front, ...], pool: str, target: Target) -> Raw:

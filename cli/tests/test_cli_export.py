@@ -62,6 +62,7 @@ def test_every_option_of_the_form(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     members = [
         member("a", "192.168.4.100", weight=3, upperThreshold=100, lowerThreshold=50),
         member("b", "192.168.4.101", forwarding={"method": "Tunnel", "tunnel": {"type": "IPIP"}}),
+        member("d", "192.168.4.102", forwarding={"method": "Tunnel", "tunnel": {"type": "GRE"}}),
         member("c", "2001:db8::100", forwarding={"method": "Masquerade"}, port=8080),
     ]
     code, lines, _ = exported(
@@ -72,9 +73,11 @@ def test_every_option_of_the_form(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         "-A -t 192.168.4.15:80 -s sh -p 60 -M 255.255.255.0 -b sh-fallback,sh-port",
         "-a -t 192.168.4.15:80 -r 192.168.4.100:80 -g -w 3 -x 100 -y 50",
         "-a -t 192.168.4.15:80 -r 192.168.4.101:80 -i -w 1",
+        "-a -t 192.168.4.15:80 -r 192.168.4.102:80 -i -w 1 --tun-type gre --tun-nocsum",
         "-A -u 192.168.4.15:5060 -s sh -p 60 -M 255.255.255.0 -b sh-fallback,sh-port",
         "-a -u 192.168.4.15:5060 -r 192.168.4.100:5060 -g -w 3 -x 100 -y 50",
         "-a -u 192.168.4.15:5060 -r 192.168.4.101:5060 -i -w 1",
+        "-a -u 192.168.4.15:5060 -r 192.168.4.102:5060 -i -w 1 --tun-type gre --tun-nocsum",
         "-A -t [2001:db8::15]:80 -s sh -p 60 -M 64 -b sh-fallback,sh-port",
         "-a -t [2001:db8::15]:80 -r [2001:db8::100]:8080 -m -w 1",
         "-A -u [2001:db8::15]:5060 -s sh -p 60 -M 64 -b sh-fallback,sh-port",

@@ -66,6 +66,7 @@ def compile_plan(view: AgentView) -> NodePlan:
                 key=lambda bound: (bound.address.version, int(bound.address), bound.device),
             )
         ),
+        director_addresses=tuple(sorted(map(_ip, spec.director_addresses or ()), key=_ip_order)),
         settings=settings_of(view.node, (view.groups.get(name) for name in spec.director_groups or ())),
     )
 
@@ -96,9 +97,7 @@ def _director_plan(view: AgentView, name: str, taken: dict[AnyVirtualKey, Object
         view_digest=slices_digest(_of_group(view.slices if view.acted_on is None else view.acted_on, name)),
         holding=_holding(view.node, group),
         interface=group.spec.interface if group is not None and group.spec is not None else None,
-        addresses=tuple(
-            sorted({one.vip for one in services if one.vip is not None}, key=lambda one: (one.version, int(one)))
-        ),
+        addresses=tuple(sorted({one.vip for one in services if one.vip is not None}, key=_ip_order)),
         services=tuple(sorted(services, key=lambda one: (one.service, _order(one.key)))),
         incomplete=tuple(sorted(incomplete)),
         conflicts=tuple(conflicts),
@@ -276,6 +275,10 @@ def _check_target(member: Member, port: int, check: HealthCheck | None) -> Check
         rise=check.rise,
         fall=check.fall,
     )
+
+
+def _ip_order(address: IpAddress) -> tuple[int, int]:
+    return address.version, int(address)
 
 
 @lru_cache(maxsize=65536)

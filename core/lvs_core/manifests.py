@@ -167,7 +167,7 @@ def _plain(verdict: Accepted) -> Accepted:
 def _own_needs(candidate: Candidate, me: str, own: frozenset[str]) -> Iterator[Need]:
     for member in candidate.members:
         if member.address in own and member.refused is None:
-            yield from needs_for(me, member.address, member.forwarding.method, frontends.vips(candidate.spec))
+            yield from needs_for(me, member.address, member.forwarding, frontends.vips(candidate.spec))
 
 
 def _slices(view: ClusterView, accepted: Mapping[ObjectKey, Accepted]) -> Iterator[Slice]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from lvs_api.lvs_node import BindDevice
-from lvs_api.network_types import Family, ForwardingMethod
+from lvs_api.network_types import Family, Forwarding, ForwardingMethod, TunnelType
 from lvs_core import frontends
 from lvs_core.cluster_view import Member, ObjectKey, Slice, SliceContent, family_of
 
@@ -17,8 +17,16 @@ class Need(NamedTuple):
     device: BindDevice
 
 
-def device_for(method: ForwardingMethod, family: Family) -> BindDevice | None:
-    """Where a real server carries a VIP; None where it needs none.
+_UNWRAPPING = {
+    (TunnelType.IPIP, Family.IPV4): BindDevice.TUNL0,
+    (TunnelType.IPIP, Family.IPV6): BindDevice.IP6TNL0,
+    (TunnelType.GRE, Family.IPV4): BindDevice.GRE0,
+    (TunnelType.GRE, Family.IPV6): BindDevice.IP6GRE0,
+}
+
+
+def device_for(method: ForwardingMethod, tunnel: TunnelType | None, family: Family) -> BindDevice | None:
+    """Where a real server carries a VIP; None where it needs none. `tunnel` counts for Tunnel only; None is IPIP.
 
     Under Tunnel it is the device that unwraps, for the kernel's reverse-path check drops what comes in by a device
     without an IPv4 address even in loose mode.
@@ -27,13 +35,19 @@ def device_for(method: ForwardingMethod, family: Family) -> BindDevice | None:
         return None
     if method is ForwardingMethod.DIRECT_ROUTING:
         return BindDevice.LO
-    return BindDevice.TUNL0 if family is Family.IPV4 else BindDevice.IP6TNL0
+    return _UNWRAPPING[tunnel or TunnelType.IPIP, family]
 
 
-def needs_for(node: str, address: str, method: ForwardingMethod, vips: Iterable[str]) -> Iterator[Need]:
+def device_of(forwarding: Forwarding, address: str) -> BindDevice | None:
+    """Where a real server of this address that is so reached carries VIPs."""
+    tunnel = forwarding.tunnel
+    return device_for(forwarding.method, None if tunnel is None else tunnel.type, family_of(address))
+
+
+def needs_for(node: str, address: str, forwarding: Forwarding, vips: Iterable[str]) -> Iterator[Need]:
     """What a node needs as a member with this address: the VIPs of the address's own family."""
     family = family_of(address)
-    device = device_for(method, family)
+    device = device_of(forwarding, address)
     if device is not None:
         for vip in vips:
             if family_of(vip) is family:
@@ -45,9 +59,9 @@ def member_needs(member: Member, vips: Iterable[str]) -> Iterator[Need]:
     if member.node is None or member.refused is not None:
         return
     vips = tuple(vips)
-    yield from needs_for(member.node, member.address, member.forwarding.method, vips)
+    yield from needs_for(member.node, member.address, member.forwarding, vips)
     if member.former is not None:
-        yield from needs_for(member.node, member.address, member.former.forwarding.method, vips)
+        yield from needs_for(member.node, member.address, member.former.forwarding, vips)
 
 
 def slices_needs(slices: Iterable[Slice]) -> Iterator[tuple[Need, ObjectKey, Member]]:

@@ -4,11 +4,12 @@ A VIP is given up only when nobody can forward to the node any more: no slice ne
 has reported a view later than the last one that needed it, with nothing left over in its kernel.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lvs_api.lvs_node import MAX_NODE_ADDRESSES, LvsNodeSpec, LvsNodeStatus, NodeAddress
 from lvs_core.cluster_view import ClusterView, LvsNode, ObjectKey
+from lvs_core.director_addresses import TunnelDirectors
 from lvs_core.directors import Directors
 from lvs_core.memory import GroupMemory, LastNeed, Memory
 from lvs_core.needs import Need, slices_needs
@@ -34,8 +35,9 @@ def node_specs(
             groups[name].append(group)
     needs = _needs(view, memory, directors, wanted)
     told = {name: _told(view.lvs_nodes.get(name), needs.get(name, set())) for name in view.nodes}
+    senders = TunnelDirectors(view=view, directors=directors)
     specs = {
-        name: _spec(groups[name], told[name])
+        name: _spec(groups[name], told[name], senders.addresses(told[name]))
         for name in view.nodes
         if groups[name] or told[name] or _is_open(view.lvs_nodes.get(name))
     }
@@ -121,6 +123,10 @@ def _told(node: LvsNode | None, needs: set[Need]) -> list[Need]:
     return sorted([*sorted(needs & named), *sorted(needs - named)][:MAX_NODE_ADDRESSES])
 
 
-def _spec(groups: Iterable[str], told: Iterable[Need]) -> LvsNodeSpec:
+def _spec(groups: Iterable[str], told: Iterable[Need], senders: Sequence[str]) -> LvsNodeSpec:
     addresses = [NodeAddress.model_construct(address=need.address, device=need.device) for need in told]
-    return LvsNodeSpec.model_construct(director_groups=sorted(groups) or None, addresses=addresses or None)
+    return LvsNodeSpec.model_construct(
+        director_groups=sorted(groups) or None,
+        addresses=addresses or None,
+        director_addresses=list(senders) or None,
+    )

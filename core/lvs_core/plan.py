@@ -243,6 +243,8 @@ class NodePlan:
     """Sorted by group."""
     bind: tuple[BoundAddress, ...] = ()
     """Sorted by address and device."""
+    director_addresses: tuple[IpAddress, ...] = ()
+    """What the directors send wrapped packets from, sorted; empty: not (all) known."""
     provisional: bool = False
     """From the last view on disk, which may be older than what was served last: of what is there nothing is changed or
     taken away by it."""

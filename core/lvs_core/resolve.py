@@ -93,7 +93,7 @@ class Resolver:
         needs = {need for content in slices.values() for one in content.members for need in member_needs(one, vips)}
         for asked in wanted:
             if asked.node is not None and asked.refused is None and asked.state is RealServerState.ACTIVE:
-                needs.update(needs_for(asked.node, asked.address, asked.forwarding.method, vips))
+                needs.update(needs_for(asked.node, asked.address, asked.forwarding, vips))
         return ResolvedService(slices=slices, needs=frozenset(needs))
 
     def _settle(self, settings: Settings, member: Member | None, wanted: WantedMember | None) -> Member | None:
@@ -192,7 +192,7 @@ def _needs(settings: Settings, member: Member) -> frozenset[Need]:
     if member.node is None:
         return frozenset()
     vips = frontends.vips(settings.service)
-    return frozenset(needs_for(member.node, member.address, member.forwarding.method, vips))
+    return frozenset(needs_for(member.node, member.address, member.forwarding, vips))
 
 
 def _member(wanted: WantedMember, *, forwarding_from: Member | None, prepared: bool, boot_id: str | None) -> Member:

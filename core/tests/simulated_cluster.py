@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 
 from lvs_api.lvs_node import (
+    BindDevice,
     DirectorReport,
     DrainedMembers,
     LvsNodeStatus,
@@ -30,7 +31,6 @@ from lvs_core.cluster_view import (
     Slice,
     SliceContent,
     VirtualService,
-    family_of,
     key_of,
     make_view,
 )
@@ -38,7 +38,7 @@ from lvs_core.decide import decide
 from lvs_core.decision import Decision
 from lvs_core.digest import slices_digest
 from lvs_core.memory import Memory
-from lvs_core.needs import Need, device_for, slices_needs
+from lvs_core.needs import Need, device_of, slices_needs
 
 NOW = "2025-06-01T00:00:00Z"
 Slices = Mapping[ObjectKey, Slice]
@@ -277,6 +277,7 @@ class SimulatedCluster:
                 for one in sorted(machine.bound)
             ]
             or None,
+            own_addresses=self._own_addresses(name) if machine.groups else None,
             director_groups=[
                 DirectorReport(
                     name=group,
@@ -316,6 +317,9 @@ class SimulatedCluster:
         old = self.machines[name]
         self.machines[name] = Machine(name=name, boot=old.boot + 1, at=old.at)
 
+    def _own_addresses(self, name: str) -> list[str] | None:
+        return list(self.nodes[name].internal_addresses) if name in self.nodes else None
+
     def settle(self, *, rounds: int = 12) -> None:
         """Everybody acts, drains end, and the operator decides, until nothing changes any more."""
         before = None
@@ -348,13 +352,23 @@ class SimulatedCluster:
                     if need.node in self.nodes and need not in asked:
                         yield director, need
 
+    def kept_out(self) -> Iterable[tuple[str, str]]:
+        """Directors that may send wrapped packets to a node which has been told not to unwrap theirs."""
+        for name, machine in self.machines.items():
+            own = set(self._own_addresses(name) or ())
+            if self.is_off(name) or not own:
+                continue
+            for need in {one for entry in machine.entries.values() for one in entry.needs}:
+                node = self.lvs_nodes.get(need.node)
+                told = node.spec.director_addresses if node is not None else None
+                if need.device is not BindDevice.LO and told is not None and not own <= set(told):
+                    yield name, need.node
+
     def prepared_without_report(self) -> Iterable[Member]:
         """Members called prepared whose node does not say so, or whose agent is silent."""
         view = self.view()
         for need, _, member in slices_needs(self.slices.values()):
-            if not member.prepared or need.device is not device_for(
-                member.forwarding.method, family_of(member.address)
-            ):
+            if not member.prepared or need.device is not device_of(member.forwarding, member.address):
                 continue
             node = self.lvs_nodes.get(need.node)
             status = node.status if node is not None else None
@@ -381,6 +395,6 @@ def _present(slices: Iterable[Slice]) -> Mapping[tuple[ObjectKey, str], set[Need
         (one.service_key, member.name): set() for one in slices for member in one.content.members
     }
     for need, service, member in slices_needs(slices):
-        if need.device is device_for(member.forwarding.method, family_of(member.address)):
+        if need.device is device_of(member.forwarding, member.address):
             result[service, member.name].add(need)
     return result

@@ -6,7 +6,7 @@ import pytest
 from core_objects import WEB, pool, real_servers, service, small_cluster
 from simulated_cluster import SimulatedCluster
 
-from lvs_api.network_types import ForwardingMethod
+from lvs_api.network_types import ForwardingMethod, Tunnel, TunnelType
 from lvs_core.cluster_view import Member
 from lvs_core.memory import Memory
 
@@ -544,6 +544,24 @@ def test_from_direct_routing_to_tunnel_and_back() -> None:
         cluster.settle()
         assert members(cluster)["rs1"].forwarding.method == method
         assert asked(cluster, "n1") == devices
+
+
+def test_from_ipip_to_gre_the_node_has_both_devices_until_connections_ended() -> None:
+    cluster = small_cluster(forwarding={"method": "Tunnel"})
+    cluster.settle()
+    cluster.put(service(cluster, forwarding={"method": "Tunnel", "tunnel": {"type": "GRE"}}))
+    cluster.round()
+    assert asked(cluster, "n1") == ["192.168.4.15 gre0", "192.168.4.15 tunl0"]
+    one = members(cluster)["rs1"]
+    assert (one.forwarding.tunnel, one.prepared) == (Tunnel(), True)
+    live(cluster, "n1")
+    cluster.round()
+    one = members(cluster)["rs1"]
+    assert (one.forwarding.tunnel, one.prepared) == (Tunnel(type=TunnelType.GRE), True)
+    assert one.former is not None
+    assert asked(cluster, "n1") == ["192.168.4.15 gre0", "192.168.4.15 tunl0"]
+    cluster.settle()
+    assert asked(cluster, "n1") == ["192.168.4.15 gre0"]
 
 
 def test_a_member_that_leaves_after_an_edit_of_its_method_is_gone_when_it_has_drained() -> None:

@@ -25,7 +25,14 @@ class AnyOrder(RuleBasedStateMachine):
     names = st.sampled_from(["d1", "d2", "n1", "n2", "n3"])
     directors = st.sampled_from(["d1", "d2"])
     servers = st.sampled_from(["n1", "n2", "n3"])
-    methods = st.sampled_from(["DirectRouting", "Tunnel", "Masquerade"])
+    ways = st.sampled_from(
+        [
+            {"method": "DirectRouting"},
+            {"method": "Tunnel"},
+            {"method": "Tunnel", "tunnel": {"type": "GRE"}},
+            {"method": "Masquerade"},
+        ]
+    )
 
     @rule()
     def decide(self) -> None:
@@ -90,9 +97,9 @@ class AnyOrder(RuleBasedStateMachine):
         ]
         self.cluster.put(pool(self.cluster, realServers=servers))
 
-    @rule(method=methods, vip=st.sampled_from([testing.VIP, testing.VIP, "192.168.4.16"]))
-    def put_service(self, method: str, vip: str) -> None:
-        self.cluster.put(service(self.cluster, forwarding={"method": method}, addresses=[vip]))
+    @rule(way=ways, vip=st.sampled_from([testing.VIP, testing.VIP, "192.168.4.16"]))
+    def put_service(self, way: dict[str, object], vip: str) -> None:
+        self.cluster.put(service(self.cluster, forwarding=way, addresses=[vip]))
 
     @precondition(lambda self: WEB in self.cluster.services)
     @rule(collect=st.booleans())
@@ -119,6 +126,7 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def nobody_forwards_to_a_node_that_gives_up_the_address(self) -> None:
         assert list(self.cluster.forwarded_without_address()) == []
+        assert list(self.cluster.kept_out()) == []
 
     @invariant()
     def one_holder(self) -> None:

@@ -56,9 +56,13 @@ def test_the_director() -> None:
 
 @pytest.mark.parametrize(
     ("forwarding", "device"),
-    [({"method": "DirectRouting"}, BindDevice.LO), ({"method": "Tunnel"}, BindDevice.TUNL0)],
+    [
+        ({"method": "DirectRouting"}, BindDevice.LO),
+        ({"method": "Tunnel"}, BindDevice.TUNL0),
+        ({"method": "Tunnel", "tunnel": {"type": "GRE"}}, BindDevice.GRE0),
+    ],
 )
-def test_a_real_server_binds_the_vip(forwarding: dict[str, str], device: BindDevice) -> None:
+def test_a_real_server_binds_the_vip(forwarding: dict[str, Any], device: BindDevice) -> None:
     made = plan(files(forwarding=forwarding), "192.168.4.200")
     assert [(str(one.address), one.device) for one in made.plan.bind] == [(testing.VIP, device)]
     assert made.plan.directing == ()

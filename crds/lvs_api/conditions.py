@@ -36,6 +36,7 @@ class ConditionType(StrEnum):
     CHECKS_BLIND = "ChecksBlind"
     SETTINGS_DIFFER = "SettingsDiffer"
     TABLE_CONTESTED = "TableContested"
+    TUNNELS_UNGUARDED = "TunnelsUnguarded"
     SETTINGS_APPLIED = "SettingsApplied"
 
 
@@ -73,6 +74,9 @@ class Reason(StrEnum):
     SOURCE_NAT_NOT_SET = "SourceNatNotSet"
     HELPER_UNAVAILABLE = "HelperUnavailable"
     NOT_DELIVERED = "NotDelivered"
+    TUNNEL_RULES_NOT_SET = "TunnelRulesNotSet"
+    TUNNEL_SHARED = "TunnelShared"
+    DIRECTORS_UNKNOWN = "DirectorsUnknown"
     ADDRESS_CONFLICT = "AddressConflict"
     ADDRESS_REFUSED = "AddressRefused"
     PAUSED = "Paused"

@@ -10,7 +10,7 @@ from lvs_api.conditions import Condition
 from lvs_api.network_types import Count, Generation, InterfaceName, LabelSelector, ObjectName
 from lvs_api.node_settings import ConnectionSync, IpvsSysctls, Timeouts
 
-_NEVER_FOR_DIRECTORS: Final = ("lo", "tunl0", "ip6tnl0")
+_NEVER_FOR_DIRECTORS: Final = ("lo", "tunl0", "ip6tnl0", "gre0", "ip6gre0")
 """Devices of real servers: what is bound there is kept silent."""
 
 
@@ -34,8 +34,8 @@ class LvsDirectorGroupSpec(ApiModel):
         Rule(
             cel=f"!has(self.interface) || !(self.interface in {list(_NEVER_FOR_DIRECTORS)})",
             check=lambda self: self.interface not in _NEVER_FOR_DIRECTORS,
-            message="lo, tunl0 and ip6tnl0 are where real servers carry a VIP silently; a director needs a device on "
-            "the clients' link",
+            message="lo and tunnel devices (tunl0, ip6tnl0, gre0, ip6gre0) are where real servers carry a VIP "
+            "silently; a director needs a device on the clients' link",
             field="interface",
         ),
     )

@@ -13,6 +13,7 @@ MAX_EXCEPTIONS = 128
 MAX_NODE_ADDRESSES = 1024
 MAX_OWN_ADDRESSES = 32
 MAX_NODE_SETTINGS = 64
+MAX_DIRECTOR_ADDRESSES = 256
 MAX_DRAINED_MEMBERS = 256
 """Of one service; the others are named when these are gone."""
 
@@ -23,6 +24,8 @@ class BindDevice(StrEnum):
     LO = "lo"
     TUNL0 = "tunl0"
     IP6TNL0 = "ip6tnl0"
+    GRE0 = "gre0"
+    IP6GRE0 = "ip6gre0"
 
 
 class NodeAddress(ApiModel):
@@ -31,7 +34,7 @@ class NodeAddress(ApiModel):
     address: UsableIpAddress
     """The VIP."""
     device: BindDevice
-    """lo for DirectRouting, tunl0 or ip6tnl0 for Tunnel."""
+    """lo for DirectRouting; for Tunnel tunl0 or ip6tnl0 (IPIP), gre0 or ip6gre0 (GRE)."""
 
 
 class LvsNodeSpec(ApiModel):
@@ -49,6 +52,14 @@ class LvsNodeSpec(ApiModel):
         | None
     ) = None
     """VIPs to bind and keep silent about."""
+    director_addresses: (
+        Annotated[
+            list[UsableIpAddress], Field(max_length=MAX_DIRECTOR_ADDRESSES, json_schema_extra={"x-lvs-list-set": True})
+        ]
+        | None
+    ) = None
+    """With VIPs on a tunnel device: every address that their directors send from. Wrapped packets are unwrapped from
+    these only. Absent: not all of them are known (yet), and packets are unwrapped whoever sends them."""
 
 
 class NodeAddressState(StrEnum):
@@ -178,8 +189,8 @@ class LvsNodeStatus(ApiModel):
         ]
         | None
     ) = None
-    """Addresses of the node's own, with a subnet; of directors only. None of them is a VIP that it carries, whatever
-    its kubelet reports."""
+    """Addresses of the node's own, with a subnet, and those that it sends wrapped packets from; of directors only. None
+    of them is a VIP that it carries, whatever its kubelet reports."""
     director_groups: (
         Annotated[list[DirectorReport], Field(max_length=16, json_schema_extra={"x-lvs-list-key": "name"})] | None
     ) = None

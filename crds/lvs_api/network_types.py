@@ -173,13 +173,15 @@ class TunnelType(StrEnum):
     """How packets are wrapped under Tunnel."""
 
     IPIP = "IPIP"
+    GRE = "GRE"
 
 
 class Tunnel(ApiModel):
     """How packets are wrapped on their way to the real server."""
 
     type: TunnelType = TunnelType.IPIP
-    """IPIP: plain IP in IP (RFC 2003; IPv6 in IPv6, RFC 2473)."""
+    """IPIP: plain IP in IP (RFC 2003; IPv6 in IPv6, RFC 2473); GRE: with the shortest header of RFC 2784, without key
+    and checksum (Linux 5.3 and later)."""
 
 
 class Forwarding(ApiModel):

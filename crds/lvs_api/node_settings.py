@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 from lvs_api.base import ApiModel, Rule
 from lvs_api.network_types import InterfaceName, MulticastAddress, Port
 
-_WITHOUT_NEIGHBOURS: Final = ("lo", "tunl0", "ip6tnl0")
+_WITHOUT_NEIGHBOURS: Final = ("lo", "tunl0", "ip6tnl0", "gre0", "ip6gre0")
 TimeoutSeconds = Annotated[int, Field(ge=1, le=2147483)]
 """The kernel counts in ticks, as an int: of a thousand ticks a second so many seconds fit (ip_vs_set_timeout)."""
 
@@ -116,7 +116,8 @@ class ConnectionSync(ApiModel):
         Rule(
             cel=f"!(self.interface in {list(_WITHOUT_NEIGHBOURS)})",
             check=lambda self: self.interface not in _WITHOUT_NEIGHBOURS,
-            message="lo, tunl0 and ip6tnl0 lead to no other director; name a device on a link that all of them share",
+            message="lo and tunnel devices (tunl0, ip6tnl0, gre0, ip6gre0) lead to no other director; name a device on "
+            "a link that all of them share",
             field="interface",
         ),
     )

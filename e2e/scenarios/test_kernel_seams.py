@@ -291,7 +291,13 @@ def test_only_a_silenced_real_server_keeps_quiet_about_the_vip(lab: Lab) -> None
 
 
 @pytest.mark.parametrize(
-    ("device", "address", "module"), [("tunl0", VIP, "ipip"), ("ip6tnl0", "fd00:10::100", "ip6_tunnel")]
+    ("device", "address", "module"),
+    [
+        ("tunl0", VIP, "ipip"),
+        ("ip6tnl0", "fd00:10::100", "ip6_tunnel"),
+        ("gre0", VIP, "ip_gre"),
+        ("ip6gre0", "fd00:10::100", "ip6_gre"),
+    ],
 )
 def test_a_tunnel_device_comes_with_its_first_address(lab: Lab, device: str, address: str, module: str) -> None:
     server = lab.guest("server")
@@ -302,8 +308,8 @@ def test_a_tunnel_device_comes_with_its_first_address(lab: Lab, device: str, add
     shown = json.loads(server.out("ip", "-j", "addr", "show", "dev", device))[0]
     assert "UP" in shown["flags"]
     assert address in [entry["local"] for entry in shown["addr_info"]]
-    if device == "tunl0":
-        assert probe(server, "silence", device)["net.ipv4.conf.tunl0.rp_filter"] == 2
+    if address == VIP:
+        assert probe(server, "silence", device)[f"net.ipv4.conf.{device}.rp_filter"] == 2
     assert probe(server, "unbind", address, device) == []
     shown = json.loads(server.out("ip", "-j", "addr", "show", "dev", device))[0]
     assert "UP" in shown["flags"]  # it may be another's by now: never taken down

@@ -81,6 +81,8 @@ def _pools() -> Iterator[ApiCase]:
     yield taken("members of two methods", real_server_pool(realServers=own))
     behind = real_server("a", "10.0.0.1", forwarding={**MASQUERADE, "sourceNat": True})
     yield taken("a member's source NAT", real_server_pool(realServers=[behind, real_server("b", "10.0.0.2")]))
+    gre = real_server("a", "10.0.0.1", forwarding={"method": "Tunnel", "tunnel": {"type": "GRE"}})
+    yield taken("a member by GRE", real_server_pool(realServers=[gre]))
     for forwarding in ({"sourceNat": True}, {"method": "Tunnel", "sourceNat": True}):
         raw = real_server_pool(realServers=[real_server("a", "10.0.0.1", forwarding=forwarding)])
         name = f"a member's source NAT with {forwarding.get('method', 'no method told')}"
@@ -155,7 +157,7 @@ def _selectors() -> Iterator[ApiCase]:
         yield taken(f"interface {device}", director_group(interface=device))
     for device in ("", "a" * 16, "a b", "a/b", "eth0:1", ".", ".."):
         yield refused(f"interface {device!r}", "spec.interface", director_group(interface=device))
-    for device in ("lo", "tunl0", "ip6tnl0"):
+    for device in ("lo", "tunl0", "ip6tnl0", "gre0", "ip6gre0"):
         yield refused(f"interface {device}", "spec.interface", director_group(interface=device), "on the clients' link")
     yield refused("no nodes", "spec.nodes", director_group(nodes=None))
     yield refused("fail-over, which is not built", "spec.failover", director_group(failover="VRRP"))
@@ -200,7 +202,7 @@ def _connection_sync() -> Iterator[ApiCase]:
     for address, saying in (("FF02::51", "canonical"), ("224.0.0", "must be an IPv4 or IPv6")):
         raw = group(multicastGroup=address)
         yield refused(f"connectionSync to {address}", "spec.connectionSync.multicastGroup", raw, saying)
-    for device in ("lo", "tunl0", "ip6tnl0"):
+    for device in ("lo", "tunl0", "ip6tnl0", "gre0", "ip6gre0"):
         raw = group(interface=device)
         yield refused(f"connectionSync on {device}", "spec.connectionSync.interface", raw, "no other director")
     yield refused("connectionSync without a device", "spec.connectionSync.interface", group(interface=None))
@@ -225,12 +227,18 @@ def _internal() -> Iterator[ApiCase]:
     yield taken("a slice of a mark", service_slice(service=marked))
     yield taken("a member by a long node name", service_slice(members=[slice_member("node." + "a" * 253, "10.0.0.1")]))
     yield taken("the builder's node", lvs_node())
-    both = [{"address": "10.0.0.1", "device": device} for device in ("lo", "tunl0")]
-    yield taken("one VIP on two devices", lvs_node(addresses=both))
+    both = [{"address": "10.0.0.1", "device": device} for device in ("lo", "tunl0", "gre0")]
+    yield taken("one VIP on three devices", lvs_node(addresses=both))
     yield refused("one VIP twice", "spec.addresses[1]", lvs_node(addresses=[both[0], both[0]]), "Duplicate")
     yield refused(
         "a VIP on eth0", "spec.addresses[0].device", lvs_node(addresses=[{"address": "10.0.0.1", "device": "eth0"}])
     )
+    senders = ["192.168.4.5", "2001:db8:4::5"]
+    yield taken("a node that is told of directors", lvs_node(directorAddresses=senders))
+    twice = lvs_node(directorAddresses=[senders[0], senders[0]])
+    yield refused("a director's address twice", "spec.directorAddresses[1]", twice, "Duplicate")
+    subnet = lvs_node(directorAddresses=["192.168.4.0/24"])
+    yield refused("a subnet of directors", "spec.directorAddresses[0]", subnet, "must be an IPv4 or IPv6 address")
     yield refused("a group twice", "spec.directorGroups[1]", lvs_node(directorGroups=["a", "a"]), "Duplicate")
 
 

@@ -113,7 +113,7 @@ def full_objects() -> list[Raw]:
         service_slice(
             pool={**pool, "healthCheck": {"tcp": {}}}, members=[slice_member("a", "10.0.0.1", forwarding=_TUNNEL)]
         ),
-        lvs_node(directorGroups=["default"]),
+        lvs_node(directorGroups=["default"], directorAddresses=["192.168.4.5", "2001:db8:4::5"]),
     ]
 
 

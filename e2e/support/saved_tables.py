@@ -61,6 +61,8 @@ def servers(draw: st.DrawFn) -> Server:
     words = f"{method} -w {draw(st.sampled_from([0, 1, 1, 3, 65535]))}"
     if upper:
         words += f" -x {upper}" + (f" -y {lower}" if lower else "")
+    if method == "-i":
+        words += draw(st.sampled_from(["", " --tun-type gre --tun-nocsum"]))
     mapped = draw(st.sampled_from([None, None, 8080, 8443])) if method == "-m" else None
     return Server(last=draw(st.integers(0, 3)), method=method, mapped=mapped, words=words)
 

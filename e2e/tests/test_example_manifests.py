@@ -36,6 +36,7 @@ TOPOLOGY_OF = {
     "ftp-dr": "ftp",
     "ipv6-dr": "ipv6-dr",
     "ipv6-nat": "ipv6-nat",
+    "ipv6-tunnel": "tunnels",
 }
 
 

@@ -50,9 +50,11 @@ from lvs_agent.decide.packet_rules import (
     paused_connections,
     staying_services,
     unready_addresses,
+    with_tunnels,
 )
 from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
 from lvs_agent.decide.setting_values import Numbers
+from lvs_agent.decide.tunnel_guard import guard_tunnels
 from lvs_agent.decide.withheld import Withheld
 from lvs_agent.disk.ledger import Ledger
 from lvs_agent.disk.ledger_keeper import LedgerKeeper
@@ -265,11 +267,12 @@ class Agent:
             standings=self._standings,
             words=self._prober.words(),
         )
-        rules, paused = packet_rules(prepared), paused_connections(prepared)
+        guard = guard_tunnels(plan, await self._links.read(), ledger.bindings, routes)
+        rules, paused = with_tunnels(packet_rules(prepared), guard.rules), paused_connections(prepared)
         await self._packet_filter.take_on(rules, paused)
         self._ftp_helper.converge(prepared)
         table = self._table.converge(prepared, around, self._remember_table)
-        if not table.desired.keep_unknown:
+        if not (plan.provisional or table.desired.keep_unknown):
             remains = Remains(staying=staying_services(prepared, table.present), open_among=self._table.open_among)
             await self._packet_filter.let_go(rules, paused, remains)
         self._keeper.settle(replace(self._keeper.ledger, ipvs=table.owned, drains=table.desired.drains))
@@ -296,6 +299,7 @@ class Agent:
             blindness=self._prober.blindness(),
             settings=(*settings.rows, *daemons.rows),
             contest=self._contest.fault,
+            tunnels=guard.with_failure(self._packet_filter.why_not),
         )
         unfiltered = faulty_services(prepared, self._packet_filter.why_not)
         lacking = {

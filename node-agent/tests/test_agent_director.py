@@ -24,12 +24,20 @@ from agent_world import (
 from lvs_agent.converge.announcements import ANNOUNCE_AFTER
 from lvs_agent.decide.changes import LinkChange
 from lvs_agent.decide.health_verdict import Verdict
-from lvs_agent.decide.kernel_state import AddressFamily, InterfaceAddress, KernelIpvs, KernelLinks, SysctlKey
+from lvs_agent.decide.kernel_state import (
+    AddressFamily,
+    InterfaceAddress,
+    KernelIpvs,
+    KernelLinks,
+    Route,
+    RouteKind,
+    SysctlKey,
+)
 from lvs_agent.errors import AddressRefused, IpvsReadFailed, LinkError
 from lvs_agent.kernel.interface import LinkFailure
 from lvs_agent.node_status import TELL_FAILURE_SECONDS
 from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeAddressState, NodeAddressStatus
-from lvs_api.network_types import Protocol, Scheduler
+from lvs_api.network_types import ForwardingMethod, Protocol, Scheduler
 from lvs_core.plan import Holding, PlannedMember, PlannedPersistence, VirtualServerKey
 
 
@@ -51,6 +59,16 @@ async def test_a_director_names_its_own_addresses_and_no_vip(world: World) -> No
     assert world.status.own_addresses == ["192.168.4.5", "2001:db8:4::5"]
     await world.do(real_server("192.168.4.16"))
     assert world.status.own_addresses is None
+
+
+@pytest.mark.parametrize(("source", "own"), [("192.168.255.5", ["192.168.255.5"]), (VIP, []), (None, [])])
+async def test_a_director_names_what_it_wraps_packets_from(world: World, source: str | None, own: list[str]) -> None:
+    """A node that speaks BGP may have its own address on lo, with no subnet; a VIP is nobody's own."""
+    by_tunnel = member(100, method=ForwardingMethod.TUNNEL)
+    sent_from = None if source is None else ip_address(source)
+    world.links.routes[by_tunnel.address] = Route(kind=RouteKind.UNICAST, device="eth0", source=sent_from)
+    await world.do(director(service(by_tunnel)))
+    assert world.status.own_addresses == ["192.168.4.5", *own]
 
 
 async def test_a_director_programs_then_carries_and_announces(world: World) -> None:

@@ -18,13 +18,17 @@ from agent_world import (
 )
 
 from lvs_agent.decide.health_verdict import Verdict
-from lvs_agent.decide.kernel_state import ForwardingMethod as KernelMethod
 from lvs_agent.decide.kernel_state import (
+    IPIP,
     Route,
     RouteKind,
+    TunnelSettings,
     conf_key,
 )
-from lvs_api.network_types import ForwardingMethod, Scheduler
+from lvs_agent.decide.kernel_state import ForwardingMethod as KernelMethod
+from lvs_agent.decide.kernel_state import TunnelType as KernelTunnel
+from lvs_api.lvs_node import BindDevice
+from lvs_api.network_types import ForwardingMethod, Scheduler, TunnelType
 from lvs_api.real_server_pool import OnFailure
 from lvs_core.plan import FormerMethod, PlannedMember
 
@@ -124,6 +128,28 @@ async def test_a_member_beyond_a_router_is_not_on_link(world: World, route: Rout
     tunnel = member(100, method=ForwardingMethod.TUNNEL)
     await world.do(director(service(tunnel, member(101))))
     assert world.weights() == {"100": 1, "101": 1}
+
+
+async def test_a_tunnel_s_type_is_edited_in_place(world: World) -> None:
+    by_ipip = member(100, method=ForwardingMethod.TUNNEL, tunnel=TunnelType.IPIP)
+    await world.do(director(service(by_ipip)))
+    world.ipvs.set_connections(SERVICE, destination(100), active=7)
+    assert world.ipvs.services[SERVICE].destinations[destination(100)].settings.tunnel == IPIP
+    await world.do(director(service(replace(by_ipip, tunnel=TunnelType.GRE))))
+    found = world.ipvs.services[SERVICE].destinations[destination(100)]
+    assert (found.settings.tunnel, found.active_connections) == (TunnelSettings(type=KernelTunnel.GRE), 7)
+
+
+async def test_a_node_must_carry_the_vip_on_the_device_of_its_tunnel(world: World) -> None:
+    by_gre = checked(100, method=ForwardingMethod.TUNNEL, tunnel=TunnelType.GRE, node="n1", boot_id="b")
+    await world.do(director(service(replace(by_gre, prepared=False))))
+    await world.do(director(service(by_gre)))
+    world.health.find(100, Verdict.UP)
+    await world.later(1)
+    for device, weight in ((BindDevice.TUNL0, 0), (BindDevice.GRE0, 1)):
+        world.health.answer(100, VIP, heard=world.now + 0.1, device=device)
+        await world.later(1)
+        assert world.weights() == {"100": weight}
 
 
 async def test_edits_are_made_in_place(world: World) -> None:

@@ -185,6 +185,15 @@ def test_routes(
     assert route.on_link is on_link
 
 
+def test_a_route_tells_of_its_mtu(router: NetworkNamespace) -> None:
+    router.ip("route", "add", "198.18.7.0/24", "via", "172.16.24.254", "mtu", "1400")
+    narrow, other = (
+        with_links(router, lambda links, to=to: links.route_to(ip_address(to))) for to in ("198.18.7.1", "198.18.0.1")
+    )
+    assert (narrow.mtu, other.mtu) == (1400, None)
+    assert with_links(router, lambda links: links.read()).devices["e0"].mtu == 1500
+
+
 def test_an_unused_namespace_has_no_routes(namespace: NetworkNamespace) -> None:
     assert with_links(namespace, lambda links: links.route_to(VIP4)).kind is RouteKind.UNREACHABLE
     assert with_links(namespace, lambda links: links.route_to(VIP6)).kind is RouteKind.UNREACHABLE

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, strategies
 
 from lvs_agent.decide.kernel_state import TransportProtocol
-from lvs_agent.decide.packet_table import NO_RULES, MarkRule, PacketRules, PacketTable, SourceNatRule
+from lvs_agent.decide.packet_table import (
+    NO_RULES,
+    ClampRule,
+    MarkRule,
+    PacketRules,
+    PacketTable,
+    SourceNatRule,
+    UnwrapRule,
+)
 from lvs_agent.kernel.nft_json import read_table, replacement
 
 WEB = MarkRule(ip_address("192.168.8.17"), TransportProtocol.TCP, 80, 4097)
@@ -119,6 +127,65 @@ def test_what_somebody_else_changed_of_source_nat_is_seen(spoil: Callable[[Liste
     assert not read_table(listed).is_whole
 
 
+TUNNELS = PacketRules(
+    unwraps=frozenset({UnwrapRule(4, ip_address("192.168.4.5")), UnwrapRule(41, ip_address("2001:db8::5"))}),
+    clamps=frozenset({ClampRule(ip_address("192.168.4.15"), 1440), ClampRule(ip_address("192.168.4.16"), 1300)}),
+)
+# nft --json --numeric list table inet lvs-operator, after `replacement(TUNNELS)`
+TUNNELS_LISTED = json.loads("""
+{"nftables": [{"metainfo": {"version": "1.1.3", "release_name": "Commodore Bullmoose #4", "json_schema_version": 1}},
+{"table": {"family": "inet", "name": "lvs-operator", "handle": 2}},
+{"chain": {"family": "inet", "table": "lvs-operator", "name": "unwrapping", "handle": 1, "type": "filter", "hook":
+ "input", "prio": -10, "policy": "accept"}},
+{"chain": {"family": "inet", "table": "lvs-operator", "name": "segments-1300", "handle": 6}},
+{"chain": {"family": "inet", "table": "lvs-operator", "name": "segments-1440", "handle": 8}},
+{"chain": {"family": "inet", "table": "lvs-operator", "name": "clamping", "handle": 10, "type": "filter", "hook":
+ "postrouting", "prio": 110, "policy": "accept"}},
+{"set": {"family": "inet", "name": "unwrapped-ipv4", "table": "lvs-operator", "type": ["inet_proto", "ipv4_addr"],
+ "handle": 2, "elem": [{"concat": [4, "192.168.4.5"]}]}},
+{"set": {"family": "inet", "name": "unwrapped-ipv6", "table": "lvs-operator", "type": ["inet_proto", "ipv6_addr"],
+ "handle": 4, "elem": [{"concat": [41, "2001:db8::5"]}]}},
+{"map": {"family": "inet", "name": "clamped-ipv4", "table": "lvs-operator", "type": "ipv4_addr", "handle": 11, "map":
+ "verdict", "elem": [["192.168.4.15", {"jump": {"target": "segments-1440"}}], ["192.168.4.16", {"jump": {"target":
+ "segments-1300"}}]]}},
+{"rule": {"family": "inet", "table": "lvs-operator", "chain": "unwrapping", "handle": 3, "expr": [{"match": {"op":
+ "==", "left": {"meta": {"key": "l4proto"}}, "right": 4}}, {"match": {"op": "!=", "left": {"concat": [{"meta": {"key":
+ "l4proto"}}, {"payload": {"protocol": "ip", "field": "saddr"}}]}, "right": "@unwrapped-ipv4"}}, {"drop": null}]}},
+{"rule": {"family": "inet", "table": "lvs-operator", "chain": "unwrapping", "handle": 5, "expr": [{"match": {"op":
+ "==", "left": {"meta": {"key": "l4proto"}}, "right": 41}}, {"match": {"op": "!=", "left": {"concat": [{"meta":
+ {"key": "l4proto"}}, {"payload": {"protocol": "ip6", "field": "saddr"}}]}, "right": "@unwrapped-ipv6"}}, {"drop":
+ null}]}},
+{"rule": {"family": "inet", "table": "lvs-operator", "chain": "segments-1300", "handle": 7, "expr": [{"mangle":
+ {"key": {"tcp option": {"name": "maxseg", "field": "size"}}, "value": 1300}}]}},
+{"rule": {"family": "inet", "table": "lvs-operator", "chain": "segments-1440", "handle": 9, "expr": [{"mangle":
+ {"key": {"tcp option": {"name": "maxseg", "field": "size"}}, "value": 1440}}]}},
+{"rule": {"family": "inet", "table": "lvs-operator", "chain": "clamping", "handle": 12, "expr": [{"match": {"op":
+ "==", "left": {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, 2]}, "right": 2}}, {"vmap": {"key":
+ {"payload": {"protocol": "ip", "field": "saddr"}}, "data": "@clamped-ipv4"}}]}}]}
+""")
+
+
+def test_a_listing_of_tunnels_is_read_whole() -> None:
+    assert read_table(TUNNELS_LISTED) == PacketTable(rules=TUNNELS)
+
+
+TUNNEL_SPOILS: list[Callable[[Listed], object]] = [
+    lambda listed: parts(listed, "chain")[0].update(hook="forward"),
+    lambda listed: parts(listed, "rule")[0]["expr"].pop(),
+    lambda listed: parts(listed, "rule")[0]["expr"][0]["match"].update(right=47),
+    lambda listed: parts(listed, "rule")[-1].update(expr=[{"accept": None}]),
+    lambda listed: parts(listed, "map")[0]["elem"].append(["192.168.4.17", {"jump": {"target": "segments-1300"}}]),
+    lambda listed: parts(listed, "set")[0]["elem"].append({"concat": [47, "192.168.4.5"]}),
+]
+
+
+@pytest.mark.parametrize("spoil", TUNNEL_SPOILS)
+def test_what_somebody_else_changed_of_tunnels_is_seen(spoil: Callable[[Listed], object]) -> None:
+    listed = copy.deepcopy(TUNNELS_LISTED)
+    spoil(listed)
+    assert read_table(listed) != PacketTable(rules=TUNNELS)
+
+
 def test_a_mark_table_without_marks_is_not_whole() -> None:
     listed = copy.deepcopy(LISTED)
     del parts(listed, "map")[0]["elem"]
@@ -141,13 +208,25 @@ def source_nat_rules(draw: strategies.DrawFn) -> SourceNatRule:
     return SourceNatRule(address, draw(PROTOCOLS), port, server, server_port)
 
 
+UNWRAP_RULES = strategies.builds(UnwrapRule, strategies.sampled_from((4, 41, 47)), strategies.ip_addresses())
+SIZES = strategies.dictionaries(strategies.ip_addresses(), strategies.integers(1, 65535), max_size=20)
+
+
 @given(
     strategies.frozensets(MARK_RULES, max_size=20),
     strategies.frozensets(source_nat_rules(), max_size=20),
     strategies.frozensets(source_nat_rules(), max_size=20),
+    strategies.frozensets(UNWRAP_RULES, max_size=20),
+    SIZES.map(lambda sizes: frozenset(ClampRule(*one) for one in sizes.items())),
 )
 def test_any_rules_are_read_as_they_were_written(
-    marks: frozenset[MarkRule], source_nat: frozenset[SourceNatRule], kept: frozenset[SourceNatRule]
+    marks: frozenset[MarkRule],
+    source_nat: frozenset[SourceNatRule],
+    kept: frozenset[SourceNatRule],
+    unwraps: frozenset[UnwrapRule],
+    clamps: frozenset[ClampRule],
 ) -> None:
-    rules = PacketRules(marks=marks, source_nat=source_nat, kept_sources=kept - source_nat)
+    rules = PacketRules(
+        marks=marks, source_nat=source_nat, kept_sources=kept - source_nat, unwraps=unwraps, clamps=clamps
+    )
     assert read_table(written(rules)) == PacketTable(rules=rules)

@@ -13,6 +13,7 @@ from lvs_api.objects import ObjectMeta, to_raw
 from lvs_api.virtual_service import LvsVirtualServiceStatus
 from lvs_core.cluster_view import ClusterNode, ClusterView, ObjectKey, SliceContent
 from lvs_core.decision import Decision
+from lvs_core.director_addresses import merged
 from lvs_core.view_objects import slice_to_raw
 from lvs_operator.watched_kinds import DIRECTOR_GROUPS, LVS_NODES, NODES, POOLS, SLICES, VIRTUAL_SERVICES, Meta
 from lvs_operator.writer import Create, Delete, MendMetadata, ReplacePart, SetLabel, Write
@@ -132,7 +133,9 @@ def _with_additions(old: LvsNodeSpec, new: LvsNodeSpec) -> LvsNodeSpec:
     if len(addresses) > MAX_NODE_ADDRESSES or not set(old.director_groups or ()) <= set(new.director_groups or ()):
         return old
     return LvsNodeSpec.model_construct(
-        director_groups=new.director_groups, addresses=[addresses[key] for key in sorted(addresses)] or None
+        director_groups=new.director_groups,
+        addresses=[addresses[key] for key in sorted(addresses)] or None,
+        director_addresses=merged(old, new),
     )
 
 

@@ -18,6 +18,7 @@ from lvs_agent.decide.desired_addresses import (
     DesiredAddresses,
     desire_addresses,
     sysctl_role,
+    tunnel_sources,
 )
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_diff import diff_links
@@ -166,7 +167,7 @@ class AddressKeeper:
             ready=keeping.verdict.is_met and keeping.fault is None,
             sysctl_fault=keeping.fault,
             faults={**_conflicts(ownership), **desired.refused, **self._stuck, **waiting, **faults},
-            own=own_addresses(links),
+            own=own_addresses(links, tunnel_sources(given.prepared, given.routes, ownership.owned | desired.all)),
         )
         for reason in NOT_BOUND:
             count = sum(fault.reason is reason for fault in outcome.faults.values())

@@ -1,4 +1,4 @@
-"""Keeps our table of the packet filter: marks by which ports of one service are one, and source NAT.
+"""Keeps our table of the packet filter: marks by which ports of one service are one, source NAT, what tunnels need.
 
 Rules come before the services that they are for, and go after them: a mark without a service harms nobody. When source
 NAT ends, the connections that had it live on until they end; see `PacketRules.kept_sources`.

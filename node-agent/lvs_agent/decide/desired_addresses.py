@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelLinks, Route
+from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelLinks, Route, RouteKind
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.decide.vip_device import choose_vip_device
 from lvs_agent.decide.wanted_sysctls import SysctlRole
@@ -105,6 +105,18 @@ def sysctl_role(
         masquerade_ipv6=frozenset(devices[6]),
         keeps=prepared.plan.provisional,
     )
+
+
+def tunnel_sources(
+    prepared: PreparedPlan, routes: Mapping[IPAddress, Route], vips: AbstractSet[AddressBinding]
+) -> frozenset[IPAddress]:
+    """From where this director sends wrapped packets, which may be a host address, say on lo of a node that speaks BGP.
+
+    One that is a VIP does not count: the real server has it, too, and takes no packets from itself.
+    """
+    found = [route for address in prepared.tunnelled if (route := routes.get(address)) is not None]
+    sources = {route.source for route in found if route.kind is RouteKind.UNICAST and route.source is not None}
+    return frozenset(sources - {binding.address for binding in vips})
 
 
 def _no_device(address: IPAddress, director: DirectorPlan) -> str:

@@ -54,7 +54,7 @@ class Circumstances:
     """What the ledger says is ours."""
     health: Mapping[Check, CheckResult]
     routes: Mapping[IPAddress, Route]
-    """To the real servers that are not reached by a tunnel."""
+    """To the real servers."""
     drains: Mapping[DrainKey, Drain]
     now: float
     """Boot clock."""

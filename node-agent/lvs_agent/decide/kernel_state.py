@@ -283,6 +283,7 @@ class Device:
     arp_capable: bool
     carrier: bool = True
     hardware_address: bytes = b""
+    mtu: int = 1500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,6 +338,8 @@ class Route:
     device: str | None = None
     next_hop: IPAddress | None = None
     source: IPAddress | None = None
+    mtu: int | None = None
+    """Where the route names one, or the kernel has learned of a smaller one on the way; else the device's counts."""
 
     @property
     def on_link(self) -> bool:

@@ -4,6 +4,7 @@ from typing import Final
 
 from lvs_agent.decide.health_verdict import Check, HttpRequest
 from lvs_agent.decide.kernel_state import (
+    IPIP,
     NO_SERVICE_FLAGS,
     AddressFamily,
     AnyServiceKey,
@@ -16,9 +17,12 @@ from lvs_agent.decide.kernel_state import (
     ServiceKey,
     ServiceSettings,
     TransportProtocol,
+    TunnelSettings,
+    TunnelType,
 )
 from lvs_api.network_types import Family, Protocol, SchedulerFlag
 from lvs_api.network_types import ForwardingMethod as LvsMethod
+from lvs_api.network_types import TunnelType as LvsTunnel
 from lvs_core.plan import AnyVirtualKey, CheckTarget, HttpTarget, MarkKey, PlannedMember, PlannedService
 
 TRANSPORT_PROTOCOLS: Final = {
@@ -32,6 +36,7 @@ _METHODS: Final = {
     LvsMethod.TUNNEL: ForwardingMethod.TUNNEL,
     LvsMethod.MASQUERADE: ForwardingMethod.MASQUERADE,
 }
+_TUNNELS: Final = {LvsTunnel.IPIP: IPIP, LvsTunnel.GRE: TunnelSettings(type=TunnelType.GRE)}
 _FLAGS: Final = {
     SchedulerFlag.SH_FALLBACK: ServiceFlag.SCHEDULER_1,
     SchedulerFlag.SH_PORT: ServiceFlag.SCHEDULER_2,
@@ -71,12 +76,13 @@ def destination_key(member: PlannedMember) -> DestinationKey:
 
 
 def destination_settings(member: PlannedMember, weight: int) -> DestinationSettings:
-    """What the kernel's destination is set to at this effective weight. IPIP is the one tunnel type there is yet."""
+    """What the kernel's destination is set to at this effective weight."""
     return DestinationSettings(
         weight=weight,
         method=_METHODS[member.method],
         upper_threshold=member.upper_threshold,
         lower_threshold=member.lower_threshold,
+        tunnel=IPIP if member.tunnel is None else _TUNNELS[member.tunnel],
     )
 
 

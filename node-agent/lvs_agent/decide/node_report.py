@@ -54,6 +54,8 @@ class Troubles:
     """What the node has once, as far as somebody wants it, in trouble or not."""
     contest: Fault | None = None
     """Who keeps undoing what is ours in the IPVS table."""
+    tunnels: Fault | None = None
+    """Why tunnel devices unwrap what strangers send."""
 
     def by_condition(self) -> Iterator[tuple[ConditionType, Fault | None]]:
         """Each condition with what it is True for; None where it is not there."""
@@ -65,6 +67,7 @@ class Troubles:
         yield ConditionType.CHECKS_BLIND, self.blindness
         yield ConditionType.SETTINGS_DIFFER, summary(self.settings)
         yield ConditionType.TABLE_CONTESTED, self.contest
+        yield ConditionType.TUNNELS_UNGUARDED, self.tunnels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

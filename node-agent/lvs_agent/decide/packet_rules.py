@@ -1,4 +1,4 @@
-"""What this director's packet filter has to do: marks, so that the ports of one service are one to IPVS; source NAT."""
+"""What this node's packet filter has to do: marks, so that the ports of one service are one to IPVS; source NAT."""
 
 from collections.abc import Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -41,6 +41,11 @@ def packet_rules(prepared: PreparedPlan) -> PacketRules:
     )
 
 
+def with_tunnels(rules: PacketRules, tunnels: PacketRules) -> PacketRules:
+    """A node may be a director and a real server of another group."""
+    return replace(rules, unwraps=tunnels.unwraps, clamps=tunnels.clamps)
+
+
 def paused_connections(prepared: PreparedPlan) -> frozenset[SourceNatRule]:
     """Of services that stay as they are: whether these have source NAT does not change."""
     return frozenset(
@@ -72,10 +77,13 @@ def with_more(present: PacketRules, wanted: PacketRules) -> PacketRules:
     """
     taken = {_endpoint(rule) for rule in present.marks}
     source_nat = present.source_nat | wanted.source_nat
+    clamped = {rule.address for rule in wanted.clamps}
     return PacketRules(
         marks=present.marks | {rule for rule in wanted.marks if _endpoint(rule) not in taken},
         source_nat=source_nat,
         kept_sources=(present.kept_sources | wanted.kept_sources) - source_nat,
+        unwraps=present.unwraps | wanted.unwraps,
+        clamps=wanted.clamps | {rule for rule in present.clamps if rule.address not in clamped},
     )
 
 

@@ -1,4 +1,4 @@
-"""What our table of the packet filter holds: firewall marks, and source NAT, as frozen values."""
+"""What our table of the packet filter holds: firewall marks, source NAT, and what tunnels need, as frozen values."""
 
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -25,6 +25,23 @@ class SourceNatRule(NamedTuple):
     server_port: int
 
 
+class UnwrapRule(NamedTuple):
+    """Wrapped packets of one IP protocol are let in from this address, and from none that has no such rule.
+
+    That goes for the family of the address; without a rule for protocol and family every packet is let in.
+    """
+
+    protocol: int
+    source: IPAddress
+
+
+class ClampRule(NamedTuple):
+    """Who opens a TCP connection with this address is told to send no larger segments than these bytes."""
+
+    address: IPAddress
+    size: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PacketRules:
     """What our table of the packet filter does; nothing: there is no table."""
@@ -35,9 +52,13 @@ class PacketRules:
     kept_sources: frozenset[SourceNatRule] = frozenset()
     """New connections keep their source. What was source NAT before, of which connections may live on: the kernel
     rewrites these for as long as there is a chain of type nat; and what a rule of every port would catch."""
+    unwraps: frozenset[UnwrapRule] = frozenset()
+    """From whom this real server unwraps packets."""
+    clamps: frozenset[ClampRule] = frozenset()
+    """How large the segments are that clients may send to its VIPs, for they come wrapped."""
 
     def __bool__(self) -> bool:
-        return bool(self.marks or self.source_nat or self.kept_sources)
+        return len(self) > 0
 
     def is_within(self, other: "PacketRules") -> bool:
         """Whether the other one does all of this."""
@@ -45,10 +66,13 @@ class PacketRules:
             self.marks <= other.marks
             and self.source_nat <= other.source_nat
             and self.kept_sources <= other.kept_sources
+            and self.unwraps <= other.unwraps
+            and self.clamps <= other.clamps
         )
 
     def __len__(self) -> int:
-        return len(self.marks) + len(self.source_nat) + len(self.kept_sources)
+        parts = (self.marks, self.source_nat, self.kept_sources, self.unwraps, self.clamps)
+        return sum(len(part) for part in parts)
 
 
 NO_RULES: Final = PacketRules()

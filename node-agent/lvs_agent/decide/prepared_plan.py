@@ -58,9 +58,12 @@ class PreparedPlan:
     plan: NodePlan
     services: tuple[PreparedService, ...]
     routed: frozenset[IPAddress]
-    """Real servers whose route matters: to be on link, or to know where replies come in."""
+    """Addresses whose route matters: real servers', to be on link, to know where replies come in or what the source of
+    wrapped packets is; and those of directors that wrap packets for this node, to know how large these may be."""
     masqueraded: frozenset[IPAddress]
     """Real servers reached by Masquerade, or with connections that began so: their answers are forwarded."""
+    tunnelled: frozenset[IPAddress]
+    """Real servers reached by Tunnel."""
     has_source_nat: bool
     """Some real server sees this node's address instead of the client's."""
     formerly_direct: frozenset[IPAddress]
@@ -85,11 +88,12 @@ def prepare(plan: NodePlan, before: PreparedPlan | None = None, refusals: Refusa
             continue
         earlier = known.get(service_key(planned.key))
         services.append(earlier if earlier is not None and earlier.planned == planned else _prepare_service(planned))
-    routed, masqueraded = set[IPAddress](), set[IPAddress]()
+    routed, masqueraded, tunnelled = set[IPAddress](), set[IPAddress](), set[IPAddress]()
     for service in services:
         for member in service.members:
-            if member.planned.method is not ForwardingMethod.TUNNEL:
-                routed.add(member.planned.address)
+            routed.add(member.planned.address)
+            if member.planned.method is ForwardingMethod.TUNNEL:
+                tunnelled.add(member.planned.address)
             if ForwardingMethod.MASQUERADE in {member.planned.method, _former_method(member)}:
                 masqueraded.add(member.planned.address)
     formerly_direct = {
@@ -99,8 +103,9 @@ def prepare(plan: NodePlan, before: PreparedPlan | None = None, refusals: Refusa
     return PreparedPlan(
         plan=plan,
         services=tuple(services),
-        routed=frozenset(routed | masqueraded | formerly_direct),
+        routed=frozenset(routed.union(plan.director_addresses)),
         masqueraded=frozenset(masqueraded),
+        tunnelled=frozenset(tunnelled),
         has_source_nat=any(member.planned.source_nat for service in services for member in service.members),
         formerly_direct=frozenset(formerly_direct),
         replies_pass_by=not methods <= {ForwardingMethod.MASQUERADE},
@@ -119,7 +124,7 @@ def _was_direct(member: PreparedMember) -> bool:
 
 
 def _need(planned: PlannedService, member: PlannedMember) -> Carried | None:
-    device = device_for(member.method, family_of_ip(member.address))
+    device = device_for(member.method, member.tunnel, family_of_ip(member.address))
     if member.node is None or device is None or planned.vip is None:
         return None
     return Carried(planned.vip, device)

@@ -98,14 +98,17 @@ def first_claims(
     return frozenset(claims)
 
 
-def own_addresses(links: KernelLinks) -> tuple[IPAddress, ...]:
-    """The node's own addresses, in order; host addresses are VIPs, ours or another's."""
+def own_addresses(links: KernelLinks, sources: Iterable[IPAddress] = ()) -> tuple[IPAddress, ...]:
+    """The node's own addresses, in order.
+
+    Host addresses are VIPs, ours or another's; but for `sources`, from which it sends and which are no VIPs.
+    """
     own = {
         found.address
         for found in links.addresses
         if found.prefix_length < HOST_PREFIX_LENGTH[found.address.version]
         and not (found.address.is_loopback or found.address.is_link_local)
-    }
+    }.union(sources)
     return tuple(sorted(own, key=lambda address: (address.version, int(address))))
 
 

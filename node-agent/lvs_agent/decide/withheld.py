@@ -10,6 +10,7 @@ from lvs_api.conditions import Reason
 from lvs_api.lvs_node import LvsNodeSpec
 from lvs_api.violations import InvalidObject
 from lvs_core.cluster_view import LvsNode
+from lvs_core.director_addresses import merged
 
 _TOKEN_LENGTH: Final = 16
 _NAMED: Final = 3
@@ -86,7 +87,9 @@ def with_missing(before: LvsNode | None, live: LvsNode) -> LvsNode:
     return replace(
         live,
         spec=LvsNodeSpec.model_construct(
-            director_groups=sorted(groups) or None, addresses=[addresses[key] for key in sorted(addresses)] or None
+            director_groups=sorted(groups) or None,
+            addresses=[addresses[key] for key in sorted(addresses)] or None,
+            director_addresses=merged(before.spec, live.spec),
         ),
     )
 

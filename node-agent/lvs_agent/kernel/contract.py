@@ -199,6 +199,15 @@ def _edits() -> Iterator[Case]:
     )
     both = {_ONE: _DIRECT, _TWO: _TUNNEL}
     yield Case(name="edits", changes=edits, after={_WEB: WantedService(settings=changed, destinations=both)})
+    by_gre = _tunnel(TunnelType.GRE)
+    yield Case(
+        name="tunnel type",
+        changes=(
+            *_entries({_WEB: WantedService(settings=_RR, destinations={_ONE: _tunnel(TunnelType.IPIP)})}),
+            EditDestination(service=_WEB, destination=_ONE, settings=by_gre),
+        ),
+        after={_WEB: WantedService(settings=_RR, destinations={_ONE: by_gre})},
+    )
     last = WantedService(settings=changed, destinations={_TWO: _TUNNEL})
     deleted = (*edits, DeleteDestination(service=_WEB, destination=_ONE))
     yield Case(name="destination deleted", changes=deleted, after={_WEB: last})

@@ -59,6 +59,7 @@ from lvs_agent.kernel.ipvs import failures_of
 SCHEDULERS = frozenset(
     {"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh"},
 )
+_TUNNEL_KINDS = {"tunl0": "ipip", "ip6tnl0": "ip6tnl", "gre0": "gre", "ip6gre0": "ip6gre"}
 _MAX_WEIGHT = (1 << 31) - 1
 _MAX_THRESHOLD = (1 << 31) - 1
 _NAME_LENGTH = 16  # IP_VS_SCHEDNAME_MAXLEN and IP_VS_PENAME_MAXLEN, the NUL included
@@ -254,7 +255,7 @@ class FakeHostRoutes:
 
 @dataclass(kw_only=True)
 class FakeLinks:
-    """`Links` in memory. tunl0 and ip6tnl0 come by themselves, as with their modules, unless `modules` is false."""
+    """`Links` in memory. Tunnel devices come by themselves, as with their modules, unless `modules` is false."""
 
     devices: dict[str, Device] = field(default_factory=dict)
     addresses: set[InterfaceAddress] = field(default_factory=set)
@@ -323,9 +324,9 @@ class FakeLinks:
     def _carry_out(self, change: LinkChange) -> None:
         binding = change.binding
         if isinstance(change, BindAddress) and binding.device not in self.devices:
-            if binding.device not in {"tunl0", "ip6tnl0"} or not self.modules:
+            if binding.device not in _TUNNEL_KINDS or not self.modules:
                 raise DeviceNotFound(f"there is no network device {binding.device}")
-            self.add_device(binding.device, kind="ipip", arp_capable=False)
+            self.add_device(binding.device, kind=_TUNNEL_KINDS[binding.device], arp_capable=False)
         entry = InterfaceAddress(
             device=binding.device,
             address=binding.address,

@@ -12,7 +12,7 @@ class FakeAnnouncer:
     """`Announcer` that remembers; devices in `silent_devices` have no Ethernet address."""
 
     sent: list[tuple[str, IPAddress]] = field(default_factory=list)
-    silent_devices: frozenset[str] = frozenset({"lo", "tunl0", "ip6tnl0"})
+    silent_devices: frozenset[str] = frozenset({"lo", "tunl0", "ip6tnl0", "gre0", "ip6gre0"})
 
     def announce(self, device: str, address: IPAddress) -> None:
         """Remember one announcement."""
@@ -28,7 +28,7 @@ class FakeDuplicateProbe:
     neighbours: dict[tuple[str, IPAddress], set[bytes]] = field(default_factory=dict)
     """Who answers on a device's link for an address."""
     down_devices: set[str] = field(default_factory=set)
-    silent_devices: frozenset[str] = frozenset({"lo", "tunl0", "ip6tnl0"})
+    silent_devices: frozenset[str] = frozenset({"lo", "tunl0", "ip6tnl0", "gre0", "ip6gre0"})
     asked: list[tuple[str, frozenset[IPAddress]]] = field(default_factory=list)
 
     async def ask(self, device: str, addresses: Collection[IPAddress]) -> Mapping[IPAddress, frozenset[bytes]]:

@@ -30,7 +30,12 @@ class FakePacketFilter:
     async def replace(self, rules: PacketRules) -> None:
         """Refused as a whole where two rules are for the same packets."""
         self._check()
-        if len({rule[:3] for rule in rules.marks}) < len(rules.marks) or rules.source_nat & rules.kept_sources:
+        clamped = {rule.address for rule in rules.clamps}
+        if (
+            len({rule[:3] for rule in rules.marks}) < len(rules.marks)
+            or rules.source_nat & rules.kept_sources
+            or len(clamped) < len(rules.clamps)
+        ):
             raise PacketFilterError("writing the table: File exists")
         self.writes += 1
         self.change(PacketTable(rules=rules) if rules else None)

@@ -186,7 +186,7 @@ class DeliveryRoutes(Protocol):
 
 
 class PacketFilter(Protocol):
-    """Our table of the packet filter: firewall marks, and source NAT. It is ours by its name."""
+    """Our table of the packet filter: marks, source NAT, what tunnels need. It is ours by its name."""
 
     def generation(self) -> int:
         """A number that changes whenever anybody changes any rule of this network namespace.
@@ -200,8 +200,8 @@ class PacketFilter(Protocol):
     async def replace(self, rules: PacketRules) -> None:
         """Make the table just so, at one moment; without rules there is none.
 
-        Of two marks for one address, protocol and port, or of a connection that is to have its source rewritten and
-        kept, the kernel takes neither. Raises PacketFilterError or PermissionRefused.
+        Of two marks for one address, protocol and port, of a connection that is to have its source rewritten and kept,
+        or of two sizes for one address, the kernel takes neither. Raises PacketFilterError or PermissionRefused.
         """
 
 

@@ -48,7 +48,8 @@ _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, 
 _DUMPS = 5
 _READ_SHARE = 10
 """Routes are dumped again after ten times the time that it took: a large table may change all the time."""
-_MADE_ON_DEMAND = {"tunl0": "ipip", "ip6tnl0": "ip6tnl"}
+_MADE_ON_DEMAND = {"tunl0": "ipip", "ip6tnl0": "ip6tnl", "gre0": "gre", "ip6gre0": "ip6gre"}
+_MODULES = {"ipip": "ipip", "ip6tnl": "ip6_tunnel", "gre": "ip_gre", "ip6gre": "ip6_gre"}
 # Addresses for documentation (RFC 5737, RFC 3849, RFC 9637): whichever of a family matches a route of length 0 shows
 # the default route, without reading a table that may hold the whole Internet.
 _FAR_AWAY = {
@@ -124,6 +125,7 @@ class KernelLinksSeam:
         except OSError as error:
             raise LinkError(f"route to {address}: {error.strerror or error}") from error
         via = answer.get("via") or {}
+        metrics = answer.get("metrics")
         next_hop, source = answer.get("gateway") or via.get("addr"), answer.get("prefsrc")
         return Route(
             kind=_ROUTE_KINDS.get(answer["type"], RouteKind.OTHER),
@@ -131,6 +133,7 @@ class KernelLinksSeam:
             # A route of ours may name the address itself: that is on link (`decide.former_routes`).
             next_hop=ip_address(next_hop) if next_hop and ip_address(next_hop) != address else None,
             source=ip_address(source) if source else None,
+            mtu=metrics.get("mtu") if metrics else None,
         )
 
     async def next_hops(self) -> frozenset[IPAddress]:
@@ -312,7 +315,7 @@ class KernelLinksSeam:
                 raise
             raise DeviceNotFound(
                 f"{device} does not exist and the kernel could not make it ({os.strerror(error.code)}): "
-                f"load the module {kind if kind == 'ipip' else 'ip6_tunnel'} on this node"
+                f"load the module {_MODULES[kind]} on this node"
             ) from error
 
 
@@ -337,6 +340,7 @@ def _device(link: Any) -> Device:  # noqa: ANN401 (pyroute2 is untyped)
         arp_capable=not flags & (_IFF_LOOPBACK | _IFF_NOARP),
         carrier=bool(flags & _IFF_RUNNING),
         hardware_address=_hardware_address(link.get("address")),
+        mtu=link.get("mtu"),
     )
 
 

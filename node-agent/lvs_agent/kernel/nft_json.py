@@ -9,6 +9,10 @@ real server, while the connection's original destination is still what the clien
 ip_vs_nfct.c, with net.ipv4.vs.conntrack): both together are looked up. What is forwarded to a real server without IPVS
 has it as its original destination, and a packet of DirectRouting or Tunnel has not got it as its present one.
 
+Tunnels: packets of a tunnel's protocol that come from nobody who is named for it are dropped before a tunnel device
+sees them, those of IPv4 with their fragments put together. Of connections' first packets from a VIP, which name the
+size of the segments that may come, that size is lowered; the kernel never raises it here (nft_exthdr.c).
+
 Parts are there only where something needs them: a chain of type nat has the kernel track every connection.
 """
 
@@ -17,7 +21,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from lvs_agent.decide.kernel_state import TransportProtocol
-from lvs_agent.decide.packet_table import MarkRule, PacketRules, PacketTable, SourceNatRule
+from lvs_agent.decide.packet_table import ClampRule, MarkRule, PacketRules, PacketTable, SourceNatRule, UnwrapRule
 
 FAMILY: Final = "inet"
 TABLE: Final = "lvs-operator"
@@ -37,6 +41,17 @@ _PACKETS: Final = {4: "ip", 6: "ip6"}
 _REWRITE: Final = {"jump": {"target": _REWRITING}}
 _KEEP: Final = {"accept": None}
 _PROTOCOL: Final = {"meta": {"key": "l4proto"}}
+_UNWRAPPING: Final = "unwrapping"
+_UNWRAPPING_HOOK: Final = {"type": "filter", "hook": "input", "prio": -10, "policy": "accept"}
+"""Priority filter - 10."""
+_UNWRAP_SETS: Final = {4: "unwrapped-ipv4", 6: "unwrapped-ipv6"}
+_CLAMPING: Final = "clamping"
+_CLAMPING_HOOK: Final = {"type": "filter", "hook": "postrouting", "prio": 110, "policy": "accept"}
+"""Priority srcnat + 10: an answer that a container gave has the VIP as its source by then."""
+_CLAMP_MAPS: Final = {4: "clamped-ipv4", 6: "clamped-ipv6"}
+_CLAMP_CHAIN: Final = "segments-"
+_SYN: Final = 2
+_FLAGS: Final = {"payload": {"protocol": "tcp", "field": "flags"}}
 _METADATA: Final = frozenset({"handle", "family", "table", "name"})
 
 Json = dict[str, Any]
@@ -57,15 +72,26 @@ def read_table(listed: Json) -> PacketTable:
     rewritten: set[SourceNatRule] = set()
     kept: set[SourceNatRule] = set()
     found = [one for one in listed["nftables"] if not one.keys() & {"metainfo", "table"}]
+    unwraps: set[UnwrapRule] = set()
+    clamps: set[ClampRule] = set()
     for one in found:
         part = one.get("map", {})
         for key, value in part.get("elem", ()):
             if part.get("map") == "mark":
                 marks.add(_mark_rule(key["concat"], value))
+            elif part["name"] in _CLAMP_MAPS.values():
+                clamps.add(ClampRule(ip_address(key), int(value["jump"]["target"].removeprefix(_CLAMP_CHAIN))))
             else:
                 (rewritten if value == _REWRITE else kept).add(_source_nat_rule(key["concat"]))
+        for element in one.get("set", {}).get("elem", ()):
+            protocol, source = element["concat"]
+            unwraps.add(UnwrapRule(int(protocol), ip_address(source)))
     rules = PacketRules(
-        marks=frozenset(marks), source_nat=frozenset(rewritten), kept_sources=frozenset(kept - rewritten)
+        marks=frozenset(marks),
+        source_nat=frozenset(rewritten),
+        kept_sources=frozenset(kept - rewritten),
+        unwraps=frozenset(unwraps),
+        clamps=frozenset(clamps),
     )
     return PacketTable(rules=rules, is_whole=_essences(found) == _essences(_parts(rules)))
 
@@ -75,6 +101,39 @@ def _parts(rules: PacketRules) -> Iterator[Json]:
         yield from _mark_parts(rules.marks)
     if rules.source_nat or rules.kept_sources:
         yield from _source_nat_parts(rules)
+    if rules.unwraps:
+        yield from _unwrap_parts(rules.unwraps)
+    if rules.clamps:
+        yield from _clamp_parts(rules.clamps)
+
+
+def _unwrap_parts(rules: frozenset[UnwrapRule]) -> Iterator[Json]:
+    yield {"chain": {**_WHERE, "name": _UNWRAPPING, **_UNWRAPPING_HOOK}}
+    for version, name in _UNWRAP_SETS.items():
+        here = sorted((rule for rule in rules if rule.source.version == version), key=str)
+        elements = [{"concat": [rule.protocol, str(rule.source)]} for rule in here]
+        if elements:
+            yield {"set": {**_WHERE, "name": name, "type": ["inet_proto", _ADDRESS_TYPES[version]], "elem": elements}}
+        sender = {"concat": [_PROTOCOL, {"payload": {"protocol": _PACKETS[version], "field": "saddr"}}]}
+        for protocol in sorted({rule.protocol for rule in here}):
+            is_it, is_named = _match("==", _PROTOCOL, protocol), _match("!=", sender, f"@{name}")
+            yield _rule(_UNWRAPPING, is_it, is_named, {"drop": None})
+
+
+def _clamp_parts(rules: frozenset[ClampRule]) -> Iterator[Json]:
+    for size in sorted({rule.size for rule in rules}):
+        yield {"chain": {**_WHERE, "name": f"{_CLAMP_CHAIN}{size}"}}
+        option = {"tcp option": {"name": "maxseg", "field": "size"}}
+        yield _rule(f"{_CLAMP_CHAIN}{size}", {"mangle": {"key": option, "value": size}})
+    yield {"chain": {**_WHERE, "name": _CLAMPING, **_CLAMPING_HOOK}}
+    for version, name in _CLAMP_MAPS.items():
+        here = sorted((rule for rule in rules if rule.address.version == version), key=str)
+        elements = [[str(rule.address), {"jump": {"target": f"{_CLAMP_CHAIN}{rule.size}"}}] for rule in here]
+        if elements:
+            yield _map(name, _ADDRESS_TYPES[version], "verdict", elements)
+            opens = _match("==", {"&": [_FLAGS, _SYN]}, _SYN)
+            source = {"payload": {"protocol": _PACKETS[version], "field": "saddr"}}
+            yield _rule(_CLAMPING, opens, {"vmap": {"key": source, "data": f"@{name}"}})
 
 
 def _mark_parts(rules: Iterable[MarkRule]) -> Iterator[Json]:
@@ -123,12 +182,16 @@ def _port() -> Json:
     return {"payload": {"protocol": "th", "field": "dport"}}
 
 
-def _map(name: str, key: list[str], value: str, elements: list[Any]) -> Json:
+def _map(name: str, key: list[str] | str, value: str, elements: list[Any]) -> Json:
     return {"map": {**_WHERE, "name": name, "type": key, "map": value, **({"elem": elements} if elements else {})}}
 
 
-def _rule(chain: str, statement: Json) -> Json:
-    return {"rule": {**_WHERE, "chain": chain, "expr": [statement]}}
+def _rule(chain: str, *statements: Json) -> Json:
+    return {"rule": {**_WHERE, "chain": chain, "expr": list(statements)}}
+
+
+def _match(operator: str, left: Json, right: object) -> Json:
+    return {"match": {"op": operator, "left": left, "right": right}}
 
 
 def _mark_element(rule: MarkRule) -> list[Any]:

@@ -9,7 +9,15 @@ from ipaddress import ip_address
 from typing import Final
 
 from lvs_agent.decide.kernel_state import TransportProtocol
-from lvs_agent.decide.packet_table import NO_RULES, MarkRule, PacketRules, PacketTable, SourceNatRule
+from lvs_agent.decide.packet_table import (
+    NO_RULES,
+    ClampRule,
+    MarkRule,
+    PacketRules,
+    PacketTable,
+    SourceNatRule,
+    UnwrapRule,
+)
 from lvs_agent.errors import PacketFilterError
 from lvs_agent.kernel.interface import PacketFilter
 
@@ -23,6 +31,12 @@ _NAT_OTHER: Final = SourceNatRule(ip_address("192.0.2.1"), TransportProtocol.UDP
 _NAT6: Final = SourceNatRule(ip_address("2001:db8::1"), TransportProtocol.SCTP, 65535, _SERVER6, 1)
 _NAT_EVERY: Final = SourceNatRule(ip_address("192.0.2.1"), TransportProtocol.TCP, 0, _SERVER, 0)
 _NAT6_EVERY: Final = SourceNatRule(ip_address("2001:db8::1"), TransportProtocol.TCP, 0, _SERVER6, 0)
+
+_CLAMP: Final = ClampRule(ip_address("192.0.2.1"), 1440)
+_TUNNELS: Final = PacketRules(
+    unwraps=frozenset({UnwrapRule(4, _SERVER), UnwrapRule(41, _SERVER6)}),
+    clamps=frozenset({_CLAMP, ClampRule(ip_address("192.0.2.2"), 1300), ClampRule(ip_address("2001:db8::1"), 1400)}),
+)
 
 
 def _marks(*rules: MarkRule) -> PacketRules:
@@ -65,6 +79,22 @@ async def kept_sources_alone(given: PacketFilter) -> str | None:
 async def marks_and_source_nat(given: PacketFilter) -> str | None:
     """Of one port and every port, rewritten and kept, in both families."""
     return await _written(given, _BOTH)
+
+
+async def who_is_unwrapped_and_what_is_clamped(given: PacketFilter) -> str | None:
+    """Of both families, with sizes that differ."""
+    return await _written(given, _TUNNELS)
+
+
+async def tunnels_of_one_family_beside_all_else(given: PacketFilter) -> str | None:
+    """Only what has rules is filtered."""
+    only = replace(_BOTH, unwraps=frozenset({UnwrapRule(41, _SERVER6)}), clamps=frozenset({_CLAMP}))
+    return await _written(given, only)
+
+
+async def two_sizes_for_one_address(given: PacketFilter) -> str | None:
+    """Refused, and everything stays as it was."""
+    return await _refused(given, PacketRules(clamps=frozenset({_CLAMP, _CLAMP._replace(size=1300)})))
 
 
 async def other_rules(given: PacketFilter) -> str | None:
@@ -119,6 +149,9 @@ CASES: tuple[Case, ...] = (
     source_nat_alone,
     kept_sources_alone,
     marks_and_source_nat,
+    who_is_unwrapped_and_what_is_clamped,
+    tunnels_of_one_family_beside_all_else,
+    two_sizes_for_one_address,
     other_rules,
     many_rules,
     no_rules,

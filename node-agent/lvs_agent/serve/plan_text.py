@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from lvs_api.network_types import TunnelType
 from lvs_core.group_settings import CONNECTION_SYNC, sync_text
 from lvs_core.plan import HttpTarget, NodePlan, PlannedMember, PlannedService
 
@@ -11,6 +12,8 @@ def plan_lines(plan: NodePlan) -> Iterator[str]:
     yield f"node {plan.node}"
     for bound in plan.bind:
         yield f"  bind {bound.address} on {bound.device}, silent"
+    if plan.director_addresses:
+        yield f"  unwrap from {', '.join(map(str, plan.director_addresses))} only"
     for director in plan.directing:
         device = f" on {director.interface}" if director.interface else ""
         yield f"  director of {director.group}: {director.holding.value} {len(director.addresses)} addresses{device}"
@@ -36,10 +39,17 @@ def _service_lines(planned: PlannedService) -> Iterator[str]:
         yield f"      -> {_member_text(member)}"
 
 
+def _method_text(member: PlannedMember) -> str:
+    if member.source_nat:
+        return f"{member.method.value} with source NAT"
+    if member.tunnel is not None and member.tunnel is not TunnelType.IPIP:
+        return f"{member.method.value} by {member.tunnel.value}"
+    return member.method.value
+
+
 def _member_text(member: PlannedMember) -> str:
     host = f"[{member.address}]" if member.address.version == 6 else str(member.address)  # noqa: PLR2004
-    method = f"{member.method.value} with source NAT" if member.source_nat else member.method.value
-    parts = [f"{host}:{member.port}", method, f"weight {member.weight}", member.name]
+    parts = [f"{host}:{member.port}", _method_text(member), f"weight {member.weight}", member.name]
     if member.check is not None:
         what = "http" if isinstance(member.check.what, HttpTarget) else "tcp"
         parts.append(f"check {what}:{member.check.port} every {member.check.interval_seconds} s")

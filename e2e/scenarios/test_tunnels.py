@@ -1,0 +1,197 @@
+"""What real servers' tunnel devices let in, and how large requests are, with packets of both families."""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from lvs_lab.lab_machine import Capture, LabMachine
+from lvs_lab.waiting import wait_for
+from support.deployment import EXAMPLES, GONE_SECONDS, READY_SECONDS, Deployment, deployed
+from support.traffic import HeldConnection, answers, count_replies, url
+from support.wrapped_packets import send_wrapped
+
+pytestmark = pytest.mark.lab
+
+EXAMPLE: Final = EXAMPLES / "ipv6-tunnel"
+SERVICE: Final = "tunnels-web"
+DIRECTOR, CLIENT = "tunnels-director", "tunnels-client"
+SERVERS: Final = ("tunnels-rs2", "tunnels-rs3")
+VIPS: Final = {4: "172.25.86.100", 6: "2001:db8:86::100"}
+DEVICES: Final = {4: ("tunl0", "gre0"), 6: ("ip6tnl0", "ip6gre0")}
+SEGMENTS: Final = {4: 1440, 6: 1400}
+"""Bytes: 1500 less the wrapping and the headers."""
+OPENED: Final = {4: "tcp[tcpflags] & (tcp-syn|tcp-ack) == (tcp-syn|tcp-ack)", 6: "ip6 and ip6[53] & 18 == 18"}
+TOO_BIG: Final = """
+table inet silent {
+  chain output {
+    type filter hook output priority 0;
+    icmp type destination-unreachable icmp code frag-needed drop
+    icmpv6 type packet-too-big drop
+  }
+}
+"""
+SIZE: Final = 1_000_000
+START_SECONDS: Final = 60.0
+"""For an agent, on a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with deployed("tunnels", ["tunnels"], tmp_path_factory.mktemp("tunnels")) as deployment:
+        for name in SERVERS:
+            deployment.lab.machine(name).serve(port=80)
+        deployment.lab.guest(DIRECTOR).exec(["nft", "--file", "-"], stdin=TOO_BIG, check=True)
+        yield deployment
+
+
+@pytest.fixture
+def web(lab: Deployment) -> Deployment:
+    lab.apply(EXAMPLE)
+    lab.wait_ready(SERVICE)
+    for vip in VIPS.values():
+        wait_for(lambda vip=vip: answers(client(lab), vip), 10, f"{vip} to answer")
+    for name in SERVERS:
+        wait_for(lambda name=name: "drop" in rules(lab, name), 10, f"{name} to know the directors")
+    return lab
+
+
+def client(lab: Deployment) -> LabMachine:
+    return lab.lab.machine(CLIENT)
+
+
+def rules(lab: Deployment, name: str) -> str:
+    """The packet filter of a node; empty without any rule."""
+    return lab.lab.guest(name).out("nft", "list", "ruleset")
+
+
+def post(lab: Deployment, vip: str, seconds: int) -> bool:
+    """Whether a large request comes through in this time."""
+    words = ["curl", "--silent", "--fail", "--max-time", str(seconds), "--data-binary", "@-", "--dump-header", "-"]
+    done = client(lab).exec([*words, url(vip)], stdin="x" * SIZE, timeout=seconds + 10)
+    return done.ok and f"X-Received: {SIZE}" in done.stdout.splitlines()
+
+
+def segment_sizes(capture: Capture) -> set[int]:
+    return {int(found) for line in capture.lines() for found in re.findall(r"\bmss (\d+)", line)}
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_large_requests_pass_though_nobody_hears_that_they_are_too_big(web: Deployment, family: int) -> None:
+    with client(web).capture(OPENED[family], "and", "src", "host", VIPS[family]) as opened:
+        assert count_replies(client(web), VIPS[family], 10) == dict.fromkeys(SERVERS, 5)
+        wait_for(lambda: segment_sizes(opened), 5, "the capture to see a connection open")
+    assert segment_sizes(opened) == {SEGMENTS[family]}
+    assert all(post(web, VIPS[family], 10) for _ in SERVERS)
+    got = client(web).out("curl", "--silent", "--fail", "--max-time", "10", url(VIPS[family], path=f"/bytes/{SIZE}"))
+    assert len(got) == SIZE
+
+
+def answered(lab: Deployment, family: int, sender: str, kind: str = "ipip") -> bool:
+    """Whether a real server answers what comes wrapped from this address."""
+    vip, server, asking = VIPS[family], lab.lab.machine(SERVERS[0]), client(lab)
+    receiver, source = (server.ip, asking.ip) if family == 4 else (server.ip6, asking.ip6)
+    with asking.capture("icmp or icmp6") as heard:
+        send_wrapped(asking, kind, sender=sender, receiver=receiver, source=source, target=vip)
+        # This is answered in any case, and later: whatever is to be seen of the first has been seen by then.
+        asking.exec(["ping", "-c", "1", "-W", "5", receiver], check=True)
+        wait_for(lambda: replies(heard, receiver), 5, "the capture to have the later answer")
+        return bool(replies(heard, vip))
+
+
+def replies(capture: Capture, source: str) -> list[str]:
+    return [line for line in capture.lines() if f" {source} > " in line and "echo reply" in line]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_strangers_wrap_is_dropped(web: Deployment, family: int) -> None:
+    """The very same packet with a director's address is let in: so the drop is what keeps the stranger out."""
+    director, stranger = web.lab.machine(DIRECTOR), client(web)
+    wait_for(
+        lambda: answered(web, family, director.ip if family == 4 else director.ip6), 10, "a director's to be answered"
+    )
+    for _ in range(3):
+        assert not answered(web, family, stranger.ip if family == 4 else stranger.ip6)
+
+
+def test_without_the_rules_large_requests_stall_and_strangers_come_in(web: Deployment) -> None:
+    """So the tests above show what the rules do. An agent that starts again sets them again."""
+    name = SERVERS[0]
+    web.lab.agent(name).kill("TERM")
+    web.lab.guest(name).out("nft", "delete", "table", "inet", "lvs-operator")
+    try:
+        assert sorted(post(web, VIPS[4], 4) for _ in SERVERS) == [False, True]
+        wait_for(lambda: answered(web, 4, client(web).ip), 10, "a stranger's to be answered")
+    finally:
+        web.start_agent(name)
+    wait_for(lambda: "drop" in rules(web, name), START_SECONDS, "the rules to be back")
+    assert all(post(web, VIPS[4], 10) for _ in SERVERS)
+    assert not answered(web, 4, client(web).ip)
+
+
+def test_a_tunnel_that_others_use_is_left_open_to_them(web: Deployment) -> None:
+    server = web.lab.guest(SERVERS[0])
+    server.out("ip", "link", "add", "site-b", "type", "ipip", "local", server.ip, "remote", "172.25.87.9")
+    web.wait_condition(SERVERS[0], "TunnelsUnguarded", "True", "TunnelShared", kind="lvsnode")
+    listed = rules(web, SERVERS[0])
+    assert "unwrapped-ipv4" not in listed
+    assert "unwrapped-ipv6" in listed
+    assert "clamped-ipv4" in listed
+    server.out("ip", "link", "delete", "site-b")
+    wait_for(lambda: "unwrapped-ipv4" in rules(web, SERVERS[0]), 10, "strangers to be kept out again")
+
+
+def moved(lab: Deployment, to: int) -> bool:
+    """Whether every VIP is on the devices of one kind and has left those of the other."""
+    for name in SERVERS:
+        for family, vip in VIPS.items():
+            here = {
+                device
+                for device in DEVICES[family]
+                if f"{vip}/{32 if family == 4 else 128}" in lab.addresses(name, device)
+            }
+            assert here == {DEVICES[family][to]}, (name, here)
+    return True
+
+
+def test_gre_takes_the_place_of_ipip_without_a_lost_connection(web: Deployment) -> None:
+    with (
+        HeldConnection(web.client_namespace(CLIENT), VIPS[4]) as four,
+        HeldConnection(web.client_namespace(CLIENT), VIPS[6]) as six,
+    ):
+        names = four.ask(), six.ask()
+        web.patch("lvspool", SERVICE, {"drain": {"timeoutSeconds": 5}})
+        web.patch("lvsvs", SERVICE, {"forwarding": {"method": "Tunnel", "tunnel": {"type": "GRE"}}})
+        web.wait_ready(SERVICE)
+        wait_for(lambda: saved(web).count("tun-type gre") == 4, READY_SECONDS, "the director to wrap by GRE")
+        assert (four.ask(), six.ask()) == names
+        wait_for(lambda: moved(web, 1), GONE_SECONDS, "the VIPs to have left the former devices")
+        assert (four.ask(), six.ask()) == names
+    director, stranger = web.lab.machine(DIRECTOR), client(web)
+    for family, vip in VIPS.items():
+        mine, theirs = (one.ip if family == 4 else one.ip6 for one in (director, stranger))
+        with web.lab.machine(SERVERS[0]).capture("ip proto 47 or ip6 proto 47") as wrapped:
+            assert count_replies(client(web), vip, 10) == dict.fromkeys(SERVERS, 5)
+            wait_for(lambda wrapped=wrapped: len(wrapped.lines()) > 10, 5, "the capture to see GRE")
+        assert all(post(web, vip, 10) for _ in SERVERS)
+        wait_for(lambda family=family, mine=mine: answered(web, family, mine, "gre"), 10, "a director's to be answered")
+        assert not answered(web, family, theirs, "gre")
+
+
+def saved(lab: Deployment) -> str:
+    """The director's table with how it wraps, as ipvsadm writes it."""
+    return lab.lab.guest(DIRECTOR).out("ipvsadm", "-S", "-n")
+
+
+def test_deletion_leaves_no_rule_and_no_address(web: Deployment) -> None:
+    web.delete(EXAMPLE)
+
+    def nothing_left() -> bool:
+        for name in SERVERS:
+            assert rules(web, name) == "", name
+            for device in (*DEVICES[4], *DEVICES[6]):
+                assert web.addresses(name, device) == set(), name
+        return True
+
+    wait_for(nothing_left, GONE_SECONDS, "nothing to be left")
