@@ -30,6 +30,8 @@ TOPOLOGY_OF = {
     "s14e-dr-classic-scripts": "s14e",
     "s15-tunnel": "s15",
     "s15-tunnel-routed": "s15-routed",
+    "s20-vrrp": "s20",
+    "s21-double-master": "s21",
     "s24-source-nat": "s24",
     "ipv6-dr": "ipv6-dr",
     "ipv6-nat": "ipv6-nat",
