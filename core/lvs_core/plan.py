@@ -204,7 +204,8 @@ class DirectorPlan:
     """The network device that carries the VIPs; None: the one whose subnet holds the address, else the default
     route's."""
     addresses: tuple[IpAddress, ...]
-    """The VIPs of `services`, sorted; carried where `holding` is HOLD."""
+    """The VIPs of `services`, sorted; carried where `holding` is HOLD. Under VRRP `vrrp` may have a gateway's beside
+    them."""
     services: tuple[PlannedService, ...]
     """Sorted by service and key."""
     incomplete: tuple[ObjectKey, ...] = ()

@@ -1,5 +1,6 @@
 """How one director takes part in the VRRP of its group: virtual routers, and who else takes part."""
 
+import hashlib
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -41,3 +42,9 @@ class VrrpPlan:
     """Network devices without which this director does not carry the addresses, sorted."""
     routers: tuple[VirtualRouter, ...]
     """Sorted by id and family; all that have the same id move together."""
+
+
+def router_index(address: IPv4Address | IPv6Address | str, spread: int) -> int:
+    """Which of so many virtual routers carries an address: always the same, on every director."""
+    digest = hashlib.sha256(str(address).encode()).digest()
+    return int.from_bytes(digest[:8], "big") % spread
