@@ -213,19 +213,8 @@ def _programmed(
         before = find_condition(conditions, kind)
         reason = _known(word.exception, before)
         return _statement(kind, False, reason, f"Director {name}: {word.message}", generation)
-    for name in carriers:
-        active = words.get(name or "")
-        if active is not None and active.state is DirectorState.ACTIVE:
-            continue
-        unknown = active is None or active.state is DirectorState.UNKNOWN
-        message = active.message if active is not None else "Addresses are with no director of the group"
-        return _statement(
-            kind,
-            None if unknown else False,
-            Reason.PENDING if unknown else Reason.NOT_PROGRAMMED,
-            f"Director {name}: {message}" if name else "No director has reported that it carries the addresses",
-            generation,
-        )
+    if (missing := _missing_carrier(carriers, words, generation)) is not None:
+        return missing
     late = [name for name, word in heard.items() if word.state not in PROGRAMMED]
     if late and not is_true(conditions, kind):
         message = f"Not programmed yet on {', '.join(late)}"
@@ -235,6 +224,26 @@ def _programmed(
     if silent or late:
         message += f"; not heard from: {', '.join(silent + late)}"
     return _statement(kind, True, Reason.PROGRAMMED, message, generation)
+
+
+def _missing_carrier(
+    carriers: Sequence[str | None], words: Mapping[str, Word], generation: int | None
+) -> Statement | None:
+    """The first of those that are to carry its addresses that does not, or is not there."""
+    for carrier in carriers:
+        active = words.get(carrier or "")
+        if active is not None and active.state is DirectorState.ACTIVE:
+            continue
+        unknown = active is None or active.state is DirectorState.UNKNOWN
+        message = active.message if active is not None else "Addresses are with no director of the group"
+        return _statement(
+            ConditionType.PROGRAMMED,
+            None if unknown else False,
+            Reason.PENDING if unknown else Reason.NOT_PROGRAMMED,
+            f"Director {carrier}: {message}" if carrier else "No director has reported that it carries the addresses",
+            generation,
+        )
+    return None
 
 
 def _known(exception: ServiceException | None, before: Condition | None) -> Reason:

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lvs_api import testing
 from lvs_api.conditions import Reason
@@ -131,6 +133,18 @@ def test_directors_that_are_not_listed_have_numbers_of_their_own_that_stay(numbe
 def test_where_nothing_is_free_below_the_listed_ones_the_next_above_is_taken() -> None:
     assert sorted(order("d1", "d2", "d3", "d4", priorities=listed(d1=2)).values()) == [1, 2, 3, 4]
     assert sorted(order("d1", "d2", priorities=listed(d1=1)).values()) == [1, 2]
+
+
+@given(
+    numbers=st.lists(st.integers(1, 254), unique=True, max_size=32),
+    others=st.integers(0, 32),
+)
+def test_no_two_directors_have_one_priority(numbers: list[int], others: int) -> None:
+    known = {f"listed-{number}": number for number in numbers}
+    found = order(*known, *(f"other-{one}" for one in range(others)), priorities=listed(**known))
+    assert found.items() >= known.items()
+    assert len(set(found.values())) == len(found) == len(numbers) + others
+    assert all(1 <= number <= 254 for number in found.values())
 
 
 def test_each_director_comes_first_in_a_virtual_router_of_its_own() -> None:

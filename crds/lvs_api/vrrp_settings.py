@@ -14,6 +14,7 @@ MAX_PRIORITIES: Final = 64
 LAST_VIRTUAL_ROUTER_ID: Final = 255
 VERSION_OF_IPV4_ONLY: Final = 2
 DEFAULT_INTERVAL_MILLISECONDS: Final = 1000
+_HUNDREDTH_MILLISECONDS: Final = 10
 _IPV4: Final = 4
 VirtualRouterId = Annotated[int, Field(ge=1, le=LAST_VIRTUAL_ROUTER_ID)]
 """VRID: tells the virtual routers of one link apart."""
@@ -77,6 +78,12 @@ class Vrrp(ApiModel):
             field="advertIntervalMilliseconds",
         ),
         Rule(
+            cel="self.advertIntervalMilliseconds % 10 == 0",
+            check=lambda self: self.advert_interval_milliseconds % _HUNDREDTH_MILLISECONDS == 0,
+            message="adverts tell their interval in hundredths of a second: write a multiple of 10",
+            field="advertIntervalMilliseconds",
+        ),
+        Rule(
             cel="!has(self.priorities) || "
             "self.priorities.all(p, self.priorities.exists_one(q, q.priority == p.priority))",
             check=_priorities_differ,
@@ -121,8 +128,8 @@ class Vrrp(ApiModel):
     version: Annotated[int, Field(ge=2, le=3)] = 3
     """3 (RFC 9568), or 2 (RFC 3768) for what already speaks that: IPv4 only, whole seconds."""
     advert_interval_milliseconds: Annotated[int, Field(ge=10, le=40950)] = DEFAULT_INTERVAL_MILLISECONDS
-    """How often the director that carries the addresses says so; the others take them when they miss three. In version
-    3 hundredths of a second count."""
+    """How often the director that carries the addresses says so; the others take them when they miss three. A
+    multiple of 10, in version 2 of 1000."""
     priorities: (
         Annotated[
             list[DirectorPriority], Field(max_length=MAX_PRIORITIES, json_schema_extra={"x-lvs-list-key": "node"})
