@@ -63,7 +63,8 @@ def directors_of(view: ClusterView, memory: GroupMemory, name: str, ids: RouterI
     routers, begins_with = None, None
     if group is not None and ids is not None and speaks_vrrp(group):
         routers = masterships(view, memory, group, ids.ids)
-        begins_with = _begins_with(view, memory, group, selected)
+        is_needed = not routers or any(one.is_used for one in routers)
+        begins_with = _begins_with(view, memory, group, selected) if is_needed else None
         active = begins_with or _only_master(routers)
     else:
         active = _active(view, memory, group, selected, available)

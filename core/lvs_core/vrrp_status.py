@@ -68,7 +68,7 @@ def vrrp_readiness(view: ClusterView, group: DirectorGroup, directors: Directors
     if not directors.available:
         return None, Reason.PENDING, "No director has reported yet"
     used = [one for one in directors.routers or () if one.is_used]
-    trouble = _torn(used) or _vacant(view, group, directors, used)
+    trouble = _torn(used) or _vacant(view, group, directors, used) or _own_gateway(view, group, directors)
     if trouble is not None:
         return trouble
     silent = [name for name in directors.selected if name not in directors.available]
@@ -81,6 +81,18 @@ def _torn(routers: Sequence[Mastership]) -> Readiness | None:
     """Virtual routers with two Masters."""
     found = [f"{' and '.join(one.rivals)} are Master of virtual router {one.id}" for one in routers if one.rivals]
     return (False, Reason.SPLIT_BRAIN, f"{'; '.join(found)}: they do not hear one another") if found else None
+
+
+def _own_gateway(view: ClusterView, group: DirectorGroup, directors: Directors) -> Readiness | None:
+    """An address that is to move, and is a director's own."""
+    gateways = vrrp_of(group).gateway_addresses or ()
+    for name in directors.selected:
+        lvs_node = view.lvs_nodes.get(name)
+        own = (lvs_node.status.own_addresses if lvs_node is not None and lvs_node.status is not None else None) or ()
+        if (address := next((one for one in gateways if one in own), None)) is not None:
+            message = f"spec.vrrp.gatewayAddresses: {address} is {name}'s own; name one that no machine has"
+            return False, Reason.NODE_ADDRESS, message
+    return None
 
 
 def _vacant(

@@ -253,6 +253,43 @@ def test_nobody_waits_for_one_that_cannot_begin(why: str) -> None:
     assert holding(cluster, "d2") is Holding.VRRP
 
 
+def test_one_that_may_not_begin_yet_is_not_forgotten() -> None:
+    cluster = small_cluster(directors=2)
+    cluster.settle()
+    cluster.put(
+        group(cluster, "second", nodes={"selector": {"matchLabels": {"none": "such"}}}, failover="VRRP", vrrp=ONE)
+    )
+    cluster.round()
+    cluster.put(group(cluster, failover="VRRP", vrrp=ONE))
+    assert (ready(cluster).reason, status(cluster).virtual_routers) == ("Conflict", None)
+    assert [holding(cluster, name) for name in ("d1", "d2")] == [Holding.KEEP, Holding.RELEASE]
+    cluster.put(group(cluster, failover="VRRP", vrrp={**ONE, "virtualRouterIds": [56]}))
+    assert status(cluster).vrrp_begins_with == "d1"
+    assert [holding(cluster, name) for name in ("d1", "d2")] == [Holding.VRRP, Holding.RELEASE]
+
+
+def test_a_group_without_addresses_begins_with_nobody() -> None:
+    cluster = small_cluster(directors=2)
+    cluster.delete_service(WEB)
+    cluster.settle()
+    assert status(cluster).active == "d1"
+    cluster.put(group(cluster, failover="VRRP", vrrp=ONE))
+    assert (status(cluster).vrrp_begins_with, ready(cluster).status) == (None, "True")
+
+
+def test_a_gateway_that_is_a_directors_own_address_is_named() -> None:
+    cluster = vrrp_cluster({**ONE, "gatewayAddresses": ["192.168.2.4", "192.168.2.5"]})
+    says(cluster, "d1", "Master")
+    assert ready(cluster).status == "True"
+    found = cluster.lvs_nodes["d2"]
+    assert found.status is not None
+    own = found.status.model_copy(update={"own_addresses": ["192.168.4.6", "192.168.2.5"]})
+    cluster.lvs_nodes["d2"] = replace(found, status=own)
+    said = ready(cluster)
+    assert (said.status, said.reason) == ("False", "NodeAddress")
+    assert said.message.startswith("spec.vrrp.gatewayAddresses: 192.168.2.5 is d2's own")
+
+
 def test_others_wait_for_one_that_is_out_of_reach() -> None:
     cluster = small_cluster(directors=2)
     cluster.settle()
