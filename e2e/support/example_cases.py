@@ -122,6 +122,15 @@ CASES = (
         shape=_S13_SHAPE,
     ),
     Case(
+        example="s13-nat-failover",
+        machines="s13-failover",
+        service="s13-failover-web",
+        vip="192.168.4.5",
+        servers={"rs100": 1, "rs200": 2},
+        device=None,
+        shape={"TCP 192.168.4.5:80 wrr": {"192.168.2.100:80": ("Masq", 1), "192.168.2.200:80": ("Masq", 2)}},
+    ),
+    Case(
         example="s14a-dr",
         machines="s14a",
         service="s14a-web",
@@ -331,7 +340,7 @@ LABS = {
     # Set-ups that use the same addresses can not be in one cluster: an address is one Node's.
     "one": ("s13", "s14a", "s14b", "s14e", "s15-routed", "s20", "ipv6-nat"),
     "two": ("s14c", "s14d", "s15", "ipv6-dr"),
-    "three": ("s8", "s10", "s21", "s24"),
+    "three": ("s8", "s10", "s13-failover", "s21", "s24"),
 }
 
 

@@ -23,6 +23,7 @@ TOPOLOGY_OF = {
     "s10-ppc": "s10",
     "s10-pfmc": "s10",
     "s13-nat": "s13",
+    "s13-nat-failover": "s13-failover",
     "s14a-dr": "s14a",
     "s14b-dr-port-10000": "s14b",
     "s14c-dr-weighted": "s14c",
