@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from lvs_api.conditions import ConditionType, Reason
-from lvs_api.network_types import Forwarding, Protocol
+from lvs_api.network_types import Family, Forwarding, Protocol
 from lvs_api.service_slice import MEMBERS_PER_SLICE
 from lvs_api.virtual_service import LvsVirtualServiceSpec
+from lvs_api.vrrp_settings import VERSION_OF_IPV4_ONLY
 from lvs_core.cluster_view import (
     ClusterView,
     DirectorGroup,
@@ -24,6 +25,7 @@ from lvs_core.cluster_view import (
 )
 from lvs_core.frontends import destination_port, families, is_grouped, only_port, ports, vips
 from lvs_core.members import WantedMember
+from lvs_core.virtual_routers import speaks_vrrp, vrrp_of
 
 MAX_SLICES: Final = 16
 MAX_MEMBERS: Final = MAX_SLICES * MEMBERS_PER_SLICE
@@ -133,6 +135,20 @@ def node_address(case: Candidate) -> Problem | None:
             return _refused(
                 Reason.NODE_ADDRESS,
                 f"spec.addresses[{index}]: {address} is an address of Node {node.name}; use one that no machine has",
+            )
+    return None
+
+
+def no_ipv6_in_vrrp2(case: Candidate) -> Problem | None:
+    """Version 2 of VRRP is IPv4 only: nobody would carry the address."""
+    if not speaks_vrrp(case.group) or vrrp_of(case.group).version != VERSION_OF_IPV4_ONLY:
+        return None
+    for index, address in enumerate(vips(case.spec)):
+        if family_of(address) is Family.IPV6:
+            return _refused(
+                Reason.IPV6_NEEDS_VRRP3,
+                f"spec.addresses[{index}]: {address} is IPv6, and LvsDirectorGroup {case.group.meta.name} speaks VRRP "
+                "version 2, which has none; use a group of version 3, or remove the address",
             )
     return None
 
@@ -286,6 +302,7 @@ REFERENCE_CHECKS: Final[tuple[ReferenceCheck, ...]] = (
 """In the order in which a user would mend them."""
 CANDIDATE_CHECKS: Final[tuple[CandidateCheck, ...]] = (
     node_address,
+    no_ipv6_in_vrrp2,
     own_address_as_real_server,
     port_mismatch,
     duplicate_member,

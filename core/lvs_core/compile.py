@@ -31,6 +31,9 @@ from lvs_core.plan import (
     TcpTarget,
     VirtualServerKey,
 )
+from lvs_core.virtual_routers import speaks_vrrp
+from lvs_core.vrrp import VrrpPlan
+from lvs_core.vrrp_plan import vrrp_plan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,17 +95,20 @@ def _director_plan(view: AgentView, name: str, taken: dict[AnyVirtualKey, Object
                 services.append(planned)
             else:
                 conflicts.append((key, theirs, taken[theirs]))
+    addresses = sorted({one.vip for one in services if one.vip is not None}, key=lambda one: (one.version, int(one)))
+    holding, vrrp = _holding(view.node, group, addresses)
     return DirectorPlan(
         group=name,
         view_digest=slices_digest(_of_group(view.slices if view.acted_on is None else view.acted_on, name)),
-        holding=_holding(view.node, group),
+        holding=holding,
         interface=group.spec.interface if group is not None and group.spec is not None else None,
-        addresses=tuple(sorted({one.vip for one in services if one.vip is not None}, key=_ip_order)),
+        addresses=tuple(addresses),
         services=tuple(sorted(services, key=lambda one: (one.service, _order(one.key)))),
         incomplete=tuple(sorted(incomplete)),
         conflicts=tuple(conflicts),
         held=tuple((key, view.held[key]) for key, _ in by_service if key in view.held),
         generation=group.meta.generation if group is not None else None,
+        vrrp=vrrp,
     )
 
 
@@ -110,11 +116,19 @@ def _of_group(slices: Iterable[Slice], name: str) -> list[Slice]:
     return [one for one in slices if one.content.director_group == name]
 
 
-def _holding(node: str, group: DirectorGroup | None) -> Holding:
+def _holding(node: str, group: DirectorGroup | None, addresses: Iterable[IpAddress]) -> tuple[Holding, VrrpPlan | None]:
     """A group that cannot be read or names nobody moves nothing: who carries the VIPs goes on doing so."""
-    if group is None or group.spec is None or group.status is None or group.status.active is None:
-        return Holding.KEEP
-    return Holding.HOLD if group.status.active == node else Holding.RELEASE
+    if group is None or group.spec is None or group.status is None:
+        return Holding.KEEP, None
+    if speaks_vrrp(group):
+        first = group.status.vrrp_begins_with
+        if first is not None and first != node:
+            return Holding.RELEASE, None
+        vrrp = vrrp_plan(node, group, addresses)
+        return (Holding.KEEP if vrrp is None else Holding.VRRP), vrrp
+    if group.status.active is None:
+        return Holding.KEEP, None
+    return (Holding.HOLD if group.status.active == node else Holding.RELEASE), None
 
 
 def _by_service(slices: Iterable[Slice]) -> Iterator[tuple[ObjectKey, Sequence[Slice]]]:

@@ -7,7 +7,8 @@ from lvs_core.cluster_view import ClusterView, ObjectKey, SliceContent
 from lvs_core.decision import Decision
 from lvs_core.directors import directors_of
 from lvs_core.drained import DrainReports
-from lvs_core.group_status import group_status
+from lvs_core.group_status import Served, group_status
+from lvs_core.mastership import follow_masters, seconds_until_overdue
 from lvs_core.members import PoolFinder
 from lvs_core.memory import Memory
 from lvs_core.memory_views import expect, observe
@@ -17,15 +18,20 @@ from lvs_core.object_status import pool_status
 from lvs_core.preparation import Preparation
 from lvs_core.resolve import Resolver
 from lvs_core.service_status import ServiceStatuses
+from lvs_core.virtual_routers import choose_ids
 
 
 def decide(view: ClusterView, memory: Memory, now: str) -> Decision:
-    """What the operator is to write. `now` (RFC 3339, UTC, whole seconds) goes into conditions and nothing else.
+    """What the operator is to write.
+
+    `now` (RFC 3339, UTC, whole seconds) goes into conditions, and tells how long it has been unclear who is Master of a
+    virtual router.
 
     The view must be complete: what is not in it is taken to be gone.
     """
-    memory = observe(memory, view)
-    directors = {name: directors_of(view, views, name) for name, views in memory.groups.items()}
+    ids = choose_ids(view.groups.values())
+    memory = follow_masters(observe(memory, view), view, ids, now)
+    directors = {name: directors_of(view, views, name, ids.get(name)) for name, views in memory.groups.items()}
     finder = PoolFinder(view=view)
     verdicts = judge(view, finder, directors)
     resolver = Resolver(
@@ -65,6 +71,10 @@ def decide(view: ClusterView, memory: Memory, now: str) -> Decision:
             for key, verdict in verdicts.items()
         },
         pools={key: pool_status(finder, pool, by_pool[key], now) for key, pool in view.pools.items()},
-        groups={name: group_status(view, group, directors, by_group[name], now) for name, group in view.groups.items()},
+        groups={
+            name: group_status(view, group, directors, Served(services=by_group[name], ids=ids.get(name)), now)
+            for name, group in view.groups.items()
+        },
         memory=expect(memory, [(key, content) for key, one in resolved.items() for content in one.slices.values()]),
+        again_seconds=seconds_until_overdue(memory, now),
     )

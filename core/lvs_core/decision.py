@@ -33,3 +33,5 @@ class Decision:
     groups: Mapping[str, LvsDirectorGroupStatus]
     memory: Memory
     """To be given to the next `decide`."""
+    again_seconds: float | None = None
+    """When time alone may change what is decided; None: not without news."""

@@ -1,12 +1,16 @@
 """Who the directors of a group are, who of them can be heard, and who carries the addresses."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lvs_api.lvs_node import DirectorReport
-from lvs_core.cluster_view import ClusterView, DirectorGroup, LvsNode
+from lvs_api.lvs_node import VirtualRouterState
+from lvs_core.cluster_view import ClusterView, DirectorGroup
+from lvs_core.director_reports import present_boot, report_of
+from lvs_core.mastership import Mastership, masterships, reports_of
 from lvs_core.memory import GroupMemory
 from lvs_core.selectors import selects
+from lvs_core.virtual_routers import RouterIds, speaks_vrrp
+from lvs_core.vrrp import router_index
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,34 +25,30 @@ class Directors:
     available: tuple[str, ...]
     """Selected Nodes that are ready and whose agent has reported on this group in the Node's present boot."""
     active: str | None
-    """Who holds the addresses, or is to."""
+    """Who holds all addresses, or is to."""
+    routers: tuple[Mastership, ...] | None = None
+    """With failover VRRP: who is Master of which virtual router, in the order in which addresses are shared out."""
+    begins_with: str | None = None
+    """Who has carried the addresses since before failover was VRRP, and is not Master yet."""
+
+    def carriers(self, addresses: Iterable[str]) -> tuple[str | None, ...]:
+        """Who carries these addresses, each once and sorted, None first where one is with nobody.
+
+        Of no addresses at all: who carries any of the group.
+        """
+        if self.routers is None or self.begins_with is not None:
+            return (self.active,)
+        asked = {router_index(address, len(self.routers)) for address in addresses} if self.routers else set()
+        found = {self.routers[index].active for index in asked}
+        if not found:
+            found = {one.active for one in self.routers if one.is_used} or {None}
+        return tuple(sorted(found, key=lambda name: name or ""))
 
 
-def report_of(node: LvsNode | None, group: str) -> DirectorReport | None:
-    """What a node says of its part in a group."""
-    if node is None or node.status is None:
-        return None
-    return next((report for report in node.status.director_groups or () if report.name == group), None)
-
-
-def present_boot(view: ClusterView, name: str) -> str | None:
-    """The boot that a Node's agent has reported from.
-
-    None where it has not reported, or where the Node is called gone, or has booted again since.
-    """
-    node, lvs_node = view.nodes.get(name), view.lvs_nodes.get(name)
-    if node is None or node.out_of_service or lvs_node is None or lvs_node.status is None:
-        return None
-    if view.is_called_gone(node):
-        return None
-    boot = lvs_node.status.boot_id
-    return None if node.boot_id is not None and boot != node.boot_id else boot
-
-
-def directors_of(view: ClusterView, memory: GroupMemory, name: str) -> Directors:
+def directors_of(view: ClusterView, memory: GroupMemory, name: str, ids: RouterIds | None = None) -> Directors:
     """The directors of a group. One that is missing or cannot be read keeps those it has, as long as it has slices.
 
-    The memory has taken this view in before.
+    The memory has taken this view in before. `ids` are those of its virtual routers, with failover VRRP.
     """
     group = view.groups.get(name)
     selected = tuple(_selected(view, name, group))
@@ -60,11 +60,21 @@ def directors_of(view: ClusterView, memory: GroupMemory, name: str) -> Directors
         for node in selected
         if present_boot(view, node) is not None and report_of(view.lvs_nodes.get(node), name) is not None
     )
+    routers, begins_with = None, None
+    if group is not None and ids is not None and speaks_vrrp(group):
+        routers = masterships(view, memory, group, ids.ids)
+        is_needed = not routers or any(one.is_used for one in routers)
+        begins_with = _begins_with(view, memory, group, selected) if is_needed else None
+        active = begins_with or _only_master(routers)
+    else:
+        active = _active(view, memory, group, selected, available)
     return Directors(
         selected=selected,
         forwarding=forwarding,
         available=available,
-        active=_active(view, memory, group, selected, available),
+        active=active,
+        routers=routers,
+        begins_with=begins_with,
     )
 
 
@@ -106,3 +116,30 @@ def _active(
 def _holds(view: ClusterView, group: str, name: str) -> bool:
     report, node = report_of(view.lvs_nodes.get(name), group), view.nodes.get(name)
     return report is not None and report.holds_addresses and node is not None and not node.out_of_service
+
+
+def _only_master(routers: Sequence[Mastership]) -> str | None:
+    """The Master of every virtual router that has addresses."""
+    masters = {one.active for one in routers if one.is_used}
+    return masters.pop() if len(masters) == 1 else None
+
+
+def _begins_with(view: ClusterView, memory: GroupMemory, group: DirectorGroup, selected: Sequence[str]) -> str | None:
+    """Who carried the addresses when failover became VRRP, until it is Master, or cannot be, or another is.
+
+    Its VRRP must run first: the others hear no adverts from a director that does not know yet of VRRP, and would take
+    the addresses that it carries. One that is out of reach carries them still, as without VRRP.
+    """
+    status = group.status
+    if status is None:
+        return None
+    name = status.vrrp_begins_with if status.virtual_routers else status.active
+    if name is None or name not in view.nodes or view.nodes[name].out_of_service:
+        return None
+    if name not in selected and name not in memory.told:
+        return None
+    own = [one.state for one in reports_of(view, group.meta.name, name)]
+    if VirtualRouterState.FAULT in own or (own and all(state is VirtualRouterState.MASTER for state in own)):
+        return None
+    others = (one.state for node in view.lvs_nodes if node != name for one in reports_of(view, group.meta.name, node))
+    return None if VirtualRouterState.MASTER in others else name

@@ -6,7 +6,7 @@ of what it says counts.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -14,6 +14,7 @@ from typing import Final
 from lvs_api.director_group import LvsDirectorGroupSpec
 from lvs_api.node_settings import ConnectionSync, SettingKey
 from lvs_core.cluster_view import DirectorGroup
+from lvs_core.virtual_routers import speaks_vrrp
 
 CONNECTION_SYNC: Final = "connectionSync"
 """The field, and the name of its row in LvsNode.status.settings."""
@@ -44,7 +45,10 @@ class GroupSync:
     group: str
     """The oldest that wants it."""
     roles: frozenset[SyncRole]
-    """Both where it holds the addresses of one group and not those of another."""
+    """Both where it holds the addresses of one group and not those of another. Without those of `vrrp_groups`."""
+    vrrp_groups: frozenset[str] = frozenset()
+    """Groups that want it whose directors settle by VRRP who holds the addresses: only the node itself knows at once.
+    It tells the others where it is Master of a virtual router of them, and is told where it is not Master of one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,8 +106,11 @@ def settings_of(node: str, groups: Iterable[DirectorGroup | None]) -> NodeSettin
         if wish is None:
             continue
         if sync is None or sync.settings == wish:
-            before = sync.roles if sync is not None else frozenset()
-            sync = GroupSync(settings=wish, group=sync.group if sync else name, roles=before | _roles(node, group))
+            before = sync or GroupSync(settings=wish, group=name, roles=frozenset())
+            if speaks_vrrp(group):
+                sync = replace(before, vrrp_groups=before.vrrp_groups | {name})
+            else:
+                sync = replace(before, roles=before.roles | _roles(node, group))
         else:
             said = (sync_text(wish), sync.group, sync_text(sync.settings))
             conflicts.append(_conflict(name, CONNECTION_SYNC, said))
@@ -151,8 +158,8 @@ def _roles(node: str, group: DirectorGroup) -> frozenset[SyncRole]:
 
 
 def _says_who(group: DirectorGroup) -> bool:
-    """Whether a group that tells of connections says who of its directors does."""
-    told = group.status is not None and group.status.active is not None
+    """Whether a group that tells of connections says who of its directors does; with VRRP they know by themselves."""
+    told = speaks_vrrp(group) or (group.status is not None and group.status.active is not None)
     return told or group.spec is None or group.spec.connection_sync is None
 
 

@@ -1,17 +1,30 @@
 """The public status of director groups."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from lvs_api.conditions import ConditionType, Reason, drop_condition
 from lvs_api.director_group import GroupMember, LvsDirectorGroupStatus
 from lvs_core.cluster_view import ClusterView, DirectorGroup
-from lvs_core.directors import Directors, report_of
+from lvs_core.director_reports import report_of
+from lvs_core.directors import Directors
 from lvs_core.object_status import MAX_DIRECTORS, Statement, stated, truth
 from lvs_core.settings_status import settings_statement
+from lvs_core.virtual_routers import RouterIds
+from lvs_core.vrrp_status import is_unicast, own_addresses, router_statuses, vrrp_readiness
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Served:
+    """What a group has to carry."""
+
+    services: int
+    ids: RouterIds | None
+    """Of its virtual routers, with failover VRRP."""
 
 
 def group_status(
-    view: ClusterView, group: DirectorGroup, all_directors: Mapping[str, Directors], services: int, now: str
+    view: ClusterView, group: DirectorGroup, all_directors: Mapping[str, Directors], served: Served, now: str
 ) -> LvsDirectorGroupStatus:
     """Who the directors are, who of them carries the addresses, and whether they can be heard."""
     directors = all_directors[group.meta.name]
@@ -20,8 +33,13 @@ def group_status(
     for name in directors.selected[:MAX_DIRECTORS]:
         report = report_of(view.lvs_nodes.get(name), group.meta.name)
         holds = report is not None and report.holds_addresses
-        members.append(GroupMember(node=name, holds_addresses=holds, reporting=name in directors.available))
-    ready, reason, message = _group_readiness(group, directors)
+        own = own_addresses(view, name) if is_unicast(group) else ()
+        members.append(
+            GroupMember(
+                node=name, holds_addresses=holds, reporting=name in directors.available, addresses=list(own) or None
+            )
+        )
+    ready, reason, message = _group_readiness(view, group, directors, served.ids)
     accepted = group.spec is not None
     statements = [
         Statement(
@@ -41,17 +59,28 @@ def group_status(
     return LvsDirectorGroupStatus(
         active=directors.active,
         directors=members or None,
-        services=services,
+        virtual_routers=router_statuses(view, group, directors),
+        vrrp_begins_with=directors.begins_with,
+        services=served.services,
         observed_generation=generation,
         conditions=stated(before, statements, now),
     )
 
 
-def _group_readiness(group: DirectorGroup, directors: Directors) -> tuple[bool | None, Reason, str]:
+def _group_readiness(
+    view: ClusterView, group: DirectorGroup, directors: Directors, ids: RouterIds | None
+) -> tuple[bool | None, Reason, str]:
     if group.spec is None:
         return False, Reason.INVALID, group.spec_error or ""
     if not directors.selected:
         return False, Reason.NO_DIRECTORS, "spec.nodes.selector finds no Node; label the Nodes that are to be directors"
+    if ids is not None and (ids.reason is not None or directors.begins_with is None):
+        return vrrp_readiness(view, group, directors, ids)
+    return _active_readiness(directors)
+
+
+def _active_readiness(directors: Directors) -> tuple[bool | None, Reason, str]:
+    """Whether the one director that is to carry all addresses is there."""
     if directors.active is None:
         return None, Reason.PENDING, "No director has reported yet"
     silent = [name for name in directors.selected if name not in directors.available]
@@ -64,5 +93,7 @@ def _group_readiness(group: DirectorGroup, directors: Directors) -> tuple[bool |
     if directors.active not in directors.selected:
         message = f"Director {directors.active} is to let go of the addresses first"
         return None, Reason.PENDING, message
+    if directors.begins_with is not None:
+        return None, Reason.PENDING, f"VRRP begins with {directors.begins_with}, which carries the addresses"
     others = f"; not reporting: {', '.join(silent)}" if silent else ""
     return True, Reason.READY, f"{directors.active} is the active director{others}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from lvs_api.api_group import API_VERSION
-from lvs_api.director_group import LvsDirectorGroupStatus
+from lvs_api.director_group import GroupMember, LvsDirectorGroupStatus, VirtualRouterStatus
 from lvs_api.kinds import DIRECTOR_GROUP, REAL_SERVER_POOL, VIRTUAL_SERVICE, Kind
 from lvs_api.lvs_node import LvsNodeSpec, NodeAddress
 from lvs_api.objects import ObjectMeta, find_violations, parse_metadata, parse_object
@@ -24,11 +24,14 @@ from lvs_core.drained import DrainReports
 from lvs_core.members import PoolFinder
 from lvs_core.memory import Memory
 from lvs_core.needs import Need, needs_for
+from lvs_core.object_status import MAX_DIRECTORS
 from lvs_core.plan import NodePlan
 from lvs_core.preparation import Preparation
 from lvs_core.resolve import Resolver
 from lvs_core.selectors import selects
 from lvs_core.view_objects import group_from_raw, node_from_raw, pool_from_raw, service_from_raw
+from lvs_core.virtual_routers import RouterIds, choose_ids, router_orders
+from lvs_core.vrrp_status import one_of_each_family
 
 Raw = Mapping[str, Any]
 NODE_KINDS: Final = {("v1", "Node")}
@@ -110,6 +113,7 @@ def plan_manifests(view: ClusterView, own_addresses: Iterable[str]) -> ManifestP
     own = frozenset(own_addresses)
     me = next((node.name for node in view.nodes.values() if not own.isdisjoint(node.addresses)), STRANGER)
     directors = {name: _directors(view, group) for name, group in view.groups.items()}
+    ids = choose_ids(view.groups.values())
     verdicts = judge(view, PoolFinder(view=view), directors)
     accepted = {key: _plain(verdict) for key, verdict in verdicts.items() if isinstance(verdict, Accepted)}
     groups = sorted(name for name, who in directors.items() if me in who.selected)
@@ -122,11 +126,13 @@ def plan_manifests(view: ClusterView, own_addresses: Iterable[str]) -> ManifestP
         AgentView(
             node=me,
             lvs_node=LvsNode(meta=ObjectMeta(name=me), spec=spec),
-            groups={name: _with_active(group, directors[name].active) for name, group in view.groups.items()},
+            groups={
+                name: _with_status(view, group, directors[name], ids.get(name)) for name, group in view.groups.items()
+            },
             slices=tuple(_slices(view, accepted)),
         )
     )
-    problems = (*_problems(verdicts, directors), *_setting_problems(plan))
+    problems = (*_problems(verdicts, directors), *_setting_problems(plan), *_id_problems(ids))
     return ManifestPlan(plan=replace(plan, observed_generation=None), problems=problems)
 
 
@@ -154,8 +160,17 @@ def _directors(view: ClusterView, group: DirectorGroup) -> Directors:
     return Directors(selected=selected, forwarding=(), available=selected, active=active)
 
 
-def _with_active(group: DirectorGroup, active: str | None) -> DirectorGroup:
-    return replace(group, status=LvsDirectorGroupStatus(active=active))
+def _with_status(view: ClusterView, group: DirectorGroup, who: Directors, ids: RouterIds | None) -> DirectorGroup:
+    """With what an operator would say of it: every machine says the same to itself."""
+    if ids is None:
+        return replace(group, status=LvsDirectorGroupStatus(active=who.active))
+    orders = router_orders(group, who.selected, len(ids.ids))
+    routers = [VirtualRouterStatus(id=one, priorities=list(order)) for one, order in zip(ids.ids, orders, strict=True)]
+    members = [
+        GroupMember(node=name, addresses=list(one_of_each_family(view.nodes[name].internal_addresses)) or None)
+        for name in who.selected[:MAX_DIRECTORS]
+    ]
+    return replace(group, status=LvsDirectorGroupStatus(virtual_routers=routers or None, directors=members))
 
 
 def _plain(verdict: Accepted) -> Accepted:
@@ -186,6 +201,12 @@ def _slices(view: ClusterView, accepted: Mapping[ObjectKey, Accepted]) -> Iterat
 def _setting_problems(plan: NodePlan) -> Iterator[ManifestProblem]:
     for conflict in plan.settings.conflicts:
         yield ManifestProblem(object=f"{DIRECTOR_GROUP.name} {conflict.group}", message=str(conflict))
+
+
+def _id_problems(ids: Mapping[str, RouterIds]) -> Iterator[ManifestProblem]:
+    for name, one in ids.items():
+        if one.reason is not None:
+            yield ManifestProblem(object=f"{DIRECTOR_GROUP.name} {name}", message=one.message)
 
 
 def _problems(verdicts: Mapping[ObjectKey, Verdict], directors: Mapping[str, Directors]) -> Iterator[ManifestProblem]:

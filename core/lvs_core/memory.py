@@ -64,6 +64,17 @@ class ServiceChange(NamedTuple):
     """The accepted generations of service and pool, as the first slice tells them."""
 
 
+class Unrest(NamedTuple):
+    """A virtual router of which not exactly one director reports to be Master."""
+
+    masters: tuple[str, ...]
+    """Those who do, sorted."""
+    since: str
+    """When that was first seen, RFC 3339."""
+    is_overdue: bool
+    """It has lasted for longer than reports take to come."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupMemory:
     """The views of one director group. Positions count from 0 and only grow."""
@@ -79,6 +90,8 @@ class GroupMemory:
     directors: Mapping[str, Seen] = field(default_factory=lambda: MappingProxyType({}))
     told: frozenset[str] = frozenset()
     """Nodes that were told to be directors and have not said since that they no longer are."""
+    unrest: Mapping[int, Unrest] = field(default_factory=lambda: MappingProxyType({}))
+    """By the id of the virtual router."""
 
     def position_of(self, director: str) -> int | None:
         """The view of which a director's last report speaks; None where that is not known.

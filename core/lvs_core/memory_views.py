@@ -96,6 +96,7 @@ def _follow_views(memory: GroupMemory, slices: Sequence[Slice], asked: frozenset
         services=_services(memory, position, slices),
         directors=memory.directors,
         told=memory.told,
+        unrest=memory.unrest,
     )
 
 

@@ -21,6 +21,7 @@ from lvs_api.network_types import (
 from lvs_api.real_server_pool import OnFailure
 from lvs_core.cluster_view import ObjectKey
 from lvs_core.group_settings import NO_SETTINGS, NodeSettings
+from lvs_core.vrrp import VrrpPlan
 
 IpAddress = IPv4Address | IPv6Address
 
@@ -191,6 +192,8 @@ class Holding(Enum):
     """Another director carries them: let go."""
     KEEP = "keep"
     """The group cannot be read or names nobody: carry on with what is carried, take nothing new."""
+    VRRP = "vrrp"
+    """`DirectorPlan.vrrp` says who does: the VRRP daemon binds and announces them, and lets them go."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,7 +208,8 @@ class DirectorPlan:
     """The network device that carries the VIPs; None: the one whose subnet holds the address, else the default
     route's."""
     addresses: tuple[IpAddress, ...]
-    """The VIPs of `services`, sorted; carried where `holding` is HOLD."""
+    """The VIPs of `services`, sorted; carried where `holding` is HOLD. Under VRRP `vrrp` may have a gateway's beside
+    them."""
     services: tuple[PlannedService, ...]
     """Sorted by service and key."""
     incomplete: tuple[ObjectKey, ...] = ()
@@ -218,6 +222,8 @@ class DirectorPlan:
     exceptions that are not programmed, for `view_digest` does not speak of what is held."""
     generation: int | None = None
     """Of the group, where it is known: its settings are among those of the plan."""
+    vrrp: VrrpPlan | None = None
+    """Where `holding` is VRRP."""
 
     def methods(self) -> frozenset[tuple[Family, ForwardingMethod]]:
         """How this director forwards, by the family of the VIP: tells which sysctls it needs."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lvs_api.lvs_node import NodeAddressState
 from lvs_core.cluster_view import ClusterView
-from lvs_core.directors import present_boot
+from lvs_core.director_reports import present_boot
 from lvs_core.needs import Need
 
 

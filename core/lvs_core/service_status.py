@@ -10,7 +10,8 @@ from lvs_api.virtual_service import DirectorState, DirectorStatus, LvsVirtualSer
 from lvs_core.accept import Accepted, Frozen, Verdict
 from lvs_core.checks import family_mismatch, unused_members
 from lvs_core.cluster_view import ClusterView, Member, ObjectKey, SliceContent, VirtualService, needs_address
-from lvs_core.directors import Directors, present_boot, report_of
+from lvs_core.director_reports import present_boot, report_of
+from lvs_core.directors import Directors
 from lvs_core.frontends import vips
 from lvs_core.memory import Memory, ServiceChange
 from lvs_core.object_status import MAX_DIRECTORS, Statement, stated, truth
@@ -38,7 +39,7 @@ class Serving(NamedTuple):
     members: Sequence[Member]
     counts: RealServerCounts
     active: Word | None
-    """What the active director says; None where there is none."""
+    """What a director that carries the addresses says; None where there is none."""
     full_nodes: Collection[str]
     """Nodes that are not told of an address of the service, for their LvsNodes name as many as they can."""
 
@@ -62,13 +63,14 @@ class ServiceStatuses:
         members = tuple(member for one in slices for member in one.members)
         who = self.directors.get(first.director_group) if first is not None else None
         words = {name: self._word(key, service, first, name) for name in who.selected} if who and first else {}
-        active = who.active if who is not None else None
+        carriers = who.carriers(vips(first.service)) if who and first and first.service else ()
+        active = _spokesman(carriers, words)
         mark = first.service.firewall_mark if first is not None and first.service is not None else None
-        counts = _counts(members, words.get(active or ""), before.real_servers if before else None)
+        counts = _counts(members, active, before.real_servers if before else None)
         conditions = before.conditions if before is not None else None
         accepted, resolved = _accepted(service, verdict, first), _resolved(service, verdict)
-        programmed = _programmed(first, who, words, conditions)
-        serving = Serving(members, counts, words.get(active or ""), self.full_nodes.get(key, frozenset()))
+        programmed = _programmed(first, carriers if who is not None else None, words, conditions)
+        serving = Serving(members, counts, active, self.full_nodes.get(key, frozenset()))
         ready = _ready(service, (accepted, resolved, programmed), serving)
         return LvsVirtualServiceStatus.model_construct(
             addresses=first.service.addresses if first is not None and first.service is not None else None,
@@ -105,8 +107,10 @@ class ServiceStatuses:
         if is_unnamed and not node.status.rest_is_programmed:
             message = "Its report has no room for this service"
             return Word(DirectorState.UNKNOWN, message, None, is_news=True)
-        is_active = name == self.directors[first.director_group].active
-        word = _news(exception, holds=report.holds_addresses, is_active=is_active)
+        who = self.directors[first.director_group]
+        is_active = name in who.carriers(vips(first.service) if first.service is not None else ())
+        settled = who.routers is not None and who.begins_with is None
+        word = _news(exception, holds=is_active if settled else report.holds_addresses, is_active=is_active)
         return word._replace(has_counts=not is_unnamed)
 
     def _why_unheard(self, name: str) -> str:
@@ -147,6 +151,12 @@ def _as_it_was(service: VirtualService, name: str) -> Word:
     return Word(DirectorState.PENDING, "It has not programmed the service yet", None, is_news=False)
 
 
+def _spokesman(carriers: Collection[str | None], words: Mapping[str, Word]) -> Word | None:
+    """Of the directors that carry the addresses the one that has something to say, else the first."""
+    found = [words[name] for name in carriers if name is not None and name in words]
+    return next((word for word in found if word.exception is not None), next(iter(found), None))
+
+
 def _accepted(service: VirtualService, verdict: Verdict, first: SliceContent | None) -> Statement:
     generation = service.meta.generation
     if isinstance(verdict, Accepted):
@@ -184,13 +194,13 @@ def _resolved(service: VirtualService, verdict: Verdict) -> Statement:
 
 def _programmed(
     first: SliceContent | None,
-    who: Directors | None,
+    carriers: Sequence[str | None] | None,
     words: Mapping[str, Word],
     conditions: Sequence[Condition] | None,
 ) -> Statement:
     """True needs every director that can be heard, and is not lost again while a new one takes up its work."""
     kind = ConditionType.PROGRAMMED
-    if first is None or first.service is None or who is None:
+    if first is None or first.service is None or carriers is None:
         return _statement(kind, False, Reason.NOT_PROGRAMMED, "Nothing has been accepted yet", None)
     heard = {name: word for name, word in words.items() if word.state is not DirectorState.UNKNOWN}
     is_news = bool(heard) and all(word.is_news for word in heard.values())
@@ -203,17 +213,8 @@ def _programmed(
         before = find_condition(conditions, kind)
         reason = _known(word.exception, before)
         return _statement(kind, False, reason, f"Director {name}: {word.message}", generation)
-    active = words.get(who.active or "")
-    if active is None or active.state is not DirectorState.ACTIVE:
-        unknown = active is None or active.state is DirectorState.UNKNOWN
-        message = active.message if active is not None else "Addresses are with no director of the group"
-        return _statement(
-            kind,
-            None if unknown else False,
-            Reason.PENDING if unknown else Reason.NOT_PROGRAMMED,
-            f"Director {who.active}: {message}" if who.active else "No director has reported yet",
-            generation,
-        )
+    if (missing := _missing_carrier(carriers, words, generation)) is not None:
+        return missing
     late = [name for name, word in heard.items() if word.state not in PROGRAMMED]
     if late and not is_true(conditions, kind):
         message = f"Not programmed yet on {', '.join(late)}"
@@ -223,6 +224,26 @@ def _programmed(
     if silent or late:
         message += f"; not heard from: {', '.join(silent + late)}"
     return _statement(kind, True, Reason.PROGRAMMED, message, generation)
+
+
+def _missing_carrier(
+    carriers: Sequence[str | None], words: Mapping[str, Word], generation: int | None
+) -> Statement | None:
+    """The first of those that are to carry its addresses that does not, or is not there."""
+    for carrier in carriers:
+        active = words.get(carrier or "")
+        if active is not None and active.state is DirectorState.ACTIVE:
+            continue
+        unknown = active is None or active.state is DirectorState.UNKNOWN
+        message = active.message if active is not None else "Addresses are with no director of the group"
+        return _statement(
+            ConditionType.PROGRAMMED,
+            None if unknown else False,
+            Reason.PENDING if unknown else Reason.NOT_PROGRAMMED,
+            f"Director {carrier}: {message}" if carrier else "No director has reported that it carries the addresses",
+            generation,
+        )
+    return None
 
 
 def _known(exception: ServiceException | None, before: Condition | None) -> Reason:

@@ -5,7 +5,8 @@ from typing import Final
 
 from lvs_api.conditions import ConditionStatus, ConditionType, Reason
 from lvs_core.cluster_view import ClusterView, DirectorGroup
-from lvs_core.directors import Directors, report_of
+from lvs_core.director_reports import report_of
+from lvs_core.directors import Directors
 from lvs_core.group_settings import settings_of, wanted_fields
 from lvs_core.object_status import Statement
 

@@ -17,6 +17,7 @@ from lvs_api.lvs_node import (
     NodeAddressState,
     NodeAddressStatus,
     ServiceException,
+    VirtualRouterReport,
 )
 from lvs_api.objects import ObjectMeta
 from lvs_core.cluster_view import (
@@ -72,6 +73,8 @@ class Machine:
     entries: dict[Destination, Entry] = field(default_factory=dict)
     finished: set[tuple[ObjectKey, str, bool]] = field(default_factory=set)
     """Members whose drain (True) or former method (False) is over here."""
+    routers: list[VirtualRouterReport] | None = None
+    """What it says of its virtual routers, of every group."""
 
 
 class SimulatedCluster:
@@ -87,6 +90,7 @@ class SimulatedCluster:
         self.events: list[Slices] = [{}]
         self.machines: dict[str, Machine] = {}
         self.memory = Memory()
+        self.now = NOW
         self.late: set[str] = set()
         self.silent: set[str] = set()
         self.unheard: set[str] = set()
@@ -149,7 +153,7 @@ class SimulatedCluster:
 
     def round(self) -> Decision:
         """One round of the operator; everything is written."""
-        decision = decide(self.view(), self.memory, NOW)
+        decision = decide(self.view(), self.memory, self.now)
         self.memory = decision.memory
         for where in decision.delete_slices:
             self._write_slice(where, None)
@@ -283,6 +287,7 @@ class SimulatedCluster:
                     name=group,
                     view_digest=slices_digest(one for one in seen if one.content.director_group == group),
                     holds_addresses=group in machine.holds,
+                    virtual_routers=machine.routers,
                     group_generation=self.groups[group].meta.generation if group in self.groups else None,
                 )
                 for group in sorted(machine.groups)

@@ -103,6 +103,17 @@ def test_where_nobody_is_named_all_stays() -> None:
     assert settings_of("d1", [raw_group("a")]).sync is None
 
 
+def test_under_vrrp_the_node_itself_knows_its_role() -> None:
+    vrrp = raw_group("v", connectionSync=SYNC, failover="VRRP")
+    found = settings_of("d1", [vrrp, syncing("a", "d1")])
+    assert found.sync is not None
+    assert (found.sync.roles, found.sync.vrrp_groups, found.has_roles) == ({SyncRole.MASTER}, {"v"}, True)
+    alone = settings_of("d1", [vrrp])
+    assert alone.sync is not None
+    assert (alone.sync.roles, alone.sync.vrrp_groups, alone.has_roles) == (frozenset(), {"v"}, True)
+    assert not settings_of("d1", [vrrp, syncing("a", None)]).has_roles
+
+
 def test_two_groups_of_a_node_tell_in_one_way() -> None:
     older, younger = syncing("z", "d1", "2025-01-01T00:00:01Z"), syncing("a", "d2", "2025-01-01T00:00:02Z", syncId=8)
     found = settings_of("d1", [younger, older])

@@ -141,3 +141,29 @@ def test_a_bad_document_is_named_with_its_field(document: dict[str, Any], messag
     with pytest.raises(InvalidObject) as raised:
         read_manifests([*documents, document])
     assert message.replace("LvsVirtualService web", "LvsVirtualService default/web") in str(raised.value)
+
+
+def test_without_an_operator_every_director_decides_the_same_about_vrrp() -> None:
+    documents = files(node("d2", "192.168.4.6", director=True))
+    documents[1] = testing.director_group(failover="VRRP", vrrp={"transport": "Unicast"})
+    first, second = (plan(documents, address).plan.directing[0] for address in (DIRECTOR, "192.168.4.6"))
+    assert (first.holding, second.holding) == (Holding.VRRP, Holding.VRRP)
+    assert first.vrrp is not None
+    assert second.vrrp is not None
+    assert [str(one) for one in (*first.vrrp.own, *first.vrrp.peers)] == [DIRECTOR, "192.168.4.6"]
+    assert (second.vrrp.own, second.vrrp.peers) == (first.vrrp.peers, first.vrrp.own)
+    (mine,), (theirs,) = first.vrrp.routers, second.vrrp.routers
+    assert (mine.id, mine.addresses) == (theirs.id, theirs.addresses)
+    assert mine.priority != theirs.priority
+
+
+def test_two_groups_of_one_id_are_a_problem_of_the_second() -> None:
+    vrrp = {"virtualRouterIds": [55]}
+    groups = [testing.director_group(name, failover="VRRP", vrrp=vrrp) for name in ("default", "second")]
+    documents = files(groups[1])
+    documents[1] = groups[0]
+    made = plan(documents, DIRECTOR)
+    assert [one.holding for one in made.plan.directing] == [Holding.VRRP, Holding.KEEP]
+    (problem,) = made.problems
+    assert problem.object == "LvsDirectorGroup second"
+    assert "55 belongs to LvsDirectorGroup default" in problem.message

@@ -96,6 +96,10 @@ class Reason(StrEnum):
     SETTINGS_APPLIED = "SettingsApplied"
     CHANGED_BY_OTHERS = "ChangedByOthers"
     SETTING_UNAVAILABLE = "SettingUnavailable"
+    IPV6_NEEDS_VRRP3 = "IPv6NeedsVRRP3"
+    NO_VIRTUAL_ROUTER_ID = "NoVirtualRouterId"
+    NO_ACTIVE_DIRECTOR = "NoActiveDirector"
+    SPLIT_BRAIN = "SplitBrain"
 
 
 class Condition(ApiModel):

@@ -7,8 +7,9 @@ from pydantic import Field
 
 from lvs_api.base import ApiModel, Rule
 from lvs_api.conditions import Condition
-from lvs_api.network_types import Count, Generation, InterfaceName, LabelSelector, ObjectName
+from lvs_api.network_types import Count, Generation, InterfaceName, LabelSelector, ObjectName, UsableIpAddress
 from lvs_api.node_settings import ConnectionSync, IpvsSysctls, Timeouts
+from lvs_api.vrrp_settings import MAX_PRIORITIES, MAX_SPREAD, DirectorPriority, VirtualRouterId, Vrrp
 
 _NEVER_FOR_DIRECTORS: Final = ("lo", "tunl0", "ip6tnl0", "gre0", "ip6gre0")
 """Devices of real servers: what is bound there is kept silent."""
@@ -18,6 +19,7 @@ class Failover(StrEnum):
     """How the addresses move between directors."""
 
     NONE = "None"
+    VRRP = "VRRP"
 
 
 class DirectorNodes(ApiModel):
@@ -38,6 +40,12 @@ class LvsDirectorGroupSpec(ApiModel):
             "silently; a director needs a device on the clients' link",
             field="interface",
         ),
+        Rule(
+            cel="!has(self.vrrp) || self.failover == 'VRRP'",
+            check=lambda self: self.vrrp is None or self.failover == Failover.VRRP,
+            message="vrrp is only for failover VRRP",
+            field="vrrp",
+        ),
     )
 
     nodes: DirectorNodes
@@ -47,7 +55,10 @@ class LvsDirectorGroupSpec(ApiModel):
     that of the default route."""
     failover: Failover = Failover.NONE
     """None: one director holds the addresses, see `status.active`; it changes only when that one has let go of them, or
-    its Node is deleted or tainted node.kubernetes.io/out-of-service."""
+    its Node is deleted or tainted node.kubernetes.io/out-of-service. VRRP: directors settle it among themselves, within
+    seconds or less and without the API server."""
+    vrrp: Vrrp | None = None
+    """Only with failover VRRP; each field that is absent has its default."""
     timeouts: Timeouts | None = None
     """Time-outs of connections, on every director; each that is absent is left as the node has it."""
     sysctls: IpvsSysctls | None = None
@@ -67,17 +78,50 @@ class GroupMember(ApiModel):
     """It reports that it holds the VIPs."""
     reporting: bool = False
     """Its agent has reported in its present boot."""
+    addresses: (
+        Annotated[list[UsableIpAddress], Field(max_length=2, json_schema_extra={"x-lvs-list-set": True})] | None
+    ) = None
+    """With VRRP by unicast: its own, one of each family that it has, from which and to which adverts go."""
+
+
+class VirtualRouterStatus(ApiModel):
+    """VIPs that move together."""
+
+    id: VirtualRouterId
+    """VRID."""
+    priorities: (
+        Annotated[
+            list[DirectorPriority], Field(max_length=MAX_PRIORITIES, json_schema_extra={"x-lvs-list-key": "node"})
+        ]
+        | None
+    ) = None
+    """Of every director."""
+    active: ObjectName | None = None
+    """The Node that reports to be Master; absent: none does."""
+    since: Annotated[str, Field(max_length=32)] | None = None
+    """When it became that, by its own clock, RFC 3339."""
+    message: Annotated[str, Field(max_length=512)] | None = None
+    """Why it and not another, or why none."""
 
 
 class LvsDirectorGroupStatus(ApiModel):
     """Who the directors are now, and what they do."""
 
     active: ObjectName | None = None
-    """The Node that holds, or is to hold, the addresses."""
+    """The Node that holds, or is to hold, the addresses. With VRRP the one that reports to be Master of all virtual
+    routers; absent where there are several."""
     directors: (
         Annotated[list[GroupMember], Field(max_length=64, json_schema_extra={"x-lvs-list-key": "node"})] | None
     ) = None
     """Every director."""
+    virtual_routers: (
+        Annotated[list[VirtualRouterStatus], Field(max_length=MAX_SPREAD, json_schema_extra={"x-lvs-list-key": "id"})]
+        | None
+    ) = None
+    """With failover VRRP: the virtual routers, in the order in which VIPs are shared out among them."""
+    vrrp_begins_with: ObjectName | None = None
+    """Only while failover changes to VRRP: the Node that has carried the addresses since before. The others wait with
+    VRRP until it is Master."""
     services: Count | None = None
     """LvsVirtualServices served."""
     observed_generation: Generation | None = None

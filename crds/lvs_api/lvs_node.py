@@ -7,11 +7,12 @@ from pydantic import Field
 
 from lvs_api.base import ApiModel
 from lvs_api.conditions import Condition
-from lvs_api.network_types import Count, Generation, LabelledName, ObjectName, SliceMemberName, UsableIpAddress
+from lvs_api.network_types import Count, Family, Generation, LabelledName, ObjectName, SliceMemberName, UsableIpAddress
 
 MAX_EXCEPTIONS = 128
 MAX_NODE_ADDRESSES = 1024
 MAX_OWN_ADDRESSES = 32
+MAX_VIRTUAL_ROUTERS = 64
 MAX_NODE_SETTINGS = 64
 MAX_DIRECTOR_ADDRESSES = 256
 MAX_DRAINED_MEMBERS = 256
@@ -83,6 +84,29 @@ class NodeAddressStatus(ApiModel):
     """Why it is not Bound."""
 
 
+class VirtualRouterState(StrEnum):
+    """What a director does in a virtual router."""
+
+    MASTER = "Master"
+    BACKUP = "Backup"
+    FAULT = "Fault"
+
+
+class VirtualRouterReport(ApiModel):
+    """A virtual router as this director takes part in it."""
+
+    id: Annotated[int, Field(ge=1, le=255)]
+    """VRID."""
+    family: Family
+    """Of its addresses."""
+    state: VirtualRouterState
+    """Master: it carries the addresses. Backup: it would take them where it hears no Master. Fault: it would not."""
+    since: Annotated[str, Field(max_length=32)] | None = None
+    """When it became that, RFC 3339."""
+    message: Annotated[str, Field(max_length=256)] | None = None
+    """Why it is in Fault."""
+
+
 class DirectorReport(ApiModel):
     """What this node does as a director of one group."""
 
@@ -92,6 +116,14 @@ class DirectorReport(ApiModel):
     """Which state of the group's slices is programmed and verified (sha256 over uid and generation, in hex)."""
     holds_addresses: bool = False
     """It carries at least one VIP of the group on its network device."""
+    virtual_routers: (
+        Annotated[
+            list[VirtualRouterReport],
+            Field(max_length=MAX_VIRTUAL_ROUTERS, json_schema_extra={"x-lvs-list-key": "id,family"}),
+        ]
+        | None
+    ) = None
+    """With failover VRRP: what it does in each virtual router of the group."""
     group_generation: Generation | None = None
     """The generation of the LvsDirectorGroup whose settings of the whole node are in force, but for what SettingsDiffer
     says."""

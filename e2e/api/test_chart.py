@@ -262,13 +262,15 @@ def test_an_upgrade_takes_the_director_group_over_and_uninstalling_leaves_the_cr
 ) -> None:
     uid = get(cluster, "lvsdirectorgroup", "default")["metadata"]["uid"]
     values = ("interface=bond0", "timeouts.tcpSeconds=30", "sysctls.conntrack=false", "connectionSync.interface=bond1")
-    said = [f"--set=directorGroup.{value}" for value in (*values, "connectionSync.syncId=7")]
+    more = ("connectionSync.syncId=7", "failover=VRRP", "vrrp.advertIntervalMilliseconds=200")
+    said = [f"--set=directorGroup.{value}" for value in (*values, *more)]
     helm("upgrade", release, CHART, f"--namespace={NAMESPACE}", *said)
     group = get(cluster, "lvsdirectorgroup", "default")
     assert group["metadata"]["uid"] == uid
     assert group["spec"]["interface"] == "bond0"
     assert group["spec"]["timeouts"] == {"tcpSeconds": 30}
     assert group["spec"]["sysctls"] == {"conntrack": False}
+    assert (group["spec"]["failover"], group["spec"]["vrrp"]["advertIntervalMilliseconds"]) == ("VRRP", 200)
     sync = group["spec"]["connectionSync"]
     assert (sync["interface"], sync["syncId"], sync["multicastGroup"]) == ("bond1", 7, "224.0.0.81")
     helm("uninstall", release, f"--namespace={NAMESPACE}")

@@ -17,6 +17,7 @@ from lvs_api.testing import (
 from lvs_api.violations import InvalidObject, Violation
 from support.api_case import ApiCase, Raw, changed, port, refused, taken
 from support.service_cases import service_cases
+from support.vrrp_cases import vrrp_cases
 
 MASQUERADE: Final = {"method": "Masquerade"}
 
@@ -25,7 +26,8 @@ def all_cases() -> list[ApiCase]:
     """The whole table."""
     services = [*service_cases()]
     pools = [*_pools(), *_checks()]
-    return [*services, *pools, *_selectors(), *_node_settings(), *_connection_sync(), *_internal(), *_sizes()]
+    groups = [*_selectors(), *_node_settings(), *_connection_sync(), *vrrp_cases()]
+    return [*services, *pools, *groups, *_internal(), *_sizes()]
 
 
 def python_says(raw: Raw) -> tuple[Violation, ...]:
@@ -160,7 +162,7 @@ def _selectors() -> Iterator[ApiCase]:
     for device in ("lo", "tunl0", "ip6tnl0", "gre0", "ip6gre0"):
         yield refused(f"interface {device}", "spec.interface", director_group(interface=device), "on the clients' link")
     yield refused("no nodes", "spec.nodes", director_group(nodes=None))
-    yield refused("fail-over, which is not built", "spec.failover", director_group(failover="VRRP"))
+    yield refused("fail-over by a word of nobody's", "spec.failover", director_group(failover="Vrrp"))
     yield refused("a group's own name too long", "metadata.name", director_group("a" * 64), "Too long")
 
 

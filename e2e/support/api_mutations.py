@@ -40,6 +40,19 @@ _SELECTOR: Final = {
     "matchExpressions": [{"key": "role", "operator": "In", "values": ["x"]}],
 }
 
+_VRRP: Final = {
+    "version": 3,
+    "advertIntervalMilliseconds": 100,
+    "priorities": [{"node": "d1", "priority": 150}],
+    "preemption": {"delaySeconds": 5},
+    "transport": "Unicast",
+    "spread": 1,
+    "virtualRouterIds": [55],
+    "reservedVirtualRouterIds": [56],
+    "trackedInterfaces": ["eth1"],
+    "gatewayAddresses": ["192.168.2.5"],
+}
+
 
 _SIP_PORT = {"name": "sip", "protocol": "UDP", "port": 5060}
 
@@ -108,6 +121,8 @@ def full_objects() -> list[Raw]:
                 "maxLength": 1472,
             },
         ),
+        director_group(failover="VRRP", vrrp=_VRRP),
+        director_group(failover="VRRP", vrrp={"version": 2, "authentication": {"password": "1111"}}),
         service_slice(service=accepted, pool=pool, members=[sliced]),
         service_slice(service=_marked()),
         service_slice(
@@ -140,9 +155,23 @@ def full_statuses() -> list[Raw]:
         }
     }
     pool = real_server_pool("status") | {"status": {**STATUS_BASE, "members": 3, "services": 1}}
-    directors = [{"node": "d1", "holdsAddresses": True, "reporting": True}]
+    directors = [{"node": "d1", "holdsAddresses": True, "reporting": True, "addresses": ["192.168.4.5"]}]
+    router = {
+        "id": 55,
+        "priorities": [{"node": "d1", "priority": 150}],
+        "active": "d1",
+        "since": "2026-01-01T00:00:00Z",
+        "message": "m",
+    }
     group = director_group("status") | {
-        "status": {**STATUS_BASE, "active": "d1", "directors": directors, "services": 2}
+        "status": {
+            **STATUS_BASE,
+            "active": "d1",
+            "directors": directors,
+            "virtualRouters": [router],
+            "vrrpBeginsWith": "d1",
+            "services": 2,
+        }
     }
     exception = {
         "namespace": "default",
@@ -162,7 +191,15 @@ def full_statuses() -> list[Raw]:
             "addresses": [{"address": "192.168.4.15", "device": "lo", "state": "Bound", "message": "m"}],
             "ownAddresses": ["192.168.4.5", "2001:db8:4::5"],
             "directorGroups": [
-                {"name": "default", "viewDigest": "0" * 64, "holdsAddresses": True, "groupGeneration": 1}
+                {
+                    "name": "default",
+                    "viewDigest": "0" * 64,
+                    "holdsAddresses": True,
+                    "virtualRouters": [
+                        {"id": 55, "family": "IPv4", "state": "Fault", "since": "2026-01-01T00:00:00Z", "message": "m"}
+                    ],
+                    "groupGeneration": 1,
+                }
             ],
             "settings": [{"name": "timeouts.tcpSeconds", "value": "30", "message": "m", "reason": "ChangedByOthers"}],
             "drained": [{"namespace": "default", "name": "web", "members": ["rs1", "node.n1"]}],

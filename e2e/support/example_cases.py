@@ -108,6 +108,7 @@ _S13_SHAPE: Shape = {
 _S10_CLIENTS = tuple(f"172.16.24.{host}" for host in range(21, 25))
 _PFMC_MARK = first_choice(ObjectKey("default", "s10-pfmc"))
 _S14E_SERVERS = {"192.168.1.178:80": ("Route", 3), "192.168.1.179:80": ("Route", 1)}
+_S65_SERVERS = {"192.168.65.156:80": ("Route", 1), "192.168.65.157:80": ("Route", 1)}
 
 CASES = (
     Case(
@@ -119,6 +120,15 @@ CASES = (
         servers={"rs100": 1, "rs200": 2},
         device=None,
         shape=_S13_SHAPE,
+    ),
+    Case(
+        example="s13-nat-failover",
+        machines="s13-failover",
+        service="s13-failover-web",
+        vip="192.168.4.5",
+        servers={"rs100": 1, "rs200": 2},
+        device=None,
+        shape={"TCP 192.168.4.5:80 wrr": {"192.168.2.100:80": ("Masq", 1), "192.168.2.200:80": ("Masq", 2)}},
     ),
     Case(
         example="s14a-dr",
@@ -265,6 +275,23 @@ CASES = (
         },
     ),
     Case(
+        example="s20-vrrp",
+        machines="s20",
+        service="s20-web",
+        vip="192.168.65.127",
+        servers={"rs156": 1, "rs157": 1},
+        shape={"TCP 192.168.65.127:80 rr": dict(_S65_SERVERS)},
+    ),
+    Case(
+        example="s21-double-master",
+        machines="s21",
+        service="s21-web",
+        other_services=("s21-web-too", "s21-other"),
+        vip="192.168.65.127",
+        servers={"rs156": 1, "rs157": 1},
+        shape={f"TCP 192.168.65.{host}:80 rr": dict(_S65_SERVERS) for host in (127, 128, 125)},
+    ),
+    Case(
         example="s24-source-nat",
         machines="s24",
         service="s24-web",
@@ -311,9 +338,9 @@ CASES = (
 )
 LABS = {
     # Set-ups that use the same addresses can not be in one cluster: an address is one Node's.
-    "one": ("s13", "s14a", "s14b", "s14e", "s15-routed", "ipv6-nat"),
+    "one": ("s13", "s14a", "s14b", "s14e", "s15-routed", "s20", "ipv6-nat"),
     "two": ("s14c", "s14d", "s15", "ipv6-dr"),
-    "three": ("s8", "s10", "s24"),
+    "three": ("s8", "s10", "s13-failover", "s21", "s24"),
 }
 
 

@@ -17,6 +17,7 @@ from lvs_api.lvs_node import (
     NodeAddressState,
     NodeAddressStatus,
     ServiceException,
+    VirtualRouterReport,
 )
 from lvs_api.objects import to_raw
 from lvs_core.digest import SliceVersion, view_digest
@@ -46,6 +47,8 @@ class FakeAgents:
         """Nodes whose agent says nothing for now."""
         self.exceptions: dict[str, list[ServiceException]] = {}
         """By node, what to say of single services."""
+        self.routers: dict[str, list[VirtualRouterReport]] = {}
+        """By node, what to say of virtual routers."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -101,7 +104,12 @@ class FakeAgents:
                     NodeAddressStatus(**address, state=NodeAddressState.BOUND)
                     for address in spec.get("addresses") or ()
                 ],
-                director_groups=[_report(group, slices, holds=active.get(group) == name) for group in groups],
+                director_groups=[
+                    _report(group, slices, holds=active.get(group) == name).model_copy(
+                        update={"virtual_routers": self.routers.get(name)}
+                    )
+                    for group in groups
+                ],
                 drained=_drained(slices) if groups else [],
                 exceptions=self.exceptions.get(name, _unready(slices)) if groups else [],
             )

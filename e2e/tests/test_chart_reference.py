@@ -11,7 +11,7 @@ from lvs_lab.artifacts import CHECKOUT
 
 CHART = CHECKOUT / "charts" / "lvs-operator"
 OF_PODS = {"resources", "nodeSelector", "tolerations", "affinity", "podAnnotations", "annotations"}
-WHOLE = OF_PODS | {"selector", "timeouts", "sysctls", "connectionSync"}
+WHOLE = OF_PODS | {"selector", "vrrp", "timeouts", "sysctls", "connectionSync"}
 
 
 def values(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:

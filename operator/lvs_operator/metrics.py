@@ -1,6 +1,6 @@
 """What the operator counts, for Prometheus."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -36,29 +36,37 @@ EVENTS = Counter("lvs_operator_events", "Events, by what became of them", ["resu
 WATCH_RESTARTS = Counter("lvs_operator_watch_restarts", "Restarts of kopf after it ended", registry=REGISTRY)
 
 
-class ServicesByReadiness(Collector):
-    """LvsVirtualServices by status and reason of their condition Ready; a whole table is shown, or the next one."""
+class Table(Collector):
+    """Gauges of which a whole table is shown, or the next one."""
 
-    def __init__(self) -> None:
-        self._rows: Mapping[tuple[str, str], int] = {}
+    def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._labels = labels
+        self._rows: Mapping[tuple[str, ...], int] = {}
 
-    def show(self, rows: Mapping[tuple[str, str], int]) -> None:
-        """These from now on; none where another replica leads, which shows them."""
+    def show(self, rows: Mapping[tuple[str, ...], int]) -> None:
+        """These from now on, by the values of their labels; none where another replica leads, which shows them."""
         self._rows = rows
 
     def collect(self) -> Iterator[Metric]:
         """The rows of this moment. From the endpoint's threads."""
-        family = GaugeMetricFamily(
-            "lvs_operator_services",
-            "LvsVirtualServices by status and reason of Ready",
-            labels=["status", "reason"],
-        )
-        for (status, reason), number in sorted(self._rows.items()):
-            family.add_metric([status, reason], number)
+        family = GaugeMetricFamily(self._name, self._documentation, labels=self._labels)
+        for values, number in sorted(self._rows.items()):
+            family.add_metric(values, number)
         yield family
 
 
-SERVICES = ServicesByReadiness()
+SERVICES = Table("lvs_operator_services", "LvsVirtualServices by status and reason of Ready", ["status", "reason"])
 REGISTRY.register(SERVICES)
+MASTERS = Table(
+    "lvs_operator_masters",
+    "Directors that report to be Master of a virtual router; anything but 1 for long is a trouble",
+    ["group", "virtual_router"],
+)
+REGISTRY.register(MASTERS)
+ACTIVE_CHANGES = Counter(
+    "lvs_operator_active_director_changes", "Changes of who carries addresses", ["group"], registry=REGISTRY
+)
 for _result in ("posted", "dropped", "refused"):
     EVENTS.labels(_result)

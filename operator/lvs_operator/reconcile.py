@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from lvs_api.api_group import API_VERSION
 from lvs_api.conditions import ConditionType, find_condition
+from lvs_api.events import EventReason
 from lvs_core.cluster_view import AgentSigns, ClusterView, ObjectKey, make_view
 from lvs_core.decide import decide
 from lvs_core.decision import Decision
@@ -101,6 +102,8 @@ class Reconciler:
         self._counts_due: dict[ObjectKey, float] = {}
         self._kept_back: dict[Identity, float] = {}
         """Losses that were looked at in vain, and when they may be looked at again (monotonic)."""
+        self._again_due: float | None = None
+        """When time alone may change what is decided (monotonic)."""
         self._schema: str | None = None
 
     def wake(self) -> None:
@@ -160,6 +163,7 @@ class Reconciler:
             await self._check()  # raises where a kind cannot be listed: nothing is decided upon a part of the view
         if not self._leader.leads:
             metrics.SERVICES.show({})
+            metrics.MASTERS.show({})
             metrics.SILENT_AGENTS.set(0)
             return max(self._check_due - time.monotonic(), 0.0)
         if self._guard.due is not None and self._guard.may_look:
@@ -277,6 +281,10 @@ class Reconciler:
         decision = mark_held(view, decision, self._guard, _now())
         self._decided = view, decision
         metrics.SERVICES.show(_readiness(decision))
+        metrics.MASTERS.show(_masters(decision))
+        self._again_due = None
+        if decision.again_seconds is not None:
+            self._again_due = time.monotonic() + decision.again_seconds
         versions = {entry.meta.uid: entry.meta.version for entry in self._cache.entries(NODES)}
         return view, find_changes(view, decision, versions)
 
@@ -322,7 +330,11 @@ class Reconciler:
     def _tell_events(self, write: Write) -> None:
         """A status that was written tells of what happened."""
         if isinstance(write, ReplacePart) and write.part == "status":
-            self._events.post(write.kind, write.meta, status_events(*self._decided, write))
+            found = status_events(*self._decided, write)
+            self._events.post(write.kind, write.meta, found)
+            changes = [one for one in found if one.reason == EventReason.ACTIVE_DIRECTOR_CHANGED.value]
+            if changes:
+                metrics.ACTIVE_CHANGES.labels(write.meta.name).inc(len(changes))
 
     def _until_due(self) -> float:
         now = time.monotonic()
@@ -330,6 +342,8 @@ class Reconciler:
         dues = [self._check_due, *self._counts_due.values()]
         if self._guard.due is not None:
             dues.append(self._guard.due)
+        if self._again_due is not None:
+            dues.append(self._again_due)
         held = self._writer.next_try()
         if held is not None:
             dues.append(held)
@@ -340,10 +354,22 @@ def _identity(write: Write) -> Identity:
     return write.key, content_of(write)
 
 
-def _readiness(decision: Decision) -> Counter[tuple[str, str]]:
+def _readiness(decision: Decision) -> Counter[tuple[str, ...]]:
     """Services by status and reason of their condition Ready."""
     ready = (find_condition(status.conditions, ConditionType.READY) for status in decision.services.values())
     return Counter((one.status.value, one.reason) for one in ready if one is not None)
+
+
+def _masters(decision: Decision) -> dict[tuple[str, ...], int]:
+    """How many directors are Master of each virtual router."""
+    found: dict[tuple[str, ...], int] = {}
+    for name, status in decision.groups.items():
+        unrest = decision.memory.groups[name].unrest
+        for router in status.virtual_routers or ():
+            unclear = unrest.get(router.id)
+            number = len(unclear.masters) if unclear is not None else int(router.active is not None)
+            found[name, str(router.id)] = number
+    return found
 
 
 def _pause(error: ApiError, pause: float) -> float:

@@ -1,9 +1,9 @@
 """Pure: what happened to an object between the status that it has and the one that was decided."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from lvs_api.director_group import LvsDirectorGroupStatus
-from lvs_api.events import EventReason, EventType, Occurrence, condition_events
+from lvs_api.director_group import LvsDirectorGroupStatus, VirtualRouterStatus
+from lvs_api.events import MAX_EVENT_MESSAGE, EventReason, EventType, Occurrence, condition_events
 from lvs_core.cluster_view import ClusterView, ObjectKey
 from lvs_core.decision import Decision
 from lvs_operator.watched_kinds import DIRECTOR_GROUPS, POOLS, VIRTUAL_SERVICES
@@ -28,6 +28,9 @@ def status_events(view: ClusterView, decision: Decision, write: ReplacePart) -> 
 def _active_events(
     view: ClusterView, before: LvsDirectorGroupStatus | None, after: LvsDirectorGroupStatus
 ) -> Iterator[Occurrence]:
+    if after.virtual_routers and after.vrrp_begins_with is None:
+        yield from _master_events(before, after.virtual_routers)
+        return
     old, new = before.active if before is not None else None, after.active
     if old == new:
         return
@@ -39,6 +42,26 @@ def _active_events(
     if old is not None:
         message += f" instead of {old}: {_why_no_longer(view, old)}"
     yield Occurrence(type=EventType.NORMAL, reason=EventReason.ACTIVE_DIRECTOR_CHANGED.value, message=message)
+
+
+def _master_events(
+    before: LvsDirectorGroupStatus | None, routers: Sequence[VirtualRouterStatus]
+) -> Iterator[Occurrence]:
+    """Of each virtual router for itself. That nobody is Master of one is told by the condition Ready."""
+    known = {one.id: one.active for one in (before.virtual_routers if before is not None else None) or ()}
+    for router in routers:
+        old = known.get(router.id)
+        if router.active is None or router.active == old:
+            continue
+        message = f"{router.active} is Master of virtual router {router.id}"
+        if old is not None:
+            message += f" instead of {old}"
+        yield Occurrence(
+            type=EventType.NORMAL,
+            reason=EventReason.ACTIVE_DIRECTOR_CHANGED.value,
+            message=f"{message}: {router.message}"[:MAX_EVENT_MESSAGE],
+            subject=str(router.id),
+        )
 
 
 def _why_no_longer(view: ClusterView, name: str) -> str:

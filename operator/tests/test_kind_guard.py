@@ -10,7 +10,7 @@ from lvs_api.testing import CREATED, director_group, lvs_node, service_slice, vi
 from lvs_core.cluster_view import ClusterView, make_view
 from lvs_core.decision import Decision
 from lvs_core.directors import Directors
-from lvs_core.group_status import group_status
+from lvs_core.group_status import Served, group_status
 from lvs_core.memory import Memory
 from lvs_core.view_objects import group_from_raw, lvs_node_from_raw, service_from_raw, slice_from_raw
 from lvs_operator.api_client import ApiClient
@@ -117,7 +117,7 @@ async def test_what_went_with_its_crd_is_not_believed(
 async def test_the_director_groups_say_so() -> None:
     nobody = Directors(selected=(), forwarding=(), available=(), active=None)
     view = a_view(group=True)
-    status = group_status(view, view.groups["default"], {"default": nobody}, 0, NOW)
+    status = group_status(view, view.groups["default"], {"default": nobody}, Served(services=0, ids=None), NOW)
     decided = Decision(
         slices={},
         delete_slices=(),

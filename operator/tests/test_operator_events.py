@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
 from lvs_api import testing
+from lvs_api.director_group import LvsDirectorGroupStatus, VirtualRouterStatus
 from lvs_core.cluster_view import ClusterView, make_view
 from lvs_core.decide import decide
 from lvs_core.decision import Decision
@@ -103,6 +105,32 @@ def test_a_group_says_who_took_over_from_whom() -> None:
         found[0].message == "d1 is the active director instead of d9: d9 is no longer selected and has let go of them"
     )
     assert events_of_group(active="d9", nodes=(node("d9"),)) == []
+
+
+def master(group: LvsDirectorGroupStatus, *, active: str | None) -> LvsDirectorGroupStatus:
+    router = VirtualRouterStatus(id=55, active=active, message="it has the highest priority")
+    return group.model_copy(update={"virtual_routers": [router], "active": active})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (None, "d1", "d1 is Master of virtual router 55: it has the highest priority"),
+        ("d2", "d1", "d1 is Master of virtual router 55 instead of d2: it has the highest priority"),
+        ("d1", "d1", None),
+        ("d1", None, None),
+    ],
+)
+def test_a_group_tells_of_each_new_master(before: str | None, after: str | None, told: str | None) -> None:
+    view, decision = decided(nodes=(node("d1"),))
+    group = view.groups["default"]
+    status = decision.groups["default"]
+    view = make_view(groups=[replace(group, status=master(status, active=before))])
+    moved = replace(decision, groups={"default": master(status, active=after)})
+    found = status_events(view, moved, write(DIRECTOR_GROUPS, meta_of(group.meta)))
+    assert [(one.reason, one.message, one.subject) for one in found] == (
+        [("ActiveDirectorChanged", told, "55")] if told else []
+    )
 
 
 class Api:
