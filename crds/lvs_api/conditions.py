@@ -36,6 +36,7 @@ class ConditionType(StrEnum):
     CHECKS_BLIND = "ChecksBlind"
     SETTINGS_DIFFER = "SettingsDiffer"
     TABLE_CONTESTED = "TableContested"
+    FAILOVER_IMPAIRED = "FailoverImpaired"
     SETTINGS_APPLIED = "SettingsApplied"
 
 
@@ -94,6 +95,8 @@ class Reason(StrEnum):
     NO_VIRTUAL_ROUTER_ID = "NoVirtualRouterId"
     NO_ACTIVE_DIRECTOR = "NoActiveDirector"
     SPLIT_BRAIN = "SplitBrain"
+    VRRP_CONFIG_REJECTED = "VrrpConfigRejected"
+    VRRP_DOWN = "VrrpDown"
 
 
 class Condition(ApiModel):

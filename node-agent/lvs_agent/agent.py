@@ -22,6 +22,7 @@ from lvs_agent.converge.route_lookup import RouteLookup
 from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
 from lvs_agent.converge.table import TableKeeper
+from lvs_agent.converge.virtual_routers import VrrpKeeper
 from lvs_agent.decide.desired_state import Circumstances
 from lvs_agent.decide.drain import next_deadline
 from lvs_agent.decide.faults import Fault
@@ -49,6 +50,7 @@ from lvs_agent.decide.packet_rules import (
 )
 from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
 from lvs_agent.decide.setting_values import Numbers
+from lvs_agent.decide.vrrp_tracking import Serving
 from lvs_agent.decide.withheld import Withheld
 from lvs_agent.disk.ledger import Ledger
 from lvs_agent.disk.ledger_keeper import LedgerKeeper
@@ -122,6 +124,7 @@ class Agent:
         host_routes: RouteKeeper,
         packet_filter: PacketFilterKeeper,
         refusals: RefusalKeeper,
+        vrrp: VrrpKeeper,
         links: Links,
         prober: Prober,
         ledger: LedgerKeeper,
@@ -139,6 +142,7 @@ class Agent:
         self._host_routes = host_routes
         self._packet_filter = packet_filter
         self._refusals = refusals
+        self._vrrp = vrrp
         self._links = links
         self._prober = prober
         self._keeper = ledger
@@ -241,7 +245,8 @@ class Agent:
             self._prepared = prepare(plan, self._prepared, refusals)
         prepared = self._prepared
         routes = await self._routes.look_up(prepared.routed)
-        given = Given(prepared=prepared, owned=ledger.bindings, sysctls=ledger.sysctls, routes=routes)
+        states = self._vrrp.look(plan)
+        given = Given(prepared=prepared, owned=ledger.bindings, sysctls=ledger.sysctls, routes=routes, vrrp=states)
         host_routes = wanted_host_routes(prepared, routes)
         await self._addresses.let_go(given, self._remember_addresses)
         await self._host_routes.take_on(host_routes)
@@ -274,6 +279,14 @@ class Agent:
         given = replace(given, owned=self._keeper.ledger.bindings, sysctls=self._keeper.ledger.sysctls)
         unready = unready_addresses(prepared, self._packet_filter.why_not)
         served = table.served - unready if unready else table.served
+        serving = Serving(
+            prepared=prepared,
+            served=served,
+            faults=table.faults,
+            unready=dict.fromkeys(unready, self._packet_filter.why_not or ""),
+            unavailable=table.unavailable.message if table.unavailable is not None else None,
+        )
+        vrrp = self._vrrp.converge(serving, await self._links.read())
         addresses = await self._addresses.take_on(given, served, self._remember_addresses)
         self._keeper.settle(replace(self._keeper.ledger, bindings=addresses.owned, sysctls=addresses.sysctls))
         now = timestamp(datetime.now(UTC))
@@ -284,9 +297,10 @@ class Agent:
             blindness=self._prober.blindness(),
             settings=(*settings.rows, *daemons.rows),
             contest=self._contest.fault,
+            failover=vrrp.fault,
         )
         unfiltered = faulty_services(prepared, self._packet_filter.why_not)
-        self._status.report(Round(prepared, table, addresses, troubles, unfiltered, zeroed), now)
+        self._status.report(Round(prepared, table, addresses, troubles, unfiltered, zeroed, vrrp.routers), now)
 
     def _remember_table(self, owned: OwnedIpvs) -> OwnedIpvs:
         return self._keeper.reserve(replace(self._keeper.ledger, ipvs=owned)).ipvs
