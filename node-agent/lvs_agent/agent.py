@@ -50,6 +50,7 @@ from lvs_agent.decide.packet_rules import (
 )
 from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
 from lvs_agent.decide.setting_values import Numbers
+from lvs_agent.decide.sync_daemons import with_vrrp_roles
 from lvs_agent.decide.vrrp_tracking import Serving
 from lvs_agent.decide.withheld import Withheld
 from lvs_agent.disk.ledger import Ledger
@@ -269,7 +270,8 @@ class Agent:
         self._keeper.settle(replace(self._keeper.ledger, ipvs=table.owned, drains=table.desired.drains))
         self._standings = table.desired.standings
         settings = self._settings.converge(prepared, self._keeper.ledger.settings, self._remember_settings)
-        daemons = self._daemons.converge(plan.settings, self._keeper.ledger.daemons, self._remember_daemons)
+        wishes = with_vrrp_roles(plan.settings, self._vrrp.states())
+        daemons = self._daemons.converge(wishes, self._keeper.ledger.daemons, self._remember_daemons)
         self._keeper.settle(replace(self._keeper.ledger, settings=settings.remembered, daemons=daemons.owned))
         await self._contest.follow(self._table.take_damage(), table.present)
         self._prober.want(table.desired.checks)

@@ -128,6 +128,15 @@ def test_without_virtual_routers_there_is_no_configuration() -> None:
     assert place_routers(CASES["one-address"], homeless, {}) == ()
 
 
+def test_it_is_spoken_on_the_link_of_the_vips() -> None:
+    """A gateway's address on another link moves along."""
+    director = group(plan(router(1, 1, "10.0.0.9", "192.168.65.9")))
+    (alone,) = place_routers([director], LINKS, {})
+    assert alone.device == "eth1"
+    (placed,) = place_routers([replace(director, addresses=(ip_address("192.168.65.9"),))], LINKS, {})
+    assert placed.device == "eth0"
+
+
 def test_addresses_stay_on_the_device_where_they_have_been() -> None:
     vip = ip_address("192.168.65.127")
     without = replace(LINKS, addresses=frozenset())

@@ -74,6 +74,13 @@ class VrrpKeeper:
         is_current = self._word is not None and self._word.accepted == self._digest
         return states_by_address(self._word, is_current, routers)
 
+    def states(self) -> dict[str, frozenset[VirtualRouterState]]:
+        """What the daemon does in the virtual routers of each director group, as it said last."""
+        found: dict[str, frozenset[VirtualRouterState]] = {}
+        for key, one in (self._word.routers if self._word is not None else {}).items():
+            found[key.group] = found.get(key.group, frozenset()) | {one.state}
+        return found
+
     def converge(self, serving: Serving, links: KernelLinks) -> VrrpOutcome:
         """Say what is wanted where it differs: whether addresses may be carried before that they are."""
         plan = serving.prepared.plan

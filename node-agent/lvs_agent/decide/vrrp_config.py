@@ -83,10 +83,10 @@ def place_routers(
             ]
             if found:
                 key = RouterKey(director.group, router.id, router.family)
+                # On the link of the VIPs, not on that of a gateway's address.
+                device = next((one.device for one in found if one.address in director.addresses), found[0].device)
                 placed.append(
-                    PlacedRouter(
-                        key=key, router=router, plan=director.vrrp, device=found[0].device, bindings=tuple(found)
-                    )
+                    PlacedRouter(key=key, router=router, plan=director.vrrp, device=device, bindings=tuple(found))
                 )
     return tuple(sorted(placed, key=lambda one: one.key))
 
