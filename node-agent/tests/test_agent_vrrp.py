@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_world import GROUP, NO_PART, VIP, World, director, member, real_server, service
+from agent_world import GROUP, NO_PART, VIP, World, director, full_disk, member, real_server, service
 
 from lvs_agent.converge.virtual_routers import PATIENCE_SECONDS
 from lvs_agent.decide.kernel_state import InterfaceAddress
 from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey, RouterWord
+from lvs_agent.serve.plan_text import plan_lines
 from lvs_agent.vrrp.shared_directory import VrrpDirectory, digest_of
 from lvs_api.conditions import ConditionType
 from lvs_api.lvs_node import VirtualRouterReport, VirtualRouterState
@@ -277,6 +278,28 @@ async def test_a_fault_names_the_device_that_is_down(world: VrrpWorld) -> None:
     world.say(FAULT)
     await world.later(1)
     assert world.router.message == "network device eth0 is without a carrier"
+
+
+async def test_a_damaged_word_is_written_anew(world: VrrpWorld) -> None:
+    await world.do(vrrp_plan())
+    told = world.vrrp.read_wanted()
+    (world.vrrp.path / "wanted").write_text("no", encoding="ascii")
+    world.restart()
+    await world.do(vrrp_plan())
+    assert world.vrrp.read_wanted() == told
+
+
+async def test_a_full_disk_is_told_and_nothing_may_be_carried_by_mistake(world: VrrpWorld) -> None:
+    with full_disk():
+        await world.do(vrrp_plan())
+    assert (world.condition(ConditionType.FAILOVER_IMPAIRED) or ("", ""))[0] == "StateNotWritten"
+    assert (world.vrrp.read_wanted(), world.may_carry) == (None, None)
+    await world.later(1)
+    assert world.may_carry is True
+
+
+def test_the_plan_as_text_names_the_virtual_routers() -> None:
+    assert f"    virtual router 55 IPv4 priority 150: {VIP}" in list(plan_lines(vrrp_plan()))
 
 
 async def test_the_metrics_tell_states_and_changes(world: VrrpWorld) -> None:

@@ -35,7 +35,7 @@ spec:
             - --node-name=$(NODE_NAME)
             - --namespace={{ .Release.Namespace }}
             - --state-dir={{ .Values.nodeAgent.stateDirectory }}
-            - --vrrp-dir={{ .Values.nodeAgent.vrrpDirectory }}
+            - --vrrp-dir={{ .Values.nodeAgent.keepalived.directory }}
             {{- with .Values.nodeAgent.metricsAddress }}
             - --metrics-address={{ . }}
             {{- end }}
@@ -79,7 +79,7 @@ spec:
             - name: state
               mountPath: {{ .Values.nodeAgent.stateDirectory }}
             - name: vrrp
-              mountPath: {{ .Values.nodeAgent.vrrpDirectory }}
+              mountPath: {{ .Values.nodeAgent.keepalived.directory }}
         # keepalived, where a group has failover VRRP; it idles elsewhere. A container of its own: the agent's end moves no
         # address and leaves none without adverts.
         - name: vrrp
@@ -88,14 +88,14 @@ spec:
           args:
             - vrrp
             - --node-name=$(NODE_NAME)
-            - --vrrp-dir={{ .Values.nodeAgent.vrrpDirectory }}
+            - --vrrp-dir={{ .Values.nodeAgent.keepalived.directory }}
             - --log-level={{ lower .Values.nodeAgent.logLevel }}
           env:
             - name: NODE_NAME
               valueFrom:
                 fieldRef:
                   fieldPath: spec.nodeName
-          resources: {{- toYaml .Values.nodeAgent.vrrpResources | nindent 12 }}
+          resources: {{- toYaml .Values.nodeAgent.keepalived.resources | nindent 12 }}
           securityContext:
             # Addresses, and raw sockets for adverts and ARP. keepalived raises its own priority where it may.
             allowPrivilegeEscalation: false
@@ -105,14 +105,14 @@ spec:
               add: [NET_ADMIN, NET_RAW, SYS_NICE]
           volumeMounts:
             - name: vrrp
-              mountPath: {{ .Values.nodeAgent.vrrpDirectory }}
+              mountPath: {{ .Values.nodeAgent.keepalived.directory }}
             # keepalived makes files for a moment.
             - name: vrrp-tmp
               mountPath: /tmp
       volumes:
         - name: vrrp
           hostPath:
-            path: {{ .Values.nodeAgent.vrrpDirectory }}
+            path: {{ .Values.nodeAgent.keepalived.directory }}
             type: DirectoryOrCreate
         - name: vrrp-tmp
           emptyDir: {medium: Memory, sizeLimit: 16Mi}

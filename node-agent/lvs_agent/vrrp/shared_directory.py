@@ -16,7 +16,7 @@ from lvs_agent.decide.kernel_state import AddressBinding
 from lvs_agent.decide.virtual_routers import DaemonWord, RouterWord, WantedVrrp, router_key
 from lvs_agent.decide.vrrp_config import VrrpPlaces
 from lvs_agent.disk.state_file import read_state, write_state
-from lvs_agent.errors import StateNotWritten, VrrpSupervisorRuns
+from lvs_agent.errors import StateFileDamaged, StateNotWritten, VrrpSupervisorRuns
 from lvs_api.lvs_node import VirtualRouterState
 
 _FORMAT: Final = 1
@@ -31,7 +31,7 @@ _FILES: Final = (
     "keepalived.pid",
     "keepalived_vrrp.pid",
 )
-_MAY_CARRY, _MAY_NOT = "0\n", "1\n"
+_MAY_CARRY, _MAY_NOT = b"0\n", b"1\n"
 
 
 class VrrpDirectory:
@@ -64,15 +64,20 @@ class VrrpDirectory:
             found = (self.path / "wanted").stat()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise StateFileDamaged(f"{self.path / 'wanted'}: {error.strerror or error}") from error
         return found.st_mtime_ns, found.st_ino
 
     def read_tracks(self) -> dict[str, bool]:
-        """Whether each virtual router may carry its addresses, by track file."""
+        """Whether each virtual router may carry its addresses, by track file; anything but a 0 keeps it from that."""
+        directory = Path(self.places.tracks)
         try:
-            files = sorted(Path(self.places.tracks).iterdir())
+            files = [file for file in directory.iterdir() if file.name[0] != "."]
+            return {file.name: file.read_bytes() == _MAY_CARRY for file in files}
         except FileNotFoundError:
             return {}
-        return {file.name: file.read_text(encoding="ascii") == _MAY_CARRY for file in files if file.name[0] != "."}
+        except OSError as error:
+            raise StateFileDamaged(f"{directory}: {error.strerror or error}") from error
 
     def write_track(self, name: str, *, may_carry: bool) -> None:
         """Let a virtual router carry its addresses, or not. keepalived takes a file that is not there for 0."""
@@ -80,14 +85,18 @@ class VrrpDirectory:
         new = directory / f".{name}"
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new.write_text(_MAY_CARRY if may_carry else _MAY_NOT, encoding="ascii")
+            new.write_bytes(_MAY_CARRY if may_carry else _MAY_NOT)
             new.replace(directory / name)
         except OSError as error:
             raise StateNotWritten(f"{directory / name}: {error.strerror or error}") from error
 
     def remove_track(self, name: str) -> None:
         """Of a virtual router that is not in the configuration any more."""
-        (Path(self.places.tracks) / name).unlink(missing_ok=True)
+        path = Path(self.places.tracks) / name
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StateNotWritten(f"{path}: {error.strerror or error}") from error
 
     # what the supervisor says
 
@@ -133,7 +142,7 @@ class VrrpDirectory:
         """Whether somebody holds the directory."""
         try:
             probe = os.open(self.path / "lock", os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except OSError:  # nobody could have it open either
             return False
         try:
             fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
