@@ -40,7 +40,7 @@ if "--config-test" in words:
         print("Unknown keyword 'nonsense'", file=sys.stderr)
         sys.exit(5)
     sys.exit(0)
-assert {{"--vrrp", "--dont-fork", "--dont-respawn"}} <= words.keys()
+assert {{"--vrrp", "--no_bfd", "--dont-fork", "--dont-respawn"}} <= words.keys()
 fifo = os.open(re.search(r"vrrp_notify_fifo (\\S+)", text)[1], os.O_RDWR)
 known = []
 def say(name, state):

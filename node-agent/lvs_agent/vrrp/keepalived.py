@@ -60,6 +60,8 @@ class Keepalived:
                 "--no-syslog",
                 "--log-detail",
                 "--vrrp",
+                # With --vrrp alone there is a pid file for BFD, too, in /run: another keepalived's, or not to be written.
+                "--no_bfd",
                 # Whoever ends one of its two processes has both started anew by us, who know what is left on devices.
                 "--dont-respawn",
                 f"--use-file={self._directory / 'keepalived.conf'}",
