@@ -37,6 +37,7 @@ class ConditionType(StrEnum):
     SETTINGS_DIFFER = "SettingsDiffer"
     TABLE_CONTESTED = "TableContested"
     TUNNELS_UNGUARDED = "TunnelsUnguarded"
+    FAILOVER_IMPAIRED = "FailoverImpaired"
     SETTINGS_APPLIED = "SettingsApplied"
 
 
@@ -100,6 +101,8 @@ class Reason(StrEnum):
     NO_VIRTUAL_ROUTER_ID = "NoVirtualRouterId"
     NO_ACTIVE_DIRECTOR = "NoActiveDirector"
     SPLIT_BRAIN = "SplitBrain"
+    VRRP_CONFIG_REJECTED = "VrrpConfigRejected"
+    VRRP_DOWN = "VrrpDown"
 
 
 class Condition(ApiModel):

@@ -49,6 +49,7 @@ MISTAKES = [
     ("operator.replicas=two", "replicas"),
     ("nodeAgent.image.pullPolicy=Sometimes", "pullPolicy"),
     ("nodeAgent.stateDirectory=relative", "stateDirectory"),
+    ("nodeAgent.keepalived.directory=relative", "directory"),
     ("nodeAgent.metricsAddress=nowhere", "metricsAddress"),
     ("nodeAgent.wordPort=-1", "wordPort"),
     ("crds.keep=maybe", "keep"),
@@ -92,7 +93,11 @@ def test_the_programs_understand_the_arguments_they_are_given(tmp_path: Path) ->
     assert {agent[probe]["httpGet"]["port"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")} == {
         parsed.health.port
     }
-    assert str(parsed.state_dir) == agent["volumeMounts"][0]["mountPath"]
+    assert [str(parsed.state_dir), str(parsed.vrrp_dir)] == [mount["mountPath"] for mount in agent["volumeMounts"]]
+    daemon = template["spec"]["template"]["spec"]["containers"][1]
+    started = parse_settings([argument.replace("$(NODE_NAME)", "n1") for argument in daemon["args"]])
+    assert (started.verb, started.vrrp_dir) == ("vrrp", parsed.vrrp_dir)
+    assert str(started.vrrp_dir) == daemon["volumeMounts"][0]["mountPath"]
     assert (parsed.word, parsed.shows_connections) == (Endpoint(host="", port=9462), False)
     changed = ("--set=nodeAgent.wordPort=0", "--set=nodeAgent.showConnections=true")
     other = read_template(agent_daemonset(render(tmp_path, *changed), tmp_path), NAMESPACE)

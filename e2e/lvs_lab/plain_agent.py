@@ -12,15 +12,57 @@ from lvs_lab.waiting import wait_for
 _DIRECTORY = "/run/lvs-lab-agent"
 _KUBECONFIG = f"{_DIRECTORY}/kubeconfig"
 _MANIFESTS = f"{_DIRECTORY}/manifests"
-_PID = f"{_DIRECTORY}/pid"
-_LOG = f"{_DIRECTORY}/log"
+
+
+class PlainProcess:
+    """A program of the checkout that runs on a plain guest."""
+
+    def __init__(self, machine: GuestMachine, name: str, what: str) -> None:
+        self._machine = machine
+        self._pid = f"{_DIRECTORY}/{name}pid"
+        self._log = f"{_DIRECTORY}/{name}log"
+        self._what = f"{what} of {machine.name}"
+
+    def start(self, command: Sequence[str]) -> None:
+        """Start it; it must not run yet."""
+        if self.running:
+            raise LabError(f"{self._what} runs already")
+        self._machine.sh(f"mkdir -p {_DIRECTORY}")
+        line = " ".join(shlex.quote(word) for word in command)
+        # The shell is the leader of a new session and becomes the program.
+        inner = f"echo $$ > {self._pid}; exec {line} >> {self._log} 2>&1 < /dev/null"
+        self._machine.exec(["setsid", "--fork", "sh", "-c", inner], env=agent_environment(), check=True)
+        started = f"{self._what} to start"
+        wait_for(lambda: self._machine.exec(["test", "-s", self._pid]).ok, 5, started, interval=0.01)
+
+    @property
+    def running(self) -> bool:
+        """Whether its process lives."""
+        return self._machine.exec(["sh", "-c", f"kill -0 $(cat {self._pid}) 2>/dev/null"]).ok
+
+    def kill(self, signal_name: str = "KILL") -> None:
+        """Signal its process and its children, and wait for their end: KILL is a crash, TERM an orderly stop."""
+        group = "-" if signal_name == "KILL" else ""
+        self._machine.sh(f"kill -s {signal_name} -- {group}$(cat {self._pid})")
+        wait_for(lambda: not self.running, 15, f"{self._what} to end")
+        self._machine.sh(f"rm -f {self._pid}")
+
+    def log(self) -> str:
+        """All that it has written in its lives since the guest booted."""
+        return self._machine.sh(f"cat {self._log}", check=False)
 
 
 class PlainAgent:
-    """The agent of one plain guest."""
+    """The agent of one plain guest, and beside it, where it is wanted, the VRRP daemon with its supervisor."""
 
     def __init__(self, machine: GuestMachine) -> None:
         self._machine = machine
+        self._process = PlainProcess(machine, "", "the agent")
+        self.vrrp = PlainProcess(machine, "vrrp.", "the supervisor of the VRRP daemon")
+
+    def start_vrrp(self) -> None:
+        """Start `lvs-agent vrrp`; it must not run yet."""
+        self.vrrp.start(["python3", "-m", "lvs_agent", "vrrp"])
 
     def start(
         self, *, kubeconfig: str | None = None, manifests: Mapping[str, str] | None = None, options: Sequence[str] = ()
@@ -50,7 +92,7 @@ class PlainAgent:
             STATE_DIRECTORY,
             *options,
         ]
-        self._launch(command)
+        self._process.start(command)
 
     def write_kubeconfig(self, text: str) -> None:
         """Give it other credentials, or another way to the API server; it reads them when it starts."""
@@ -77,22 +119,12 @@ class PlainAgent:
     @property
     def running(self) -> bool:
         """Whether its process lives."""
-        return self._machine.exec(["sh", "-c", f"kill -0 $(cat {_PID}) 2>/dev/null"]).ok
+        return self._process.running
 
     def kill(self, signal_name: str = "KILL") -> None:
         """Signal its process and its children, and wait for their end: KILL is a crash, TERM an orderly stop."""
-        group = "-" if signal_name == "KILL" else ""
-        self._machine.sh(f"kill -s {signal_name} -- {group}$(cat {_PID})")
-        wait_for(lambda: not self.running, 15, f"the agent of {self._machine.name} to end")
-        self._machine.sh(f"rm -f {_PID}")
+        self._process.kill(signal_name)
 
     def log(self) -> str:
         """All that it has written in its lives since the guest booted."""
-        return self._machine.sh(f"cat {_LOG}", check=False)
-
-    def _launch(self, command: Sequence[str]) -> None:
-        line = " ".join(shlex.quote(word) for word in command)
-        # The shell is the leader of a new session and becomes the agent.
-        inner = f"echo $$ > {_PID}; exec {line} >> {_LOG} 2>&1 < /dev/null"
-        self._machine.exec(["setsid", "--fork", "sh", "-c", inner], env=agent_environment(), check=True)
-        wait_for(lambda: self._machine.exec(["test", "-s", _PID]).ok, 5, "the agent's process to start", interval=0.01)
+        return self._process.log()

@@ -17,6 +17,7 @@ from lvs_agent.converge.refusals import RefusalKeeper
 from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
 from lvs_agent.converge.table import TableKeeper
+from lvs_agent.converge.virtual_routers import VrrpKeeper
 from lvs_agent.decide.fresh_word import Answer, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Streak, Verdict, judge
 from lvs_agent.decide.kernel_state import IPAddress
@@ -34,6 +35,7 @@ from lvs_agent.objects.heartbeat import keep_lease
 from lvs_agent.objects.report import StatusReporter
 from lvs_agent.serve.metrics import AgentMetrics
 from lvs_agent.serve.zero import ZeroKeeper
+from lvs_agent.vrrp.shared_directory import VrrpDirectory
 from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_api.lvs_node import LvsNodeStatus, NodeCapabilities
 from lvs_core.plan import NodePlan
@@ -294,6 +296,7 @@ class AgentProgram(Program):
             ftp_helper=FtpHelperKeeper(machine.ftp_helper, machine.clock),
             delivery=DeliveryKeeper(machine.delivery, metrics, machine.clock),
             refusals=RefusalKeeper(links=machine.links, cluster=cluster),
+            vrrp=VrrpKeeper(VrrpDirectory(machine.disk / "vrrp", machine.boot_id), metrics, machine.clock),
             links=machine.links,
             prober=self.checks,
             ledger=LedgerKeeper(LedgerFile(machine.disk / "ledger", machine.boot_id), metrics, machine.clock),

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -44,6 +44,8 @@ class Deployment:
     directory: Path
     stack: ExitStack
     """Ends what the deployment has started."""
+    vrrp_nodes: set[str] = field(default_factory=set)
+    """Those on which the VRRP daemon is to run."""
 
     # objects
 
@@ -182,6 +184,11 @@ class Deployment:
         kubeconfig = self.lab.agent_kubeconfig(node, AGENT_ACCOUNT, DEFAULT_NAMESPACE)
         self.lab.agent(node).start(kubeconfig=kubeconfig, options=agent_options())
 
+    def start_vrrp(self, node: str) -> None:
+        """Start a node's VRRP daemon, here and whenever it has to be brought back."""
+        self.vrrp_nodes.add(node)
+        self.lab.agent(node).start_vrrp()
+
     def restart_operator(self) -> None:
         """Start another operator in place of one that has ended."""
         assert not self.operator.alive
@@ -210,6 +217,8 @@ class Deployment:
         for name in self.plain_nodes:
             if not self.lab.agent(name).running:
                 self.start_agent(name)
+            if name in self.vrrp_nodes and not self.lab.agent(name).vrrp.running:
+                self.start_vrrp(name)
 
     def boot_id(self, node: str) -> str:
         """What names the present boot of a node."""
@@ -232,7 +241,12 @@ class Deployment:
         for name in self.plain_nodes:
             parts[name] = partial(_node_state, self.lab.guest(name))
             parts[f"{name} agent"] = partial(self._agent_words, name)
+            if name in self.vrrp_nodes:
+                parts[f"{name} VRRP daemon"] = partial(self._vrrp_words, name)
         return described(parts)
+
+    def _vrrp_words(self, node: str) -> str:
+        return "\n".join(self.lab.agent(node).vrrp.log().splitlines()[-60:])
 
     def _operator_words(self) -> str:
         quiet = [line for line in self.operator.log.splitlines() if " DEBUG " not in line]

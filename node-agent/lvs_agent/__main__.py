@@ -1,15 +1,15 @@
-"""`lvs-agent run | plan | cleanup`."""
+"""`lvs-agent run | vrrp | plan | cleanup`."""
 
 import asyncio
 import logging
 import sys
 from collections.abc import Sequence
 
-from lvs_agent.assembly import clean_node, print_plan, run_agent
+from lvs_agent.assembly import clean_node, print_plan, run_agent, run_vrrp
 from lvs_agent.errors import LvsAgentError
 from lvs_agent.settings import Settings, parse_settings
 
-_VERBS = {"run": run_agent, "plan": print_plan, "cleanup": clean_node}
+_VERBS = {"run": run_agent, "vrrp": run_vrrp, "plan": print_plan, "cleanup": clean_node}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

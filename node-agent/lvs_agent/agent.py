@@ -24,6 +24,7 @@ from lvs_agent.converge.route_lookup import RouteLookup
 from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
 from lvs_agent.converge.table import TableKeeper
+from lvs_agent.converge.virtual_routers import VrrpKeeper
 from lvs_agent.decide.delivered_marks import undelivered_services
 from lvs_agent.decide.desired_state import Circumstances
 from lvs_agent.decide.drain import next_deadline
@@ -54,7 +55,9 @@ from lvs_agent.decide.packet_rules import (
 )
 from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
 from lvs_agent.decide.setting_values import Numbers
+from lvs_agent.decide.sync_daemons import with_vrrp_roles
 from lvs_agent.decide.tunnel_guard import guard_tunnels
+from lvs_agent.decide.vrrp_tracking import Serving
 from lvs_agent.decide.withheld import Withheld
 from lvs_agent.disk.ledger import Ledger
 from lvs_agent.disk.ledger_keeper import LedgerKeeper
@@ -130,6 +133,7 @@ class Agent:
         ftp_helper: FtpHelperKeeper,
         delivery: DeliveryKeeper,
         refusals: RefusalKeeper,
+        vrrp: VrrpKeeper,
         links: Links,
         prober: Prober,
         ledger: LedgerKeeper,
@@ -149,6 +153,7 @@ class Agent:
         self._ftp_helper = ftp_helper
         self._delivery = delivery
         self._refusals = refusals
+        self._vrrp = vrrp
         self._links = links
         self._prober = prober
         self._keeper = ledger
@@ -251,7 +256,8 @@ class Agent:
             self._prepared = prepare(plan, self._prepared, refusals)
         prepared = self._prepared
         routes = await self._routes.look_up(prepared.routed)
-        given = Given(prepared=prepared, owned=ledger.bindings, sysctls=ledger.sysctls, routes=routes)
+        states = self._vrrp.look(plan)
+        given = Given(prepared=prepared, owned=ledger.bindings, sysctls=ledger.sysctls, routes=routes, vrrp=states)
         host_routes = wanted_host_routes(prepared, routes)
         await self._addresses.let_go(given, self._remember_addresses)
         await self._host_routes.take_on(host_routes)
@@ -278,7 +284,8 @@ class Agent:
         self._keeper.settle(replace(self._keeper.ledger, ipvs=table.owned, drains=table.desired.drains))
         self._standings = table.desired.standings
         settings = self._settings.converge(prepared, self._keeper.ledger.settings, self._remember_settings)
-        daemons = self._daemons.converge(plan.settings, self._keeper.ledger.daemons, self._remember_daemons)
+        wishes = with_vrrp_roles(plan.settings, self._vrrp.states())
+        daemons = self._daemons.converge(wishes, self._keeper.ledger.daemons, self._remember_daemons)
         self._keeper.settle(replace(self._keeper.ledger, settings=settings.remembered, daemons=daemons.owned))
         await self._contest.follow(self._table.take_damage(), table.present)
         self._prober.want(table.desired.checks)
@@ -288,6 +295,14 @@ class Agent:
         given = replace(given, owned=self._keeper.ledger.bindings, sysctls=self._keeper.ledger.sysctls)
         unready = unready_addresses(prepared, self._packet_filter.why_not)
         served = table.served - unready if unready else table.served
+        serving = Serving(
+            prepared=prepared,
+            served=served,
+            faults=table.faults,
+            unready=dict.fromkeys(unready, self._packet_filter.why_not or ""),
+            unavailable=table.unavailable.message if table.unavailable is not None else None,
+        )
+        vrrp = self._vrrp.converge(serving, await self._links.read())
         addresses = await self._addresses.take_on(given, served, self._remember_addresses)
         await self._delivery.take_on(prepared, table.present)
         self._keeper.settle(replace(self._keeper.ledger, bindings=addresses.owned, sysctls=addresses.sysctls))
@@ -300,6 +315,7 @@ class Agent:
             settings=(*settings.rows, *daemons.rows),
             contest=self._contest.fault,
             tunnels=guard.with_failure(self._packet_filter.why_not),
+            failover=vrrp.fault,
         )
         unfiltered = faulty_services(prepared, self._packet_filter.why_not)
         lacking = {
@@ -307,7 +323,7 @@ class Agent:
             **undelivered_services(prepared, self._delivery.why_not),
             **unfiltered,
         }
-        self._status.report(Round(prepared, table, addresses, troubles, lacking, zeroed), now)
+        self._status.report(Round(prepared, table, addresses, troubles, lacking, zeroed, vrrp.routers), now)
 
     def _remember_table(self, owned: OwnedIpvs) -> OwnedIpvs:
         return self._keeper.reserve(replace(self._keeper.ledger, ipvs=owned)).ipvs

@@ -27,6 +27,7 @@ from lvs_agent.converge.refusals import ClusterKnowledge, NoCluster, RefusalKeep
 from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
 from lvs_agent.converge.table import TableKeeper
+from lvs_agent.converge.virtual_routers import VrrpKeeper
 from lvs_agent.decide.node_word import WORD_PATH
 from lvs_agent.decide.refused_addresses import own_addresses
 from lvs_agent.disk.ledger import LedgerFile
@@ -63,6 +64,9 @@ from lvs_agent.serve.table_view import TableView
 from lvs_agent.serve.zero import ZeroKeeper
 from lvs_agent.settings import Endpoint, Settings
 from lvs_agent.version import agent_version
+from lvs_agent.vrrp.keepalived import Keepalived
+from lvs_agent.vrrp.shared_directory import VrrpDirectory
+from lvs_agent.vrrp.supervisor import VrrpSupervisor
 from lvs_api.director_table import CONNECTIONS_PATH, TABLE_PATH
 from lvs_api.lvs_node import LvsNodeStatus, NodeCapabilities
 
@@ -99,6 +103,21 @@ async def run_agent(settings: Settings) -> None:
     _log.info("stopped; addresses and IPVS entries stay as they are")
 
 
+async def run_vrrp(settings: Settings) -> None:
+    """Run keepalived as the agent wants it until SIGTERM or SIGINT, by which it hands its addresses over."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    links = KernelLinksSeam()
+    try:
+        directory = VrrpDirectory(settings.vrrp_dir, boot_id())
+        await VrrpSupervisor(directory, Keepalived(settings.vrrp_dir), links).run(stopping)
+    finally:
+        await links.close()
+    _log.info("stopped; the VRRP daemon has let its addresses go")
+
+
 @contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
     """No other agent in this network namespace, nor with this state directory. Raises NamespaceInUse and StateInUse."""
@@ -129,6 +148,7 @@ async def clean_node(settings: Settings) -> None:
                 settings=settings_of_ipvs,
                 packet_filter=NftPacketFilter(),
                 sysctls=ProcSysctls(),
+                vrrp=VrrpDirectory(settings.vrrp_dir, boot_id()),
             )
         finally:
             settings_of_ipvs.close()
@@ -204,6 +224,7 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
                 resolv_confs=settings.resolv_confs,
                 refused_ranges=settings.refused_ranges,
             ),
+            vrrp=VrrpKeeper(VrrpDirectory(settings.vrrp_dir, boot_id()), metrics, time.monotonic),
             links=links,
             prober=prober,
             ledger=LedgerKeeper(ledger_file, metrics, time.monotonic),

@@ -13,8 +13,9 @@ from lvs_agent.decide.ownership import OwnedIpvs, judge_ipvs, judge_links
 from lvs_agent.decide.packet_table import NO_RULES
 from lvs_agent.decide.wanted_sysctls import SysctlRole, judge_sysctls, keys_to_read
 from lvs_agent.disk.ledger import Ledger, LedgerFile
-from lvs_agent.errors import IpvsUnavailable, KernelError, NftMissing, StateNotWritten
+from lvs_agent.errors import IpvsUnavailable, KernelError, NftMissing, StateFileDamaged, StateNotWritten
 from lvs_agent.kernel.interface import DeliveryRoutes, HostRoutes, IpvsSettings, IpvsTable, Links, PacketFilter, Sysctls
+from lvs_agent.vrrp.shared_directory import VrrpDirectory
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ async def clean_up(
     packet_filter: PacketFilter,
     settings: IpvsSettings,
     sysctls: Sysctls,
+    vrrp: VrrpDirectory,
 ) -> tuple[str, ...]:
     """Addresses first, and local delivery, then IPVS entries, packet filter rules, settings, sysctls: the way down.
 
@@ -48,6 +50,7 @@ async def clean_up(
         except OSError as error:
             problems.append(f"{copy}: {error.strerror}")
 
+    problems += await _end_vrrp(vrrp, links)
     read = await links.read(fresh=True)
     bound = judge_links(read, frozenset(), ledger.bindings).owned
     failed = await links.apply([UnbindAddress(binding=binding) for binding in bound])
@@ -102,6 +105,22 @@ async def _end_delivery(delivery: DeliveryRoutes) -> list[str]:
     except KernelError as error:
         return [str(error)]
     return []
+
+
+async def _end_vrrp(vrrp: VrrpDirectory, links: Links) -> list[str]:
+    """What a VRRP daemon that is no more has left on devices; while one runs, its addresses are its own."""
+    if vrrp.has_supervisor():
+        return [f"{vrrp.path}: lvs-agent vrrp runs: stop it first, by which it hands its addresses over"]
+    try:
+        left = vrrp.read_bound() & (await links.read(fresh=True)).bindings()
+        failed = await links.apply([UnbindAddress(binding=binding) for binding in left])
+        if not failed:
+            vrrp.clear()
+    except StateFileDamaged as error:
+        return [str(error)]
+    if left:
+        _log.info("unbound %d addresses that keepalived left", len(left) - len(failed))
+    return [str(failure.error) for failure in failed]
 
 
 def _stop_daemons(settings: IpvsSettings, ledger: Ledger) -> Ledger:

@@ -87,6 +87,14 @@ class NameServersUnknown(LvsAgentError):
     """A file that names this node's name servers is there and can not be read."""
 
 
+class KeepalivedMissing(LvsAgentError):
+    """There is no program keepalived, which speaks VRRP."""
+
+
+class VrrpSupervisorRuns(LvsAgentError):
+    """Another supervisor of the VRRP daemon works with this directory."""
+
+
 class NamespaceInUse(LvsAgentError):
     """Another agent works in this network namespace."""
 

@@ -3,7 +3,7 @@
 The same is not put together again: most rounds find everything as it was.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -17,7 +17,7 @@ from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.errors import LvsAgentError
 from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.conditions import Condition, Reason, timestamp
-from lvs_api.lvs_node import CountersZeroed, LvsNodeStatus, NodeCapabilities
+from lvs_api.lvs_node import CountersZeroed, LvsNodeStatus, NodeCapabilities, VirtualRouterReport
 
 TELL_FAILURE_SECONDS: Final = 3.0
 """Rounds have failed for so long before it is told: a dump that was interrupted, say, is over with the next one."""
@@ -43,6 +43,8 @@ class Round:
     lacking: Mapping[AnyServiceKey, Fault]
     """Of services that lack something beside the IPVS table: packet filter rules, say, or a helper."""
     zeroed: CountersZeroed | None
+    routers: Mapping[str, Sequence[VirtualRouterReport]]
+    """Virtual routers by director group."""
 
     def says_as(self, other: "Round") -> bool:
         """Whether the same would be said of both. Outcomes are the same objects where nothing changed."""
@@ -51,6 +53,7 @@ class Round:
             and self.table is other.table
             and self.addresses is other.addresses
             and (self.troubles, self.lacking, self.zeroed) == (other.troubles, other.lacking, other.zeroed)
+            and self.routers == other.routers
         )
 
 
@@ -97,6 +100,7 @@ class StatusKeeper:
             bound=addresses.owned,
             own=addresses.own,
             address_faults=addresses.faults,
+            routers=made.routers,
             takes_traffic=addresses.takes_traffic,
             node_fault=table.unavailable or addresses.sysctl_fault,
             troubles=made.troubles,

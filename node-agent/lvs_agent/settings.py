@@ -15,6 +15,8 @@ from lvs_agent.errors import InvalidSettings
 from lvs_api.api_group import DEFAULT_NAMESPACE
 
 DEFAULT_STATE_DIR: Final = Path("/var/lib/lvs-agent")
+DEFAULT_VRRP_DIR: Final = Path("/run/lvs-agent/vrrp")
+"""Not kept over a reboot, as the addresses are not."""
 RESOLV_CONFS: Final = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 """The second has the real name servers where the first names systemd-resolved on this machine."""
 _MAX_PORT: Final = 65535
@@ -39,6 +41,8 @@ class Settings:
     kubeconfig: Path | None
     manifests: Path | None
     state_dir: Path
+    vrrp_dir: Path
+    """Where agent and VRRP daemon speak to one another."""
     removal_brake: float
     """Share of the node's real servers."""
     metrics: Endpoint | None
@@ -75,6 +79,7 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
         kubeconfig=read.kubeconfig,
         manifests=read.manifests,
         state_dir=read.state_dir,
+        vrrp_dir=read.vrrp_dir,
         removal_brake=_share("--removal-brake", read.removal_brake),
         metrics=_endpoint("--metrics-address", read.metrics_address),
         counted_real_servers=_count("--counted-real-servers", read.counted_real_servers),
@@ -111,6 +116,13 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path(os.environ.get("LVS_AGENT_STATE_DIR") or DEFAULT_STATE_DIR),
         help="ledger and last view (LVS_AGENT_STATE_DIR; %(default)s)",
+    )
+    shared.add_argument(
+        "--vrrp-dir",
+        type=Path,
+        default=Path(os.environ.get("LVS_AGENT_VRRP_DIR") or DEFAULT_VRRP_DIR),
+        help="where lvs-agent run and lvs-agent vrrp speak to one another; must not outlive a reboot "
+        "(LVS_AGENT_VRRP_DIR; %(default)s)",
     )
     shared.add_argument(
         "--removal-brake",
@@ -169,6 +181,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="lvs-agent", description="Programs IPVS, addresses and sysctls of one node.")
     verbs = parser.add_subparsers(dest="verb", required=True, parser_class=_Parser)
     verbs.add_parser("run", parents=[shared], help="do what the objects say, until stopped; leaves the kernel as it is")
+    verbs.add_parser(
+        "vrrp",
+        parents=[shared],
+        help="run keepalived as lvs-agent run wants it, until stopped; then hand addresses over",
+    )
     verbs.add_parser("plan", parents=[shared], help="print what this node has to do, and touch nothing")
     verbs.add_parser("cleanup", parents=[shared], help="remove from this node everything that the agent made")
     return parser

@@ -21,6 +21,7 @@ from lvs_agent.converge.refusals import ClusterKnowledge, NoCluster, RefusalKeep
 from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
 from lvs_agent.converge.table import TableKeeper
+from lvs_agent.converge.virtual_routers import VrrpKeeper
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.fresh_word import Answer, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
@@ -50,6 +51,7 @@ from lvs_agent.kernel.fake_packet_filter import FakePacketFilter
 from lvs_agent.node_status import NodeIdentity
 from lvs_agent.serve.metrics import AgentMetrics
 from lvs_agent.serve.zero import ZeroKeeper
+from lvs_agent.vrrp.shared_directory import VrrpDirectory
 from lvs_api.conditions import ConditionType, find_condition
 from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeCapabilities, ServiceException
 from lvs_api.network_types import ForwardingMethod, Protocol, Scheduler
@@ -278,6 +280,7 @@ class World:
 
     def restart(self) -> None:
         self.metrics = AgentMetrics()
+        self.vrrp = VrrpDirectory(self.directory / "vrrp", self.boot_id)
         self.health = HealthInHand()
         self.answered = asyncio.Event()
         self.duplicates = DuplicateKeeper(self.probe, monotonic=lambda: self.now, wake=self.answered.set)
@@ -306,6 +309,7 @@ class World:
                 resolv_confs=[self.directory / "resolv.conf"],
                 refused_ranges=self.refused_ranges,
             ),
+            vrrp=VrrpKeeper(self.vrrp, self.metrics, lambda: self.now),
             links=self.links,
             prober=self.health,
             ledger=self.ledger,

@@ -386,6 +386,7 @@ async def clean(world: World) -> tuple[str, ...]:
         settings=world.settings,
         packet_filter=world.packet_filter,
         sysctls=world.sysctls,
+        vrrp=world.vrrp,
     )
 
 

@@ -9,15 +9,18 @@ from agent_world import NO_PART, World, director, full_disk, member, service
 from test_cleanup_verb import clean
 
 from lvs_agent.decide.kernel_settings import SyncDaemon, SyncState
+from lvs_agent.decide.sync_daemons import with_vrrp_roles
 from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
 from lvs_agent.kernel.settings_contract import DAEMON_CASES, DaemonCase, daemon_complaint
 from lvs_agent.serve.plan_text import plan_lines
 from lvs_api.conditions import ConditionType
+from lvs_api.lvs_node import VirtualRouterState
 from lvs_api.node_settings import ConnectionSync
 from lvs_core.group_settings import GroupSync, NodeSettings, SyncRole
 from lvs_core.plan import NodePlan
 
 MASTER, BACKUP = SyncState.MASTER, SyncState.BACKUP
+MASTER_HERE, BACKUP_HERE = VirtualRouterState.MASTER, VirtualRouterState.BACKUP
 SYNC = ConnectionSync(interface="eth0", sync_id=7)
 THEIRS = SyncDaemon(interface="eth1", sync_id=9, group=ip_address("224.0.0.81"), port=8848, ttl=1)
 DIFFER = ConditionType.SETTINGS_DIFFER
@@ -55,6 +58,35 @@ async def test_the_role_follows_who_holds_the_addresses(tmp_path: Path) -> None:
     await world.do(PLAIN)
     assert running(world) == {}
     assert world.ledger.ledger.daemons == {}
+
+
+@pytest.mark.parametrize(
+    ("own", "states", "roles"),
+    [
+        ([], {"one": {MASTER_HERE}}, {SyncRole.MASTER}),
+        ([], {"one": {BACKUP_HERE}}, {SyncRole.BACKUP}),
+        ([], {"one": {VirtualRouterState.FAULT}}, {SyncRole.BACKUP}),
+        ([], {"one": {MASTER_HERE, BACKUP_HERE}}, {SyncRole.MASTER, SyncRole.BACKUP}),
+        ([SyncRole.BACKUP], {"one": {MASTER_HERE}}, {SyncRole.MASTER, SyncRole.BACKUP}),
+        ([], {"one": {MASTER_HERE}, "another": {BACKUP_HERE}}, {SyncRole.MASTER}),
+        ([SyncRole.MASTER], {"one": set()}, None),
+        ([], {}, None),
+    ],
+)
+def test_with_vrrp_the_role_follows_the_virtual_routers(
+    own: list[SyncRole], states: dict[str, set[VirtualRouterState]], roles: set[SyncRole] | None
+) -> None:
+    wish = GroupSync(settings=SYNC, group="one", roles=frozenset(own), vrrp_groups=frozenset({"one"}))
+    told = with_vrrp_roles(NodeSettings(sync=wish), states)
+    assert told.has_roles is (roles is not None)
+    assert told.sync is not None
+    assert roles is None or told.sync.roles == roles
+
+
+def test_without_vrrp_groups_the_roles_are_the_objects() -> None:
+    settings = syncing(SyncRole.MASTER).settings
+    assert with_vrrp_roles(settings, {"default": {BACKUP_HERE}}) is settings
+    assert with_vrrp_roles(NodeSettings(), {}) == NodeSettings()
 
 
 async def test_an_edit_starts_it_anew(tmp_path: Path) -> None:

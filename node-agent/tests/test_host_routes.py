@@ -119,6 +119,7 @@ async def test_cleanup_takes_them_away(tmp_path: Path) -> None:
         settings=world.settings,
         packet_filter=world.packet_filter,
         sysctls=world.sysctls,
+        vrrp=world.vrrp,
     )
     assert problems == ()
     assert not world.host_routes.routes

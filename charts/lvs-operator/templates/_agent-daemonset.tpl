@@ -35,6 +35,7 @@ spec:
             - --node-name=$(NODE_NAME)
             - --namespace={{ .Release.Namespace }}
             - --state-dir={{ .Values.nodeAgent.stateDirectory }}
+            - --vrrp-dir={{ .Values.nodeAgent.keepalived.directory }}
             {{- with .Values.nodeAgent.metricsAddress }}
             - --metrics-address={{ . }}
             {{- end }}
@@ -77,7 +78,44 @@ spec:
           volumeMounts:
             - name: state
               mountPath: {{ .Values.nodeAgent.stateDirectory }}
+            - name: vrrp
+              mountPath: {{ .Values.nodeAgent.keepalived.directory }}
+        # keepalived, where a group has failover VRRP; it idles elsewhere. A container of its own: the agent's end moves no
+        # address and leaves none without adverts.
+        - name: vrrp
+          image: {{ include "lvs.image" (list . .Values.nodeAgent.image) }}
+          imagePullPolicy: {{ .Values.nodeAgent.image.pullPolicy }}
+          args:
+            - vrrp
+            - --node-name=$(NODE_NAME)
+            - --vrrp-dir={{ .Values.nodeAgent.keepalived.directory }}
+            - --log-level={{ lower .Values.nodeAgent.logLevel }}
+          env:
+            - name: NODE_NAME
+              valueFrom:
+                fieldRef:
+                  fieldPath: spec.nodeName
+          resources: {{- toYaml .Values.nodeAgent.keepalived.resources | nindent 12 }}
+          securityContext:
+            # Addresses, and raw sockets for adverts and ARP. keepalived raises its own priority where it may.
+            allowPrivilegeEscalation: false
+            readOnlyRootFilesystem: true
+            capabilities:
+              drop: [ALL]
+              add: [NET_ADMIN, NET_RAW, SYS_NICE]
+          volumeMounts:
+            - name: vrrp
+              mountPath: {{ .Values.nodeAgent.keepalived.directory }}
+            # keepalived makes files for a moment.
+            - name: vrrp-tmp
+              mountPath: /tmp
       volumes:
+        - name: vrrp
+          hostPath:
+            path: {{ .Values.nodeAgent.keepalived.directory }}
+            type: DirectoryOrCreate
+        - name: vrrp-tmp
+          emptyDir: {medium: Memory, sizeLimit: 16Mi}
         - name: state
           hostPath:
             path: {{ .Values.nodeAgent.stateDirectory }}

@@ -33,6 +33,7 @@ from lvs_agent.errors import SysctlError
 from lvs_agent.kernel.interface import Announcer, Links, Sysctls
 from lvs_agent.serve.metrics import NOT_BOUND, AgentMetrics
 from lvs_api.conditions import Reason
+from lvs_api.lvs_node import VirtualRouterState
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ class Given:
     sysctls: KernelSysctls
     """Values from before our first write, by the ledger."""
     routes: Mapping[IPAddress, Route]
+    vrrp: Mapping[IPAddress, VirtualRouterState] = field(default_factory=dict)
+    """What the VRRP daemon does with the addresses of which it has spoken."""
 
     def is_same(self, other: "Given") -> bool:
         """Whether nothing of it was replaced."""
@@ -58,6 +61,7 @@ class Given:
             and self.owned is other.owned
             and self.sysctls is other.sysctls
             and self.routes is other.routes
+            and self.vrrp == other.vrrp
         )
 
     def after(self, outcome: "AddressOutcome") -> "Given":
@@ -120,7 +124,7 @@ class AddressKeeper:
         if self._last is not None and self._last.is_of(given, links):
             return
         desired = _desire(given, links)
-        ownership = judge_links(links, desired.all, given.owned)
+        ownership = _judge(given, desired, links)
         moving = {binding.address for binding in desired.vips - ownership.owned}
         gone = [
             change
@@ -142,7 +146,7 @@ class AddressKeeper:
             self._announcements.announce()
             return last.outcome
         desired = _desire(given, links)
-        ownership = judge_links(links, desired.all, given.owned)
+        ownership = _judge(given, desired, links)
         role = _role(given, desired, ownership)
         keeping = self._keep_sysctls(role, links, given.sysctls, partial(remember, ownership.owned))
         missing = self._to_bind(desired, ownership, served, silent=keeping.verdict.is_silent)
@@ -157,7 +161,7 @@ class AddressKeeper:
             ours = ownership.owned | {change.binding for change in missing}
             faults = await self._apply(missing)
             links = await self._links.read(fresh=True)
-            ownership = judge_links(links, desired.all, ours)
+            ownership = judge_links(links, desired.all, ours, desired.by_vrrp)
             keeping = self._keep_sysctls(role, links, keeping.remembered, partial(remember, ownership.owned))
         outcome = AddressOutcome(
             desired=desired,
@@ -305,8 +309,12 @@ class _LastRound:
         return self.links is links and self.given.is_same(given)
 
 
+def _judge(given: Given, desired: DesiredAddresses, links: KernelLinks) -> LinkOwnership:
+    return judge_links(links, desired.all, given.owned - desired.handed_over, desired.by_vrrp)
+
+
 def _desire(given: Given, links: KernelLinks) -> DesiredAddresses:
-    desired = desire_addresses(given.prepared.plan, links, given.owned)
+    desired = desire_addresses(given.prepared.plan, links, given.owned, given.vrrp)
     return desired.without(given.prepared.refusals.faults)
 
 

@@ -1,8 +1,9 @@
 """Which addresses this node shall carry: VIPs of a director on its network device, VIPs of a real server silenced."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final
 
 from lvs_agent.decide.faults import Fault
@@ -10,7 +11,7 @@ from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelLinks
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.decide.vip_device import choose_vip_device
 from lvs_agent.decide.wanted_sysctls import SysctlRole
-from lvs_api.lvs_node import BindDevice
+from lvs_api.lvs_node import BindDevice, VirtualRouterState
 from lvs_core.plan import DirectorPlan, Holding, NodePlan
 
 SILENT_DEVICES: Final = frozenset(device.value for device in BindDevice)
@@ -27,6 +28,10 @@ class DesiredAddresses:
     """On a real server's lo or tunnel device."""
     kept: frozenset[AddressBinding] = frozenset()
     """Ours, and to stay as they are for now."""
+    by_vrrp: frozenset[AddressBinding] = frozenset()
+    """On a director's network device, carried by the VRRP daemon."""
+    handed_over: frozenset[AddressBinding] = frozenset()
+    """Of those what was ours: it stays, and is ours no more."""
     homeless: Mapping[IPAddress, str] = field(default_factory=dict)
     """VIPs for which this node has no device, and why."""
     refused: Mapping[AddressBinding, Fault] = field(default_factory=dict)
@@ -50,34 +55,19 @@ class DesiredAddresses:
         )
 
 
-def desire_addresses(plan: NodePlan, links: KernelLinks, owned: AbstractSet[AddressBinding]) -> DesiredAddresses:
-    """The addresses of this moment; `owned` are those that are ours now."""
-    vips: set[AddressBinding] = set()
-    kept: set[AddressBinding] = set()
-    homeless: dict[IPAddress, str] = {}
+def desire_addresses(
+    plan: NodePlan,
+    links: KernelLinks,
+    owned: AbstractSet[AddressBinding],
+    vrrp: Mapping[IPAddress, VirtualRouterState] = MappingProxyType({}),
+) -> DesiredAddresses:
+    """The addresses of this moment; `owned` are those that are ours now, `vrrp` says what the VRRP daemon does."""
     carried = {binding for binding in owned if binding.device not in SILENT_DEVICES}
-    carried_by_address: dict[IPAddress, set[AddressBinding]] = {}
-    for binding in carried:
-        carried_by_address.setdefault(binding.address, set()).add(binding)
+    sorted_out = _Director(links, vrrp, carried)
     for director in plan.directing:
-        live = {one.vip for one in director.services if not one.paused}
-        if director.incomplete:
-            kept |= carried
-        for address in director.addresses:
-            mine = carried_by_address.get(address, set())
-            if director.holding is Holding.KEEP or address not in live:
-                kept |= mine
-            elif director.holding is Holding.HOLD:
-                carrier = min((binding.device for binding in mine), default=None)
-                device = choose_vip_device(address, links, director.interface, carrier)
-                if device is None:
-                    kept |= mine
-                    homeless[address] = _no_device(address, director)
-                else:
-                    vips.add(AddressBinding(address=address, device=device))
-    if plan.provisional:
-        kept |= carried
-    carried_here = {binding.address for binding in vips | kept}
+        sorted_out.add(director)
+    kept = sorted_out.kept | carried if plan.provisional else sorted_out.kept
+    carried_here = {binding.address for binding in sorted_out.vips | kept}
     silent = {
         AddressBinding(address=bound.address, device=bound.device.value)
         for bound in plan.bind
@@ -85,7 +75,72 @@ def desire_addresses(plan: NodePlan, links: KernelLinks, owned: AbstractSet[Addr
     }
     if plan.provisional:
         silent |= owned - carried
-    return DesiredAddresses(vips=frozenset(vips), silent=frozenset(silent), kept=frozenset(kept), homeless=homeless)
+    return DesiredAddresses(
+        vips=frozenset(sorted_out.vips),
+        silent=frozenset(silent),
+        kept=frozenset(kept),
+        by_vrrp=frozenset(sorted_out.by_vrrp),
+        handed_over=frozenset(sorted_out.by_vrrp & owned),
+        homeless=sorted_out.homeless,
+    )
+
+
+class _Director:
+    """The VIPs of this node's director groups, sorted out."""
+
+    def __init__(
+        self,
+        links: KernelLinks,
+        vrrp: Mapping[IPAddress, VirtualRouterState],
+        carried: AbstractSet[AddressBinding],
+    ) -> None:
+        self._links = links
+        self._vrrp = vrrp
+        self._carried = carried
+        self._mine = _by_address(carried)
+        bound = links.bindings() if vrrp else frozenset()
+        self._bound = _by_address(binding for binding in bound if binding.device not in SILENT_DEVICES)
+        self.vips: set[AddressBinding] = set()
+        self.kept: set[AddressBinding] = set()
+        self.by_vrrp: set[AddressBinding] = set()
+        self.homeless: dict[IPAddress, str] = {}
+
+    def add(self, director: DirectorPlan) -> None:
+        """Sort out the VIPs of one group."""
+        live = {one.vip for one in director.services if not one.paused}
+        if director.incomplete:
+            self.kept |= self._carried
+        for address in director.addresses:
+            if director.holding is Holding.VRRP:
+                self._leave_to_vrrp(address, director)
+            elif director.holding is Holding.KEEP or address not in live:
+                self.kept |= self._mine.get(address, set())
+            elif director.holding is Holding.HOLD and (device := self._device(address, director)) is not None:
+                self.vips.add(AddressBinding(address=address, device=device))
+
+    def _leave_to_vrrp(self, address: IPAddress, director: DirectorPlan) -> None:
+        """What was bound before the daemon has taken over stays until then, so that the address is never absent."""
+        self._device(address, director)
+        if address not in self._vrrp:
+            self.kept |= self._mine.get(address, set())
+        elif self._vrrp[address] is VirtualRouterState.MASTER:
+            self.by_vrrp |= self._bound.get(address, set())
+
+    def _device(self, address: IPAddress, director: DirectorPlan) -> str | None:
+        mine = self._mine.get(address, set())
+        carrier = min((binding.device for binding in mine), default=None)
+        device = choose_vip_device(address, self._links, director.interface, carrier)
+        if device is None:
+            self.kept |= mine
+            self.homeless[address] = _no_device(address, director)
+        return device
+
+
+def _by_address(bindings: Iterable[AddressBinding]) -> dict[IPAddress, set[AddressBinding]]:
+    found: dict[IPAddress, set[AddressBinding]] = {}
+    for binding in bindings:
+        found.setdefault(binding.address, set()).add(binding)
+    return found
 
 
 def sysctl_role(

@@ -20,6 +20,7 @@ from lvs_api.lvs_node import (
     MAX_NODE_ADDRESSES,
     MAX_NODE_SETTINGS,
     MAX_OWN_ADDRESSES,
+    MAX_VIRTUAL_ROUTERS,
     BindDevice,
     CountersZeroed,
     DirectorReport,
@@ -29,6 +30,7 @@ from lvs_api.lvs_node import (
     NodeAddressStatus,
     NodeCapabilities,
     ServiceException,
+    VirtualRouterReport,
 )
 from lvs_core.cluster_view import ObjectKey
 from lvs_core.plan import AnyVirtualKey, NodePlan
@@ -56,6 +58,8 @@ class Troubles:
     """Who keeps undoing what is ours in the IPVS table."""
     tunnels: Fault | None = None
     """Why tunnel devices unwrap what strangers send."""
+    failover: Fault | None = None
+    """Why the VRRP daemon does not run by what is wanted."""
 
     def by_condition(self) -> Iterator[tuple[ConditionType, Fault | None]]:
         """Each condition with what it is True for; None where it is not there."""
@@ -68,6 +72,7 @@ class Troubles:
         yield ConditionType.SETTINGS_DIFFER, summary(self.settings)
         yield ConditionType.TABLE_CONTESTED, self.contest
         yield ConditionType.TUNNELS_UNGUARDED, self.tunnels
+        yield ConditionType.FAILOVER_IMPAIRED, self.failover
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +97,8 @@ class NodeFacts:
     own: tuple[IPAddress, ...] = ()
     """Of the node itself."""
     address_faults: Mapping[AddressBinding, Fault] = field(default_factory=dict)
+    routers: Mapping[str, Sequence[VirtualRouterReport]] = field(default_factory=dict)
+    """Virtual routers by director group."""
     takes_traffic: bool = True
     """The sysctls are as a real server needs them."""
     node_fault: Fault | None = None
@@ -308,7 +315,8 @@ def _drained(desired: DesiredIpvs) -> Iterator[DrainedMembers]:
 
 def _director_reports(facts: NodeFacts) -> Iterator[DirectorReport]:
     """Its groups. To another cluster only one that holds addresses speaks, so that its operator names no other."""
-    vips = {binding.address for binding in facts.bound if binding.device not in SILENT_DEVICES}
+    carried = facts.bound | facts.addresses.by_vrrp
+    vips = {binding.address for binding in carried if binding.device not in SILENT_DEVICES}
     for director in facts.plan.directing:
         holds = not vips.isdisjoint(director.addresses)
         if holds or facts.troubles.withheld.cluster is None:
@@ -316,6 +324,7 @@ def _director_reports(facts: NodeFacts) -> Iterator[DirectorReport]:
                 name=director.group,
                 view_digest=director.view_digest,
                 holds_addresses=holds,
+                virtual_routers=list(facts.routers.get(director.group, ()))[:MAX_VIRTUAL_ROUTERS] or None,
                 group_generation=director.generation,
             )
 

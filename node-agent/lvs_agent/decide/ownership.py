@@ -6,6 +6,7 @@ foreign and never changed; foreign and in our way is a conflict, unless `adopt` 
 """
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from lvs_agent.decide.kernel_state import (
@@ -148,9 +149,15 @@ class LinkOwnership:
 
 
 def judge_links(
-    snapshot: KernelLinks, wanted: frozenset[AddressBinding], ledger: frozenset[AddressBinding]
+    snapshot: KernelLinks,
+    wanted: frozenset[AddressBinding],
+    ledger: frozenset[AddressBinding],
+    by_vrrp: AbstractSet[AddressBinding] = frozenset(),
 ) -> LinkOwnership:
-    """Judge the addresses of the snapshot that are wanted or in the ledger; all others are foreign."""
+    """Judge the addresses of the snapshot that are wanted or in the ledger; all others are foreign.
+
+    Those that the VRRP daemon carries are in nobody's way.
+    """
     bound = snapshot.bindings()
     adopted = (bound & wanted) - ledger
     owned = (bound & ledger) | adopted
@@ -161,7 +168,7 @@ def judge_links(
         AddressConflict(wanted=binding, found=found)
         for found in snapshot.addresses
         if found.address in by_address
-        and AddressBinding(address=found.address, device=found.device) not in owned | ledger
+        and AddressBinding(address=found.address, device=found.device) not in owned | ledger | by_vrrp
         for binding in by_address[found.address]
     ]
     conflicts.sort(key=lambda c: (str(c.wanted.address), c.wanted.device, c.found.device))

@@ -5,7 +5,8 @@ one of somebody else's that runs in another way is left alone and is in the way.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from lvs_agent.decide.faults import Fault
@@ -13,6 +14,7 @@ from lvs_agent.decide.kernel_settings import SyncDaemon, SyncDaemons, SyncState
 from lvs_agent.decide.setting_report import tenure_fault
 from lvs_agent.decide.tenure import FIGHT_SECONDS, Tenure, tenure_of
 from lvs_api.conditions import Reason
+from lvs_api.lvs_node import VirtualRouterState
 from lvs_core.group_settings import NodeSettings, SyncRole
 
 _STATES = {SyncRole.MASTER: SyncState.MASTER, SyncRole.BACKUP: SyncState.BACKUP}
@@ -52,6 +54,21 @@ def wanted_daemons(settings: NodeSettings) -> SyncDaemons:
         max_length=told.max_length,
     )
     return {_STATES[role]: daemon for role in sorted(settings.sync.roles)}
+
+
+def with_vrrp_roles(settings: NodeSettings, states: Mapping[str, AbstractSet[VirtualRouterState]]) -> NodeSettings:
+    """The settings with the roles of groups whose directors settle by VRRP, by the states of their virtual routers.
+
+    While a group has said nothing of any, nothing is known of its role, and the daemons stay as they are.
+    """
+    sync = settings.sync
+    if sync is None or not sync.vrrp_groups:
+        return settings
+    if not all(states.get(group) for group in sync.vrrp_groups):
+        return replace(settings, has_roles=False)
+    heard = frozenset[VirtualRouterState]().union(*(states[group] for group in sync.vrrp_groups))
+    roles = {SyncRole.MASTER if one is VirtualRouterState.MASTER else SyncRole.BACKUP for one in heard}
+    return replace(settings, sync=replace(sync, roles=sync.roles | roles))
 
 
 def judge_daemons(

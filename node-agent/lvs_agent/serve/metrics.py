@@ -6,12 +6,13 @@ from itertools import islice
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from lvs_agent.decide.desired_state import ServicePart
+from lvs_agent.decide.virtual_routers import DaemonWord
 from lvs_api.conditions import Reason
-from lvs_api.lvs_node import LvsNodeStatus, NodeAddressState
+from lvs_api.lvs_node import LvsNodeStatus, NodeAddressState, VirtualRouterState
 from lvs_core.cluster_view import ObjectKey
 
 MAX_HEALTH_ROWS: Final = 1000
@@ -101,6 +102,9 @@ class AgentMetrics:
             registry=self.registry,
         )
         self.counters_wide.set(1)
+        self.daemon: DaemonWord | None = None
+        """What the VRRP daemon's supervisor said last."""
+        self.registry.register(_RouterRows(self))
         self.members: Mapping[ObjectKey, tuple[ServicePart, ...]] = {}
         """Shown as they are at the moment of a scrape."""
         self.status: LvsNodeStatus | None = None
@@ -161,6 +165,34 @@ class _StatusRows(Collector):
         yield conditions
         yield _numbers("lvs_agent_exceptions", "Services with something to say", "reason", _reasons(status))
         yield _numbers("lvs_agent_addresses", "VIPs of a real-server node", "state", _states(status))
+
+
+class _RouterRows(Collector):
+    """Virtual routers, as far as the VRRP daemon has spoken of them: there are few."""
+
+    def __init__(self, metrics: AgentMetrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        """The rows of this moment."""
+        labels = ["group", "id", "family"]
+        states = GaugeMetricFamily(
+            "lvs_agent_virtual_router_state", "1 for what a virtual router does here", labels=[*labels, "state"]
+        )
+        changes = CounterMetricFamily(
+            "lvs_agent_virtual_router_changes", "Changes of state since the supervisor started", labels=labels
+        )
+        restarts = CounterMetricFamily(
+            "lvs_agent_vrrp_restarts", "Times that the VRRP daemon ended by itself, since its supervisor started"
+        )
+        if (word := self._metrics.daemon) is not None:
+            restarts.add_metric([], word.restarts)
+            for key, one in sorted(word.routers.items()):
+                names = [key.group, str(key.id), key.family.value]
+                changes.add_metric(names, one.changes)
+                for state in VirtualRouterState:
+                    states.add_metric([*names, state.value], float(state is one.state))
+        yield from (states, changes, restarts)
 
 
 def _reasons(status: LvsNodeStatus) -> Counted[str]:

@@ -19,12 +19,16 @@ def plan_lines(plan: NodePlan) -> Iterator[str]:
         yield f"  director of {director.group}: {director.holding.value} {len(director.addresses)} addresses{device}"
         for address in director.addresses:
             yield f"    address {address}"
+        for router in director.vrrp.routers if director.vrrp is not None else ():
+            carried = ", ".join(map(str, router.addresses))
+            yield f"    virtual router {router.id} {router.family} priority {router.priority}: {carried}"
         for planned in director.services:
             yield from _service_lines(planned)
     for key, number in plan.settings.numbers.items():
         yield f"  {key} {number.value}  [LvsDirectorGroup {number.group}]"
     if (sync := plan.settings.sync) is not None:
-        roles = " and ".join(sorted(sync.roles)) or "(nobody holds the addresses)"
+        roles = " and ".join([*sorted(sync.roles), *(["as VRRP settles it"] if sync.vrrp_groups else [])])
+        roles = roles or "(nobody holds the addresses)"
         yield f"  {CONNECTION_SYNC} {roles} {sync_text(sync.settings)}  [LvsDirectorGroup {sync.group}]"
     if not plan.bind and not plan.directing:
         yield "  nothing to do: it is neither a director nor a real server"

@@ -1,0 +1,241 @@
+"""Two directors with VRRP at an advert each 100 ms: who carries the address under faults, and that it is one at a time.
+
+Figures are printed; what is asserted has deadlines for a busy machine.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+
+from lvs_lab.lab_machine import LabMachine
+from lvs_lab.waiting import wait_for
+from support.deployment import READY_SECONDS, Deployment, deployed
+from support.neighbours import claimants, mac_of, wait_for_neighbour
+from support.traffic import answers, count_replies
+
+pytestmark = pytest.mark.lab
+
+DIRECTORS = ("fo-one", "fo-two")
+SERVERS = ("fo-rs11", "fo-rs12")
+VIP = "192.168.66.127"
+OBJECTS = """
+apiVersion: lvs-operator.io/v1alpha1
+kind: LvsDirectorGroup
+metadata: {name: failover}
+spec:
+  nodes: {selector: {matchLabels: {lvs-operator.io/director-group: failover}}}
+  failover: VRRP
+  vrrp:
+    advertIntervalMilliseconds: 100
+    virtualRouterIds: [66]
+    priorities: [{node: fo-one, priority: 150}, {node: fo-two, priority: 100}]
+---
+apiVersion: lvs-operator.io/v1alpha1
+kind: LvsRealServerPool
+metadata: {name: failover}
+spec:
+  realServers: [{name: rs11, address: 192.168.66.11}, {name: rs12, address: 192.168.66.12}]
+  healthCheck: {intervalSeconds: 1, timeoutSeconds: 1, rise: 1, fall: 3, tcp: {}}
+---
+apiVersion: lvs-operator.io/v1alpha1
+kind: LvsVirtualService
+metadata: {name: failover}
+spec:
+  addresses: ["192.168.66.127"]
+  ports: [{name: http, protocol: TCP, port: 80}]
+  scheduler: rr
+  forwarding: {method: DirectRouting}
+  realServerPoolRef: {name: failover}
+  directorGroupRef: {name: failover}
+"""
+TAKE_OVER_SECONDS = 20.0
+_REPLY = re.compile(r"^\[(\d+\.\d+)\].*icmp_seq=")
+
+
+@dataclass(kw_only=True)
+class Pair:
+    """The two directors and who looks at them."""
+
+    deployment: Deployment
+
+    @property
+    def client(self) -> LabMachine:
+        return self.deployment.lab.machine("fo-client")
+
+    def owners(self) -> list[str]:
+        """The directors that have the address on their device."""
+        lab = self.deployment.lab
+        running = [name for name in DIRECTORS if lab.guest(name).running]
+        return [name for name in running if f"{VIP}/32" in self.deployment.addresses(name, "eth0")]
+
+    def other(self, name: str) -> str:
+        return DIRECTORS[1 - DIRECTORS.index(name)]
+
+    def master(self) -> str:
+        """The one director that carries the address and answers for it, once there is just one."""
+
+        def one() -> str:
+            (owner,) = self.owners()
+            assert claimants(self.client, VIP) == {mac_of(self.deployment.lab.guest(owner))}
+            return owner
+
+        return wait_for(one, TAKE_OVER_SECONDS, f"one director to carry {VIP}", interval=0.2)
+
+    def wait_master(self, name: str) -> None:
+        """Wait until this director carries the address, the other does not, and the client knows."""
+        wait_for(lambda: self.owners() == [name], TAKE_OVER_SECONDS, f"{name} to carry {VIP}", interval=0.05)
+        wait_for_neighbour(self.client, VIP, mac_of(self.deployment.lab.guest(name)), deadline=TAKE_OVER_SECONDS)
+        wait_for(lambda: answers(self.client, VIP), TAKE_OVER_SECONDS, f"{VIP} to answer")
+        assert claimants(self.client, VIP) == {mac_of(self.deployment.lab.guest(name))}
+
+    def state(self, name: str) -> str:
+        """What a director's LvsNode says of its virtual router."""
+        for group in self.deployment.get("lvsnode", name)["status"].get("directorGroups", ()):
+            for router in group.get("virtualRouters", ()):
+                assert (router["id"], router["family"]) == (66, "IPv4")
+                return str(router["state"])
+        return "none"
+
+    def wait_states(self, **wanted: str) -> None:
+        """Wait until the directors say so."""
+        states = {name.replace("_", "-"): state for name, state in wanted.items()}
+        wait_for(
+            lambda: {name: self.state(name) for name in states} == states,
+            READY_SECONDS,
+            f"the directors to say {states}",
+            interval=0.2,
+        )
+
+    def wait_settled(self, master: str) -> None:
+        """Wait until both directors say what they do, the one as Master and the other as Backup."""
+        self.wait_states(**{master.replace("-", "_"): "Master", self.other(master).replace("-", "_"): "Backup"})
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with deployed("failover", ["failover"], tmp_path_factory.mktemp("failover")) as deployment:
+        for name in SERVERS:
+            deployment.lab.machine(name).serve(port=80)
+        for name in DIRECTORS:
+            deployment.start_vrrp(name)
+        deployment.apply(OBJECTS)
+        yield deployment
+
+
+@pytest.fixture
+def pair(lab: Deployment) -> Iterator[Pair]:
+    """Both directors up, one of them Master, and the service Ready; whatever a test does is put right."""
+    lab.ensure_running()
+    lab.wait_ready("failover")
+    pair = Pair(deployment=lab)
+    pair.wait_settled(pair.master())
+    yield pair
+    for name in DIRECTORS:
+        if lab.lab.guest(name).running:
+            lab.lab.guest(name).link("up")
+
+
+@contextmanager
+def silence_of(pair: Pair, seconds: float, what: str) -> Iterator[Callable[[], float]]:
+    """Probe the address each 10 ms for so long; the longest time without a reply, once the context has ended."""
+    stamps: list[float] = []
+    command = ["ping", "-D", "-n", "-i", "0.01", "-W", "1", "-w", f"{seconds:.0f}", VIP]
+
+    def probe() -> None:
+        lines = pair.client.exec(command, timeout=seconds + 30).stdout.splitlines()
+        stamps.extend(float(found[1]) for line in lines if (found := _REPLY.match(line)))
+
+    thread = threading.Thread(target=probe, name=f"probes of {VIP}", daemon=True)
+    thread.start()
+
+    def longest() -> float:
+        return max((after - before for before, after in pairwise(stamps)), default=seconds)
+
+    try:
+        yield longest
+    finally:
+        thread.join(seconds + 60)
+        assert not thread.is_alive(), "the probes do not end"
+    print(f"{what}: {longest():.3f} s without a reply, of {len(stamps)} replies")
+    assert stamps, "no probe was answered"
+
+
+def test_one_director_carries_the_address_and_all_is_told(pair: Pair) -> None:
+    master = pair.master()
+    assert count_replies(pair.client, VIP, 20).keys() == set(SERVERS)
+    status = pair.deployment.get("lvsdg", "failover")["status"]
+    (router,) = status["virtualRouters"]
+    assert (router["id"], router["active"]) == (66, master)
+    assert pair.deployment.agent_metric(master, "lvs_agent_virtual_router_state") == 1
+    writes = pair.deployment.agent_metric(master, 'lvs_agent_kernel_writes_total{kind="address"}')
+    assert writes == 0
+
+
+def test_the_agents_death_moves_nothing(pair: Pair) -> None:
+    master = pair.master()
+    with pair.client.capture("proto", "112") as adverts, silence_of(pair, 6, "agent killed"):
+        pair.deployment.lab.agent(master).kill("KILL")
+        before = len(adverts.lines())
+        wait_for(lambda: len(adverts.lines()) > before + 20, TAKE_OVER_SECONDS, "20 adverts after the agent's death")
+        assert pair.owners() == [master]
+        senders = {line.split(" > ")[1].split()[-1] for line in adverts.lines() if " > 224.0.0.18" in line}
+        pair.deployment.start_agent(master)
+        pair.wait_settled(master)
+    assert pair.owners() == [master]
+    assert len(senders) == 1, senders
+    assert pair.deployment.agent_metric(master, "lvs_agent_kernel_writes_total") == 0
+
+
+def test_a_killed_keepalived_is_replaced_and_leaves_no_second_owner(pair: Pair) -> None:
+    master = pair.master()
+    with silence_of(pair, 6, "keepalived killed"):
+        pair.deployment.lab.guest(master).out("pkill", "-KILL", "keepalived")
+        new = pair.master()
+    pair.wait_settled(new)
+    assert pair.deployment.agent_metric(master, "lvs_agent_vrrp_restarts_total") == 1
+
+
+def test_an_address_that_somebody_takes_off_is_back(pair: Pair) -> None:
+    master = pair.master()
+    with silence_of(pair, 6, "address deleted by hand"):
+        pair.deployment.lab.guest(master).out("ip", "address", "del", f"{VIP}/32", "dev", "eth0")
+        new = pair.master()
+    pair.wait_settled(new)
+
+
+def test_a_director_without_a_link_gives_way_and_does_not_preempt(pair: Pair) -> None:
+    master = pair.master()
+    other = pair.other(master)
+    with silence_of(pair, 6, "link down"):
+        pair.deployment.lab.guest(master).link("down")
+        pair.wait_master(other)
+    pair.deployment.lab.guest(master).link("up")
+    pair.wait_settled(other)
+    assert pair.owners() == [other]
+
+
+def test_an_orderly_stop_hands_over(pair: Pair) -> None:
+    master = pair.master()
+    other = pair.other(master)
+    with silence_of(pair, 6, "supervisor stopped"):
+        pair.deployment.lab.agent(master).vrrp.kill("TERM")
+        pair.wait_master(other)
+    pair.deployment.start_vrrp(master)
+    pair.wait_settled(other)
+
+
+def test_a_director_without_power_is_relieved_and_does_not_preempt(pair: Pair) -> None:
+    master = pair.master()
+    other = pair.other(master)
+    with silence_of(pair, 8, "power off"):
+        pair.deployment.lab.guest(master).power_off()
+        pair.wait_master(other)
+    pair.deployment.ensure_running()
+    pair.wait_settled(other)
+    assert pair.owners() == [other]
+    assert claimants(pair.client, VIP) == {mac_of(pair.deployment.lab.guest(other))}

@@ -1,0 +1,162 @@
+"""Has the VRRP daemon run by what the plan wants, lets each virtual router carry its addresses or not, and hears it.
+
+Who carries an address is the daemon's decision; the agent says only whether it may. The agent may end meanwhile:
+everything stays as it was said last.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from lvs_agent.decide.desired_addresses import SILENT_DEVICES
+from lvs_agent.decide.faults import Fault
+from lvs_agent.decide.kernel_state import IPAddress, KernelLinks
+from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey, WantedVrrp, states_by_address
+from lvs_agent.decide.vrrp_config import PlacedRouter, Unwritable, place_routers, render_vrrp
+from lvs_agent.decide.vrrp_tracking import Serving, hindrances, router_reports
+from lvs_agent.errors import StateFileDamaged, StateNotWritten
+from lvs_agent.serve.metrics import AgentMetrics
+from lvs_agent.vrrp.shared_directory import VrrpDirectory, digest_of
+from lvs_api.conditions import Reason
+from lvs_api.lvs_node import VirtualRouterReport, VirtualRouterState
+from lvs_core.plan import Holding, NodePlan
+
+PATIENCE_SECONDS: Final = 5.0
+"""So long the daemon may take to start, or to take a configuration over, before it is told."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VrrpOutcome:
+    """How the virtual routers stand after a round."""
+
+    routers: Mapping[str, list[VirtualRouterReport]] = field(default_factory=dict)
+    """By director group."""
+    fault: Fault | None = None
+
+
+class VrrpKeeper:
+    """Owner of what the agent tells the VRRP daemon."""
+
+    def __init__(self, directory: VrrpDirectory, metrics: AgentMetrics, monotonic: Callable[[], float]) -> None:
+        self._directory = directory
+        self._metrics = metrics
+        self._monotonic = monotonic
+        self._wanted: WantedVrrp | None = None
+        self._digest: str | None = None
+        self._has_read = False
+        self._word: DaemonWord | None = None
+        self._placed: tuple[PlacedRouter, ...] = ()
+        self._tracks: dict[str, bool] = {}
+        self._waits_since: float | None = None
+        self._fault: Fault | None = None
+
+    def look(self, plan: NodePlan) -> dict[IPAddress, VirtualRouterState]:
+        """What the daemon does with the addresses of the plan, as far as it has spoken of them."""
+        self._fault = None
+        if not self._has_read and not any(director.vrrp is not None for director in plan.directing):
+            return {}
+        try:
+            if not self._has_read:
+                self._tracks = self._directory.read_tracks()
+                self._remember(self._directory.read_wanted())
+                self._has_read = True
+            self._word = self._directory.read_word()
+        except StateFileDamaged as error:
+            self._fault = Fault(reason=Reason.VRRP_DOWN, message=str(error))
+        routers = {
+            RouterKey(director.group, router.id, router.family): router.addresses
+            for director in plan.directing
+            if director.holding is Holding.VRRP and director.vrrp is not None
+            for router in director.vrrp.routers
+        }
+        is_current = self._word is not None and self._word.accepted == self._digest
+        return states_by_address(self._word, is_current, routers)
+
+    def states(self) -> dict[str, frozenset[VirtualRouterState]]:
+        """What the daemon does in the virtual routers of each director group, as it said last."""
+        found: dict[str, frozenset[VirtualRouterState]] = {}
+        for key, one in (self._word.routers if self._word is not None else {}).items():
+            found[key.group] = found.get(key.group, frozenset()) | {one.state}
+        return found
+
+    def converge(self, serving: Serving, links: KernelLinks) -> VrrpOutcome:
+        """Say what is wanted where it differs: whether addresses may be carried before that they are."""
+        plan = serving.prepared.plan
+        directors = [one for one in plan.directing if one.holding is Holding.VRRP and one.vrrp is not None]
+        is_over = not directors and not self._tracks and (self._wanted is None or self._wanted.is_empty)
+        if plan.provisional or is_over:
+            return self._outcome({}, links)
+        placed = place_routers(directors, links, self._devices(links))
+        why = hindrances(placed, serving)
+        try:
+            self._allow(why)
+            # Of a group that can not be read, or a service that is not known whole, nothing is let go.
+            if not any(one.holding is Holding.KEEP or one.incomplete for one in plan.directing):
+                self._placed = placed
+                self._want(plan.node, placed)
+        except StateNotWritten as error:
+            self._fault = Fault(reason=Reason.STATE_NOT_WRITTEN, message=str(error))
+        return self._outcome(why, links)
+
+    def _remember(self, wanted: WantedVrrp | None) -> None:
+        self._wanted = wanted
+        self._digest = None if wanted is None else digest_of(wanted)
+
+    def _devices(self, links: KernelLinks) -> dict[IPAddress, str]:
+        """Where the addresses have been, by what is bound and by what was wanted."""
+        there = {one.address: one.device for one in links.bindings() if one.device not in SILENT_DEVICES}
+        told = {one.address: one.device for one in self._wanted.binds} if self._wanted is not None else {}
+        return there | told
+
+    def _allow(self, why: Mapping[RouterKey, str | None]) -> None:
+        for key, hindrance in why.items():
+            name, may_carry = str(key), hindrance is None
+            if self._tracks.get(name) is not may_carry:
+                self._directory.write_track(name, may_carry=may_carry)
+                self._tracks[name] = may_carry
+                _log.info("%s %s", name, "may carry its addresses" if may_carry else f"must not carry: {hindrance}")
+
+    def _want(self, node: str, placed: tuple[PlacedRouter, ...]) -> None:
+        wanted = render_vrrp(node, placed, self._directory.places)
+        if isinstance(wanted, Unwritable):
+            self._fault = Fault(reason=Reason.VRRP_CONFIG_REJECTED, message=str(wanted))
+            return
+        if wanted != self._wanted:
+            self._directory.write_wanted(wanted)
+            self._remember(wanted)
+            _log.info("told the VRRP daemon of %d virtual routers", len(placed))
+        elif self._word is not None and self._word.accepted == self._digest:
+            # keepalived takes a track file that is not there for permission: it goes after the virtual router.
+            for name in self._tracks.keys() - {str(one.key) for one in placed}:
+                self._directory.remove_track(name)
+                del self._tracks[name]
+
+    def _outcome(self, why: Mapping[RouterKey, str | None], links: KernelLinks) -> VrrpOutcome:
+        routers = router_reports(self._placed, self._word, why, links)
+        self._metrics.daemon = self._word if self._has_read else None
+        return VrrpOutcome(routers=routers, fault=self._fault or self._daemon_fault())
+
+    def _daemon_fault(self) -> Fault | None:
+        """What is the matter with the daemon."""
+        if self._wanted is None or self._wanted.is_empty:
+            self._waits_since = None
+            return None
+        word = self._word or DaemonWord()
+        if word.refused == self._digest:
+            why = f"keepalived refuses its configuration, and goes on by the one before: {word.refusal}"
+            return Fault(reason=Reason.VRRP_CONFIG_REJECTED, message=why)
+        supervised = self._directory.has_supervisor()
+        if supervised and word.pid is not None and word.accepted == self._digest:
+            self._waits_since = None
+            return None
+        now = self._monotonic()
+        self._waits_since = now if self._waits_since is None else self._waits_since
+        if now - self._waits_since < PATIENCE_SECONDS:
+            return None
+        if not supervised:
+            message = f"nobody runs the VRRP daemon: start lvs-agent vrrp with --vrrp-dir {self._directory.path}"
+        else:
+            message = word.trouble or "the VRRP daemon has not taken over what is wanted"
+        return Fault(reason=Reason.VRRP_DOWN, message=message)

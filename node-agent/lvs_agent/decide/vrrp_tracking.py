@@ -1,0 +1,111 @@
+"""Which virtual routers this director may carry, and why not. Pure.
+
+What is wrong with one service alone does not keep an address from the others.
+"""
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Final
+
+from lvs_agent.decide.faults import Fault
+from lvs_agent.decide.kernel_state import AnyServiceKey, IPAddress, KernelLinks
+from lvs_agent.decide.prepared_plan import PreparedPlan
+from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey
+from lvs_agent.decide.vrrp_config import PlacedRouter
+from lvs_api.lvs_node import VirtualRouterReport, VirtualRouterState
+
+_MAX_MESSAGE: Final = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """How this director stands to the VIPs of its plan."""
+
+    prepared: PreparedPlan
+    served: AbstractSet[IPAddress] = frozenset()
+    """The kernel has a service for them."""
+    faults: Mapping[AnyServiceKey, Fault] = field(default_factory=dict)
+    """Of services."""
+    unready: Mapping[IPAddress, str] = field(default_factory=dict)
+    """Without packet filter rules that they need, and why."""
+    unavailable: str | None = None
+    """Why there is no IPVS."""
+
+
+def hindrances(placed: Iterable[PlacedRouter], serving: Serving) -> dict[RouterKey, str | None]:
+    """Why each virtual router must not carry its addresses here; None: it may."""
+    wanted: dict[IPAddress, list[AnyServiceKey]] = {}
+    excused: dict[IPAddress, bool] = {}
+    for one in serving.prepared.services:
+        if (vip := one.planned.vip) is not None:
+            wanted.setdefault(vip, []).append(one.key)
+            excused[vip] = excused.get(vip, True) and (one.planned.paused or one.key in serving.faults)
+    return {one.key: _hindrance(one, serving, wanted, excused) for one in placed}
+
+
+def _hindrance(
+    one: PlacedRouter,
+    serving: Serving,
+    wanted: Mapping[IPAddress, list[AnyServiceKey]],
+    excused: Mapping[IPAddress, bool],
+) -> str | None:
+    addresses = [binding.address for binding in one.bindings]
+    refused = serving.prepared.refusals.faults
+    for address in addresses:
+        if address in refused:
+            return refused[address].message
+        if address in serving.unready:
+            return f"{address}: {serving.unready[address]}"
+    if serving.unavailable is not None:
+        return serving.unavailable
+    missing = [address for address in addresses if address in wanted and address not in serving.served]
+    for address in missing:
+        if not excused[address]:
+            return f"{address} has no virtual service in the kernel yet"
+    if missing and not any(address in serving.served for address in addresses):
+        fault = next((serving.faults[key] for key in wanted[missing[0]] if key in serving.faults), None)
+        return fault.message if fault is not None else f"{missing[0]} has no virtual service in the kernel"
+    return None
+
+
+def router_reports(
+    placed: Iterable[PlacedRouter],
+    word: DaemonWord | None,
+    why: Mapping[RouterKey, str | None],
+    links: KernelLinks,
+) -> dict[str, list[VirtualRouterReport]]:
+    """What is said of each, by director group."""
+    reports: dict[str, list[VirtualRouterReport]] = {}
+    for one in placed:
+        known = word.routers.get(one.key) if word is not None else None
+        state = VirtualRouterState.FAULT if known is None else known.state
+        message = None
+        if state is VirtualRouterState.FAULT:
+            message = why.get(one.key) or _fault(one, links) if known is not None else _NOT_KNOWN
+        reports.setdefault(one.key.group, []).append(
+            VirtualRouterReport(
+                id=one.key.id,
+                family=one.key.family,
+                state=state,
+                since=known.since if known is not None else None,
+                message=message[:_MAX_MESSAGE] if message is not None else None,
+            )
+        )
+    return reports
+
+
+_NOT_KNOWN: Final = "the VRRP daemon has said nothing of it yet"
+
+
+def _fault(one: PlacedRouter, links: KernelLinks) -> str:
+    """What a fault that is none of ours may come from."""
+    for name in sorted(one.devices):
+        device = links.devices.get(name)
+        if device is None:
+            return f"there is no network device {name}"
+        if not (device.up and device.carrier):
+            return f"network device {name} is {'without a carrier' if device.up else 'down'}"
+    own = ", ".join(str(address) for address in one.plan.own)
+    source = f"{own} is not there" if own else f"{one.device} has no address of its own to send from"
+    return f"keepalived does not say why; perhaps {source}, or another family of the same id is in trouble"

@@ -1,0 +1,313 @@
+"""Rounds of a director whose addresses the VRRP daemon carries: what it is told, and who binds what."""
+
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agent_world import GROUP, NO_PART, VIP, World, director, full_disk, member, real_server, service
+
+from lvs_agent.converge.virtual_routers import PATIENCE_SECONDS
+from lvs_agent.decide.kernel_state import InterfaceAddress
+from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey, RouterWord
+from lvs_agent.serve.plan_text import plan_lines
+from lvs_agent.vrrp.shared_directory import VrrpDirectory, digest_of
+from lvs_api.conditions import ConditionType
+from lvs_api.lvs_node import VirtualRouterReport, VirtualRouterState
+from lvs_api.network_types import Family, Protocol, Scheduler
+from lvs_core.plan import Holding, NodePlan, PlannedService, VirtualServerKey
+from lvs_core.vrrp import VirtualRouter, VrrpPlan
+
+SECOND_VIP = "192.168.4.16"
+ROUTER = RouterKey(GROUP, 55, Family.IPV4)
+SINCE = "2026-01-01T00:00:00Z"
+MASTER, BACKUP, FAULT = VirtualRouterState.MASTER, VirtualRouterState.BACKUP, VirtualRouterState.FAULT
+
+
+class VrrpWorld(World):
+    """A world in which the VRRP daemon says what a test has it say."""
+
+    def say(self, state: VirtualRouterState | None, **changes: Any) -> None:
+        wanted = self.vrrp.read_wanted()
+        assert wanted is not None, "the agent has not told what it wants"
+        routers = {} if state is None else {ROUTER: RouterWord(state, SINCE, 1)}
+        word = DaemonWord(accepted=digest_of(wanted), pid=1, version="v2.3.3", routers=routers)
+        self.vrrp.write_word(replace(word, **changes))
+        if state is MASTER:
+            self.carry(VIP)
+        elif state is not None:
+            self.links.addresses = {one for one in self.links.addresses if str(one.address) != VIP}
+
+    def carry(self, address: str) -> None:
+        """The daemon puts an address on the device."""
+        self.links.addresses.add(InterfaceAddress(device="eth0", address=ip_address(address), prefix_length=32))
+
+    @property
+    def may_carry(self) -> bool | None:
+        return self.vrrp.read_tracks().get(str(ROUTER))
+
+    @property
+    def router(self) -> VirtualRouterReport:
+        (group,) = self.status.director_groups or ()
+        (found,) = group.virtual_routers or ()
+        return found
+
+    @property
+    def holds(self) -> bool:
+        (group,) = self.status.director_groups or ()
+        return group.holds_addresses
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> VrrpWorld:
+    return VrrpWorld(tmp_path)
+
+
+def second_service(**changes: Any) -> PlannedService:
+    key = VirtualServerKey(address=ip_address(SECOND_VIP), port=80, protocol=Protocol.TCP)
+    return service(member(101), key=key, **changes)
+
+
+def vrrp_plan(*services: PlannedService, **changes: Any) -> NodePlan:
+    """A plan in which one virtual router has the addresses of all services."""
+    made = director(*(services or (service(member(100)),)), holding=Holding.VRRP)
+    (group,) = made.directing
+    router = VirtualRouter(id=55, family=Family.IPV4, priority=150, addresses=group.addresses)
+    vrrp = VrrpPlan(
+        version=3,
+        advert_interval_milliseconds=100,
+        preempt_delay_seconds=None,
+        peers=(),
+        own=(),
+        password=None,
+        tracked_interfaces=(),
+        routers=(router,),
+    )
+    return replace(made, directing=(replace(group, vrrp=replace(vrrp, **changes)),))
+
+
+async def test_the_daemon_is_told_and_carries_and_the_agent_binds_nothing(world: VrrpWorld) -> None:
+    await world.do(vrrp_plan())
+    wanted = world.vrrp.read_wanted()
+    assert wanted is not None
+    assert "virtual_router_id 55" in wanted.text
+    assert (world.may_carry, world.bound(), world.holds) == (True, set(), False)
+    assert world.router.state is FAULT
+    world.say(MASTER)
+    await world.later(1)
+    assert (world.bound(), world.holds, world.status.exceptions) == ({f"{VIP}@eth0"}, True, [])
+    assert world.router == VirtualRouterReport(id=55, family=Family.IPV4, state=MASTER, since=SINCE)
+    assert world.announcer.sent == []
+    assert world.ledger.ledger.bindings == frozenset()
+    writes = world.writes()
+    await world.later(1)
+    assert world.writes() == writes
+    world.say(BACKUP)
+    await world.later(1)
+    assert (world.bound(), world.holds, world.router.state) == (set(), False, BACKUP)
+
+
+async def test_a_service_in_trouble_does_not_keep_the_address_from_the_others(world: VrrpWorld) -> None:
+    world.ipvs.schedulers = frozenset({"rr"})
+    await world.do(vrrp_plan(service(member(100)), second_service(scheduler=Scheduler.MH)))
+    assert world.may_carry is True
+    assert world.exception().reason == "SchedulerUnavailable"
+
+
+async def test_addresses_of_which_nothing_is_served_are_not_carried(world: VrrpWorld) -> None:
+    world.ipvs.schedulers = frozenset()
+    await world.do(vrrp_plan())
+    assert world.may_carry is False
+    world.say(FAULT)
+    await world.later(1)
+    assert world.router.state is FAULT
+    assert "scheduler" in (world.router.message or "")
+    world.ipvs.schedulers = frozenset({"rr"})
+    await world.later(120)
+    assert world.may_carry is True
+
+
+async def test_without_ipvs_nothing_is_carried(world: VrrpWorld) -> None:
+    world.ipvs.available = False
+    await world.do(vrrp_plan())
+    assert world.may_carry is False
+
+
+async def test_a_refused_address_is_not_carried(world: VrrpWorld) -> None:
+    world.links.gateways.add(ip_address(VIP))
+    await world.do(vrrp_plan())
+    assert world.may_carry is False
+    world.say(FAULT)
+    await world.later(1)
+    assert "next hop" in (world.router.message or "")
+    world.links.gateways.clear()
+    await world.do(vrrp_plan(), rounds=2)
+    assert world.may_carry is True
+
+
+async def test_the_daemon_takes_over_what_the_agent_has_bound(world: VrrpWorld) -> None:
+    await world.do(director(service(member(100))))
+    assert world.bound() == {f"{VIP}@eth0"}
+    await world.do(vrrp_plan(), rounds=2)
+    assert world.bound() == {f"{VIP}@eth0"}
+    assert len(world.ledger.ledger.bindings) == 1
+    writes = world.writes()
+    world.say(MASTER)
+    await world.later(1)
+    assert world.writes() == writes
+    assert (world.bound(), world.ledger.ledger.bindings, world.holds) == ({f"{VIP}@eth0"}, frozenset(), True)
+
+
+async def test_the_agent_lets_go_where_another_director_carries_it(world: VrrpWorld) -> None:
+    await world.do(director(service(member(100))))
+    await world.do(vrrp_plan())
+    wanted = world.vrrp.read_wanted()
+    assert wanted is not None
+    routers = {ROUTER: RouterWord(BACKUP, SINCE)}
+    # Of a configuration from before nothing follows for these addresses.
+    world.vrrp.write_word(DaemonWord(accepted="another", pid=1, routers=routers))
+    await world.later(1)
+    assert world.bound() == {f"{VIP}@eth0"}
+    world.vrrp.write_word(DaemonWord(accepted=digest_of(wanted), pid=1, routers=routers))
+    await world.later(1)
+    assert (world.bound(), world.holds) == (set(), False)
+
+
+async def test_the_agent_takes_back_what_the_daemon_carried(world: VrrpWorld) -> None:
+    await world.do(vrrp_plan())
+    world.say(MASTER)
+    await world.later(1)
+    await world.do(director(service(member(100))))
+    wanted = world.vrrp.read_wanted()
+    assert wanted is not None
+    assert wanted.is_empty
+    assert (world.bound(), len(world.ledger.ledger.bindings)) == ({f"{VIP}@eth0"}, 1)
+    assert (world.status.exceptions or []) == []
+    # The daemon ends, and takes away what it has put there.
+    world.links.addresses = {one for one in world.links.addresses if str(one.address) != VIP}
+    world.vrrp.write_word(DaemonWord(accepted=digest_of(wanted)))
+    await world.later(1)
+    assert world.bound() == {f"{VIP}@eth0"}
+    assert world.vrrp.read_tracks() == {}
+
+
+async def test_a_track_file_goes_after_its_virtual_router(world: VrrpWorld) -> None:
+    await world.do(vrrp_plan())
+    world.say(MASTER)
+    await world.do(NO_PART)
+    assert world.may_carry is True
+    world.say(None)
+    await world.later(1)
+    assert world.may_carry is None
+    assert world.status.director_groups == []
+
+
+@pytest.mark.parametrize("plan", [vrrp_plan, lambda: director(service(member(100)), holding=Holding.KEEP)])
+async def test_by_a_view_that_is_old_or_not_whole_nothing_is_told(world: VrrpWorld, plan: Any) -> None:
+    await world.do(vrrp_plan())
+    told = world.vrrp.read_wanted()
+    group = plan().directing[0]
+    if group.holding is Holding.VRRP:
+        await world.do(replace(NO_PART, directing=(replace(group, holding=Holding.KEEP),), provisional=True))
+    else:
+        await world.do(plan())
+    assert world.vrrp.read_wanted() == told
+    assert world.may_carry is True
+
+
+async def test_an_agent_that_starts_again_writes_nothing(world: VrrpWorld) -> None:
+    await world.do(vrrp_plan())
+    world.say(MASTER)
+    await world.later(1)
+    mark, writes = world.vrrp.wanted_mark(), world.writes()
+    world.restart()
+    await world.do(vrrp_plan())
+    assert (world.vrrp.wanted_mark(), world.writes()) == (mark, writes)
+    assert (world.router.state, world.holds, world.may_carry) == (MASTER, True, True)
+
+
+async def test_a_director_that_is_a_real_server_too_is_in_no_conflict_with_itself(world: VrrpWorld) -> None:
+    plan = replace(vrrp_plan(), bind=real_server(VIP).bind)
+    await world.do(plan, rounds=2)
+    world.say(MASTER)
+    world.carry(VIP)
+    await world.later(1)
+    assert world.bound() == {f"{VIP}@eth0", f"{VIP}@lo"}
+    assert (world.status.exceptions or []) == []
+
+
+async def test_a_daemon_that_does_not_run_is_told_after_a_while(world: VrrpWorld) -> None:
+    await world.do(vrrp_plan())
+    assert world.condition(ConditionType.FAILOVER_IMPAIRED) is None
+    await world.later(PATIENCE_SECONDS)
+    reason, message = world.condition(ConditionType.FAILOVER_IMPAIRED) or ("", "")
+    assert reason == "VrrpDown"
+    assert "lvs-agent vrrp" in message
+    supervisor = VrrpDirectory(world.vrrp.path, world.boot_id)
+    supervisor.acquire()
+    world.say(None, pid=None, accepted=None, trouble="keepalived ended by itself, with 1")
+    await world.later(1)
+    assert "ended by itself" in (world.condition(ConditionType.FAILOVER_IMPAIRED) or ("", ""))[1]
+    world.say(MASTER)
+    await world.later(1)
+    assert world.condition(ConditionType.FAILOVER_IMPAIRED) is None
+    supervisor.release()
+
+
+async def test_a_refused_configuration_is_told_at_once(world: VrrpWorld) -> None:
+    await world.do(vrrp_plan())
+    wanted = world.vrrp.read_wanted()
+    assert wanted is not None
+    world.say(None, refused=digest_of(wanted), refusal="Unknown keyword", accepted="older")
+    await world.later(1)
+    reason, message = world.condition(ConditionType.FAILOVER_IMPAIRED) or ("", "")
+    assert (reason, "Unknown keyword" in message) == ("VrrpConfigRejected", True)
+
+
+async def test_a_text_that_the_configuration_can_not_hold_is_told(world: VrrpWorld) -> None:
+    await world.do(vrrp_plan(version=2, password="a b"))
+    reason, message = world.condition(ConditionType.FAILOVER_IMPAIRED) or ("", "")
+    assert (reason, "password" in message) == ("VrrpConfigRejected", True)
+    assert world.vrrp.read_wanted() is None
+
+
+async def test_a_fault_names_the_device_that_is_down(world: VrrpWorld) -> None:
+    await world.do(vrrp_plan())
+    world.links.devices["eth0"] = replace(world.links.devices["eth0"], carrier=False)
+    world.say(FAULT)
+    await world.later(1)
+    assert world.router.message == "network device eth0 is without a carrier"
+
+
+async def test_a_damaged_word_is_written_anew(world: VrrpWorld) -> None:
+    await world.do(vrrp_plan())
+    told = world.vrrp.read_wanted()
+    (world.vrrp.path / "wanted").write_text("no", encoding="ascii")
+    world.restart()
+    await world.do(vrrp_plan())
+    assert world.vrrp.read_wanted() == told
+
+
+async def test_a_full_disk_is_told_and_nothing_may_be_carried_by_mistake(world: VrrpWorld) -> None:
+    with full_disk():
+        await world.do(vrrp_plan())
+    assert (world.condition(ConditionType.FAILOVER_IMPAIRED) or ("", ""))[0] == "StateNotWritten"
+    assert (world.vrrp.read_wanted(), world.may_carry) == (None, None)
+    await world.later(1)
+    assert world.may_carry is True
+
+
+def test_the_plan_as_text_names_the_virtual_routers() -> None:
+    assert f"    virtual router 55 IPv4 priority 150: {VIP}" in list(plan_lines(vrrp_plan()))
+
+
+async def test_the_metrics_tell_states_and_changes(world: VrrpWorld) -> None:
+    await world.do(vrrp_plan())
+    world.say(MASTER, restarts=3)
+    await world.later(1)
+    labels = {"group": GROUP, "id": "55", "family": "IPv4"}
+    assert world.metric("lvs_agent_virtual_router_state", state="Master", **labels) == 1
+    assert world.metric("lvs_agent_virtual_router_state", state="Backup", **labels) == 0
+    assert world.metric("lvs_agent_virtual_router_changes_total", **labels) == 1
+    assert world.metric("lvs_agent_vrrp_restarts_total") == 3

@@ -1,0 +1,296 @@
+"""The supervisor of the VRRP daemon, with a program in keepalived's place that takes and says what keepalived does."""
+
+import asyncio
+import os
+import signal
+import stat
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from waiting_for import until
+
+from lvs_agent.decide.kernel_state import AddressBinding, InterfaceAddress
+from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey, WantedVrrp
+from lvs_agent.errors import StateFileDamaged, VrrpSupervisorRuns
+from lvs_agent.kernel.fake_kernel import FakeLinks
+from lvs_agent.vrrp.keepalived import Keepalived
+from lvs_agent.vrrp.shared_directory import VrrpDirectory, digest_of
+from lvs_agent.vrrp.supervisor import VrrpSupervisor
+from lvs_api.lvs_node import VirtualRouterState
+from lvs_api.network_types import Family
+
+BOOT = "boot-1"
+ROUTER = RouterKey("default", 55, Family.IPV4)
+VIP = AddressBinding(address=ip_address("192.168.65.127"), device="eth0")
+OTHER = AddressBinding(address=ip_address("192.168.65.128"), device="eth0")
+STRANGER = AddressBinding(address=ip_address("192.168.65.129"), device="eth0")
+PROGRAM = """#!{python}
+import os, re, signal, sys
+words = dict(word.partition("=")[::2] for word in sys.argv[1:])
+if "--version" in words:
+    print("Keepalived v2.3.3 (03/30,2025)", file=sys.stderr)
+    sys.exit(0)
+text = open(words["--use-file"]).read()
+if "--config-test" in words:
+    if "nonsense" in text:
+        print("Unknown keyword 'nonsense'", file=sys.stderr)
+        sys.exit(5)
+    sys.exit(0)
+assert {{"--vrrp", "--no_bfd", "--dont-fork", "--dont-respawn"}} <= words.keys()
+fifo = os.open(re.search(r"vrrp_notify_fifo (\\S+)", text)[1], os.O_RDWR)
+known = []
+def say(name, state):
+    os.write(fifo, f'INSTANCE "{{name}}" {{state}} 100\\n'.encode())
+def read():
+    global known
+    text = open(words["--use-file"]).read()
+    names = re.findall(r"vrrp_instance (\\S+)", text)
+    for name in set(known) - set(names):
+        say(name, "DELETED")
+    for name in names:
+        say(name, "BACKUP")
+        say(name, "MASTER")
+    known = names
+def end(*_):
+    for name in known:
+        say(name, "STOP")
+    sys.exit(0)
+signal.signal(signal.SIGHUP, lambda *_: read())
+signal.signal(signal.SIGTERM, end)
+with open(words["--pid"], "w") as file:
+    file.write(str(os.getpid()))
+read()
+if "collapse" in text:
+    sys.exit(3)
+while True:
+    signal.pause()
+"""
+
+
+class Place:
+    """A directory with everything in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.directory = VrrpDirectory(path / "vrrp", BOOT)
+        self.links = FakeLinks()
+        self.links.add_device("eth0")
+        self.program = path / "keepalived"
+        self.program.write_text(PROGRAM.format(python=sys.executable))
+        self.program.chmod(stat.S_IRWXU)
+
+    def config(self, *names: str, extra: str = "", binds: frozenset[AddressBinding] = frozenset({VIP})) -> WantedVrrp:
+        instances = "".join(f"vrrp_instance {name} {{ }}\n" for name in names)
+        text = f"vrrp_notify_fifo {self.directory.places.notify_fifo}\n{extra}\n{instances}"
+        return WantedVrrp(text=text, binds=binds)
+
+    def bind(self, binding: AddressBinding) -> None:
+        prefix = {4: 32, 6: 128}[binding.address.version]
+        self.links.addresses.add(InterfaceAddress(device=binding.device, address=binding.address, prefix_length=prefix))
+
+    def bound(self) -> set[str]:
+        return {str(one.address) for one in self.links.addresses}
+
+    def keepalived(self, program: str | None = None) -> Keepalived:
+        return Keepalived(self.directory.path, (program or str(self.program),))
+
+    @asynccontextmanager
+    async def supervised(self, program: str | None = None) -> AsyncIterator[None]:
+        stopping = asyncio.Event()
+        supervisor = VrrpSupervisor(self.directory, self.keepalived(program), self.links)
+        task = asyncio.create_task(supervisor.run(stopping))
+        try:
+            yield
+        finally:
+            stopping.set()
+            await task
+            self.directory.release()
+
+    async def wait(self, condition: Callable[[DaemonWord], bool]) -> DaemonWord:
+        def is_so() -> bool:
+            word = self.directory.read_word()
+            return word is not None and condition(word)
+
+        await until(is_so)
+        word = self.directory.read_word()
+        assert word is not None
+        return word
+
+    async def wait_master(self, wanted: WantedVrrp, key: RouterKey = ROUTER) -> DaemonWord:
+        return await self.wait(
+            lambda word: (
+                word.accepted == digest_of(wanted)
+                and key in word.routers
+                and word.routers[key].state is VirtualRouterState.MASTER
+            )
+        )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+async def test_it_runs_keepalived_by_what_is_wanted_and_says_what_it_does(place: Place) -> None:
+    wanted = place.config(str(ROUTER))
+    async with place.supervised():
+        place.directory.write_wanted(wanted)
+        word = await place.wait_master(wanted)
+        assert place.directory.has_supervisor()
+        assert (word.version, word.trouble, word.refused, word.restarts) == ("v2.3.3", "", None, 0)
+        assert word.routers[ROUTER].changes == 1
+        assert word.routers[ROUTER].since.endswith("Z")
+        assert word.pid is not None
+        assert place.directory.read_bound() == {VIP}
+    assert is_gone(word.pid)
+    last = place.directory.read_word()
+    assert last is not None
+    assert (last.pid, last.accepted, dict(last.routers)) == (None, None, {})
+    assert place.directory.read_bound() == frozenset()
+
+
+async def test_without_a_word_of_this_boot_nothing_starts(place: Place) -> None:
+    VrrpDirectory(place.directory.path, "boot-0").write_wanted(place.config(str(ROUTER)))
+    async with place.supervised():
+        assert await place.wait(bool) == DaemonWord()
+        place.directory.write_wanted(place.config("default.9v4"))
+        word = await place.wait(lambda word: bool(word.routers))
+        assert {key.id for key in word.routers} == {9}
+
+
+async def test_a_change_is_read_by_the_same_process(place: Place) -> None:
+    first, second = place.config(str(ROUTER), "default.56v4"), place.config(str(ROUTER), binds=frozenset({OTHER}))
+    async with place.supervised():
+        place.directory.write_wanted(first)
+        before = await place.wait_master(first, RouterKey("default", 56, Family.IPV4))
+        place.directory.write_wanted(second)
+        after = await place.wait(lambda word: word.accepted == digest_of(second) and len(word.routers) == 1)
+        assert (after.pid, after.restarts) == (before.pid, 0)
+        # What the former configuration bound is remembered until keepalived has surely let go of it.
+        assert place.directory.read_bound() == {VIP, OTHER}
+
+
+async def test_a_refused_configuration_changes_nothing_and_is_told(place: Place) -> None:
+    good, bad = place.config(str(ROUTER)), place.config(str(ROUTER), extra="nonsense 1")
+    async with place.supervised():
+        place.directory.write_wanted(good)
+        before = await place.wait_master(good)
+        place.directory.write_wanted(bad)
+        word = await place.wait(lambda word: word.refused == digest_of(bad))
+        assert "nonsense" in word.refusal
+        assert (word.accepted, word.pid) == (digest_of(good), before.pid)
+        place.directory.write_wanted(good)
+        assert (await place.wait(lambda word: word.refused is None)).pid == before.pid
+
+
+async def test_a_first_configuration_that_is_refused_starts_nothing(place: Place) -> None:
+    bad = place.config(str(ROUTER), extra="nonsense 1")
+    async with place.supervised():
+        place.directory.write_wanted(bad)
+        word = await place.wait(lambda word: word.refused is not None)
+        assert (word.accepted, word.pid) == (None, None)
+
+
+async def test_a_killed_keepalived_is_started_again_after_its_addresses_went(place: Place) -> None:
+    wanted = place.config(str(ROUTER))
+    async with place.supervised():
+        place.directory.write_wanted(wanted)
+        word = await place.wait_master(wanted)
+        assert word.pid is not None
+        place.bind(VIP)
+        place.bind(STRANGER)
+        os.kill(word.pid, signal.SIGKILL)
+        after = await place.wait(lambda word: word.restarts == 1 and bool(word.routers))
+        assert after.pid not in {None, word.pid}
+        assert place.bound() == {"192.168.65.129"}
+        assert place.directory.read_bound() == {VIP}
+
+
+async def test_one_that_ends_at_once_is_tried_again_within_bounds(place: Place) -> None:
+    async with place.supervised():
+        place.directory.write_wanted(place.config(str(ROUTER), extra="collapse"))
+        word = await place.wait(lambda word: word.restarts >= 2)
+        assert "ended by itself, with 3" in (await place.wait(lambda word: bool(word.trouble))).trouble
+        good = place.config(str(ROUTER))
+        place.directory.write_wanted(good)
+        assert (await place.wait_master(good)).trouble == ""
+        assert word.restarts >= 2
+
+
+async def test_without_virtual_routers_keepalived_ends(place: Place) -> None:
+    wanted = place.config(str(ROUTER))
+    async with place.supervised():
+        place.directory.write_wanted(wanted)
+        running = await place.wait_master(wanted)
+        place.directory.write_wanted(WantedVrrp())
+        word = await place.wait(lambda word: word.accepted == digest_of(WantedVrrp()))
+        assert (word.pid, dict(word.routers), word.restarts) == (None, {}, 0)
+        assert running.pid is not None
+        assert is_gone(running.pid)
+
+
+async def test_what_a_killed_supervisor_left_is_ended_and_swept(place: Place) -> None:
+    wanted = place.config(str(ROUTER))
+    place.directory.path.mkdir()
+    os.mkfifo(place.directory.places.notify_fifo)
+    left = place.keepalived()
+    left.place(wanted.text)
+    await left.start()
+    pid = left.pid
+    assert pid is not None
+    await until((place.directory.path / "keepalived.pid").exists)
+    place.directory.write_bound(frozenset({VIP, OTHER}))
+    place.bind(VIP)
+    place.bind(STRANGER)
+    place.directory.write_wanted(wanted)
+    async with place.supervised():
+        word = await place.wait_master(wanted)
+        assert word.pid != pid
+        assert await left.ended() == 0
+        assert place.bound() == {"192.168.65.129"}
+
+
+async def test_a_missing_program_is_told_and_tried_again(place: Place, tmp_path: Path) -> None:
+    absent = tmp_path / "not-there"
+    wanted = place.config(str(ROUTER))
+    async with place.supervised(str(absent)):
+        place.directory.write_wanted(wanted)
+        word = await place.wait(lambda word: bool(word.trouble))
+        assert "install keepalived" in word.trouble
+        place.program.rename(absent)
+        assert (await place.wait_master(wanted)).trouble == ""
+
+
+async def test_a_directory_has_one_supervisor(place: Place) -> None:
+    assert not place.directory.has_supervisor()
+    async with place.supervised():
+        await place.wait(bool)
+        second = VrrpDirectory(place.directory.path, BOOT)
+        assert second.has_supervisor()
+        with pytest.raises(VrrpSupervisorRuns, match="--vrrp-dir"):
+            second.acquire()
+    assert not place.directory.has_supervisor()
+
+
+async def test_a_damaged_word_of_the_agent_stops_nothing(place: Place) -> None:
+    wanted = place.config(str(ROUTER))
+    async with place.supervised():
+        place.directory.write_wanted(wanted)
+        before = await place.wait_master(wanted)
+        (place.directory.path / "wanted").write_text("no", encoding="ascii")
+        with pytest.raises(StateFileDamaged):
+            place.directory.read_wanted()
+        other = place.config(str(ROUTER), "default.56v4")
+        place.directory.write_wanted(other)
+        assert (await place.wait_master(other)).pid == before.pid
