@@ -311,14 +311,20 @@ def test_failover_becomes_none_where_the_addresses_are() -> None:
     assert (found.active, found.virtual_routers) == ("d2", None)
 
 
+def has_own(cluster: SimulatedCluster, name: str, addresses: list[str] | None) -> None:
+    found = cluster.lvs_nodes[name]
+    assert found.status is not None
+    cluster.lvs_nodes[name] = replace(found, status=found.status.model_copy(update={"own_addresses": addresses}))
+
+
 def test_directors_are_known_to_one_another_by_their_own_addresses_where_adverts_go_by_unicast() -> None:
     cluster = vrrp_cluster({**ONE, "transport": "Unicast"})
+    for name in ("d1", "d2"):
+        has_own(cluster, name, None)
     assert [one.addresses for one in status(cluster).directors or ()] == [None, None]
     assert holding(cluster, "d1") is Holding.KEEP, "it does not know from where to speak"
     for name, own in (("d1", ["2001:db8:4::5", "10.0.0.5", "192.168.4.5"]), ("d2", ["10.0.0.6", "10.0.0.7"])):
-        found = cluster.lvs_nodes[name]
-        assert found.status is not None
-        cluster.lvs_nodes[name] = replace(found, status=found.status.model_copy(update={"own_addresses": own}))
+        has_own(cluster, name, own)
     assert [one.addresses for one in status(cluster).directors or ()] == [
         ["192.168.4.5", "2001:db8:4::5"],
         ["10.0.0.6"],

@@ -132,6 +132,7 @@ async def test_cleanup_takes_it_away(world: World) -> None:
         settings=world.settings,
         packet_filter=world.packet_filter,
         sysctls=world.sysctls,
+        vrrp=world.vrrp,
     )
     assert problems == ()
     assert world.delivery.present == NOTHING
