@@ -34,7 +34,7 @@ STATUS_BASE: Final = {"observedGeneration": 1, "conditions": [CONDITION]}
 _HTTP: Final = {"path": "/", "host": "example.org", "expectedStatuses": [200]}
 _CHECK: Final = {"intervalSeconds": 10, "timeoutSeconds": 5, "rise": 2, "fall": 3, "port": 80}
 _TUNNEL: Final = {"method": "Tunnel", "tunnel": {"type": "IPIP"}}
-_MARK: Final = {"value": 10, "families": ["IPv4", "IPv6"]}
+_MARK: Final = {"value": 10, "families": ["IPv4", "IPv6"], "localDelivery": True}
 _SELECTOR: Final = {
     "matchLabels": {"a": "b"},
     "matchExpressions": [{"key": "role", "operator": "In", "values": ["x"]}],
@@ -62,7 +62,7 @@ def full_objects() -> list[Raw]:
     masquerade = {"method": "Masquerade"}
     behind = {**masquerade, "sourceNat": True}
     thresholds = {"upperThreshold": 9, "lowerThreshold": 3}
-    port = {"name": "http", "protocol": "TCP", "port": 80, "realServerPort": 8080}
+    port = {"name": "http", "protocol": "TCP", "port": 80, "realServerPort": 8080, "helper": "FTP"}
     settings: Raw = {
         "scheduler": "sh",
         "schedulerFlags": ["sh-port"],
