@@ -121,7 +121,9 @@ def test_agents_run_where_the_operator_wants_them_and_nothing_else_is_privileged
     pod = read_template(agent_daemonset(objects, tmp_path), NAMESPACE)["spec"]["template"]["spec"]
     assert pod["nodeSelector"] == {LABEL_NODE_AGENT: NODE_AGENT_WANTED}
     assert pod["hostNetwork"] is True
-    assert [one["securityContext"]["readOnlyRootFilesystem"] for one in pod["containers"]] == [True]
+    contexts = {one["name"]: one["securityContext"] for one in pod["containers"]}
+    assert {name: one["readOnlyRootFilesystem"] for name, one in contexts.items()} == {"agent": True, "vrrp": True}
+    assert {name for name, one in contexts.items() if one.get("privileged")} == {"agent"}
     operator = only(objects, "Deployment")["spec"]["template"]["spec"]
     assert operator["securityContext"]["runAsNonRoot"] is True
     (container,) = operator["containers"]
