@@ -10,7 +10,7 @@ IN_WORKERS := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 UNIT_TESTS := crds/tests core/tests operator/tests node-agent/tests cli/tests e2e/tests
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help venv lint check unit prepare api-test scenarios test test-long bench demo images fmt generate lock clean
+.PHONY: help venv lint check unit prepare api-test scenarios test test-long bench demo images manifests fmt generate lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ demo: venv ## See it work: a cluster of real kernels, helm install, traffic, a d
 
 images: venv ## Build both images with buildah, and say where they are
 	@$(BIN)/python -m lvs_lab.image_build
+
+manifests: venv ## Write dist/crds.yaml and dist/install.yaml for kubectl, from the chart (VALUES=FILE: your values)
+	@$(BIN)/python -m lvs_lab.plain_manifests dist $(addprefix --values=,$(VALUES))
 
 fmt: venv ## Format and fix what can be fixed
 	$(BIN)/ruff format .

@@ -51,7 +51,7 @@ def _why(service: Service, status: LvsVirtualServiceStatus) -> str:
         return "not seen by the operator yet"
     late = status.observed_generation < service.metadata.generation
     said = "" if ready.reason == Reason.READY else f"{ready.reason}: {ready.message}" if ready.message else ready.reason
-    return "; ".join(filter(None, (said, "the last edit is not seen by the operator yet" if late else "")))
+    return "; ".join(filter(None, (said, "the last edit is not carried out yet" if late else "")))
 
 
 def _condition(status: LvsVirtualServiceStatus, kind: ConditionType) -> Condition | None:

@@ -71,9 +71,9 @@ def test_a_service_that_is_ready_with_a_reservation_names_it() -> None:
     )
 
 
-def test_an_edit_that_the_operator_has_not_seen_is_told() -> None:
+def test_an_edit_that_is_not_carried_out_is_told() -> None:
     edited = service(generation=2, observedGeneration=1, conditions=[condition("Ready", "True", "Ready")])
-    assert row(edited)[-1] == "the last edit is not seen by the operator yet"
+    assert row(edited)[-1] == "the last edit is not carried out yet"
 
 
 def test_columns_are_aligned() -> None:

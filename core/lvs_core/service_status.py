@@ -72,6 +72,9 @@ class ServiceStatuses:
         programmed = _programmed(first, carriers if who is not None else None, words, conditions)
         serving = Serving(members, counts, active, self.full_nodes.get(key, frozenset()))
         ready = _ready(service, (accepted, resolved, programmed), serving)
+        said = stated(conditions, [accepted, resolved, programmed, ready], self.now)
+        judged = find_condition(said, ConditionType.READY)
+        carried_out = judged.observed_generation if judged is not None else None
         return LvsVirtualServiceStatus.model_construct(
             addresses=first.service.addresses if first is not None and first.service is not None else None,
             firewall_mark=mark.value if mark is not None else None,
@@ -83,8 +86,10 @@ class ServiceStatuses:
             ]
             or None,
             real_servers=counts,
-            observed_generation=service.meta.generation,
-            conditions=stated(conditions, [accepted, resolved, programmed, ready], self.now),
+            # Of a new service at once. An edit counts when it is refused or carried out: who reads only this and Ready,
+            # as kstatus does, waits for that.
+            observed_generation=service.meta.generation if carried_out is None else carried_out,
+            conditions=said,
         )
 
     def _word(self, key: ObjectKey, service: VirtualService, first: SliceContent, name: str) -> Word:

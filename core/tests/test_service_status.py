@@ -37,6 +37,7 @@ def test_a_good_service_becomes_ready() -> None:
         "Programmed": "Unknown Pending",
         "Ready": "Unknown Pending",
     }
+    assert cluster.services[WEB].status.observed_generation == 1
     cluster.settle()
     assert brief(cluster) == {
         "Accepted": "True Accepted",
@@ -135,8 +136,10 @@ def test_an_edit_changes_conditions_only_when_it_is_programmed() -> None:
     cluster.round()
     programmed = condition(cluster, ConditionType.PROGRAMMED)
     assert (programmed.status, programmed.observed_generation) == ("True", 1)
+    assert cluster.services[WEB].status.observed_generation == 1
     cluster.settle()
     after = cluster.services[WEB].status
+    assert after.observed_generation == 2
     assert [one.observed_generation for one in after.conditions] == [2, 2, 2, 2]
     assert [one.last_transition_time for one in after.conditions] == [
         one.last_transition_time for one in before.conditions

@@ -1,4 +1,4 @@
-"""The programs of Kubernetes, compiled from Go modules of ours whose `tool` lines name them."""
+"""Kubernetes' programs, Helm and Prometheus' engine, compiled from Go modules of ours whose `tool` lines name them."""
 
 import os
 import re
@@ -11,6 +11,7 @@ from lvs_lab.progress import run_logged
 
 _KUBE_MODULE = PACKAGE / "kube_tools"
 _HELM_MODULE = PACKAGE / "helm_tool"
+_PROMQL_MODULE = PACKAGE / "promql_tool"
 KUBE_PROGRAMS = (
     "etcd",
     "kube-apiserver",
@@ -45,18 +46,23 @@ def helm_program() -> Path:
     """The path of helm."""
     version = _required("helm.sh/helm/v4", _HELM_MODULE)
     flags = f"-s -w -X helm.sh/helm/v4/internal/version.version={version}"
-    key = digest(_HELM_MODULE, flags, _go_version())
-    title = f"Helm {version}: compiling"
-    return (
-        artifact(
-            "helm",
-            key,
-            lambda target: _go_build_tools(_HELM_MODULE, target, flags, "helm"),
-            title=title,
-            expected="90 s cold",
-        )
-        / "helm"
+    return _only_tool(_HELM_MODULE, "helm", flags, title=f"Helm {version}: compiling", expected="90 s cold")
+
+
+def promql_program() -> Path:
+    """The path of the program that evaluates PromQL, our own around Prometheus' engine."""
+    version = _required("github.com/prometheus/prometheus", _PROMQL_MODULE)
+    title = f"Prometheus' engine {version}: compiling"
+    return _only_tool(_PROMQL_MODULE, "promql-tool", "-s -w", title=title, expected="100 s cold")
+
+
+def _only_tool(module: Path, name: str, flags: str, *, title: str, expected: str) -> Path:
+    """The program that a module has one `tool` line for."""
+    key = digest(module, flags, _go_version())
+    directory = artifact(
+        name, key, lambda target: _go_build_tools(module, target, flags, name), title=title, expected=expected
     )
+    return directory / name
 
 
 def _go_build_tools(module: Path, target: Path, flags: str, log_name: str) -> None:

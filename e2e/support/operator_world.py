@@ -89,11 +89,16 @@ class World:
 
 @contextmanager
 def world(
-    directory: Path, *, crds: bool = True, policies: bool = False, report_seconds: float = 0.1
+    directory: Path,
+    *,
+    crds: bool = True,
+    policies: bool = False,
+    report_seconds: float = 0.1,
+    extra_flags: tuple[str, ...] = (),
 ) -> Iterator[World]:
     """Namespace, Nodes, the default group, agents, the chart's rights and, if asked for, policies; no operator yet."""
     with ExitStack() as stack:
-        server = stack.enter_context(running_api_server(directory / "server"))
+        server = stack.enter_context(running_api_server(directory / "server", extra_flags=extra_flags))
         if crds:
             server.install_crds()
         server.request("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}}).raise_for_status()

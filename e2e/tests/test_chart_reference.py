@@ -10,7 +10,7 @@ import yaml
 from lvs_lab.artifacts import CHECKOUT
 
 CHART = CHECKOUT / "charts" / "lvs-operator"
-OF_PODS = {"resources", "nodeSelector", "tolerations", "affinity", "podAnnotations", "annotations"}
+OF_PODS = {"resources", "nodeSelector", "tolerations", "affinity", "podAnnotations", "annotations", "labels"}
 WHOLE = OF_PODS | {"selector", "vrrp", "timeouts", "sysctls", "connectionSync"}
 
 

@@ -58,7 +58,11 @@ class Table(Collector):
 
 
 SERVICES = Table("lvs_operator_services", "LvsVirtualServices by status and reason of Ready", ["status", "reason"])
+DIRECTOR_GROUPS = Table(
+    "lvs_operator_director_groups", "LvsDirectorGroups by status and reason of Ready", ["status", "reason"]
+)
 REGISTRY.register(SERVICES)
+REGISTRY.register(DIRECTOR_GROUPS)
 MASTERS = Table(
     "lvs_operator_masters",
     "Directors that report to be Master of a virtual router; anything but 1 for long is a trouble",

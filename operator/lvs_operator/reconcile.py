@@ -15,7 +15,9 @@ from typing import Any, Final
 
 from lvs_api.api_group import API_VERSION
 from lvs_api.conditions import ConditionType, find_condition
+from lvs_api.director_group import LvsDirectorGroupStatus
 from lvs_api.events import EventReason
+from lvs_api.virtual_service import LvsVirtualServiceStatus
 from lvs_core.cluster_view import AgentSigns, ClusterView, ObjectKey, make_view
 from lvs_core.decide import decide
 from lvs_core.decision import Decision
@@ -163,6 +165,7 @@ class Reconciler:
             await self._check()  # raises where a kind cannot be listed: nothing is decided upon a part of the view
         if not self._leader.leads:
             metrics.SERVICES.show({})
+            metrics.DIRECTOR_GROUPS.show({})
             metrics.MASTERS.show({})
             metrics.SILENT_AGENTS.set(0)
             return max(self._check_due - time.monotonic(), 0.0)
@@ -280,7 +283,8 @@ class Reconciler:
         decision = mark_outdated(view, decision, self._writer.dropped(), _now())
         decision = mark_held(view, decision, self._guard, _now())
         self._decided = view, decision
-        metrics.SERVICES.show(_readiness(decision))
+        metrics.SERVICES.show(_readiness(decision.services.values()))
+        metrics.DIRECTOR_GROUPS.show(_readiness(decision.groups.values()))
         metrics.MASTERS.show(_masters(decision))
         self._again_due = None
         if decision.again_seconds is not None:
@@ -354,9 +358,11 @@ def _identity(write: Write) -> Identity:
     return write.key, content_of(write)
 
 
-def _readiness(decision: Decision) -> Counter[tuple[str, ...]]:
-    """Services by status and reason of their condition Ready."""
-    ready = (find_condition(status.conditions, ConditionType.READY) for status in decision.services.values())
+def _readiness(
+    statuses: Iterable[LvsVirtualServiceStatus] | Iterable[LvsDirectorGroupStatus],
+) -> Counter[tuple[str, ...]]:
+    """Objects by status and reason of their condition Ready."""
+    ready = (find_condition(status.conditions, ConditionType.READY) for status in statuses)
     return Counter((one.status.value, one.reason) for one in ready if one is not None)
 
 

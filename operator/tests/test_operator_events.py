@@ -245,13 +245,17 @@ async def test_only_what_the_api_server_took_is_told(refusal: ApiError | None) -
     assert (written, [one.key.name for one in told]) == ((1, ["web"]) if refusal is None else (0, []))
 
 
-def test_services_are_counted_by_readiness_as_a_whole_or_not_at_all() -> None:
+@pytest.mark.parametrize(
+    ("shown", "name"),
+    [(metrics.SERVICES, "lvs_operator_services"), (metrics.DIRECTOR_GROUPS, "lvs_operator_director_groups")],
+)
+def test_objects_are_counted_by_readiness_as_a_whole_or_not_at_all(shown: metrics.Table, name: str) -> None:
     def value(status: str, reason: str) -> float | None:
-        return metrics.REGISTRY.get_sample_value("lvs_operator_services", {"status": status, "reason": reason})
+        return metrics.REGISTRY.get_sample_value(name, {"status": status, "reason": reason})
 
-    metrics.SERVICES.show({("True", "Ready"): 3, ("False", "NoMemberReady"): 1})
+    shown.show({("True", "Ready"): 3, ("False", "NoMemberReady"): 1})
     assert (value("True", "Ready"), value("False", "NoMemberReady")) == (3, 1)
-    metrics.SERVICES.show({("True", "Ready"): 4})
+    shown.show({("True", "Ready"): 4})
     assert (value("True", "Ready"), value("False", "NoMemberReady")) == (4, None)
-    metrics.SERVICES.show({})
+    shown.show({})
     assert value("True", "Ready") is None
