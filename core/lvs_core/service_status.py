@@ -115,7 +115,8 @@ class ServiceStatuses:
         who = self.directors[first.director_group]
         is_active = name in who.carriers(vips(first.service) if first.service is not None else ())
         by_vrrp = who.is_ending or (who.routers is not None and who.begins_with is None)
-        word = _news(exception, holds=is_active if by_vrrp else report.holds_addresses, is_active=is_active)
+        holds = is_active if by_vrrp or _needs_no_address(first) else report.holds_addresses
+        word = _news(exception, holds=holds, is_active=is_active)
         return word._replace(has_counts=not is_unnamed)
 
     def _why_unheard(self, name: str) -> str:
@@ -133,6 +134,13 @@ def _has_acted(change: ServiceChange, position: int, first: SliceContent) -> boo
         return False
     settings = (first.service.generation, first.pool.generation)
     return settings in change.settings and position >= change.settings_position
+
+
+def _needs_no_address(first: SliceContent) -> bool:
+    """Its packets are taken by their mark, whatever their address: a director of the group may carry none at all."""
+    service = first.service
+    mark = service.firewall_mark if service is not None else None
+    return service is not None and mark is not None and bool(mark.local_delivery) and not vips(service)
 
 
 def _news(exception: ServiceException | None, *, holds: bool, is_active: bool) -> Word:

@@ -1,5 +1,6 @@
 """Services of firewall marks: what is accepted, who conflicts, what directors and real servers are told."""
 
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -347,3 +348,20 @@ def test_ports_of_a_service_that_is_held_are_not_kept_from_another(ports: dict[s
     assert {one.service for one in directing.services} == {OTHER}
     key = VirtualServerKey(address=ip_address(testing.VIP), port=80, protocol=Protocol.TCP)
     assert directing.conflicts == ((WEB, key, OTHER),)
+
+
+@pytest.mark.parametrize(
+    ("told", "programmed"), [({"localDelivery": True}, "True Programmed"), ({}, "False NotProgrammed")]
+)
+def test_with_local_delivery_a_group_that_carries_no_address_serves_all_the_same(
+    told: dict[str, bool], programmed: str
+) -> None:
+    cluster = small_cluster(**{**BARE, "firewallMark": {"value": 10, "families": ["IPv4"], **told}})
+    cluster.settle()
+    one = cluster.lvs_nodes["d1"]
+    assert one.status is not None
+    (report,) = one.status.director_groups or ()
+    carries_none = [report.model_copy(update={"holds_addresses": False})]
+    cluster.lvs_nodes["d1"] = replace(one, status=one.status.model_copy(update={"director_groups": carries_none}))
+    cluster.round()
+    assert brief(cluster)["Programmed"] == programmed

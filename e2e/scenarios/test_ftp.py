@@ -20,7 +20,7 @@ NAT, DIRECT = EXAMPLES / "ftp-nat", EXAMPLES / "ftp-dr"
 VIPS: Final = {4: "192.168.26.15", 6: "2001:db8:26::15"}
 OF_CLIENT: Final = {4: "192.168.26.10", 6: "2001:db8:26::10"}
 DIRECT_VIP: Final = "192.168.27.15"
-OF_INNER_CLIENT: Final = [f"192.168.27.{host}" for host in range(11, 19)]
+OF_INNER_CLIENT: Final = [f"192.168.27.{host}" for host in range(31, 39)]
 """Further addresses, two for each test: a kernel remembers which real server a client had, also without the service."""
 OPENING: Final = {4: "tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn", 6: "ip6 and tcp and ip6[53] & 18 == 2"}
 PASV: Final = ("--disable-epsv", "--no-ftp-skip-pasv-ip")
@@ -153,7 +153,9 @@ def test_active_behind_nat(behind_nat: Deployment, family: int, mode: tuple[str,
     assert openings(opened) == {(VIPS[family], "20")}
 
 
-@pytest.mark.parametrize(("number", "mode"), enumerate([PASV, EPSV, PORT, EPRT]), ids=["PASV", "EPSV", "PORT", "EPRT"])
+@pytest.mark.parametrize(
+    ("number", "mode"), [*enumerate([PASV, EPSV, PORT, EPRT])], ids=["PASV", "EPSV", "PORT", "EPRT"]
+)
 def test_direct_routing_with_persistence(direct: Deployment, number: int, mode: tuple[str, ...]) -> None:
     """Both connections of a client have the same real server; the two clients have one each."""
     had = []

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from agent_world import NO_PART, World, director, member, service
+from agent_world import NAME, NO_PART, World, director, member, service
 
 from lvs_agent.cleanup import clean_up
 from lvs_agent.decide.kernel_state import AddressFamily, FirewallMarkKey, LocalDelivery
@@ -107,6 +107,14 @@ async def test_a_paused_service_stays_as_it_is(world: World, before: bool, after
     assert world.delivery.present == found
     await world.do(director(caches(delivered=after)))
     assert world.delivery.present == (LocalDelivery.of({TEN}) if after else NOTHING)
+
+
+async def test_while_a_service_is_unknown_nothing_is_taken_back(world: World) -> None:
+    await world.do(director(caches()))
+    await world.do(director(incomplete=(NAME,)))
+    assert world.delivery.present == LocalDelivery.of({TEN})
+    await world.do(director())
+    assert world.delivery.present == NOTHING
 
 
 async def test_a_kernel_without_policy_routing_is_said(world: World) -> None:

@@ -10,9 +10,11 @@ from lvs_api.conditions import Reason
 
 
 def kept_marks(prepared: PreparedPlan, present: LocalDelivery) -> frozenset[FirewallMarkKey]:
-    """What stays of what there is: what is wanted, and what paused services have."""
+    """What stays of what there is: what is wanted, and what paused services have; all while some service is unknown."""
+    if any(director.incomplete for director in prepared.plan.directing):
+        return present.rules
     paused = {service.key for service in prepared.services if service.planned.paused}
-    return frozenset(mark for mark in present.rules if mark in paused) | (present.rules & set(_wanted(prepared)))
+    return frozenset(present.rules & (paused | set(_wanted(prepared))))
 
 
 def taken_marks(
