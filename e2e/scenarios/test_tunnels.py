@@ -191,7 +191,9 @@ def test_deletion_leaves_no_rule_and_no_address(web: Deployment) -> None:
         for name in SERVERS:
             assert rules(web, name) == "", name
             for device in (*DEVICES[4], *DEVICES[6]):
-                assert web.addresses(name, device) == set(), name
+                # The kernel gives gre0 one for 127.0.0.1 when it comes up, of scope host (add_v4_addrs in addrconf.c).
+                left = {one for one in web.addresses(name, device) if not one.startswith("fe80:")}
+                assert left == set(), (name, device)
         return True
 
     wait_for(nothing_left, GONE_SECONDS, "nothing to be left")
