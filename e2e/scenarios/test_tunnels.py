@@ -53,7 +53,7 @@ def web(lab: Deployment) -> Deployment:
     for vip in VIPS.values():
         wait_for(lambda vip=vip: answers(client(lab), vip), 10, f"{vip} to answer")
     for name in SERVERS:
-        wait_for(lambda name=name: "drop" in rules(lab, name), 10, f"{name} to know the directors")
+        wait_for(lambda name=name: "drop" in rules(lab, name), READY_SECONDS, f"{name} to know the directors")
     return lab
 
 
@@ -139,7 +139,7 @@ def test_a_tunnel_that_others_use_is_left_open_to_them(web: Deployment) -> None:
     assert "unwrapped-ipv6" in listed
     assert "clamped-ipv4" in listed
     server.out("ip", "link", "delete", "site-b")
-    wait_for(lambda: "unwrapped-ipv4" in rules(web, SERVERS[0]), 10, "strangers to be kept out again")
+    wait_for(lambda: "unwrapped-ipv4" in rules(web, SERVERS[0]), READY_SECONDS, "strangers to be kept out again")
 
 
 def moved(lab: Deployment, to: int) -> bool:
@@ -191,7 +191,9 @@ def test_deletion_leaves_no_rule_and_no_address(web: Deployment) -> None:
         for name in SERVERS:
             assert rules(web, name) == "", name
             for device in (*DEVICES[4], *DEVICES[6]):
-                assert web.addresses(name, device) == set(), name
+                # The kernel gives gre0 one for 127.0.0.1 when it comes up, of scope host (add_v4_addrs in addrconf.c).
+                left = {one for one in web.addresses(name, device) if not one.startswith("fe80:")}
+                assert left == set(), (name, device)
         return True
 
     wait_for(nothing_left, GONE_SECONDS, "nothing to be left")
