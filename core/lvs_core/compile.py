@@ -126,9 +126,10 @@ def _holding(node: str, group: DirectorGroup | None, addresses: Iterable[IpAddre
             return Holding.RELEASE, None
         vrrp = vrrp_plan(node, group, addresses)
         return (Holding.KEEP if vrrp is None else Holding.VRRP), vrrp
-    if group.status.active is None:
-        return Holding.KEEP, None
-    return (Holding.HOLD if group.status.active == node else Holding.RELEASE), None
+    is_mine = group.status.active == node
+    if group.status.active is None or (is_mine and group.status.virtual_routers):
+        return Holding.KEEP, None  # while others may still speak VRRP, the last Master must, too
+    return (Holding.HOLD if is_mine else Holding.RELEASE), None
 
 
 def _by_service(slices: Iterable[Slice]) -> Iterator[tuple[ObjectKey, Sequence[Slice]]]:

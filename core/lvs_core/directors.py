@@ -30,6 +30,8 @@ class Directors:
     """With failover VRRP: who is Master of which virtual router, in the order in which addresses are shared out."""
     begins_with: str | None = None
     """Who has carried the addresses since before failover was VRRP, and is not Master yet."""
+    is_ending: bool = False
+    """Failover is VRRP no longer, and directors beside the active one still speak it."""
 
     def carriers(self, addresses: Iterable[str]) -> tuple[str | None, ...]:
         """Who carries these addresses, each once and sorted, None first where one is with nobody.
@@ -60,7 +62,7 @@ def directors_of(view: ClusterView, memory: GroupMemory, name: str, ids: RouterI
         for node in selected
         if present_boot(view, node) is not None and report_of(view.lvs_nodes.get(node), name) is not None
     )
-    routers, begins_with = None, None
+    routers, begins_with, is_ending = None, None, False
     if group is not None and ids is not None and speaks_vrrp(group):
         routers = masterships(view, memory, group, ids.ids)
         is_needed = not routers or any(one.is_used for one in routers)
@@ -68,6 +70,7 @@ def directors_of(view: ClusterView, memory: GroupMemory, name: str, ids: RouterI
         active = begins_with or _only_master(routers)
     else:
         active = _active(view, memory, group, selected, available)
+        is_ending = _is_ending(view, group, active, forwarding)
     return Directors(
         selected=selected,
         forwarding=forwarding,
@@ -75,6 +78,7 @@ def directors_of(view: ClusterView, memory: GroupMemory, name: str, ids: RouterI
         active=active,
         routers=routers,
         begins_with=begins_with,
+        is_ending=is_ending,
     )
 
 
@@ -143,3 +147,14 @@ def _begins_with(view: ClusterView, memory: GroupMemory, group: DirectorGroup, s
         return None
     others = (one.state for node in view.lvs_nodes if node != name for one in reports_of(view, group.meta.name, node))
     return None if VirtualRouterState.MASTER in others else name
+
+
+def _is_ending(view: ClusterView, group: DirectorGroup | None, active: str | None, forwarding: Sequence[str]) -> bool:
+    """Whether the active director has to go on with VRRP, for others would take the addresses if they heard no adverts.
+
+    Also one that is out of reach may; it is waited for as for one that carries addresses without VRRP.
+    """
+    if group is None or group.status is None or not group.status.virtual_routers:
+        return False
+    others = (report_of(view.lvs_nodes.get(name), group.meta.name) for name in forwarding if name != active)
+    return any(report is not None and report.virtual_routers for report in others)

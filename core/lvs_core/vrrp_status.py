@@ -41,7 +41,9 @@ def one_of_each_family(addresses: Sequence[str]) -> tuple[str, ...]:
 
 
 def router_statuses(view: ClusterView, group: DirectorGroup, directors: Directors) -> list[VirtualRouterStatus] | None:
-    """Every virtual router, as its directors have to know it."""
+    """Every virtual router, as its directors have to know it; after VRRP until the last of them has stopped."""
+    if directors.is_ending:
+        return group.status.virtual_routers if group.status is not None else None
     if not directors.routers:
         return None
     if group.spec is None:  # what cannot be read changes nothing but who is Master

@@ -301,14 +301,21 @@ def test_others_wait_for_one_that_is_out_of_reach() -> None:
     assert "It keeps the addresses until it is back" in found.message
 
 
-def test_failover_becomes_none_where_the_addresses_are() -> None:
+def test_failover_becomes_none_where_the_addresses_are_once_nobody_else_speaks_vrrp() -> None:
     cluster = vrrp_cluster()
+    says(cluster, "d1", "Backup")
     says(cluster, "d2", "Master")
     assert status(cluster).active == "d2"
     cluster.put(group(cluster))
-    assert [holding(cluster, name) for name in ("d1", "d2")] == [Holding.RELEASE, Holding.HOLD]
+    for _ in range(2):
+        assert [holding(cluster, name) for name in ("d1", "d2")] == [Holding.RELEASE, Holding.KEEP]
+        found = status(cluster)
+        assert (found.active, [one.id for one in found.virtual_routers or ()]) == ("d2", [VRID])
+    cluster.machines["d1"].routers = None
+    cluster.report("d1")
     found = status(cluster)
     assert (found.active, found.virtual_routers) == ("d2", None)
+    assert [holding(cluster, name) for name in ("d1", "d2")] == [Holding.RELEASE, Holding.HOLD]
 
 
 def has_own(cluster: SimulatedCluster, name: str, addresses: list[str] | None) -> None:
