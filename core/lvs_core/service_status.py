@@ -109,8 +109,8 @@ class ServiceStatuses:
             return Word(DirectorState.UNKNOWN, message, None, is_news=True)
         who = self.directors[first.director_group]
         is_active = name in who.carriers(vips(first.service) if first.service is not None else ())
-        settled = who.routers is not None and who.begins_with is None
-        word = _news(exception, holds=is_active if settled else report.holds_addresses, is_active=is_active)
+        by_vrrp = who.is_ending or (who.routers is not None and who.begins_with is None)
+        word = _news(exception, holds=is_active if by_vrrp else report.holds_addresses, is_active=is_active)
         return word._replace(has_counts=not is_unnamed)
 
     def _why_unheard(self, name: str) -> str:

@@ -306,11 +306,16 @@ def test_failover_becomes_none_where_the_addresses_are_once_nobody_else_speaks_v
     says(cluster, "d1", "Backup")
     says(cluster, "d2", "Master")
     assert status(cluster).active == "d2"
+    cluster.settle()
+    assert brief(cluster)["Ready"] == "True Ready"
+    cluster.machines["d2"].holds = frozenset()  # it is the VRRP daemon that does
+    cluster.report("d2")
     cluster.put(group(cluster))
     for _ in range(2):
         assert [holding(cluster, name) for name in ("d1", "d2")] == [Holding.RELEASE, Holding.KEEP]
         found = status(cluster)
         assert (found.active, [one.id for one in found.virtual_routers or ()]) == ("d2", [VRID])
+        assert brief(cluster)["Ready"] == "True Ready"
     cluster.machines["d1"].routers = None
     cluster.report("d1")
     found = status(cluster)
