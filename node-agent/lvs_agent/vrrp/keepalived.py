@@ -60,7 +60,7 @@ class Keepalived:
                 "--no-syslog",
                 "--log-detail",
                 "--vrrp",
-                # With --vrrp alone there is a pid file for BFD in /run, too: another keepalived's, or not to be written.
+                # With --vrrp alone there is a pid file of BFD in /run, too: another keepalived's, or not writable.
                 "--no_bfd",
                 # Whoever ends one of its two processes has both started anew by us, who know what is left on devices.
                 "--dont-respawn",
