@@ -97,7 +97,7 @@ class Pair:
 
     def state(self, name: str) -> str:
         """What a director's LvsNode says of its virtual router."""
-        for group in self.deployment.get("lvsnode", name)["status"].get("directorGroups", ()):
+        for group in self.deployment.get("lvsnode", name).get("status", {}).get("directorGroups", ()):
             for router in group.get("virtualRouters", ()):
                 assert (router["id"], router["family"]) == (66, "IPv4")
                 return str(router["state"])
