@@ -227,6 +227,23 @@ async def test_an_agent_that_starts_again_writes_nothing(world: VrrpWorld) -> No
     assert (world.router.state, world.holds, world.may_carry) == (MASTER, True, True)
 
 
+async def test_an_agent_that_starts_without_a_part_lets_the_daemon_end(world: VrrpWorld) -> None:
+    await world.do(vrrp_plan())
+    world.say(MASTER)
+    await world.later(1)
+    world.restart()
+    await world.do(NO_PART)
+    wanted = world.vrrp.read_wanted()
+    assert wanted is not None
+    assert wanted.is_empty
+
+
+async def test_a_node_without_vrrp_has_no_directory_for_it(world: VrrpWorld) -> None:
+    await world.do(director(service(member(100))))
+    await world.do(NO_PART, rounds=2)
+    assert not world.vrrp.path.exists()
+
+
 async def test_a_director_that_is_a_real_server_too_is_in_no_conflict_with_itself(world: VrrpWorld) -> None:
     plan = replace(vrrp_plan(), bind=real_server(VIP).bind)
     await world.do(plan, rounds=2)

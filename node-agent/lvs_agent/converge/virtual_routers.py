@@ -55,13 +55,13 @@ class VrrpKeeper:
     def look(self, plan: NodePlan) -> dict[IPAddress, VirtualRouterState]:
         """What the daemon does with the addresses of the plan, as far as it has spoken of them."""
         self._fault = None
-        if not self._has_read and not any(director.vrrp is not None for director in plan.directing):
-            return {}
         try:
             if not self._has_read:
                 self._tracks = self._directory.read_tracks()
                 self._remember(self._directory.read_wanted())
                 self._has_read = True
+            if self._wanted is None and not any(director.vrrp is not None for director in plan.directing):
+                return {}
             self._word = self._directory.read_word()
         except StateFileDamaged as error:
             self._fault = Fault(reason=Reason.VRRP_DOWN, message=str(error))
@@ -85,7 +85,9 @@ class VrrpKeeper:
         """Say what is wanted where it differs: whether addresses may be carried before that they are."""
         plan = serving.prepared.plan
         directors = [one for one in plan.directing if one.holding is Holding.VRRP and one.vrrp is not None]
-        is_over = not directors and not self._tracks and (self._wanted is None or self._wanted.is_empty)
+        is_over = (
+            self._has_read and not directors and not self._tracks and (self._wanted is None or self._wanted.is_empty)
+        )
         if plan.provisional or is_over:
             return self._outcome({}, links)
         placed = place_routers(directors, links, self._devices(links))
@@ -135,7 +137,7 @@ class VrrpKeeper:
 
     def _outcome(self, why: Mapping[RouterKey, str | None], links: KernelLinks) -> VrrpOutcome:
         routers = router_reports(self._placed, self._word, why, links)
-        self._metrics.daemon = self._word if self._has_read else None
+        self._metrics.daemon = self._word
         return VrrpOutcome(routers=routers, fault=self._fault or self._daemon_fault())
 
     def _daemon_fault(self) -> Fault | None:
