@@ -10,7 +10,7 @@ from lvs_core.allocate import first_choice
 from lvs_core.cluster_view import ObjectKey
 from lvs_lab.lab_machine import LabMachine
 from lvs_lab.waiting import wait_for
-from support.deployment import GONE_SECONDS, Deployment, deployed
+from support.deployment import GONE_SECONDS, READY_SECONDS, Deployment, deployed
 from support.example_cases import CASES, LABS, REQUESTS, Case, example
 from support.neighbours import claimants, claimants6, mac_of, wait_for_neighbour
 from support.traffic import answers, count_replies, count_sctp_replies, steady_requests
@@ -57,6 +57,8 @@ def prepare(deployment: Deployment, case: Case, served: set[tuple[str, int]]) ->
     if case.example == "s13-nat":
         for name in ("s13-rs201", "s13-rs202"):
             machine(name).serve(port=3306)
+    for name in case.vrrp_directors:
+        deployment.start_vrrp(name)
     for source in case.sources:
         machine(case.client).out("ip", "address", "replace", f"{source}/24", "dev", "eth0")
     if case.marks:
@@ -68,6 +70,11 @@ def prepare(deployment: Deployment, case: Case, served: set[tuple[str, int]]) ->
 def apply(deployment: Deployment, case: Case) -> None:
     deployment.apply(case.directory)
     deployment.wait_ready(case.service, *case.other_services)
+    if case.vrrp:
+        # The backup may have been first; with preemption it gives way at once.
+        vip = f"{case.vip}/{128 if case.ipv6 else 32}"
+        first, second = (partial(deployment.addresses, name, case.vip_device) for name in case.vrrp_directors)
+        wait_for(lambda: vip in first() and vip not in second(), READY_SECONDS, f"{case.director} to carry the VIP")
 
 
 def take_away(deployment: Deployment, case: Case) -> None:

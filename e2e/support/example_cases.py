@@ -50,6 +50,9 @@ class Case:
     sources: tuple[str, ...] = field(default=())
     """Further addresses of the client, where one client would see one real server only."""
 
+    vrrp: bool = False
+    """A second director, called backup, would take the VIP over; the first has the higher priority and preempts."""
+
     @property
     def directory(self) -> Path:
         """Its manifests."""
@@ -59,6 +62,11 @@ class Case:
     def director(self) -> str:
         """The director's machine."""
         return f"{self.machines}-director"
+
+    @property
+    def vrrp_directors(self) -> list[str]:
+        """The machines on which the VRRP daemon runs."""
+        return [self.director, f"{self.machines}-backup"] if self.vrrp else []
 
     @property
     def client(self) -> str:
@@ -125,6 +133,7 @@ CASES = (
         example="s13-nat-failover",
         machines="s13-failover",
         service="s13-failover-web",
+        vrrp=True,
         vip="192.168.4.5",
         servers={"rs100": 1, "rs200": 2},
         device=None,
@@ -278,6 +287,7 @@ CASES = (
         example="s20-vrrp",
         machines="s20",
         service="s20-web",
+        vrrp=True,
         vip="192.168.65.127",
         servers={"rs156": 1, "rs157": 1},
         shape={"TCP 192.168.65.127:80 rr": dict(_S65_SERVERS)},
@@ -286,6 +296,7 @@ CASES = (
         example="s21-double-master",
         machines="s21",
         service="s21-web",
+        vrrp=True,
         other_services=("s21-web-too", "s21-other"),
         vip="192.168.65.127",
         servers={"rs156": 1, "rs157": 1},

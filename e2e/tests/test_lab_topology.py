@@ -2,6 +2,7 @@
 
 import pytest
 
+from lvs_lab.artifacts import PACKAGE
 from lvs_lab.errors import TopologyError
 from lvs_lab.lab import standard_topology
 from lvs_lab.topology import Kind, Part, Topology, merge_topologies, parse_topology
@@ -107,6 +108,11 @@ def test_standard_topologies_are_two_directors_three_servers_and_a_client(name: 
     assert [node.role for node in topology.nodes] == ["director"] * 2 + ["server"] * 3
     assert {node.kubelet for node in topology.nodes} == {kubelet}
     assert [m.name for m in topology.machines if m.part is Part.CLIENT] == ["client"]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (PACKAGE / "topologies").glob("*.yaml")))
+def test_every_standard_topology_can_be_read(name: str) -> None:
+    assert parse_topology(standard_topology(name)).nodes
 
 
 def names(topology: Topology) -> list[str]:

@@ -216,6 +216,28 @@ async def test_by_a_view_that_is_old_or_not_whole_nothing_is_told(world: VrrpWor
     assert world.may_carry is True
 
 
+async def test_the_last_master_goes_on_and_says_so_while_nothing_else_is_known(world: VrrpWorld) -> None:
+    await world.do(vrrp_plan())
+    world.say(MASTER)
+    await world.later(1)
+    for _ in range(2):
+        await world.do(director(service(member(100)), holding=Holding.KEEP))
+        assert (world.router.state, world.holds, world.bound()) == (MASTER, True, {f"{VIP}@eth0"})
+        world.restart()
+
+
+async def test_a_director_that_stops_says_what_it_does_until_the_daemon_has_let_go(world: VrrpWorld) -> None:
+    await world.do(vrrp_plan())
+    world.say(BACKUP)
+    await world.later(1)
+    await world.do(director(service(member(100)), holding=Holding.RELEASE))
+    assert world.router.state is BACKUP
+    world.say(None)
+    await world.later(1)
+    (group,) = world.status.director_groups or ()
+    assert group.virtual_routers is None
+
+
 async def test_an_agent_that_starts_again_writes_nothing(world: VrrpWorld) -> None:
     await world.do(vrrp_plan())
     world.say(MASTER)
@@ -225,6 +247,23 @@ async def test_an_agent_that_starts_again_writes_nothing(world: VrrpWorld) -> No
     await world.do(vrrp_plan())
     assert (world.vrrp.wanted_mark(), world.writes()) == (mark, writes)
     assert (world.router.state, world.holds, world.may_carry) == (MASTER, True, True)
+
+
+async def test_an_agent_that_starts_without_a_part_lets_the_daemon_end(world: VrrpWorld) -> None:
+    await world.do(vrrp_plan())
+    world.say(MASTER)
+    await world.later(1)
+    world.restart()
+    await world.do(NO_PART)
+    wanted = world.vrrp.read_wanted()
+    assert wanted is not None
+    assert wanted.is_empty
+
+
+async def test_a_node_without_vrrp_has_no_directory_for_it(world: VrrpWorld) -> None:
+    await world.do(director(service(member(100))))
+    await world.do(NO_PART, rounds=2)
+    assert not world.vrrp.path.exists()
 
 
 async def test_a_director_that_is_a_real_server_too_is_in_no_conflict_with_itself(world: VrrpWorld) -> None:

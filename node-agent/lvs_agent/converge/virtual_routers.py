@@ -55,24 +55,36 @@ class VrrpKeeper:
     def look(self, plan: NodePlan) -> dict[IPAddress, VirtualRouterState]:
         """What the daemon does with the addresses of the plan, as far as it has spoken of them."""
         self._fault = None
-        if not self._has_read and not any(director.vrrp is not None for director in plan.directing):
-            return {}
         try:
             if not self._has_read:
                 self._tracks = self._directory.read_tracks()
                 self._remember(self._directory.read_wanted())
                 self._has_read = True
+            if self._wanted is None and not any(director.vrrp is not None for director in plan.directing):
+                return {}
             self._word = self._directory.read_word()
         except StateFileDamaged as error:
             self._fault = Fault(reason=Reason.VRRP_DOWN, message=str(error))
         routers = {
             RouterKey(director.group, router.id, router.family): router.addresses
             for director in plan.directing
-            if director.holding is Holding.VRRP and director.vrrp is not None
+            if director.vrrp is not None
             for router in director.vrrp.routers
         }
         is_current = self._word is not None and self._word.accepted == self._digest
-        return states_by_address(self._word, is_current, routers)
+        states = states_by_address(self._word, is_current, routers)
+        return states | self._kept_masters(plan) if is_current else states
+
+    def _kept_masters(self, plan: NodePlan) -> dict[IPAddress, VirtualRouterState]:
+        """Addresses that the daemon goes on carrying for groups of which nothing else is known now."""
+        groups, told = self.states(), {one.address for one in self._wanted.binds} if self._wanted is not None else set()
+        return {
+            address: VirtualRouterState.MASTER
+            for director in plan.directing
+            if director.vrrp is None and director.holding is Holding.KEEP
+            if VirtualRouterState.MASTER in groups.get(director.group, ())
+            for address in told.intersection(director.addresses)
+        }
 
     def states(self) -> dict[str, frozenset[VirtualRouterState]]:
         """What the daemon does in the virtual routers of each director group, as it said last."""
@@ -85,7 +97,9 @@ class VrrpKeeper:
         """Say what is wanted where it differs: whether addresses may be carried before that they are."""
         plan = serving.prepared.plan
         directors = [one for one in plan.directing if one.holding is Holding.VRRP and one.vrrp is not None]
-        is_over = not directors and not self._tracks and (self._wanted is None or self._wanted.is_empty)
+        is_over = (
+            self._has_read and not directors and not self._tracks and (self._wanted is None or self._wanted.is_empty)
+        )
         if plan.provisional or is_over:
             return self._outcome({}, links)
         placed = place_routers(directors, links, self._devices(links))
@@ -135,7 +149,12 @@ class VrrpKeeper:
 
     def _outcome(self, why: Mapping[RouterKey, str | None], links: KernelLinks) -> VrrpOutcome:
         routers = router_reports(self._placed, self._word, why, links)
-        self._metrics.daemon = self._word if self._has_read else None
+        placed = {one.key for one in self._placed}
+        for key, one in sorted((self._word.routers if self._word is not None else {}).items()):
+            if key not in placed:  # until the daemon has let it go, this director takes part in it
+                report = VirtualRouterReport(id=key.id, family=key.family, state=one.state, since=one.since)
+                routers.setdefault(key.group, []).append(report)
+        self._metrics.daemon = self._word
         return VrrpOutcome(routers=routers, fault=self._fault or self._daemon_fault())
 
     def _daemon_fault(self) -> Fault | None:

@@ -115,6 +115,8 @@ class _Director:
                 self._leave_to_vrrp(address, director)
             elif director.holding is Holding.KEEP or address not in live:
                 self.kept |= self._mine.get(address, set())
+                if self._vrrp.get(address) is VirtualRouterState.MASTER:
+                    self.by_vrrp |= self._bound.get(address, set())
             elif director.holding is Holding.HOLD and (device := self._device(address, director)) is not None:
                 self.vips.add(AddressBinding(address=address, device=device))
 
