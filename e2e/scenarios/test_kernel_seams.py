@@ -12,6 +12,7 @@ import pytest
 from lvs_agent.kernel.contract import CASES, TABLES
 from lvs_agent.kernel.packet_filter_contract import CASES as PACKET_FILTER_CASES
 from lvs_agent.kernel.settings_contract import DAEMON_CASES, TIMEOUT_CASES
+from lvs_agent.kernel.wire_contract import EXCHANGES, misunderstandings
 from lvs_api.director_table import DirectorTable
 from lvs_api.ipvs_terms import ELSEWHERE, terms_of
 from lvs_api.kinds import USER_KINDS
@@ -79,6 +80,13 @@ def test_the_kernel_keeps_the_contract_about_settings(director: GuestMachine) ->
     assert set(complaints) == {case.name for case in (*TIMEOUT_CASES, *DAEMON_CASES)}
     assert {name: text for name, text in complaints.items() if text} == {}
     assert director.out("ipvsadm", "-L", "--timeout") == before
+
+
+def test_the_kernel_understands_us_and_is_understood(director: GuestMachine) -> None:
+    """What node-agent/tests holds against a recording, with this kernel."""
+    held = probe(director, "conversation")
+    assert len(held["exchanges"]) == len(EXCHANGES)
+    assert misunderstandings(held) == {}
 
 
 def test_the_kernel_takes_every_sysctl_that_the_api_takes(director: GuestMachine) -> None:
