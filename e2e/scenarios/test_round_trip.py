@@ -23,9 +23,7 @@ pytestmark = pytest.mark.lab
 
 COUNT: Final = 60
 FILE: Final = "/run/round-trips.json"
-OPTIONS: Final = frozenset(
-    ("-t", "-u", "--sctp-service", "-f", "-6", "-s", "-p", "-M", "-o", "-b", "-r", "-g", "-i", "-m", "-w", "-x", "-y")
-)
+OPTIONS: Final = frozenset(f"-{letter}" for letter in "tuf6spMobrgimwxy") | {"--sctp-service", "--pe", "--tun-type"}
 TOPOLOGY: Final = """\
 segments: [lan]
 nodes:
