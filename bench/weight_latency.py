@@ -1,6 +1,6 @@
 """One weight change of a real server in a pool object, from the API server to the kernel of the active director.
 
-Without options it brings up a lab of plain nodes with the quick start, changes a weight 200 times by merge patch and
+It brings up a lab of plain nodes with the quick start, changes a weight 200 times by merge patch and
 watches the director's table from inside the guest. Times end when the watcher's line reaches this process, so they hold
 the guest's poll interval and the way over the exec channel. They begin twice: when the patch is sent, and when the API
 server has answered it, which is after its commit; the first is the one that is judged.
@@ -130,12 +130,12 @@ def summary(milliseconds: Sequence[float]) -> dict[str, float]:
     return {"p50_ms": round(cuts[49], 1), "p99_ms": round(cuts[98], 1), "max_ms": round(max(milliseconds), 1)}
 
 
-def main() -> int:
+def main(words: Sequence[str]) -> int:
     """Measure, print, judge."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="bench weight", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--changes", type=int, default=CHANGES)
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     with (
         tempfile.TemporaryDirectory() as directory,
         deployed(f"bench-weight-{os.getpid()}", ["plain"], Path(directory)) as deployment,
@@ -155,7 +155,3 @@ def main() -> int:
                 f"max {told['max_ms']:6.1f} ms"
             )
     return 0 if summary(from_sending)["p99_ms"] <= ALLOWED_MILLISECONDS else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

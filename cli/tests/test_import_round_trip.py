@@ -1,40 +1,14 @@
 """What `kubectl lvs import` makes of a table, read back: what a director is told then, as export writes it."""
 
 import re
-from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lvs_api.testing import director_group
-from lvs_cli.export import saved_lines
-from lvs_cli.saved_table import read_saved_table
-from lvs_cli.table_objects import TableObjects, Target, objects_of
-from lvs_core.manifests import plan_manifests, read_manifests
+from lvs_cli.table_objects import TableObjects
+from lvs_core.manifests import read_manifests
 from support.saved_tables import DAMAGES, Block, Damage, lines_of, spelled_otherwise, tables
-
-DIRECTOR = {
-    "apiVersion": "v1",
-    "kind": "Node",
-    "metadata": {"name": "director-1", "labels": {"lvs-director": "true"}},
-    "status": {"addresses": [{"type": "InternalIP", "address": "192.168.4.5"}]},
-}
-
-
-def imported(lines: Sequence[str]) -> TableObjects:
-    table = read_saved_table("\n".join(lines))
-    assert table.faults == ()
-    return objects_of(table, Target(director_group="default"))
-
-
-def exported(objects: TableObjects) -> list[str]:
-    """The table of a director that is told these objects, none of which is in the way of another."""
-    view = read_manifests([*objects.documents, director_group(), DIRECTOR])
-    made = plan_manifests(view, ["192.168.4.5"])
-    assert made.problems == ()
-    (plan,) = made.plan.directing
-    assert (plan.conflicts, plan.incomplete) == ((), ())
-    return sorted(line for service in plan.services for line in saved_lines(service))
+from support.table_objects import exported, imported
 
 
 @given(table=tables(), data=st.data())

@@ -1,11 +1,12 @@
 """From the schemas to docs/reference/api.md."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from lvs_api.api_group import API_VERSION
 from lvs_api.base import RULES
-from lvs_api.kinds import Kind
+from lvs_api.ipvs_terms import ELSEWHERE, Ipvs, terms_of
+from lvs_api.kinds import USER_KINDS, Kind
 from lvs_api.structural_schema import Schema, structural_schema
 
 _HEAD: Final = f"""# API reference: `{API_VERSION}`
@@ -15,37 +16,62 @@ Generated from the types in `crds/lvs_api` by `make generate`; `kubectl explain`
 Kubernetes 1.31 or later: the rules use CEL's functions for IP addresses. A field that is absent is unset; there is no
 difference between absent and `null`. Unknown fields are refused by `kubectl` (strict validation) and dropped by the API
 server. What the conditions and their reasons mean is told in [conditions.md](conditions.md).
+
+The column "IPVS" has what a field stands for: the kernel's name (linux/ip_vs.h, attributes without their prefix
+`IPVS_`; Documentation/networking/ipvs-sysctl.rst) and the options of ipvsadm(8). What ipvsadm has and no field says is
+[at the end](#ipvsadm-options-without-a-field).
 """
+_ELSEWHERE_HEAD: Final = """## ipvsadm options without a field
+
+| option | instead |
+|---|---|"""
 
 
 def api_reference(kinds: Iterable[Kind[Any, Any]]) -> str:
     """The whole page."""
-    return "\n".join([_HEAD, *(_kind_section(kind) for kind in kinds)])
+    rows = [f"| `{option}` | {instead} |" for option, instead in ELSEWHERE.items()]
+    return "\n".join([_HEAD, *(_kind_section(kind) for kind in kinds), _ELSEWHERE_HEAD, *rows, ""])
 
 
 def _kind_section(kind: Kind[Any, Any]) -> str:
     scope = "namespaced" if kind.namespaced else "cluster-scoped"
     lines = [f"## {kind.name}", "", f"{kind.description}", "", f"Short name `{kind.short_name}`, {scope}.", ""]
-    parts: list[tuple[str, Schema]] = [("spec", structural_schema(kind.spec))]
+    parts: list[tuple[str, Schema, dict[str, Ipvs]]] = [
+        ("spec", structural_schema(kind.spec), dict(terms_of(kind.spec)) if kind in USER_KINDS else {})
+    ]
     if kind.has_status:
-        parts.append(("status", structural_schema(kind.status)))
-    for part, schema in parts:
-        lines += [f"### {kind.name}.{part}", "", "| field | type | default | meaning |", "|---|---|---|---|"]
-        lines += _rows(schema, "")
+        parts.append(("status", structural_schema(kind.status), {}))
+    for part, schema, terms in parts:
+        lines += [f"### {kind.name}.{part}", "", *_table_head(with_terms=bool(terms))]
+        lines += _rows(schema, "", terms)
         lines.append("")
         if rules := list(_rule_lines(schema, part)):
             lines += ["Rules:", "", *rules, ""]
     return "\n".join(lines)
 
 
-def _rows(schema: Schema, prefix: str) -> Iterator[str]:
+def _table_head(*, with_terms: bool) -> tuple[str, str]:
+    if with_terms:
+        return "| field | type | default | IPVS | meaning |", "|---|---|---|---|---|"
+    return "| field | type | default | meaning |", "|---|---|---|---|"
+
+
+def _rows(schema: Schema, prefix: str, terms: Mapping[str, Ipvs]) -> Iterator[str]:
     required = schema.get("required", ())
     for name, node in schema.get("properties", {}).items():
         path = f"{prefix}{name}"
         default = "required" if name in required else _default(node)
-        yield f"| `{path}` | {_type(node)} | {default} | {_cell(node.get('description', ''))} |"
+        stands_for = f"{_term(terms.get(path))} | " if terms else ""
+        yield f"| `{path}` | {_type(node)} | {default} | {stands_for}{_cell(node.get('description', ''))} |"
         inner = node.get("items", node)
-        yield from _rows(inner, f"{path}[]." if "items" in node else f"{path}.")
+        yield from _rows(inner, f"{path}[]." if "items" in node else f"{path}.", terms)
+
+
+def _term(term: Ipvs | None) -> str:
+    if term is None:
+        return ""
+    names = [f"`{name}`" for name in (*term.kernel.split(", "), *term.options)]
+    return " ".join(names)
 
 
 def _default(node: Schema) -> str:

@@ -55,3 +55,5 @@ class ApiModel(BaseModel):
 
     rules: ClassVar[tuple[Rule, ...]] = ()
     """Rules over several fields of this type; bounds of one field stand in its annotation."""
+    sysctl_directory: ClassVar[str | None] = None
+    """Where every field is a sysctl, called as in Python, the directory of all of them, with dots."""

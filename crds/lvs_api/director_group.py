@@ -7,6 +7,7 @@ from pydantic import Field
 
 from lvs_api.base import ApiModel, Rule
 from lvs_api.conditions import Condition
+from lvs_api.ipvs_terms import Ipvs
 from lvs_api.network_types import Count, Generation, InterfaceName, LabelSelector, ObjectName, UsableIpAddress
 from lvs_api.node_settings import ConnectionSync, IpvsSysctls, Timeouts
 from lvs_api.vrrp_settings import MAX_PRIORITIES, MAX_SPREAD, DirectorPriority, VirtualRouterId, Vrrp
@@ -64,7 +65,7 @@ class LvsDirectorGroupSpec(ApiModel):
     sysctls: IpvsSysctls | None = None
     """Sysctls of net.ipv4.vs, on every director; each that is absent is as the services need it, or as the node has
     it."""
-    connection_sync: ConnectionSync | None = None
+    connection_sync: Annotated[ConnectionSync | None, Ipvs("CMD_NEW_DAEMON", ("--start-daemon",))] = None
     """The director that holds the addresses tells the others of its connections, so that these go on where one of them
     takes over; absent: nobody is told."""
 

@@ -91,10 +91,5 @@ NODE: Final = Kind(
     status=LvsNodeStatus,
 )
 
-ALL_KINDS: Final[tuple[Kind[Any, Any], ...]] = (
-    VIRTUAL_SERVICE,
-    REAL_SERVER_POOL,
-    DIRECTOR_GROUP,
-    SERVICE_SLICE,
-    NODE,
-)
+USER_KINDS: Final[tuple[Kind[Any, Any], ...]] = (VIRTUAL_SERVICE, REAL_SERVER_POOL, DIRECTOR_GROUP)
+ALL_KINDS: Final[tuple[Kind[Any, Any], ...]] = (*USER_KINDS, SERVICE_SLICE, NODE)

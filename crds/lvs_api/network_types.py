@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 
 from lvs_api.base import ApiModel, Rule
+from lvs_api.ipvs_terms import Ipvs
 
 NOT_AN_ADDRESS: Final = "must be an IPv4 or IPv6 address, with no zone or prefix length and not IPv4-mapped"
 NOT_CANONICAL: Final = "must be in canonical spelling (RFC 5952)"
@@ -179,7 +180,7 @@ class TunnelType(StrEnum):
 class Tunnel(ApiModel):
     """How packets are wrapped on their way to the real server."""
 
-    type: TunnelType = TunnelType.IPIP
+    type: Annotated[TunnelType, Ipvs("DEST_ATTR_TUN_TYPE", ("--tun-type",))] = TunnelType.IPIP
     """IPIP: plain IP in IP (RFC 2003; IPv6 in IPv6, RFC 2473); GRE: with the shortest header of RFC 2784, without key
     and checksum (Linux 5.3 and later)."""
 
@@ -187,7 +188,9 @@ class Tunnel(ApiModel):
 class Forwarding(ApiModel):
     """How a director hands packets to the real servers."""
 
-    method: ForwardingMethod = ForwardingMethod.DIRECT_ROUTING
+    method: Annotated[ForwardingMethod, Ipvs("DEST_ATTR_FWD_METHOD", ("--gatewaying", "--ipip", "--masquerading"))] = (
+        ForwardingMethod.DIRECT_ROUTING
+    )
     """DirectRouting (LVS-DR: only the MAC address changes; same link), Tunnel (LVS-TUN: wrapped in IP), or Masquerade
     (LVS-NAT: replies go back through the director)."""
     tunnel: Tunnel | None = None

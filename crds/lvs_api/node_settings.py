@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic.alias_generators import to_camel
 
 from lvs_api.base import ApiModel, Rule
+from lvs_api.ipvs_terms import Ipvs
 from lvs_api.network_types import InterfaceName, MulticastAddress, Port
 
 _WITHOUT_NEIGHBOURS: Final = ("lo", "tunl0", "ip6tnl0", "gre0", "ip6gre0")
@@ -40,16 +41,18 @@ class NodeNumbers(ApiModel):
 class Timeouts(NodeNumbers):
     """How long IPVS remembers a connection without packets (`ipvsadm --set tcp tcpfin udp`)."""
 
-    tcp_seconds: TimeoutSeconds | None = None
+    tcp_seconds: Annotated[TimeoutSeconds | None, Ipvs("CMD_ATTR_TIMEOUT_TCP", ("--set",))] = None
     """An established TCP connection; the kernel begins with 900."""
-    tcp_fin_seconds: TimeoutSeconds | None = None
+    tcp_fin_seconds: Annotated[TimeoutSeconds | None, Ipvs("CMD_ATTR_TIMEOUT_TCP_FIN", ("--set",))] = None
     """A TCP connection of which a FIN was seen; the kernel begins with 120."""
-    udp_seconds: TimeoutSeconds | None = None
+    udp_seconds: Annotated[TimeoutSeconds | None, Ipvs("CMD_ATTR_TIMEOUT_UDP", ("--set",))] = None
     """UDP; the kernel begins with 300."""
 
 
 class IpvsSysctls(NodeNumbers):
     """Sysctls of net.ipv4.vs (Documentation/networking/ipvs-sysctl.rst); a node's kernel may lack some of them."""
+
+    sysctl_directory: ClassVar[str | None] = "net.ipv4.vs"
 
     conntrack: bool | None = None
     """Keep the firewall's connection tracking informed: without it rules that look at the state of a connection take
@@ -122,18 +125,22 @@ class ConnectionSync(ApiModel):
         ),
     )
 
-    interface: InterfaceName
+    interface: Annotated[InterfaceName, Ipvs("DAEMON_ATTR_MCAST_IFN", ("--mcast-interface",))]
     """The network device, of this name on every director, by whose link the others are told; with an IPv4 group it
     needs an IPv4 address (`--mcast-interface`)."""
-    sync_id: Annotated[int, Field(ge=0, le=255)]
+    sync_id: Annotated[int, Field(ge=0, le=255), Ipvs("DAEMON_ATTR_SYNC_ID", ("--syncid",))]
     """Tells the messages of this group from those of others on the link; a backup with 0 takes those of all
     (`--syncid`)."""
-    multicast_group: MulticastAddress = "224.0.0.81"
+    multicast_group: Annotated[
+        MulticastAddress, Ipvs("DAEMON_ATTR_MCAST_GROUP, DAEMON_ATTR_MCAST_GROUP6", ("--mcast-group",))
+    ] = "224.0.0.81"
     """Where the messages go (`--mcast-group`)."""
-    port: Port = 8848
+    port: Annotated[Port, Ipvs("DAEMON_ATTR_MCAST_PORT", ("--mcast-port",))] = 8848
     """The UDP port where they go; with `net.ipv4.vs.sync_ports` above 1 also the next ones (`--mcast-port`)."""
-    ttl: Annotated[int, Field(ge=1, le=255)] = 1
+    ttl: Annotated[int, Field(ge=1, le=255), Ipvs("DAEMON_ATTR_MCAST_TTL", ("--mcast-ttl",))] = 1
     """How many routers they pass, and one more (`--mcast-ttl`)."""
-    max_length: Annotated[int, Field(ge=1024, le=65487)] | None = None
+    max_length: Annotated[
+        Annotated[int, Field(ge=1024, le=65487)] | None, Ipvs("DAEMON_ATTR_SYNC_MAXLEN", ("--sync-maxlen",))
+    ] = None
     """The longest message in bytes, the same on every director; absent: as fits into 1500 bytes, and on a backup what
     fits the device's MTU, if that is more (`--sync-maxlen`)."""

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from lvs_api.base import ApiModel, Rule
 from lvs_api.conditions import Condition
+from lvs_api.ipvs_terms import Ipvs
 from lvs_api.network_types import (
     NODE_MEMBER_PREFIX,
     NODE_MEMBER_PREFIX_IPV6,
@@ -35,17 +36,17 @@ class RealServer(ApiModel):
 
     name: MemberName
     """Unique within the pool; names that begin with `node.` or `node6.` belong to nodes found by selector."""
-    address: UsableIpAddress
+    address: Annotated[UsableIpAddress, Ipvs("DEST_ATTR_ADDR, DEST_ATTR_ADDR_FAMILY", ("--real-server",))]
     """Where the director sends packets. Where it is a cluster Node's, that node prepares itself for the service."""
-    port: Port | None = None
+    port: Annotated[Port | None, Ipvs("DEST_ATTR_PORT", ("--real-server",))] = None
     """Its own port; only where the service has one port, and only with Masquerade."""
-    weight: Weight | None = None
+    weight: Annotated[Weight | None, Ipvs("DEST_ATTR_WEIGHT", ("--weight",))] = None
     """Share of new connections, 0 to 65535 (0: none); the pool's weight when absent."""
     forwarding: Forwarding | None = None
     """The service's forwarding when absent."""
-    upper_threshold: Threshold = 0
+    upper_threshold: Annotated[Threshold, Ipvs("DEST_ATTR_U_THRESH", ("--u-threshold",))] = 0
     """No new connections at this many (ipvsadm -x); 0: no bound."""
-    lower_threshold: Threshold = 0
+    lower_threshold: Annotated[Threshold, Ipvs("DEST_ATTR_L_THRESH", ("--l-threshold",))] = 0
     """New connections again below this many (ipvsadm -y); 0: three quarters of the upper threshold, as the kernel has
     it."""
     state: RealServerState = RealServerState.ACTIVE
@@ -166,7 +167,7 @@ class LvsRealServerPoolSpec(ApiModel):
     """Machines by address."""
     nodes: NodeMembers | None = None
     """Cluster nodes by label."""
-    weight: Weight = 1
+    weight: Annotated[Weight, Ipvs("DEST_ATTR_WEIGHT", ("--weight",))] = 1
     """Weight of members that do not name their own."""
     health_check: HealthCheck | None = None
     """Absent: real servers are not checked and always count as healthy."""

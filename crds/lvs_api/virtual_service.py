@@ -9,6 +9,7 @@ from pydantic import Field
 from lvs_api.api_group import DEFAULT_DIRECTOR_GROUP
 from lvs_api.base import ApiModel, Rule
 from lvs_api.conditions import Condition
+from lvs_api.ipvs_terms import Ipvs
 from lvs_api.network_types import (
     ConnectionHelper,
     Count,
@@ -35,11 +36,13 @@ class ServicePort(ApiModel):
 
     name: PortName
     """Unique within the service."""
-    protocol: Protocol = Protocol.TCP
+    protocol: Annotated[Protocol, Ipvs("SVC_ATTR_PROTOCOL", ("--tcp-service", "--udp-service", "--sctp-service"))] = (
+        Protocol.TCP
+    )
     """TCP, UDP or SCTP. Where it is SCTP, a check of the pool must name its `port`: checks connect by TCP."""
-    port: ServicePortNumber
+    port: Annotated[ServicePortNumber, Ipvs("SVC_ATTR_PORT", ("--tcp-service", "--udp-service", "--sctp-service"))]
     """The port clients connect to, 1 to 65535; 0 means every port and needs `persistence`."""
-    real_server_port: Port | None = None
+    real_server_port: Annotated[Port | None, Ipvs("DEST_ATTR_PORT", ("--real-server",))] = None
     """The real servers' port where it differs; only with Masquerade, for the other methods leave ports as they are."""
     helper: ConnectionHelper | None = None
     """FTP: what is said on this port opens further connections, and the kernel's helper follows it (module ip_vs_ftp,
@@ -72,11 +75,12 @@ class PortMode(StrEnum):
 class FirewallMark(ApiModel):
     """A mark by which directors find the packets of a service, whatever their address and port (ipvsadm -f)."""
 
-    value: MarkValue
+    value: Annotated[MarkValue, Ipvs("SVC_ATTR_FWMARK", ("--fwmark-service",))]
     """The whole mark: the kernel compares all 32 bits, so a bit that somebody else adds makes it another one."""
-    families: (
-        Annotated[list[Family], Field(min_length=1, max_length=2, json_schema_extra={"x-lvs-list-set": True})] | None
-    ) = None
+    families: Annotated[
+        Annotated[list[Family], Field(min_length=1, max_length=2, json_schema_extra={"x-lvs-list-set": True})] | None,
+        Ipvs("SVC_ATTR_AF", ("--ipv6",)),
+    ] = None
     """Of which packets; needed where the service has no `addresses`, whose families count otherwise."""
     local_delivery: bool | None = None
     """True: directors take packets with this mark for themselves, whatever their address, by a rule of their routing
@@ -86,13 +90,13 @@ class FirewallMark(ApiModel):
 class Persistence(ApiModel):
     """Connections of one client stick to one real server."""
 
-    timeout_seconds: Annotated[int, Field(ge=1, le=2678400)] = 300
+    timeout_seconds: Annotated[int, Field(ge=1, le=2678400), Ipvs("SVC_ATTR_TIMEOUT", ("--persistent",))] = 300
     """Seconds that a client sticks after its last connection ended (ipvsadm -p)."""
-    ipv4_prefix_length: Annotated[int, Field(ge=1, le=32)] = 32
+    ipv4_prefix_length: Annotated[int, Field(ge=1, le=32), Ipvs("SVC_ATTR_NETMASK", ("--netmask",))] = 32
     """Clients that share this many leading bits are one client (ipvsadm -M)."""
-    ipv6_prefix_length: Annotated[int, Field(ge=1, le=128)] = 128
+    ipv6_prefix_length: Annotated[int, Field(ge=1, le=128), Ipvs("SVC_ATTR_NETMASK", ("--netmask",))] = 128
     """The same for IPv6."""
-    engine: PersistenceEngine | None = None
+    engine: Annotated[PersistenceEngine | None, Ipvs("SVC_ATTR_PE_NAME", ("--pe",))] = None
     """sip: SIP calls stick, by their Call-ID, instead of clients (ipvsadm --pe); only where all ports are UDP, or under
     a mark. A client's datagrams from one port are one connection, and so go to one real server whatever they say: the
     calls of a proxy are told apart with `onePacketScheduling`."""
@@ -133,7 +137,10 @@ def _families_are_told_once(spec: Any) -> bool:  # noqa: ANN401 -- see Rule.chec
 class LvsVirtualServiceSpec(ApiModel):
     """Addresses and ports, how their connections are spread, over which real servers, by which directors."""
 
-    addresses: Annotated[list[UsableIpAddress], Field(min_length=1, max_length=2)] | None = None
+    addresses: Annotated[
+        Annotated[list[UsableIpAddress], Field(min_length=1, max_length=2)] | None,
+        Ipvs("SVC_ATTR_AF, SVC_ATTR_ADDR", ("--tcp-service", "--udp-service", "--sctp-service")),
+    ] = None
     """The virtual IP addresses (VIPs): one, or one of each family, in canonical spelling. Needed, unless there is a
     `firewallMark`: with it they only say which addresses directors carry and real servers bind."""
     ports: (
@@ -141,24 +148,25 @@ class LvsVirtualServiceSpec(ApiModel):
         | None
     ) = None
     """The ports that are balanced. Needed, unless there is a `firewallMark`."""
-    port_mode: PortMode = PortMode.SEPARATE
+    port_mode: Annotated[PortMode, Ipvs("SVC_ATTR_FWMARK", ("--fwmark-service",))] = PortMode.SEPARATE
     """Separate: each port is a kernel service of its own per address. Grouped: all of them are one, found by a firewall
     mark that the operator chooses and directors set: a persistent client has the same real server on every port."""
     firewall_mark: FirewallMark | None = None
     """Present: balance the packets that carry this mark, instead of those to `ports`. Somebody else's rule on the
     directors gives it to them; no rule is written. Marked packets must be delivered on the director: their addresses
     are `addresses` here, or of another service of the group, or any with `localDelivery`."""
-    scheduler: Scheduler = Scheduler.WLC
+    scheduler: Annotated[Scheduler, Ipvs("SVC_ATTR_SCHED_NAME", ("--scheduler",))] = Scheduler.WLC
     """How the real server of a new connection is chosen (ipvsadm -s)."""
-    scheduler_flags: (
-        Annotated[list[SchedulerFlag], Field(max_length=2, json_schema_extra={"x-lvs-list-set": True})] | None
-    ) = None
+    scheduler_flags: Annotated[
+        Annotated[list[SchedulerFlag], Field(max_length=2, json_schema_extra={"x-lvs-list-set": True})] | None,
+        Ipvs("IP_VS_SVC_F_SCHED1, IP_VS_SVC_F_SCHED2", ("--sched-flags",)),
+    ] = None
     """Options of sh and mh (ipvsadm -b)."""
     forwarding: Forwarding = Forwarding()
     """How packets reach the real servers."""
-    persistence: Persistence | None = None
+    persistence: Annotated[Persistence | None, Ipvs("IP_VS_SVC_F_PERSISTENT", ("--persistent",))] = None
     """Present: connections of one client stick to one real server."""
-    one_packet_scheduling: bool = False
+    one_packet_scheduling: Annotated[bool, Ipvs("IP_VS_SVC_F_ONEPACKET", ("--ops",))] = False
     """Schedule every UDP datagram by itself (ipvsadm -o); only where all ports are UDP, or under a mark."""
     real_server_pool_ref: RealServerPoolReference
     """The pool behind this service."""

@@ -40,6 +40,15 @@ class PlainProcess:
         """Whether its process lives."""
         return self._machine.exec(["sh", "-c", f"kill -0 $(cat {self._pid}) 2>/dev/null"]).ok
 
+    @property
+    def pid(self) -> int:
+        """Its process, which leads a session of its own with all of its children."""
+        return int(self._machine.out("cat", self._pid))
+
+    def signal(self, name: str) -> None:
+        """Signal it and its children."""
+        self._machine.sh(f"kill -s {name} -- -$(cat {self._pid})")
+
     def kill(self, signal_name: str = "KILL") -> None:
         """Signal its process and its children, and wait for their end: KILL is a crash, TERM an orderly stop."""
         group = "-" if signal_name == "KILL" else ""
@@ -124,6 +133,19 @@ class PlainAgent:
     def kill(self, signal_name: str = "KILL") -> None:
         """Signal its process and its children, and wait for their end: KILL is a crash, TERM an orderly stop."""
         self._process.kill(signal_name)
+
+    @property
+    def pid(self) -> int:
+        """Its process, which leads a session of its own with all of its children."""
+        return self._process.pid
+
+    def pause(self) -> None:
+        """Stop it and its children where they are."""
+        self._process.signal("STOP")
+
+    def resume(self) -> None:
+        """Let them go on."""
+        self._process.signal("CONT")
 
     def log(self) -> str:
         """All that it has written in its lives since the guest booted."""

@@ -13,6 +13,7 @@ SOURCE_TARGET = "/opt/lvs/source"
 PACKAGES_TARGET = "/opt/lvs/packages"
 BYTECODE_TARGET = "/opt/lvs/bytecode"
 _SOURCE_DIRECTORIES = ("crds", "core", "node-agent")
+_BENCH_DIRECTORY = "bench"
 
 
 def agent_packages() -> Path:
@@ -41,7 +42,10 @@ def agent_mounts() -> tuple[Mount, ...]:
     bytecode = cache_root() / "guest-bytecode"
     bytecode.mkdir(parents=True, exist_ok=True)
     return (
-        *(Mount(source=CHECKOUT / part, target=f"{SOURCE_TARGET}/{part}") for part in _SOURCE_DIRECTORIES),
+        *(
+            Mount(source=CHECKOUT / part, target=f"{SOURCE_TARGET}/{part}")
+            for part in (*_SOURCE_DIRECTORIES, _BENCH_DIRECTORY)
+        ),
         Mount(source=agent_packages(), target=PACKAGES_TARGET),
         Mount(source=bytecode, target=BYTECODE_TARGET, writable=True),
     )
@@ -55,3 +59,9 @@ def agent_environment() -> dict[str, str]:
         "PYTHONPYCACHEPREFIX": BYTECODE_TARGET,
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def bench_environment() -> dict[str, str]:
+    """The same with the measurements beside it."""
+    environment = agent_environment()
+    return environment | {"PYTHONPATH": f"{environment['PYTHONPATH']}:{SOURCE_TARGET}"}

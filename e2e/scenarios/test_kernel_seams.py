@@ -1,6 +1,7 @@
 """The agent's kernel seams on real kernels: what a fake or a network namespace of the host can not show."""
 
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,10 @@ import pytest
 from lvs_agent.kernel.contract import CASES, TABLES
 from lvs_agent.kernel.packet_filter_contract import CASES as PACKET_FILTER_CASES
 from lvs_agent.kernel.settings_contract import DAEMON_CASES, TIMEOUT_CASES
+from lvs_agent.kernel.wire_contract import EXCHANGES, misunderstandings
 from lvs_api.director_table import DirectorTable
+from lvs_api.ipvs_terms import ELSEWHERE, terms_of
+from lvs_api.kinds import USER_KINDS
 from lvs_api.node_settings import IpvsSysctls
 from lvs_cli.ipvsadm_form import Form, Style, listing
 from lvs_lab.lab import Lab
@@ -76,6 +80,13 @@ def test_the_kernel_keeps_the_contract_about_settings(director: GuestMachine) ->
     assert set(complaints) == {case.name for case in (*TIMEOUT_CASES, *DAEMON_CASES)}
     assert {name: text for name, text in complaints.items() if text} == {}
     assert director.out("ipvsadm", "-L", "--timeout") == before
+
+
+def test_the_kernel_understands_us_and_is_understood(director: GuestMachine) -> None:
+    """What node-agent/tests holds against a recording, with this kernel."""
+    held = probe(director, "conversation")
+    assert len(held["exchanges"]) == len(EXCHANGES)
+    assert misunderstandings(held) == {}
 
 
 def test_the_kernel_takes_every_sysctl_that_the_api_takes(director: GuestMachine) -> None:
@@ -186,6 +197,15 @@ def test_every_form_of_ipvsadms_listing_is_ours_too(director: GuestMachine, name
     finally:
         director.sh("ipvsadm --stop-daemon master", check=name != MIXED)
         director.sh("ipvsadm --set 900 120 300")
+
+
+def test_every_option_of_ipvsadm_is_a_fields_or_said_elsewhere(director: GuestMachine) -> None:
+    """What the API reference says of them is of this ipvsadm, and complete."""
+    there = set(re.findall(r"(?<!\S)--[a-z][-a-z0-9]+", director.sh("ipvsadm --help 2>&1")))
+    assert len(there) > 40
+    named = {option for kind in USER_KINDS for _, term in terms_of(kind.spec) for option in term.options}
+    assert there - named == set(ELSEWHERE)
+    assert named <= there
 
 
 def test_every_scheduler_is_listed_as_it_was_asked_for(director: GuestMachine) -> None:

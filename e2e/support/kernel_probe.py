@@ -52,6 +52,8 @@ from lvs_agent.kernel.settings_contract import (
     timeout_complaint,
 )
 from lvs_agent.kernel.sysctl import ProcSysctls
+from lvs_agent.kernel.testing import NetworkNamespace
+from lvs_agent.kernel.wire_contract import DEVICE, record_conversation
 
 
 def service(text: str) -> ServiceKey:
@@ -78,6 +80,20 @@ def settings_contract() -> dict[str, str | None]:
     settings = KernelIpvsSettings()
     complaints = {case.name: timeout_complaint(settings, case) for case in TIMEOUT_CASES}
     return complaints | {case.name: daemon_complaint(settings, case) for case in DAEMON_CASES}
+
+
+def conversation() -> dict[str, Any]:
+    """Every command and every kind of object, as bytes there and back, in a namespace of its own."""
+    namespace = NetworkNamespace("wire")
+    namespace.create()
+    try:
+        namespace.ip("link", "add", DEVICE, "type", "dummy")
+        namespace.ip("link", "set", DEVICE, "up")
+        namespace.ip("address", "add", "192.0.2.1/24", "dev", DEVICE)
+        namespace.ip("address", "add", "2001:db8::1/64", "dev", DEVICE, "nodad")
+        return namespace.run(record_conversation)
+    finally:
+        namespace.delete()
 
 
 def sysctl_contract() -> dict[str, str | None]:
@@ -305,8 +321,8 @@ def announce(device: str, address: str) -> bool:
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__: verb
     for verb in (
-        contract, settings_contract, sysctl_contract, packet_filter_contract, ftp_helper_contract, mark, source_nat,
-        packet_filter, load, holds, add, edit, counters, told,
+        contract, settings_contract, conversation, sysctl_contract, packet_filter_contract, ftp_helper_contract,
+        mark, source_nat, packet_filter, load, holds, add, edit, counters, told,
         read_under_change, read_while_resized, unavailable, bind, unbind, silence, announce,
     )
 }  # fmt: skip

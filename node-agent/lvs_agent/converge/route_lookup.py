@@ -22,6 +22,8 @@ class RouteLookup:
         self._links = links
         self._clock = clock
         self._known: Mapping[IPAddress, Route] = {}
+        self._wanted: AbstractSet[IPAddress] = frozenset()
+        """Those that are known: the same object from round to round while the plan is, and there may be very many."""
         self._changes = 0
         self._answered = 0
         """The changes that what is known takes into account."""
@@ -41,7 +43,7 @@ class RouteLookup:
         changes, began = self._changes, self._clock()
         is_due = self._answered != changes and began >= self._next
         known = {} if is_due else self._known
-        if is_due or known.keys() != wanted:
+        if is_due or (wanted is not self._wanted and known.keys() != wanted):
             found = {a: known[a] if a in known else await self._links.route_to(a) for a in wanted}
             now = self._clock()
             self._next = max(self._next, now + min(_SHARE * (now - began), _LONGEST_BETWEEN))
@@ -49,4 +51,5 @@ class RouteLookup:
                 self._answered = changes
             if found != self._known:
                 self._known = found
+        self._wanted = wanted
         return self._known

@@ -50,8 +50,9 @@ def diff_ipvs(snapshot: KernelIpvs, wanted: WantedIpvs, ownership: IpvsOwnership
             continue
         if state.settings != wish.settings:
             services.append(EditService(service=key, settings=wish.settings))
+        if _diff_destinations(key, state, wish, blocked_destinations, destinations) == len(state.destinations):
+            continue
         owned = ownership.owned.get(key, _NOTHING)
-        _diff_destinations(key, state, wish, blocked_destinations, destinations)
         gone_destinations += [
             DeleteDestination(service=key, destination=d)
             for d in state.destinations
@@ -74,15 +75,21 @@ def _diff_destinations(
     wish: WantedService,
     blocked: frozenset[tuple[AnyServiceKey, DestinationKey]],
     changes: list[IpvsChange],
-) -> None:
-    """Append what has to be added or edited among the destinations of a service that exists."""
-    present = state.destinations
+) -> int:
+    """Append what has to be added or edited among the destinations of a service that exists; how many of them it has.
+
+    Where it has no more than these none is to go, which need not be looked for: there may be very many.
+    """
+    present, found_ones = state.destinations, 0
     for destination, settings in wish.destinations.items():
         found = present.get(destination)
         if found is None:
             changes.append(AddDestination(service=key, destination=destination, settings=settings))
-        elif found.settings is not settings and found.settings != settings and (key, destination) not in blocked:
+            continue
+        found_ones += 1
+        if found.settings is not settings and found.settings != settings and (key, destination) not in blocked:
             changes.append(EditDestination(service=key, destination=destination, settings=settings))
+    return found_ones
 
 
 def diff_links(wanted: frozenset[AddressBinding], ownership: LinkOwnership) -> tuple[LinkChange, ...]:

@@ -27,6 +27,8 @@ Endpoint = tuple[IPAddress, int, int]
 
 def packet_rules(prepared: PreparedPlan) -> PacketRules:
     """The rules of this plan."""
+    if not prepared.has_source_nat:  # there may be very many real servers, and each round asks
+        return PacketRules(marks=frozenset(_marks(prepared)))
     source_nat: set[SourceNatRule] = set()
     others: set[SourceNatRule] = set()
     for service in prepared.services:

@@ -8,7 +8,9 @@ families; a new or edited entry must name every setting.
 
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from lvs_agent.decide.changes import (
     AddDestination,
@@ -31,6 +33,8 @@ from lvs_agent.decide.kernel_state import (
     ServiceSettings,
 )
 from lvs_agent.kernel.netlink_wire import (
+    ATTRIBUTE,
+    GENL_HEADER,
     GENL_VERSION,
     NLA_F_NESTED,
     NLM_F_ACK,
@@ -78,28 +82,43 @@ SVC_FLAGS_MASK = SVC_F_PERSISTENT | int(
 
 _REQUEST = NLM_F_REQUEST
 _FLAGS = struct.Struct("=II")
-# Each pair HH is an attribute's length and type; addresses and ports are taken as `DestinationKey.identity` has them.
-_MESSAGE = "=IHHII BBH {service}s "  # netlink header, generic netlink header, the nest that finds the service
-_IDENTITY = "HH HH16s HH2sxx HHHxx "
-_SETTINGS = "HHI HHI HHI HHI "
-_TUNNEL = "HHBxxx HH2sxx HHHxx"
-_DEST_NEST = CMD_ATTR_DEST | NLA_F_NESTED
+_SERVICE = struct.Struct("=HHHxx HHHxx HH16s HH2sxx")
+# A table has tens of thousands of destinations, and packing costs by the number of values: what requests have in common
+# is taken as bytes. Addresses and ports are taken as `identity` of their keys has them.
+_FRAME = "=8sI {middle}s "
+_START = struct.Struct("=IHH")
+_IDENTITY = "16s 4s2s 6sH "
+_SETTINGS = "6sI 4sI 4sI 4sI "
+_TUNNEL = "4sB 7s2s 6sH xx"
+_PORT, _FAMILY = ATTRIBUTE.pack(6, DEST_PORT), bytes(2) + ATTRIBUTE.pack(6, DEST_ADDR_FAMILY)
+_METHOD, _WEIGHT = bytes(2) + ATTRIBUTE.pack(8, DEST_FWD_METHOD), ATTRIBUTE.pack(8, DEST_WEIGHT)
+_UPPER, _LOWER = ATTRIBUTE.pack(8, DEST_U_THRESH), ATTRIBUTE.pack(8, DEST_L_THRESH)
+_TYPE, _TUNNEL_PORT = ATTRIBUTE.pack(5, DEST_TUN_TYPE), bytes(3) + ATTRIBUTE.pack(6, DEST_TUN_PORT)
+_TUNNEL_FLAGS = bytes(2) + ATTRIBUTE.pack(6, DEST_TUN_FLAGS)
 
 
 def service_identity(key: AnyServiceKey) -> bytes:
     """The attributes that find a service, without the nest around them."""
     if isinstance(key, FirewallMarkKey):
         return attribute(SVC_AF, U16.pack(key.family)) + attribute(SVC_FWMARK, U32.pack(key.mark))
-    return b"".join(
-        (
-            attribute(SVC_AF, U16.pack(key.family)),
-            attribute(SVC_PROTOCOL, U16.pack(key.protocol)),
-            attribute(SVC_ADDR, key.identity[:16]),
-            attribute(SVC_PORT, key.identity[16:18]),
-        )
+    identity = key.identity
+    return _SERVICE.pack(
+        6,
+        SVC_AF,
+        identity[18],
+        6,
+        SVC_PROTOCOL,
+        identity[19],
+        20,
+        SVC_ADDR,
+        identity[:16],
+        6,
+        SVC_PORT,
+        identity[16:18],
     )
 
 
+@lru_cache(maxsize=256)  # services of a large table have few different ones
 def service_settings(family: AddressFamily, settings: ServiceSettings) -> bytes:
     """Every setting of a service as attributes."""
     flags = int(settings.flags) | (SVC_F_PERSISTENT if settings.persistence else 0)
@@ -127,10 +146,42 @@ def netmask_bytes(family: AddressFamily, prefix_length: int) -> bytes:
     return ((0xFFFFFFFF << (32 - prefix_length)) & 0xFFFFFFFF).to_bytes(4, "big")
 
 
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Which attributes a destination request has; `number` tells the layouts apart."""
+
+    number: int
+    attributes: str
+    length: int
+    head: bytes
+    """From the nest around the attributes to the address."""
+
+
+def _layout(number: int, attributes: str) -> _Layout:
+    length = struct.calcsize("=" + attributes)
+    head = ATTRIBUTE.pack(8 + length, CMD_ATTR_DEST | NLA_F_NESTED) + ATTRIBUTE.pack(20, DEST_ADDR)
+    return _Layout(number, attributes, length, head)
+
+
+_BARE = _layout(1, _IDENTITY + "xx")
+_PLAIN = _layout(2, _IDENTITY + _SETTINGS)
+_TUNNELLED = _layout(3, _IDENTITY + _SETTINGS + _TUNNEL)
+
+
+class _Frame(NamedTuple):
+    """What all requests of one command about destinations of one service have in common."""
+
+    pack: Callable[..., bytes]
+    start: bytes
+    """Up to the sequence number."""
+    middle: bytes
+    """From there to the destination's address."""
+
+
 @lru_cache(maxsize=64)
-def _destination_message(service_length: int, attributes: str) -> tuple[struct.Struct, int]:
-    """How a destination request is packed behind so many bytes of service, and the length of its destination nest."""
-    return struct.Struct(_MESSAGE.format(service=service_length) + attributes), struct.calcsize("=" + attributes)
+def _frame_struct(middle: int, attributes: str) -> struct.Struct:
+    """How a destination request is packed whose frame has so many bytes in the middle."""
+    return struct.Struct(_FRAME.format(middle=middle) + attributes)
 
 
 class RequestEncoder:
@@ -140,6 +191,8 @@ class RequestEncoder:
         self._family = family
         self._last_service: AnyServiceKey | None = None
         self._last_nest = b""
+        self._frames: dict[int, _Frame] = {}
+        """Of the last service, by layout, command and flags."""
 
     def change(self, change: IpvsChange, sequence: int, flags: int = _REQUEST) -> bytes:
         """The request that carries out one change."""
@@ -204,7 +257,17 @@ class RequestEncoder:
         if service is not self._last_service:
             self._last_nest = nested(CMD_ATTR_SERVICE, service_identity(service))
             self._last_service = service
+            self._frames = {}
         return self._last_nest
+
+    def _frame(self, service: AnyServiceKey, command: int, flags: int, layout: _Layout) -> _Frame:
+        kind = layout.number << 32 | command << 16 | flags
+        if service is self._last_service and (known := self._frames.get(kind)) is not None:
+            return known
+        middle = bytes(4) + GENL_HEADER.pack(command, GENL_VERSION, 0) + self._service_nest(service) + layout.head
+        start = _START.pack(12 + len(middle) + layout.length, self._family, flags)
+        frame = self._frames[kind] = _Frame(_frame_struct(len(middle), layout.attributes).pack, start, middle)
+        return frame
 
     def _service_entry(self, change: AddService | EditService, command: int, sequence: int, flags: int) -> bytes:
         key = change.service
@@ -217,32 +280,25 @@ class RequestEncoder:
     def _destination_entry(
         self, change: AddDestination | EditDestination, command: int, sequence: int, flags: int
     ) -> bytes:
-        service, identity, settings = self._service_nest(change.service), change.destination.identity, change.settings
+        identity, settings = change.destination.identity, change.settings
         tunnel = settings.tunnel if settings.method is ForwardingMethod.TUNNEL else None
-        message, nest = _destination_message(len(service), _PLAIN if tunnel is None else _TUNNELLED)
+        pack, start, middle = self._frame(change.service, command, flags, _PLAIN if tunnel is None else _TUNNELLED)
         values = (
-            message.size, self._family, flags, sequence, 0, command, GENL_VERSION, 0, service, nest, _DEST_NEST,
-            20, DEST_ADDR, identity[:16], 6, DEST_PORT, identity[16:18], 6, DEST_ADDR_FAMILY, identity[18],
-            8, DEST_FWD_METHOD, settings.method, 8, DEST_WEIGHT, settings.weight,
-            8, DEST_U_THRESH, settings.upper_threshold, 8, DEST_L_THRESH, settings.lower_threshold,
+            start, sequence, middle, identity[:16], _PORT, identity[16:18], _FAMILY, identity[18],
+            _METHOD, settings.method, _WEIGHT, settings.weight,
+            _UPPER, settings.upper_threshold, _LOWER, settings.lower_threshold,
         )  # fmt: skip
         if tunnel is None:
-            return message.pack(*values)
+            return pack(*values)
         port = tunnel.port.to_bytes(2, "big")
-        return message.pack(
-            *values, 5, DEST_TUN_TYPE, tunnel.type, 6, DEST_TUN_PORT, port, 6, DEST_TUN_FLAGS, tunnel.flags
-        )
+        return pack(*values, _TYPE, tunnel.type, _TUNNEL_PORT, port, _TUNNEL_FLAGS, tunnel.flags)
 
     def _destination_only(self, change: DeleteDestination, command: int, sequence: int, flags: int) -> bytes:
-        service, identity = self._service_nest(change.service), change.destination.identity
-        message, nest = _destination_message(len(service), _IDENTITY)
-        return message.pack(
-            message.size, self._family, flags, sequence, 0, command, GENL_VERSION, 0, service, nest, _DEST_NEST,
-            20, DEST_ADDR, identity[:16], 6, DEST_PORT, identity[16:18], 6, DEST_ADDR_FAMILY, identity[18],
-        )  # fmt: skip
+        identity = change.destination.identity
+        pack, start, middle = self._frame(change.service, command, flags, _BARE)
+        return pack(start, sequence, middle, identity[:16], _PORT, identity[16:18], _FAMILY, identity[18])
 
 
-_PLAIN, _TUNNELLED = _IDENTITY + _SETTINGS, _IDENTITY + _SETTINGS + _TUNNEL
 _ENCODERS: dict[type, tuple[int, Callable[..., bytes]]] = {
     AddService: (CMD_NEW_SERVICE, RequestEncoder._service_entry),  # noqa: SLF001 (a table of its own methods)
     EditService: (CMD_SET_SERVICE, RequestEncoder._service_entry),  # noqa: SLF001

@@ -1,0 +1,85 @@
+"""The measurements' pure parts: tables, what tools are told of them, goals, and how both are printed."""
+
+import pytest
+
+from bench.figure import WORST, Figure, Goal, Measured, percentile
+from bench.large_table import LARGE, Shape, additions, edits, ipvsadm_text, keepalived_text, table_of
+from bench.report import lines_of
+from bench.turnover import TURNS, turns
+from lvs_agent.decide.changes import AddDestination, DeleteDestination
+
+SMALL = Shape(services=2, real_servers=1)
+
+
+def test_a_table_has_its_shape() -> None:
+    table = table_of(LARGE)
+    assert len(table) + sum(len(wish.destinations) for wish in table.values()) == LARGE.entries == 11_000
+    assert len({one for wish in table.values() for one in wish.destinations}) == 10_000
+    heavier = table_of(LARGE, heavier=1)
+    assert heavier.keys() == table.keys()
+    assert all(heavier[key].destinations.keys() == wish.destinations.keys() for key, wish in table.items())
+    assert len(edits(heavier)) == 10_000
+
+
+def test_each_turn_replaces_a_fifth_by_what_was_never_there() -> None:
+    ever = {one for wish in table_of(LARGE).values() for one in wish.destinations}
+    count = 0
+    for table, changes in turns():
+        new = {change.destination for change in changes if isinstance(change, AddDestination)}
+        gone = {change.destination for change in changes if isinstance(change, DeleteDestination)}
+        assert len(new) == len(gone) == len(changes) / 2 == 2_000
+        assert new.isdisjoint(ever)
+        assert gone < ever
+        there = {one for wish in table.values() for one in wish.destinations}
+        assert len(there) == 10_000
+        ever |= new
+        count += 1
+    assert count == TURNS
+
+
+def test_tools_are_told_the_table() -> None:
+    assert ipvsadm_text(additions(table_of(SMALL))).splitlines() == [
+        "-A -t 10.0.0.1:8000 -s wrr",
+        "-A -t 10.0.0.1:8001 -s wrr",
+        "-a -t 10.0.0.1:8000 -r 11.0.0.1:8000 -g -w 1",
+        "-a -t 10.0.0.1:8001 -r 11.0.1.1:8001 -g -w 1",
+    ]
+    words = " ".join(keepalived_text(table_of(SMALL)).split())
+    first = (
+        "virtual_server 10.0.0.1 8000 { lvs_sched wrr lvs_method DR protocol TCP real_server 11.0.0.1 8000 { weight 1"
+    )
+    assert words.startswith(f"{first} }} }} virtual_server")
+
+
+@pytest.mark.parametrize(
+    ("goal", "value", "kept"),
+    [
+        (Goal(series="ours", peer="theirs", at_most=0.5), 0.5, True),
+        (Goal(series="ours", peer="theirs", at_most=0.4), 0.5, False),
+        (Goal(series="ours", percentile=WORST, at_most=2), 3, False),
+        (Goal(series="theirs", at_least=5, at_most=9), 4, False),
+    ],
+)
+def test_goals(goal: Goal, value: float, kept: bool) -> None:
+    series = {"ours": [1.0, 2.0, 3.0], "theirs": [4.0]}
+    assert goal.value(series) == value
+    assert goal.is_kept(series) is kept
+
+
+def test_percentiles() -> None:
+    assert [percentile(range(101), number) for number in (50, 95, 99, WORST)] == [50, 95, 99, 100]
+    assert percentile([7], 99) == 7
+
+
+def test_a_miss_is_said_with_its_profile_and_a_kept_goal_without() -> None:
+    def figure(bound: float) -> Figure:
+        goals = (Goal(series="ours", peer="theirs", at_most=bound),)
+        return Figure(name="P0", title="nothing", ways={}, ours="ours", goals=goals)
+
+    measured = Measured(series={"ours": [2.0], "theirs": [1.0]}, remarks=["few"], profile=["90 % encode"])
+    missed, kept = "\n".join(lines_of(figure(1), measured)), "\n".join(lines_of(figure(3), measured))
+    assert "ours / theirs: 2, at most 1: MISSED" in missed
+    assert "profile: 90 % encode" in missed
+    assert "few" in kept
+    assert "at most 3: kept" in kept
+    assert "profile" not in kept
