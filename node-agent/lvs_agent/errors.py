@@ -55,6 +55,10 @@ class LinkError(KernelError):
     """Something about devices, addresses or routes."""
 
 
+class FamilyNotSupported(LinkError):
+    """EAFNOSUPPORT or EOPNOTSUPP: this kernel has nothing of the kind for an address family."""
+
+
 class DeviceNotFound(LinkError):
     """A device that is named does not exist and can not be made."""
 

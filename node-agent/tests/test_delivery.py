@@ -1,6 +1,8 @@
 """Local delivery by marks: the decision and its order in the loop, and the real kernel's rules and routes."""
 
 import asyncio
+import errno
+import socket
 import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -8,10 +10,12 @@ from typing import Any, TypeVar
 
 import pytest
 from agent_world import NAME, NO_PART, World, director, member, service
+from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
 
 from lvs_agent.cleanup import clean_up
 from lvs_agent.decide.kernel_state import AddressFamily, FirewallMarkKey, LocalDelivery
 from lvs_agent.disk.ledger import LedgerFile
+from lvs_agent.errors import LinkError
 from lvs_agent.kernel.delivery_contract import complaint
 from lvs_agent.kernel.delivery_routes import TABLE, KernelDeliveryRoutes
 from lvs_agent.kernel.fake_delivery_routes import FakeDeliveryRoutes
@@ -184,6 +188,40 @@ def test_every_address_is_local_for_the_mark_alone(
     assert f"table {TABLE}" in found
     with pytest.raises(subprocess.CalledProcessError):
         machine.ip(family, "route", "get", address, "mark", "11")
+
+
+class WithoutIpv6(KernelDeliveryRoutes):
+    """On a kernel that was started with ipv6.disable=1, as far as its answers differ (fib_nl_dumprule)."""
+
+    def _ip(self) -> Any:
+        there = super()._ip()
+
+        class Without:
+            route = there.route
+
+            async def rule(self, verb: str, **request: Any) -> Any:
+                if request["family"] == socket.AF_INET6:
+                    raise NetlinkError(errno.EAFNOSUPPORT)
+                return await there.rule(verb, **request)
+
+        return Without()
+
+
+def test_a_kernel_without_ipv6_delivers_ipv4(machine: NetworkNamespace) -> None:
+    async def work(_: KernelDeliveryRoutes) -> None:
+        routes = WithoutIpv6()
+        try:
+            assert await routes.read() == NOTHING
+            await routes.replace({TEN})
+            assert await routes.read() == LocalDelivery.of({TEN})
+            with pytest.raises(LinkError, match="mark 10 IPV6"):
+                await routes.replace({TEN, TEN6})
+            await routes.replace(())
+            assert await routes.read() == NOTHING
+        finally:
+            await routes.close()
+
+    with_routes(machine, work)
 
 
 def test_rules_of_others_are_not_seen_and_stay(machine: NetworkNamespace) -> None:

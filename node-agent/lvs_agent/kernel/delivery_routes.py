@@ -15,7 +15,7 @@ from pyroute2 import AsyncIPRoute  # type: ignore[import-untyped]
 from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
 
 from lvs_agent.decide.kernel_state import AddressFamily, FirewallMarkKey, LocalDelivery
-from lvs_agent.errors import LinkError, PermissionRefused
+from lvs_agent.errors import FamilyNotSupported, LinkError, PermissionRefused
 from lvs_agent.kernel.host_routes import PROTOCOL
 
 TABLE: Final = 7676
@@ -24,6 +24,7 @@ _WHOLE_MARK: Final = 0xFFFFFFFF
 _FAMILIES: Final = {AddressFamily.IPV4: socket.AF_INET, AddressFamily.IPV6: socket.AF_INET6}
 _EVERYWHERE: Final = {AddressFamily.IPV4: "0.0.0.0/0", AddressFamily.IPV6: "::/0"}
 _GONE: Final = frozenset({errno.ENOENT, errno.ESRCH})
+_WITHOUT_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EOPNOTSUPP})
 
 
 class KernelDeliveryRoutes:
@@ -37,7 +38,10 @@ class KernelDeliveryRoutes:
         rules: set[FirewallMarkKey] = set()
         routes: set[AddressFamily] = set()
         for family, number in _FAMILIES.items():
-            for rule in await _listed("rules", partial(self._ip().rule, "dump", family=number)):
+            listed = await self._rules(number)
+            if listed is None:
+                continue  # the kernel would list another family's routes instead (rtnl_dump_all)
+            for rule in listed:
                 if _is_ours(rule):
                     rules.add(FirewallMarkKey(family=family, mark=rule.get("fwmark")))
             if await _listed("routes", partial(self._ip().route, "dump", family=number, table=TABLE, proto=PROTOCOL)):
@@ -61,6 +65,13 @@ class KernelDeliveryRoutes:
         if self._iproute is not None:
             self._iproute.close()
             self._iproute = None
+
+    async def _rules(self, family: int) -> list[Any] | None:
+        """Everybody's. None where this kernel has none of the family: it was started with ipv6.disable=1, say."""
+        try:
+            return await _listed("rules", partial(self._ip().rule, "dump", family=family))
+        except FamilyNotSupported:
+            return None
 
     async def _rule(self, verb: str, mark: FirewallMarkKey) -> None:
         request = {
@@ -104,6 +115,8 @@ async def _listed(what: str, ask: Callable[[], Awaitable[Any]]) -> list[Any]:
     except NetlinkError as error:
         if error.code in _GONE:
             return []
+        if error.code in _WITHOUT_FAMILY:
+            raise FamilyNotSupported(f"reading {what}: {os.strerror(error.code)}") from error
         raise LinkError(f"reading {what}: {os.strerror(error.code)}") from error
     except OSError as error:
         raise LinkError(f"reading {what}: {error.strerror or error}") from error
