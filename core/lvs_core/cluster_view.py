@@ -279,9 +279,16 @@ class ClusterView:
         """Whether it is news of this Node that it is not ready.
 
         Not where its agent renews its Lease: the kubelet may be down, or its renewals were lost in an outage of the API
-        server, after which the node controller calls Nodes not ready for a moment.
+        server, after which the node controller calls Nodes not ready for a moment. Nor while an operator that has just
+        started can not know yet whether it does.
         """
-        return not node.ready and node.name not in self.signs.heard and self.readiness_is_news
+        name, signs = node.name, self.signs
+        may_run = node.ready or name in signs.heard or (name in signs.unheard and name not in signs.late)
+        return not may_run and self.readiness_is_news
+
+    def runs(self, node: ClusterNode) -> bool:
+        """Whether it is known to, or no Node is known not to."""
+        return node.ready or node.name in self.signs.heard or not self.readiness_is_news
 
     @cached_property
     def silence_is_news(self) -> bool:

@@ -23,7 +23,7 @@ class Directors:
     """Nodes that may hold entries of the group's services: directors, and former ones that have not reported
     themselves clean. Not those whose Node is deleted or out of service: they forward nothing."""
     available: tuple[str, ...]
-    """Selected Nodes that are ready and whose agent has reported on this group in the Node's present boot."""
+    """Selected Nodes that are not called gone and whose agent has reported on this group in the Node's present boot."""
     active: str | None
     """Who holds all addresses, or is to."""
     routers: tuple[Mastership, ...] | None = None
@@ -103,7 +103,7 @@ def _active(
     """The present one as long as it can be; another only when it is certain that nobody else has the addresses.
 
     A director that is only unreachable may hold them still: it stays the one until its Node is deleted, or tainted
-    by somebody who knows that the machine is off.
+    by somebody who knows that the machine is off. So none is named that may be off already.
     """
     active = group.status.active if group is not None and group.status is not None else None
     if group is None or group.spec is None:
@@ -114,7 +114,7 @@ def _active(
     holders = [node for node in memory.told if node != active and _holds(view, group.meta.name, node)]
     for holder in sorted(holders):
         return holder if holder in selected else active
-    return available[0] if available else None
+    return next((name for name in available if view.runs(view.nodes[name])), None)
 
 
 def _holds(view: ClusterView, group: str, name: str) -> bool:

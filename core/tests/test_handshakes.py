@@ -26,6 +26,11 @@ def live(cluster: SimulatedCluster, *names: str) -> None:
         cluster.report(name)
 
 
+def active(cluster: SimulatedCluster) -> str | None:
+    status = cluster.groups["default"].status
+    return status.active if status is not None else None
+
+
 def test_a_member_is_prepared_only_after_its_node_reported() -> None:
     cluster = small_cluster()
     cluster.round()
@@ -156,6 +161,51 @@ def test_a_node_whose_agent_renews_its_lease_is_not_gone() -> None:
     cluster.late.add("n1")
     cluster.round()
     assert not members(cluster)["rs1"].prepared
+
+
+def test_a_new_operator_waits_for_the_agent_of_a_node_that_is_not_ready() -> None:
+    """It runs, as the operator before knew: its members would lose weight until its Lease is renewed."""
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.nodes["n1"] = replace(cluster.nodes["n1"], ready=False)
+    cluster.memory = Memory()
+    cluster.unheard |= set(cluster.nodes)
+    cluster.round()
+    assert members(cluster)["rs1"].prepared
+    cluster.put(service(cluster, addresses=["192.168.4.16"]))
+    cluster.settle()
+    assert not members(cluster)["rs1"].prepared, "nothing new is believed"
+    cluster.put(service(cluster))
+    cluster.unheard.clear()
+    cluster.heard |= set(cluster.nodes)
+    cluster.settle()
+    assert members(cluster)["rs1"].prepared
+    cluster.heard.clear()
+    cluster.unheard.add("n1")
+    cluster.late.add("n1")
+    cluster.round()
+    assert not members(cluster)["rs1"].prepared
+
+
+def test_a_new_operator_names_no_director_that_may_be_off() -> None:
+    """It would stay the one until somebody says that it is off."""
+    cluster = small_cluster(directors=2)
+    cluster.settle()
+    cluster.nodes["d1"] = replace(cluster.nodes["d1"], labels={})
+    cluster.settle()
+    assert active(cluster) == "d2"
+    cluster.nodes["d1"] = replace(cluster.nodes["d1"], labels=cluster.nodes["d2"].labels)
+    cluster.settle()
+    cluster.nodes["d1"] = replace(cluster.nodes["d1"], ready=False)
+    cluster.nodes["d2"] = replace(cluster.nodes["d2"], out_of_service=True)
+    cluster.memory = Memory()
+    cluster.unheard.add("d1")
+    cluster.round()
+    assert active(cluster) is None
+    cluster.unheard.clear()
+    cluster.heard.add("d1")
+    cluster.round()
+    assert active(cluster) == "d1"
 
 
 def test_prepared_is_withdrawn_when_the_node_is_not_ready_or_started_again() -> None:
