@@ -275,7 +275,7 @@ class Agent:
         )
         guard = guard_tunnels(plan, await self._links.read(), ledger.bindings, routes)
         rules, paused = with_tunnels(packet_rules(prepared), guard.rules), paused_connections(prepared)
-        await self._packet_filter.take_on(rules, paused)
+        await self._packet_filter.take_on(rules, paused, provisional=plan.provisional)
         self._ftp_helper.converge(prepared)
         table = self._table.converge(prepared, around, self._remember_table)
         if not (plan.provisional or table.desired.keep_unknown):

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from agent_world import NO_PART, VIP, World, director, member, real_server, record_order, service
+from agent_world import NAME, NO_PART, VIP, World, director, member, real_server, record_order, service
 
 from lvs_agent.decide.kernel_state import AddressFamily, Device, InterfaceAddress, KernelLinks, Route, RouteKind
 from lvs_agent.decide.packet_table import ClampRule, PacketRules, PacketTable, UnwrapRule
@@ -109,6 +109,17 @@ async def test_a_provisional_plan_narrows_nothing(world: World) -> None:
     world.restart()
     await world.do(replace(tunnelled(DIRECTOR), provisional=True))
     assert world.packet_filter.table == PacketTable(rules=rules(DIRECTOR, OTHER))
+
+
+async def test_nobody_is_kept_out_while_services_stay_as_they_are(world: World) -> None:
+    """A director that joins sends at once, whatever holds up the table."""
+    both = replace(tunnelled(DIRECTOR, vip="192.168.4.16"), directing=director(service()).directing)
+    await world.do(both, rounds=2)
+    opened = replace(both, director_addresses=(), directing=director(service(), incomplete=(NAME,)).directing)
+    await world.do(opened, rounds=2)
+    assert world.packet_filter.table is not None
+    assert world.packet_filter.table.rules.unwraps == frozenset()
+    assert world.metric("lvs_agent_repairs_total", kind="packet_filter") == 0
 
 
 async def test_a_way_with_a_smaller_mtu_makes_smaller_segments(world: World) -> None:

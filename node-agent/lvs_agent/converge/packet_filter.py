@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from lvs_agent.decide.kernel_state import AnyServiceKey
@@ -23,6 +24,8 @@ OpenAmong = Callable[[frozenset[SourceNatRule]], frozenset[SourceNatRule]]
 """Those of which connections live."""
 Paused = frozenset[SourceNatRule]
 """Connections of services that stay as they are."""
+Step = Callable[[PacketRules, PacketRules], PacketRules]
+"""From the rules that there are, and those that are wanted, to those that shall be now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,33 +58,32 @@ class PacketFilterKeeper:
         self.why_not: str | None = None
         """Why the rules are not as they shall be."""
 
-    async def take_on(self, wanted: PacketRules, paused: Paused) -> None:
-        """Add what is missing, before the services are made."""
-        await self._converge(wanted, paused, None)
+    async def take_on(self, wanted: PacketRules, paused: Paused, *, provisional: bool) -> None:
+        """Add what is missing, before the services are made; what tunnels need is made as it shall be."""
+        await self._converge(wanted, paused, partial(with_more, provisional=provisional), is_last=False)
 
     async def let_go(self, wanted: PacketRules, paused: Paused, remains: Remains) -> None:
         """Leave only what is wanted and what `remains` needs, after the services that are not wanted have gone."""
-        await self._converge(wanted, paused, remains)
+        await self._converge(wanted, paused, partial(_leave, remains=remains), is_last=True)
 
-    async def _converge(self, wanted: PacketRules, paused: Paused, remains: Remains | None) -> None:
+    async def _converge(self, wanted: PacketRules, paused: Paused, step: Step, *, is_last: bool) -> None:
         if (self._is_unused and not wanted) or self._monotonic() < self._due:
             return
         self._is_unused = False
         try:
-            await self._make(wanted, paused, remains)
+            await self._make(wanted, paused, step, is_last=is_last)
         except (PacketFilterError, PermissionRefused) as error:
             self._fail(error, is_needed=bool(wanted))
         else:
             self.why_not, self._delay = None, _FIRST_RETRY
 
-    async def _make(self, wanted: PacketRules, paused: Paused, remains: Remains | None) -> None:
-        """`remains` is None while nothing may go."""
+    async def _make(self, wanted: PacketRules, paused: Paused, step: Step, *, is_last: bool) -> None:
         table = await self._look()
         present = table.rules if table is not None else NO_RULES
         wanted = with_paused(wanted, paused, present)
-        shall = with_more(present, wanted) if remains is None else _leave(present, wanted, remains)
+        shall = step(present, wanted)
         if not _is_as(table, shall):
-            if wanted and (wanted.is_within(self._settled) if remains is None else shall == self._settled):
+            if wanted and wanted.is_within(self._settled) and not _is_as(table, self._settled):
                 self._metrics.repairs.labels("packet_filter").inc()
                 _log.warning("somebody else changed our table of the packet filter: made again, %d rules", len(shall))
             else:
@@ -92,7 +94,8 @@ class PacketFilterKeeper:
             table = await self._look()
             if not _is_as(table, shall):
                 raise PacketFilterError("our table of the packet filter is not as wanted after writing")
-        if remains is not None:
+            self._settled = shall
+        if is_last:
             self._settled = shall
             self._is_unused = not shall and not paused
 
@@ -117,7 +120,7 @@ class PacketFilterKeeper:
         self.why_not = why_not
 
 
-def _leave(present: PacketRules, wanted: PacketRules, remains: Remains) -> PacketRules:
+def _leave(present: PacketRules, wanted: PacketRules, *, remains: Remains) -> PacketRules:
     shall = with_needed(present, wanted, remains.staying)
     ended = no_longer_rewritten(present, shall)
     return with_ended(shall, remains.open_among(ended) if ended else ended)

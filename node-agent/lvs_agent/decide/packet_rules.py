@@ -70,8 +70,11 @@ def with_paused(wanted: PacketRules, paused: AbstractSet[SourceNatRule], present
     )
 
 
-def with_more(present: PacketRules, wanted: PacketRules) -> PacketRules:
+def with_more(present: PacketRules, wanted: PacketRules, *, provisional: bool) -> PacketRules:
     """What there is and what is to come, before the services are made.
+
+    What tunnels need waits for no service: it is just as wanted, and who may send now is not kept out for what becomes
+    of the table. By a provisional plan nothing goes.
 
     A mark without a service harms nobody: IPVS then looks for the address and port. A rule for the same packets stays
     as it is until its successor's service is there. Source NAT begins before the first connection that needs it, and
@@ -79,13 +82,17 @@ def with_more(present: PacketRules, wanted: PacketRules) -> PacketRules:
     """
     taken = {_endpoint(rule) for rule in present.marks}
     source_nat = present.source_nat | wanted.source_nat
-    clamped = {rule.address for rule in wanted.clamps}
+    unwraps, clamps = wanted.unwraps, wanted.clamps
+    if provisional:
+        clamped = {rule.address for rule in clamps}
+        unwraps |= present.unwraps
+        clamps |= {rule for rule in present.clamps if rule.address not in clamped}
     return PacketRules(
         marks=present.marks | {rule for rule in wanted.marks if _endpoint(rule) not in taken},
         source_nat=source_nat,
         kept_sources=(present.kept_sources | wanted.kept_sources) - source_nat,
-        unwraps=present.unwraps | wanted.unwraps,
-        clamps=wanted.clamps | {rule for rule in present.clamps if rule.address not in clamped},
+        unwraps=unwraps,
+        clamps=clamps,
     )
 
 
