@@ -175,6 +175,8 @@ TUNNEL_SPOILS: list[Callable[[Listed], object]] = [
     lambda listed: parts(listed, "rule")[0]["expr"][0]["match"].update(right=47),
     lambda listed: parts(listed, "rule")[-1].update(expr=[{"accept": None}]),
     lambda listed: parts(listed, "map")[0]["elem"].append(["192.168.4.17", {"jump": {"target": "segments-1300"}}]),
+    lambda listed: parts(listed, "map")[0]["elem"].append(["192.168.4.17", {"drop": None}]),
+    lambda listed: parts(listed, "map")[0]["elem"].append(["192.168.4.17", {"jump": {"target": "other"}}]),
     lambda listed: parts(listed, "set")[0]["elem"].append({"concat": [47, "192.168.4.5"]}),
 ]
 

@@ -80,7 +80,7 @@ def read_table(listed: Json) -> PacketTable:
             if part.get("map") == "mark":
                 marks.add(_mark_rule(key["concat"], value))
             elif part["name"] in _CLAMP_MAPS.values():
-                clamps.add(ClampRule(ip_address(key), int(value["jump"]["target"].removeprefix(_CLAMP_CHAIN))))
+                clamps |= _clamp_rule(key, value)
             else:
                 (rewritten if value == _REWRITE else kept).add(_source_nat_rule(key["concat"]))
         for element in one.get("set", {}).get("elem", ()):
@@ -201,6 +201,13 @@ def _mark_element(rule: MarkRule) -> list[Any]:
 def _mark_rule(key: list[Any], mark: int) -> MarkRule:
     address, protocol, port = key
     return MarkRule(ip_address(address), TransportProtocol(protocol), int(port), int(mark))
+
+
+def _clamp_rule(address: str, verdict: Json) -> set[ClampRule]:
+    """Nothing of a verdict that is not ours: by those the table is not whole."""
+    target = verdict.get("jump", {}).get("target", "")
+    size = target.removeprefix(_CLAMP_CHAIN)
+    return {ClampRule(ip_address(address), int(size))} if size != target and size.isdecimal() else set()
 
 
 def _source_nat_key(rule: SourceNatRule) -> Json:
