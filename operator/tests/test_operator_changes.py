@@ -189,6 +189,23 @@ def test_where_a_node_has_no_room_for_both_the_new_waits(monkeypatch: pytest.Mon
     assert (len(found.growth), len(found.losses)) == (0, 1)
 
 
+@pytest.mark.parametrize(("senders", "at_once"), [(None, None), (["192.0.2.8"], ["192.0.2.7", "192.0.2.8"])])
+def test_a_director_that_joins_does_not_wait_for_what_goes(
+    senders: list[str] | None, at_once: list[str] | None
+) -> None:
+    tunnel = [NodeAddress(address="192.0.2.1", device=BindDevice.TUNL0)]
+    was = LvsNodeSpec(director_groups=["a"], addresses=tunnel, director_addresses=["192.0.2.7"])
+    shall = LvsNodeSpec(addresses=tunnel, director_addresses=senders)
+    before = replace(lvs_node(), spec=was)
+    found = changes(make_view(lvs_nodes=[before]), decision(lvs_nodes={"n1": shall}))
+    grown = was.model_copy(update={"director_addresses": at_once})
+    assert [write.value for write in found.growth if isinstance(write, ReplacePart)] == [to_raw(grown)]
+    assert found.losses == (), "one write onto each state"
+    found = changes(make_view(lvs_nodes=[replace(before, spec=grown)]), decision(lvs_nodes={"n1": shall}))
+    assert found.growth == ()
+    assert [write.value for write in found.losses if isinstance(write, ReplacePart)] == [to_raw(shall)]
+
+
 def test_nodes_are_labelled_and_unlabelled() -> None:
     nodes = [
         ClusterNode(name="new", uid="u1"),
