@@ -9,13 +9,13 @@ import pytest
 from agent_world import GROUP, NO_PART, VIP, World, director, full_disk, member, real_server, service
 
 from lvs_agent.converge.virtual_routers import PATIENCE_SECONDS
-from lvs_agent.decide.kernel_state import InterfaceAddress
+from lvs_agent.decide.kernel_state import InterfaceAddress, Route, RouteKind
 from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey, RouterWord
 from lvs_agent.serve.plan_text import plan_lines
 from lvs_agent.vrrp.shared_directory import VrrpDirectory, digest_of
 from lvs_api.conditions import ConditionType
 from lvs_api.lvs_node import VirtualRouterReport, VirtualRouterState
-from lvs_api.network_types import Family, Protocol, Scheduler
+from lvs_api.network_types import Family, ForwardingMethod, Protocol, Scheduler
 from lvs_core.plan import Holding, NodePlan, PlannedService, VirtualServerKey
 from lvs_core.vrrp import VirtualRouter, VrrpPlan
 
@@ -106,6 +106,18 @@ async def test_the_daemon_is_told_and_carries_and_the_agent_binds_nothing(world:
     world.say(BACKUP)
     await world.later(1)
     assert (world.bound(), world.holds, world.router.state) == (set(), False, BACKUP)
+
+
+async def test_what_the_daemon_carries_is_no_address_of_the_director_s_own(world: VrrpWorld) -> None:
+    """Also where it wraps packets from there: no other director could take what is called this one's own."""
+    world.links.routes[ip_address("192.168.4.100")] = Route(
+        kind=RouteKind.UNICAST, device="eth0", source=ip_address(VIP)
+    )
+    await world.do(vrrp_plan(service(member(100, method=ForwardingMethod.TUNNEL))))
+    assert world.status.own_addresses == ["192.168.4.5"]
+    world.say(MASTER)
+    await world.later(1)
+    assert (world.holds, world.status.own_addresses) == (True, ["192.168.4.5"])
 
 
 async def test_a_service_in_trouble_does_not_keep_the_address_from_the_others(world: VrrpWorld) -> None:

@@ -173,7 +173,8 @@ def tunnel_sources(
     """
     found = [route for address in prepared.tunnelled if (route := routes.get(address)) is not None]
     sources = {route.source for route in found if route.kind is RouteKind.UNICAST and route.source is not None}
-    return frozenset(sources - {binding.address for binding in vips})
+    served = {address for director in prepared.plan.directing for address in director.addresses}  # by VRRP, too
+    return frozenset(sources - served - {binding.address for binding in vips})
 
 
 def _no_device(address: IPAddress, director: DirectorPlan) -> str:
