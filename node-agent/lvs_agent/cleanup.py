@@ -13,7 +13,14 @@ from lvs_agent.decide.ownership import OwnedIpvs, judge_ipvs, judge_links
 from lvs_agent.decide.packet_table import NO_RULES
 from lvs_agent.decide.wanted_sysctls import SysctlRole, judge_sysctls, keys_to_read
 from lvs_agent.disk.ledger import Ledger, LedgerFile
-from lvs_agent.errors import IpvsUnavailable, KernelError, NftMissing, StateFileDamaged, StateNotWritten
+from lvs_agent.errors import (
+    IpvsUnavailable,
+    KernelError,
+    NftMissing,
+    PacketFilterError,
+    StateFileDamaged,
+    StateNotWritten,
+)
 from lvs_agent.kernel.interface import DeliveryRoutes, HostRoutes, IpvsSettings, IpvsTable, Links, PacketFilter, Sysctls
 from lvs_agent.vrrp.shared_directory import VrrpDirectory
 
@@ -155,7 +162,7 @@ def _put_back(kernel: NumberSeams, ledger: Ledger) -> tuple[Ledger, list[str]]:
 
 async def _remove_packet_rules(packet_filter: PacketFilter) -> list[str]:
     try:
-        if await packet_filter.read() is not None:
+        if await _has_table(packet_filter):
             await packet_filter.replace(NO_RULES)
             _log.info("removed our table of the packet filter")
     except NftMissing:
@@ -163,6 +170,14 @@ async def _remove_packet_rules(packet_filter: PacketFilter) -> list[str]:
     except KernelError as error:
         return [str(error)]
     return []
+
+
+async def _has_table(packet_filter: PacketFilter) -> bool:
+    """One that can not be read, for a later version made it, say, may be there: it is ours by its name all the same."""
+    try:
+        return await packet_filter.read() is not None
+    except PacketFilterError:
+        return True
 
 
 def _store(ledger_file: LedgerFile, ledger: Ledger) -> list[str]:

@@ -113,14 +113,28 @@ async def test_our_table_of_the_packet_filter_goes(tmp_path: Path) -> None:
     assert await clean(world) == ()
 
 
+async def unreadable() -> PacketTable | None:
+    raise PacketFilterError("table inet lvs-operator is listed in a form that is not known")
+
+
+async def test_a_table_of_another_version_goes(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    rule = MarkRule(ip_address(VIP), TransportProtocol.TCP, 80, 4097)
+    world.packet_filter.change(PacketTable(rules=PacketRules(marks=frozenset({rule}))))
+    world.packet_filter.read = unreadable  # type: ignore[method-assign]
+    assert await clean(world) == ()
+    assert world.packet_filter.table is None
+
+
 async def test_packet_filter_rules_that_do_not_go_are_told(tmp_path: Path) -> None:
     world = World(tmp_path)
 
-    async def read() -> PacketTable | None:
-        raise PacketFilterError("reading table inet lvs-operator: nft says: no")
+    async def replace_rules(_: PacketRules) -> None:
+        raise PacketFilterError("writing table inet lvs-operator: nft says: no")
 
-    world.packet_filter.read = read  # type: ignore[method-assign]
-    assert await clean(world) == ("reading table inet lvs-operator: nft says: no",)
+    world.packet_filter.read = unreadable  # type: ignore[method-assign]
+    world.packet_filter.replace = replace_rules  # type: ignore[method-assign]
+    assert await clean(world) == ("writing table inet lvs-operator: nft says: no",)
 
 
 def test_the_ledger_names_addresses(tmp_path: Path) -> None:
