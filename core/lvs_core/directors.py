@@ -132,7 +132,8 @@ def _begins_with(view: ClusterView, memory: GroupMemory, group: DirectorGroup, s
     """Who carried the addresses when failover became VRRP, until it is Master, or cannot be, or another is.
 
     Its VRRP must run first: the others hear no adverts from a director that does not know yet of VRRP, and would take
-    the addresses that it carries. One that is out of reach carries them still, as without VRRP.
+    the addresses that it carries. One that is out of reach carries them still, as without VRRP; and so does one whose
+    VRRP daemon does not run, for only from the daemon it takes that it has to let go.
     """
     status = group.status
     if status is None:
@@ -143,7 +144,8 @@ def _begins_with(view: ClusterView, memory: GroupMemory, group: DirectorGroup, s
     if name not in selected and name not in memory.told:
         return None
     own = [one.state for one in reports_of(view, group.meta.name, name)]
-    if VirtualRouterState.FAULT in own or (own and all(state is VirtualRouterState.MASTER for state in own)):
+    cannot_be = VirtualRouterState.FAULT in own and not _holds(view, group.meta.name, name)
+    if cannot_be or (own and all(state is VirtualRouterState.MASTER for state in own)):
         return None
     others = (one.state for node in view.lvs_nodes if node != name for one in reports_of(view, group.meta.name, node))
     return None if VirtualRouterState.MASTER in others else name

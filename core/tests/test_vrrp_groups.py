@@ -37,6 +37,12 @@ def says(cluster: SimulatedCluster, director: str, *states: str, since: str = FI
     cluster.report(director)
 
 
+def lets_go(cluster: SimulatedCluster, director: str) -> None:
+    """A director reports that it carries nothing any more."""
+    cluster.machines[director].holds = frozenset()
+    cluster.report(director)
+
+
 def vrrp_cluster(vrrp: dict[str, object] = ONE, *, directors: int = 2, **changes: object) -> SimulatedCluster:
     cluster = small_cluster(directors=directors, **changes)
     cluster.put(group(cluster, failover="VRRP", vrrp=vrrp))
@@ -240,6 +246,7 @@ def test_nobody_waits_for_one_that_cannot_begin(why: str) -> None:
     assert status(cluster).vrrp_begins_with == "d1"
     if why == "fault":
         says(cluster, "d1", "Fault")
+        lets_go(cluster, "d1")
     elif why == "another is Master":
         says(cluster, "d2", "Master")
     elif why == "deleted":
@@ -251,6 +258,18 @@ def test_nobody_waits_for_one_that_cannot_begin(why: str) -> None:
         cluster.settle()
     assert status(cluster).vrrp_begins_with is None
     assert holding(cluster, "d2") is Holding.VRRP
+
+
+def test_others_wait_for_one_that_carries_the_addresses_while_its_daemon_does_not_run() -> None:
+    cluster = small_cluster(directors=2)
+    cluster.settle()
+    cluster.put(group(cluster, failover="VRRP", vrrp=ONE))
+    says(cluster, "d1", "Fault")
+    assert "default" in cluster.machines["d1"].holds
+    assert status(cluster).vrrp_begins_with == "d1"
+    assert holding(cluster, "d2") is Holding.RELEASE
+    lets_go(cluster, "d1")
+    assert status(cluster).vrrp_begins_with is None
 
 
 def test_one_that_may_not_begin_yet_is_not_forgotten() -> None:
