@@ -33,7 +33,7 @@ def group_status(
     for name in directors.selected[:MAX_DIRECTORS]:
         report = report_of(view.lvs_nodes.get(name), group.meta.name)
         holds = report is not None and report.holds_addresses
-        own = own_addresses(view, name) if is_unicast(group) else ()
+        own = own_addresses(view, group, name) if is_unicast(group) else ()
         members.append(
             GroupMember(
                 node=name, holds_addresses=holds, reporting=name in directors.available, addresses=list(own) or None

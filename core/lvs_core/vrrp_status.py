@@ -22,14 +22,18 @@ def is_unicast(group: DirectorGroup) -> bool:
     return speaks_vrrp(group) and vrrp_of(group).transport is VrrpTransport.UNICAST
 
 
-def own_addresses(view: ClusterView, name: str) -> tuple[str, ...]:
+def own_addresses(view: ClusterView, group: DirectorGroup, name: str) -> tuple[str, ...]:
     """By which a director is reached, one of each family: what its Node is known by, else the first that it has.
 
-    A kubelet reports VIPs too, so only what the agent calls the node's own counts.
+    A kubelet reports VIPs too, so only what the agent calls the node's own counts. One that says nothing, as after its
+    LvsNode was lost, is reached as before: to a director that hears no adverts nobody is Master.
     """
     node, lvs_node = view.nodes.get(name), view.lvs_nodes.get(name)
     status = lvs_node.status if lvs_node is not None else None
     own = (status.own_addresses if status is not None else None) or ()
+    if not own:
+        before = (group.status.directors if group.status is not None else None) or ()
+        return tuple(next((one.addresses or () for one in before if one.node == name), ()))
     known = [one for one in (node.internal_addresses if node is not None else ()) if one in own]
     return one_of_each_family([*known, *own])
 

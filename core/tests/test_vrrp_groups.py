@@ -349,9 +349,10 @@ def has_own(cluster: SimulatedCluster, name: str, addresses: list[str] | None) -
 
 
 def test_directors_are_known_to_one_another_by_their_own_addresses_where_adverts_go_by_unicast() -> None:
-    cluster = vrrp_cluster({**ONE, "transport": "Unicast"})
+    cluster = vrrp_cluster()
     for name in ("d1", "d2"):
         has_own(cluster, name, None)
+    cluster.put(group(cluster, failover="VRRP", vrrp={**ONE, "transport": "Unicast"}))
     assert [one.addresses for one in status(cluster).directors or ()] == [None, None]
     assert holding(cluster, "d1") is Holding.KEEP, "it does not know from where to speak"
     for name, own in (("d1", ["2001:db8:4::5", "10.0.0.5", "192.168.4.5"]), ("d2", ["10.0.0.6", "10.0.0.7"])):
@@ -361,6 +362,8 @@ def test_directors_are_known_to_one_another_by_their_own_addresses_where_adverts
         ["10.0.0.6"],
     ]
     assert holding(cluster, "d1") is Holding.VRRP
+    has_own(cluster, "d2", None)
+    assert [one.addresses for one in status(cluster).directors or ()][1] == ["10.0.0.6"], "it speaks, and has to hear"
 
 
 def test_version_2_has_no_ipv6() -> None:
