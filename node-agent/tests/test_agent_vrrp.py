@@ -158,6 +158,22 @@ async def test_a_refused_address_is_not_carried(world: VrrpWorld) -> None:
     assert world.may_carry is True
 
 
+async def test_a_refused_address_keeps_no_other_from_being_carried(world: VrrpWorld) -> None:
+    world.links.gateways.add(ip_address(SECOND_VIP))
+    await world.do(vrrp_plan(service(member(100)), second_service()))
+    assert world.may_carry is True
+    wanted = world.vrrp.read_wanted()
+    assert wanted is not None
+    assert {str(one.address) for one in wanted.binds} == {VIP}
+    assert SECOND_VIP not in wanted.text
+    assert world.exception().reason == "AddressRefused"
+    world.links.gateways.clear()
+    await world.do(vrrp_plan(service(member(100)), second_service()), rounds=2)
+    wanted = world.vrrp.read_wanted()
+    assert wanted is not None
+    assert {str(one.address) for one in wanted.binds} == {VIP, SECOND_VIP}
+
+
 async def test_the_daemon_takes_over_what_the_agent_has_bound(world: VrrpWorld) -> None:
     await world.do(director(service(member(100))))
     assert world.bound() == {f"{VIP}@eth0"}

@@ -102,7 +102,8 @@ class VrrpKeeper:
         )
         if plan.provisional or is_over:
             return self._outcome({}, links)
-        placed = place_routers(directors, links, self._devices(links))
+        refused = serving.prepared.refusals.faults.keys()
+        placed = place_routers(directors, links, self._devices(links), refused)
         why = hindrances(placed, serving)
         try:
             self._allow(why)

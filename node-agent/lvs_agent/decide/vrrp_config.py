@@ -6,6 +6,7 @@ from objects is held against what it may be before it is written.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -68,9 +69,15 @@ class PlacedRouter:
 
 
 def place_routers(
-    directors: Iterable[DirectorPlan], links: KernelLinks, before: Mapping[IPAddress, str]
+    directors: Iterable[DirectorPlan],
+    links: KernelLinks,
+    before: Mapping[IPAddress, str],
+    refused: AbstractSet[IPAddress] = frozenset(),
 ) -> tuple[PlacedRouter, ...]:
-    """The routers with addresses that have a device, `before` where they have been; the others are told elsewhere."""
+    """The routers with addresses that have a device, `before` where they have been; the others are told elsewhere.
+
+    What this node has `refused` keeps no other address of its router from being carried.
+    """
     placed = []
     for director in directors:
         if director.vrrp is None:
@@ -81,6 +88,7 @@ def place_routers(
                 for address in router.addresses
                 if (device := choose_vip_device(address, links, director.interface, before.get(address))) is not None
             ]
+            found = [one for one in found if one.address not in refused] or found
             if found:
                 key = RouterKey(director.group, router.id, router.family)
                 # On the link of the VIPs, not on that of a gateway's address.
