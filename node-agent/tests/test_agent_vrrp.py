@@ -16,7 +16,7 @@ from lvs_agent.vrrp.shared_directory import VrrpDirectory, digest_of
 from lvs_api.conditions import ConditionType
 from lvs_api.lvs_node import VirtualRouterReport, VirtualRouterState
 from lvs_api.network_types import Family, ForwardingMethod, Protocol, Scheduler
-from lvs_core.plan import Holding, NodePlan, PlannedService, VirtualServerKey
+from lvs_core.plan import DirectorPlan, Holding, NodePlan, PlannedService, VirtualServerKey
 from lvs_core.vrrp import VirtualRouter, VrrpPlan
 
 SECOND_VIP = "192.168.4.16"
@@ -264,6 +264,34 @@ async def test_a_director_that_stops_says_what_it_does_until_the_daemon_has_let_
     await world.later(1)
     (group,) = world.status.director_groups or ()
     assert group.virtual_routers is None
+
+
+async def test_a_group_that_can_not_be_read_holds_up_no_other(world: VrrpWorld) -> None:
+    """What was told of it stands meanwhile, and others change as they are to."""
+    (first,) = vrrp_plan().directing
+    assert first.vrrp is not None
+    (router,) = first.vrrp.routers
+    own = VirtualRouter(id=56, family=Family.IPV4, priority=99, addresses=(ip_address(SECOND_VIP),))
+    second = replace(vrrp_plan(second_service()).directing[0], group="second", vrrp=replace(first.vrrp, routers=(own,)))
+    lost = replace(second, holding=Holding.KEEP, vrrp=None)
+    changed = replace(first, vrrp=replace(first.vrrp, routers=(replace(router, priority=99),)))
+
+    async def told(*groups: DirectorPlan) -> list[str]:
+        await world.do(replace(vrrp_plan(), directing=groups))
+        wanted = world.vrrp.read_wanted()
+        assert wanted is not None
+        return [
+            line.strip() for line in wanted.text.splitlines() if line.split()[:1] in (["priority"], ["vrrp_instance"])
+        ]
+
+    one, other = f"vrrp_instance {ROUTER} {{", "vrrp_instance second.56v4 {"
+    assert await told(first, lost) == [one, "priority 150"], "it has told nothing yet"
+    assert await told(first, second) == [one, "priority 150", other, "priority 99"]
+    assert await told(changed, lost) == [one, "priority 99", other, "priority 99"]
+    world.restart()
+    assert await told(first, lost) == [one, "priority 99", other, "priority 99"], "another process has told it"
+    assert await told(first, second) == [one, "priority 150", other, "priority 99"]
+    assert await told(first) == [one, "priority 150"]
 
 
 async def test_an_agent_that_starts_again_writes_nothing(world: VrrpWorld) -> None:

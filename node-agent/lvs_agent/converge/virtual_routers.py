@@ -12,8 +12,8 @@ from typing import Final
 from lvs_agent.decide.desired_addresses import SILENT_DEVICES
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import IPAddress, KernelLinks
-from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey, WantedVrrp, states_by_address
-from lvs_agent.decide.vrrp_config import PlacedRouter, Unwritable, place_routers, render_vrrp
+from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey, WantedVrrp, router_key, states_by_address
+from lvs_agent.decide.vrrp_config import PlacedRouter, Unwritable, is_instance, place_routers, render_vrrp
 from lvs_agent.decide.vrrp_tracking import Serving, hindrances, router_reports
 from lvs_agent.errors import StateFileDamaged, StateNotWritten
 from lvs_agent.serve.metrics import AgentMetrics
@@ -105,15 +105,31 @@ class VrrpKeeper:
         refused = serving.prepared.refusals.faults.keys()
         placed = place_routers(directors, links, self._devices(links), refused)
         why = hindrances(placed, serving)
+        whole = self._with_held(plan, placed)
         try:
-            self._allow(why)
-            # Of a group that can not be read, or a service that is not known whole, nothing is let go.
-            if not any(one.holding is Holding.KEEP or one.incomplete for one in plan.directing):
-                self._placed = placed
-                self._want(plan.node, placed)
+            if whole is None:
+                self._allow(why)
+            else:
+                self._placed, keys = whole, {one.key for one in whole}
+                self._allow({key: one for key, one in why.items() if key in keys})
+                self._want(plan.node, whole)
         except StateNotWritten as error:
             self._fault = Fault(reason=Reason.STATE_NOT_WRITTEN, message=str(error))
         return self._outcome(why, links)
+
+    def _with_held(self, plan: NodePlan, placed: tuple[PlacedRouter, ...]) -> tuple[PlacedRouter, ...] | None:
+        """The routers of all groups; of one that can not be read, or that is not known whole, as they were told.
+
+        So nothing of it is let go, and no other group has to wait for it. None where another process has told them:
+        then everything stays as it is.
+        """
+        held = {one.group for one in plan.directing if one.holding is Holding.KEEP or one.incomplete}
+        before = [one for one in self._placed if one.key.group in held]
+        text = self._wanted.text if self._wanted is not None else ""
+        told = {name for name in self._tracks if (key := router_key(name)) is not None and key.group in held}
+        if any(is_instance(name, text) for name in told - {str(one.key) for one in before}):
+            return None
+        return tuple(sorted([*before, *(one for one in placed if one.key.group not in held)], key=lambda one: one.key))
 
     def _remember(self, wanted: WantedVrrp | None) -> None:
         self._wanted = wanted

@@ -120,6 +120,11 @@ def render_vrrp(node: str, placed: Sequence[PlacedRouter], places: VrrpPlaces) -
     return WantedVrrp(text="\n".join(lines) + "\n", binds=binds)
 
 
+def is_instance(name: str, text: str) -> bool:
+    """Whether a configuration has a virtual router of this name."""
+    return f"\nvrrp_instance {name} {{\n" in text
+
+
 def _unwritable(node: str, placed: Sequence[PlacedRouter], places: VrrpPlaces) -> Iterator[Unwritable]:
     if not _NODE.fullmatch(node):
         yield Unwritable(what=f"the node's name {node!r}")
