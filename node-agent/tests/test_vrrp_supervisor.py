@@ -1,10 +1,12 @@
 """The supervisor of the VRRP daemon, with a program in keepalived's place that takes and says what keepalived does."""
 
 import asyncio
+import fcntl
 import os
 import signal
 import stat
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
@@ -281,6 +283,17 @@ async def test_a_directory_has_one_supervisor(place: Place) -> None:
         with pytest.raises(VrrpSupervisorRuns, match="--vrrp-dir"):
             second.acquire()
     assert not place.directory.has_supervisor()
+
+
+async def test_who_only_looks_keeps_no_supervisor_out(place: Place) -> None:
+    place.directory.path.mkdir()
+    looks = os.open(place.directory.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(looks, fcntl.LOCK_SH)
+    over = threading.Timer(0.05, os.close, [looks])
+    over.start()
+    place.directory.acquire()
+    over.join()
+    place.directory.release()
 
 
 async def test_a_damaged_word_of_the_agent_stops_nothing(place: Place) -> None:

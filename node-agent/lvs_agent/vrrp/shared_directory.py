@@ -4,9 +4,11 @@ The agent writes what is wanted and the track files, the supervisor what became 
 a reader sees the old one or the new one.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -31,6 +33,8 @@ _FILES: Final = (
     "keepalived.pid",
     "keepalived_vrrp.pid",
 )
+_TRIES: Final = 10
+_TRY_SECONDS: Final = 0.02
 _MAY_CARRY, _MAY_NOT = b"0\n", b"1\n"
 
 
@@ -123,7 +127,7 @@ class VrrpDirectory:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._take_lock(self._lock)
         except BlockingIOError as error:
             self.release()
             raise VrrpSupervisorRuns(
@@ -131,6 +135,16 @@ class VrrpDirectory:
             ) from error
         except OSError as error:
             raise StateNotWritten(f"{self.path}: {error.strerror or error}") from error
+
+    @staticmethod
+    def _take_lock(lock: int) -> None:
+        """Raises BlockingIOError where somebody has it, and not only for as long as `has_supervisor` looks."""
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(_TRY_SECONDS)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def release(self) -> None:
         """Let another one supervise it; the end of the process does so, too."""
