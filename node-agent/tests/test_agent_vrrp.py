@@ -1,5 +1,6 @@
 """Rounds of a director whose addresses the VRRP daemon carries: what it is told, and who binds what."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -28,7 +29,22 @@ MASTER, BACKUP, FAULT = VirtualRouterState.MASTER, VirtualRouterState.BACKUP, Vi
 class VrrpWorld(World):
     """A world in which the VRRP daemon says what a test has it say."""
 
+    supervisor: VrrpDirectory | None = None
+
+    def supervise(self) -> None:
+        """Somebody runs the daemon from now on."""
+        if self.supervisor is None:
+            self.supervisor = VrrpDirectory(self.vrrp.path, self.boot_id)
+            self.supervisor.acquire()
+
+    def lose_supervisor(self) -> None:
+        """Killed: what it said last stands in the directory."""
+        if self.supervisor is not None:
+            self.supervisor.release()
+            self.supervisor = None
+
     def say(self, state: VirtualRouterState | None, **changes: Any) -> None:
+        self.supervise()
         wanted = self.vrrp.read_wanted()
         assert wanted is not None, "the agent has not told what it wants"
         routers = {} if state is None else {ROUTER: RouterWord(state, SINCE, 1)}
@@ -60,8 +76,10 @@ class VrrpWorld(World):
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> VrrpWorld:
-    return VrrpWorld(tmp_path)
+def world(tmp_path: Path) -> Iterator[VrrpWorld]:
+    made = VrrpWorld(tmp_path)
+    yield made
+    made.lose_supervisor()
 
 
 def second_service(**changes: Any) -> PlannedService:
@@ -193,6 +211,7 @@ async def test_the_agent_lets_go_where_another_director_carries_it(world: VrrpWo
     wanted = world.vrrp.read_wanted()
     assert wanted is not None
     routers = {ROUTER: RouterWord(BACKUP, SINCE)}
+    world.supervise()
     # Of a configuration from before nothing follows for these addresses.
     world.vrrp.write_word(DaemonWord(accepted="another", pid=1, routers=routers))
     await world.later(1)
@@ -339,15 +358,17 @@ async def test_a_daemon_that_does_not_run_is_told_after_a_while(world: VrrpWorld
     reason, message = world.condition(ConditionType.FAILOVER_IMPAIRED) or ("", "")
     assert reason == "VrrpDown"
     assert "lvs-agent vrrp" in message
-    supervisor = VrrpDirectory(world.vrrp.path, world.boot_id)
-    supervisor.acquire()
     world.say(None, pid=None, accepted=None, trouble="keepalived ended by itself, with 1")
     await world.later(1)
     assert "ended by itself" in (world.condition(ConditionType.FAILOVER_IMPAIRED) or ("", ""))[1]
     world.say(MASTER)
     await world.later(1)
     assert world.condition(ConditionType.FAILOVER_IMPAIRED) is None
-    supervisor.release()
+    world.lose_supervisor()
+    await world.later(1)
+    assert (world.router.state, world.holds) == (FAULT, False), "it is not known to be Master any more"
+    await world.later(PATIENCE_SECONDS)
+    assert "lvs-agent vrrp" in (world.condition(ConditionType.FAILOVER_IMPAIRED) or ("", ""))[1]
 
 
 async def test_a_refused_configuration_is_told_at_once(world: VrrpWorld) -> None:

@@ -62,7 +62,8 @@ class VrrpKeeper:
                 self._has_read = True
             if self._wanted is None and not any(director.vrrp is not None for director in plan.directing):
                 return {}
-            self._word = self._directory.read_word()
+            # The last word of a supervisor that was killed is not known to be true any more.
+            self._word = self._directory.read_word() if self._directory.has_supervisor() else None
         except StateFileDamaged as error:
             self._fault = Fault(reason=Reason.VRRP_DOWN, message=str(error))
         routers = {

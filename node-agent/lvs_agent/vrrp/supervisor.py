@@ -75,6 +75,7 @@ class VrrpSupervisor:
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until told to stop. Raises VrrpSupervisorRuns and StateNotWritten where it cannot begin."""
         self._directory.acquire()
+        self._say()  # in the place of the last word of a supervisor that was killed
         if await self._keepalived.end_left():
             _log.warning("ended a keepalived that a former supervisor left behind")
         await self._sweep()
