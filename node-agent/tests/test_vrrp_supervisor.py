@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import logging
 import os
 import signal
 import stat
@@ -13,6 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from agent_world import full_disk
 from waiting_for import until
 
 from lvs_agent.decide.kernel_state import AddressBinding, InterfaceAddress
@@ -92,6 +94,10 @@ class Place:
     def bind(self, binding: AddressBinding) -> None:
         prefix = {4: 32, 6: 128}[binding.address.version]
         self.links.addresses.add(InterfaceAddress(device=binding.device, address=binding.address, prefix_length=prefix))
+
+    def tell(self, line: str) -> None:
+        """As keepalived does."""
+        Path(self.directory.places.notify_fifo).write_text(line, encoding="ascii")
 
     def bound(self) -> set[str]:
         return {str(one.address) for one in self.links.addresses}
@@ -283,6 +289,24 @@ async def test_a_directory_has_one_supervisor(place: Place) -> None:
         with pytest.raises(VrrpSupervisorRuns, match="--vrrp-dir"):
             second.acquire()
     assert not place.directory.has_supervisor()
+
+
+async def test_a_full_disk_is_told_once_and_the_last_state_when_there_is_room(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    wanted = place.config(str(ROUTER))
+    async with place.supervised():
+        place.directory.write_wanted(wanted)
+        await place.wait_master(wanted)
+        caplog.clear()
+        with full_disk():
+            for state in ("BACKUP", "FAULT"):
+                place.tell(f'INSTANCE "{ROUTER}" {state} 100\n')
+                said = f"{ROUTER} is {VirtualRouterState(state.title())}"
+                await until(lambda said=said: said in caplog.messages)
+        await place.wait(lambda word: word.routers[ROUTER].state is VirtualRouterState.FAULT)
+    assert len([one for one in caplog.records if one.levelno == logging.WARNING]) == 1
 
 
 async def test_who_only_looks_keeps_no_supervisor_out(place: Place) -> None:

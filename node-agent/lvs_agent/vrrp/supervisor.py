@@ -63,6 +63,8 @@ class VrrpSupervisor:
         self._word = DaemonWord()
         self._said: DaemonWord | None = None
         self._failure = ""
+        self._unsaid = ""
+        """Why the word could not be written."""
         self._mark: tuple[int, int] | None = None
         self._accepted: WantedVrrp | None = None
         self._delay = FIRST_DELAY
@@ -184,7 +186,7 @@ class VrrpSupervisor:
         self._ended = None
         self._hear()
         if self._monotonic() - self._began > STEADY_SECONDS:
-            self._delay = FIRST_DELAY
+            self._delay, self._failure = FIRST_DELAY, ""
         self._word = replace(self._word, pid=None, accepted=None, routers={}, restarts=self._word.restarts + 1)
         self._retry(f"keepalived ended by itself, with {code}")
         await self._keepalived.end_left()
@@ -260,9 +262,11 @@ class VrrpSupervisor:
         try:
             self._directory.write_word(self._word)
         except StateNotWritten as error:
-            _log.warning("%s", error)
+            if str(error) != self._unsaid:
+                _log.warning("%s", error)
+            self._unsaid = str(error)
         else:
-            self._said = self._word
+            self._said, self._unsaid = self._word, ""
 
     async def _end(self) -> None:
         if self._keepalived.pid is not None:
