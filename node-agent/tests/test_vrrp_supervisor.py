@@ -248,6 +248,18 @@ async def test_without_virtual_routers_keepalived_ends(place: Place) -> None:
         assert is_gone(running.pid)
 
 
+async def test_what_the_agent_has_taken_back_is_not_swept(place: Place) -> None:
+    wanted = place.config(str(ROUTER))
+    async with place.supervised():
+        place.directory.write_wanted(wanted)
+        await place.wait_master(wanted)
+        place.bind(VIP)
+        place.directory.write_wanted(WantedVrrp())
+        await place.wait(lambda word: word.accepted == digest_of(WantedVrrp()))
+    assert place.bound() == {str(VIP.address)}
+    assert place.directory.read_bound() == frozenset()
+
+
 async def test_what_a_killed_supervisor_left_is_ended_and_swept(place: Place) -> None:
     wanted = place.config(str(ROUTER))
     place.directory.path.mkdir()

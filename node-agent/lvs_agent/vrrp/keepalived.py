@@ -85,11 +85,11 @@ class Keepalived:
             raise RuntimeError("keepalived was not started")
         return await self._process.wait()
 
-    async def stop(self) -> None:
-        """Let it hand the addresses over and end; kill it where it does not."""
+    async def stop(self) -> bool:
+        """Let it hand the addresses over and end; kill it where it does not. Whether it did."""
         process, self._process = self._process, None
         if process is None:
-            return
+            return False
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
@@ -100,6 +100,7 @@ class Keepalived:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+        return process.returncode == 0
 
     async def end_left(self) -> bool:
         """End what a supervisor that was killed has left running; whether there was any."""

@@ -165,21 +165,25 @@ class VrrpSupervisor:
     async def _stop_for(self, wanted: WantedVrrp) -> None:
         if self._keepalived.pid is not None:
             _log.info("no virtual router is left: keepalived ends")
-            await self._stop()
+            if await self._stop():
+                # What is there now the agent has taken back meanwhile: the group settles without VRRP from now on.
+                self._directory.write_bound(frozenset())
+        await self._sweep()
         self._accepted = None
         self._word = replace(
             self._word, accepted=digest_of(wanted), refused=None, refusal="", pid=None, trouble="", routers={}
         )
 
-    async def _stop(self) -> None:
+    async def _stop(self) -> bool:
+        """Whether keepalived has let its addresses go."""
         if self._ended is not None:
             self._ended.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._ended
             self._ended = None
-        await self._keepalived.stop()
+        has_let_go = await self._keepalived.stop()
         self._hear()
-        await self._sweep()
+        return has_let_go
 
     async def _bury(self, code: int) -> None:
         """After an end that nobody asked for: what is left goes, and it is started again."""
@@ -272,6 +276,7 @@ class VrrpSupervisor:
         if self._keepalived.pid is not None:
             _log.info("stopping: keepalived hands its addresses over")
         await self._stop()
+        await self._sweep()
         asyncio.get_running_loop().remove_reader(self._fifo)
         os.close(self._fifo)
         self._fifo = -1
