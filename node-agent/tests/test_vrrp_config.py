@@ -137,6 +137,17 @@ def test_it_is_spoken_on_the_link_of_the_vips() -> None:
     assert placed.device == "eth0"
 
 
+def test_the_interface_of_the_vips_is_not_that_of_a_gateway() -> None:
+    """Its real servers would not hear who has it from now on."""
+    director = group(plan(router(1, 1, "10.0.0.9", "192.168.65.9")), interface="eth0")
+    (placed,) = place_routers([replace(director, addresses=(ip_address("192.168.65.9"),))], LINKS, {})
+    assert {(str(one.address), one.device) for one in placed.bindings} == {
+        ("10.0.0.9", "eth1"),
+        ("192.168.65.9", "eth0"),
+    }
+    assert placed.device == "eth0"
+
+
 def test_addresses_stay_on_the_device_where_they_have_been() -> None:
     vip = ip_address("192.168.65.127")
     without = replace(LINKS, addresses=frozenset())
@@ -144,7 +155,8 @@ def test_addresses_stay_on_the_device_where_they_have_been() -> None:
     assert moved.device == "eth0"
     (kept,) = place_routers(CASES["one-address"], without, {vip: "eth1"})
     assert kept.device == "eth1"
-    (named,) = place_routers([group(plan(router(1, 1, str(vip))), interface="eth0")], LINKS, {vip: "eth1"})
+    told = replace(group(plan(router(1, 1, str(vip))), interface="eth0"), addresses=(vip,))
+    (named,) = place_routers([told], LINKS, {vip: "eth1"})
     assert named.device == "eth0"
 
 

@@ -86,7 +86,7 @@ def place_routers(
             found = [
                 AddressBinding(address=address, device=device)
                 for address in router.addresses
-                if (device := choose_vip_device(address, links, director.interface, before.get(address))) is not None
+                if (device := _device(address, director, links, before)) is not None
             ]
             found = [one for one in found if one.address not in refused] or found
             if found:
@@ -97,6 +97,14 @@ def place_routers(
                     PlacedRouter(key=key, router=router, plan=director.vrrp, device=device, bindings=tuple(found))
                 )
     return tuple(sorted(placed, key=lambda one: one.key))
+
+
+def _device(
+    address: IPAddress, director: DirectorPlan, links: KernelLinks, before: Mapping[IPAddress, str]
+) -> str | None:
+    """The group's interface is that of the VIPs; a gateway's address goes where its own subnet is, on the inside."""
+    interface = director.interface if address in director.addresses else None
+    return choose_vip_device(address, links, interface, before.get(address))
 
 
 def render_vrrp(node: str, placed: Sequence[PlacedRouter], places: VrrpPlaces) -> WantedVrrp | Unwritable:
