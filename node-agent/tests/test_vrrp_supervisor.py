@@ -8,6 +8,7 @@ import signal
 import stat
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
@@ -23,7 +24,7 @@ from lvs_agent.errors import StateFileDamaged, VrrpSupervisorRuns
 from lvs_agent.kernel.fake_kernel import FakeLinks
 from lvs_agent.vrrp.keepalived import Keepalived
 from lvs_agent.vrrp.shared_directory import VrrpDirectory, digest_of
-from lvs_agent.vrrp.supervisor import VrrpSupervisor
+from lvs_agent.vrrp.supervisor import LONGEST_DELAY, VrrpSupervisor
 from lvs_api.lvs_node import VirtualRouterState
 from lvs_api.network_types import Family
 
@@ -40,7 +41,7 @@ if "--version" in words:
     sys.exit(0)
 text = open(words["--use-file"]).read()
 if "--config-test" in words:
-    if "nonsense" in text:
+    if "nonsense" in text or os.path.exists(sys.argv[0] + ".busy"):
         print("Unknown keyword 'nonsense'", file=sys.stderr)
         sys.exit(5)
     sys.exit(0)
@@ -59,19 +60,20 @@ def read():
         say(name, "BACKUP")
         say(name, "MASTER")
     known = names
-def end(*_):
+def end():
     for name in known:
         say(name, "STOP")
     sys.exit(0)
-signal.signal(signal.SIGHUP, lambda *_: read())
-signal.signal(signal.SIGTERM, end)
+heeded = signal.SIGHUP, signal.SIGTERM
+signal.pthread_sigmask(signal.SIG_BLOCK, heeded)  # none is lost between two waits
 with open(words["--pid"], "w") as file:
     file.write(str(os.getpid()))
 read()
 if "collapse" in text:
     sys.exit(3)
-while True:
-    signal.pause()
+while signal.sigwait(heeded) == signal.SIGHUP:
+    read()
+end()
 """
 
 
@@ -82,6 +84,7 @@ class Place:
         self.directory = VrrpDirectory(path / "vrrp", BOOT)
         self.links = FakeLinks()
         self.links.add_device("eth0")
+        self.ahead = 0.0
         self.program = path / "keepalived"
         self.program.write_text(PROGRAM.format(python=sys.executable))
         self.program.chmod(stat.S_IRWXU)
@@ -105,10 +108,16 @@ class Place:
     def keepalived(self, program: str | None = None) -> Keepalived:
         return Keepalived(self.directory.path, (program or str(self.program),))
 
+    def later(self, seconds: float) -> None:
+        """The supervisor's clock goes forward."""
+        self.ahead += seconds
+
     @asynccontextmanager
     async def supervised(self, program: str | None = None) -> AsyncIterator[None]:
         stopping = asyncio.Event()
-        supervisor = VrrpSupervisor(self.directory, self.keepalived(program), self.links)
+        supervisor = VrrpSupervisor(
+            self.directory, self.keepalived(program), self.links, monotonic=lambda: time.monotonic() + self.ahead
+        )
         task = asyncio.create_task(supervisor.run(stopping))
         try:
             yield
@@ -208,6 +217,18 @@ async def test_a_first_configuration_that_is_refused_starts_nothing(place: Place
         place.directory.write_wanted(bad)
         word = await place.wait(lambda word: word.refused is not None)
         assert (word.accepted, word.pid) == (None, None)
+
+
+async def test_a_configuration_that_was_refused_is_tested_again_after_a_while(place: Place) -> None:
+    busy = place.program.with_name(place.program.name + ".busy")
+    busy.touch()
+    wanted = place.config(str(ROUTER))
+    async with place.supervised():
+        place.directory.write_wanted(wanted)
+        await place.wait(lambda word: word.refused == digest_of(wanted))
+        busy.unlink()
+        place.later(LONGEST_DELAY)
+        assert (await place.wait_master(wanted)).refused is None
 
 
 async def test_a_killed_keepalived_is_started_again_after_its_addresses_went(place: Place) -> None:

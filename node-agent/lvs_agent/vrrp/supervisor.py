@@ -138,9 +138,12 @@ class VrrpSupervisor:
 
     async def _takes(self, wanted: WantedVrrp) -> bool:
         refusal = await self._keepalived.test(wanted.text)
-        if refusal is not None:
-            _log.error("keepalived refuses its configuration: %s", refusal)
         digest = None if refusal is None else digest_of(wanted)
+        if refusal is not None:
+            if digest != self._word.refused:
+                _log.error("keepalived refuses its configuration: %s", refusal)
+            # Perhaps it had no time, or no memory, to read it.
+            self._due = self._monotonic() + LONGEST_DELAY
         self._word = replace(self._word, refused=digest, refusal=refusal or "")
         return refusal is None
 
