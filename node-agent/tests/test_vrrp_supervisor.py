@@ -18,9 +18,9 @@ import pytest
 from agent_world import full_disk
 from waiting_for import until
 
-from lvs_agent.decide.kernel_state import AddressBinding, InterfaceAddress
+from lvs_agent.decide.kernel_state import AddressBinding, InterfaceAddress, KernelLinks
 from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey, WantedVrrp
-from lvs_agent.errors import StateFileDamaged, VrrpSupervisorRuns
+from lvs_agent.errors import LinkError, StateFileDamaged, VrrpSupervisorRuns
 from lvs_agent.kernel.fake_kernel import FakeLinks
 from lvs_agent.vrrp.keepalived import Keepalived
 from lvs_agent.vrrp.shared_directory import VrrpDirectory, digest_of
@@ -77,12 +77,24 @@ end()
 """
 
 
+class SilentLinks(FakeLinks):
+    """A kernel that does not answer so many times."""
+
+    silences = 0
+
+    async def read(self, *, fresh: bool = False) -> KernelLinks:
+        if self.silences:
+            self.silences -= 1
+            raise LinkError("no answer")
+        return await super().read(fresh=fresh)
+
+
 class Place:
     """A directory with everything in it."""
 
     def __init__(self, path: Path) -> None:
         self.directory = VrrpDirectory(path / "vrrp", BOOT)
-        self.links = FakeLinks()
+        self.links = SilentLinks()
         self.links.add_device("eth0")
         self.ahead = 0.0
         self.program = path / "keepalived"
@@ -244,6 +256,19 @@ async def test_a_killed_keepalived_is_started_again_after_its_addresses_went(pla
         assert after.pid not in {None, word.pid}
         assert place.bound() == {"192.168.65.129"}
         assert place.directory.read_bound() == {VIP}
+
+
+async def test_it_is_not_started_again_before_its_addresses_went(place: Place) -> None:
+    wanted = place.config(str(ROUTER))
+    async with place.supervised():
+        place.directory.write_wanted(wanted)
+        word = await place.wait_master(wanted)
+        assert word.pid is not None
+        place.bind(VIP)
+        place.links.silences = 2
+        os.kill(word.pid, signal.SIGKILL)
+        await place.wait(lambda word: word.restarts == 1 and bool(word.routers))
+        assert (place.links.silences, place.bound()) == (0, set())
 
 
 async def test_one_that_ends_at_once_is_tried_again_within_bounds(place: Place) -> None:

@@ -149,7 +149,8 @@ class VrrpSupervisor:
 
     async def _start(self, wanted: WantedVrrp) -> None:
         version = self._word.version or await self._keepalived.version()
-        self._directory.write_bound(wanted.binds)
+        await self._sweep()  # what could not be taken away when the one before ended
+        self._directory.write_bound(self._directory.read_bound() | wanted.binds)
         self._keepalived.place(wanted.text)
         await self._keepalived.start()
         self._began = self._monotonic()
