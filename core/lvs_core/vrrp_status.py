@@ -8,6 +8,7 @@ from lvs_api.director_group import VirtualRouterStatus
 from lvs_api.lvs_node import VirtualRouterState
 from lvs_api.vrrp_settings import DirectorPriority, VrrpTransport
 from lvs_core.cluster_view import ClusterView, DirectorGroup, family_of
+from lvs_core.director_reports import report_of
 from lvs_core.directors import Directors
 from lvs_core.mastership import Mastership, reports_of
 from lvs_core.virtual_routers import RouterIds, router_orders, speaks_vrrp, vrrp_of
@@ -20,6 +21,18 @@ Readiness = tuple[bool | None, Reason, str]
 def is_unicast(group: DirectorGroup) -> bool:
     """Whether the group's directors need one another's addresses."""
     return speaks_vrrp(group) and vrrp_of(group).transport is VrrpTransport.UNICAST
+
+
+def still_speaking(view: ClusterView, group: DirectorGroup, directors: Directors) -> tuple[str, ...]:
+    """Former directors that have not said that their VRRP ended, where adverts go by unicast.
+
+    Without an advert from the others they would be Master, and theirs is heard from a peer only.
+    """
+    if not is_unicast(group):
+        return ()
+    former = (name for name in directors.forwarding if name not in directors.selected)
+    reports = ((name, report_of(view.lvs_nodes.get(name), group.meta.name)) for name in former)
+    return tuple(name for name, report in reports if report is not None and report.virtual_routers)
 
 
 def own_addresses(view: ClusterView, group: DirectorGroup, name: str) -> tuple[str, ...]:

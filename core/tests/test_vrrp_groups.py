@@ -366,6 +366,18 @@ def test_directors_are_known_to_one_another_by_their_own_addresses_where_adverts
     assert [one.addresses for one in status(cluster).directors or ()][1] == ["10.0.0.6"], "it speaks, and has to hear"
 
 
+def test_adverts_go_to_a_former_director_until_it_says_nothing_of_vrrp() -> None:
+    cluster = vrrp_cluster({**ONE, "transport": "Unicast"})
+    says(cluster, "d1", "Backup")
+    says(cluster, "d2", "Master")
+    cluster.nodes["d2"] = replace(cluster.nodes["d2"], labels={})
+    assert [one.node for one in status(cluster).directors or ()] == ["d1", "d2"]
+    assert [one.node for one in (status(cluster).virtual_routers or ())[0].priorities or ()] == ["d1"]
+    cluster.machines["d2"].routers = None
+    cluster.report("d2")
+    assert [one.node for one in status(cluster).directors or ()] == ["d1"]
+
+
 def test_version_2_has_no_ipv6() -> None:
     cluster = vrrp_cluster({**ONE, "version": 2})
     cluster.put(service(cluster, "six", addresses=[testing.VIP6]))

@@ -114,7 +114,7 @@ class LvsDirectorGroupStatus(ApiModel):
     directors: (
         Annotated[list[GroupMember], Field(max_length=64, json_schema_extra={"x-lvs-list-key": "node"})] | None
     ) = None
-    """Every director."""
+    """Every director; with VRRP by unicast also a former one that has not stopped yet."""
     virtual_routers: (
         Annotated[list[VirtualRouterStatus], Field(max_length=MAX_SPREAD, json_schema_extra={"x-lvs-list-key": "id"})]
         | None
