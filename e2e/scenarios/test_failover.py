@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -197,9 +198,10 @@ def test_a_killed_keepalived_is_replaced_and_leaves_no_second_owner(pair: Pair) 
     master = pair.master()
     with silence_of(pair, 6, "keepalived killed"):
         pair.deployment.lab.guest(master).out("pkill", "-KILL", "keepalived")
+        restarts = partial(pair.deployment.agent_metric, master, "lvs_agent_vrrp_restarts_total")
+        wait_for(lambda: restarts() == 1, READY_SECONDS, "keepalived to be started again", interval=0.2)
         new = pair.master()
     pair.wait_settled(new)
-    assert pair.deployment.agent_metric(master, "lvs_agent_vrrp_restarts_total") == 1
 
 
 def test_an_address_that_somebody_takes_off_is_back(pair: Pair) -> None:
