@@ -1,0 +1,148 @@
+"""Edits of the method of forwarding, step by step; and what is there at rest, and in the end."""
+
+from core_objects import WEB, pool, real_servers, service, small_cluster
+from handshake_looks import asked, live, members
+
+from lvs_api.network_types import ForwardingMethod, Tunnel, TunnelType
+
+
+def test_from_direct_routing_to_masquerade_the_node_keeps_the_vip_until_old_connections_ended() -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.put(service(cluster, forwarding={"method": "Masquerade"}))
+    cluster.round()
+    rs1 = members(cluster)["rs1"]
+    assert (rs1.forwarding.method, rs1.prepared) == (ForwardingMethod.MASQUERADE, True)
+    assert rs1.former is not None
+    assert rs1.former.forwarding.method is ForwardingMethod.DIRECT_ROUTING
+    live(cluster, "d1")
+    cluster.round()
+    cluster.round()
+    assert members(cluster)["rs1"].former is not None
+    assert asked(cluster, "n1") == ["192.168.4.15 lo"]
+    cluster.settle()
+    assert members(cluster)["rs1"].former is None
+    assert asked(cluster, "n1") == []
+
+
+def test_from_masquerade_to_direct_routing_the_old_method_goes_on_until_the_node_is_ready() -> None:
+    cluster = small_cluster(forwarding={"method": "Masquerade"})
+    cluster.settle()
+    assert asked(cluster, "n1") == []
+    cluster.put(service(cluster, forwarding={"method": "DirectRouting"}))
+    cluster.round()
+    rs1 = members(cluster)["rs1"]
+    assert (rs1.forwarding.method, rs1.prepared) == (ForwardingMethod.MASQUERADE, True)
+    assert asked(cluster, "n1") == ["192.168.4.15 lo"]
+    live(cluster, "n1")
+    cluster.round()
+    rs1 = members(cluster)["rs1"]
+    assert (rs1.forwarding.method, rs1.prepared) == (ForwardingMethod.DIRECT_ROUTING, True)
+    assert rs1.former is not None, "directors forward the answers of its connections still"
+    assert rs1.former.forwarding.method is ForwardingMethod.MASQUERADE
+    cluster.settle()
+    assert members(cluster)["rs1"].former is None
+
+
+def test_from_direct_routing_to_tunnel_and_back() -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    for method, devices in (("Tunnel", ["192.168.4.15 tunl0"]), ("DirectRouting", ["192.168.4.15 lo"])):
+        cluster.put(service(cluster, forwarding={"method": method}))
+        cluster.round()
+        assert asked(cluster, "n1") == ["192.168.4.15 lo", "192.168.4.15 tunl0"]
+        assert members(cluster)["rs1"].forwarding.method != method
+        assert members(cluster)["rs1"].prepared
+        cluster.settle()
+        assert members(cluster)["rs1"].forwarding.method == method
+        assert asked(cluster, "n1") == devices
+
+
+def test_from_ipip_to_gre_the_node_has_both_devices_until_connections_ended() -> None:
+    cluster = small_cluster(forwarding={"method": "Tunnel"})
+    cluster.settle()
+    cluster.put(service(cluster, forwarding={"method": "Tunnel", "tunnel": {"type": "GRE"}}))
+    cluster.round()
+    assert asked(cluster, "n1") == ["192.168.4.15 gre0", "192.168.4.15 tunl0"]
+    one = members(cluster)["rs1"]
+    assert (one.forwarding.tunnel, one.prepared) == (Tunnel(), True)
+    live(cluster, "n1")
+    cluster.round()
+    one = members(cluster)["rs1"]
+    assert (one.forwarding.tunnel, one.prepared) == (Tunnel(type=TunnelType.GRE), True)
+    assert one.former is not None
+    assert asked(cluster, "n1") == ["192.168.4.15 gre0", "192.168.4.15 tunl0"]
+    cluster.settle()
+    assert asked(cluster, "n1") == ["192.168.4.15 gre0"]
+
+
+def test_a_member_that_leaves_after_an_edit_of_its_method_is_gone_when_it_has_drained() -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.put(service(cluster, forwarding={"method": "Masquerade"}))
+    cluster.round()
+    live(cluster, "d1")
+    cluster.put(pool(cluster, realServers=real_servers(rs2="192.168.4.200")))
+    cluster.round()
+    rs1 = members(cluster)["rs1"]
+    assert (rs1.draining_seconds, rs1.former is not None) == (300, True)
+    live(cluster, "d1")
+    cluster.round()
+    assert "rs1" in members(cluster)
+    assert asked(cluster, "n1") == ["192.168.4.15 lo"]
+    cluster.finish("d1")
+    cluster.report("d1")
+    cluster.round()
+    assert set(members(cluster)) == {"rs2"}
+    cluster.settle()
+    assert asked(cluster, "n1") == []
+
+
+def test_a_service_made_and_deleted_before_anything_was_prepared_leaves_nothing() -> None:
+    cluster = small_cluster()
+    cluster.round()
+    cluster.delete_service(WEB)
+    cluster.round()
+    assert asked(cluster, "n1") == []
+
+
+def test_everything_goes_when_the_service_goes() -> None:
+    cluster = small_cluster(directors=2)
+    cluster.settle()
+    cluster.delete_service(WEB, collect=False)
+    cluster.settle()
+    assert cluster.slices == {}
+    assert set(cluster.lvs_nodes) == {"d1", "d2"}
+    assert not any(machine.bound or machine.entries for machine in cluster.machines.values())
+
+
+def test_at_rest_nothing_changes() -> None:
+    cluster = small_cluster(directors=2)
+    cluster.settle()
+    first, second = cluster.round(), cluster.round()
+    assert first == second
+
+
+def test_source_nat_is_edited_in_place_while_connections_of_a_former_method_end() -> None:
+    """How packets reach the real server is the same: there is nothing to wait for, and nothing to forget."""
+    cluster = small_cluster()
+    cluster.settle()
+    cluster.put(service(cluster, forwarding={"method": "Masquerade"}))
+    cluster.round()
+    former = members(cluster)["rs1"].former
+    assert former is not None
+    for wanted in (True, None):
+        cluster.put(service(cluster, forwarding={"method": "Masquerade", "sourceNat": wanted or False}))
+        cluster.round()
+        one = members(cluster)["rs1"]
+        assert (one.forwarding.source_nat, one.former, one.prepared) == (wanted, former, True)
+    assert asked(cluster, "n1") == ["192.168.4.15 lo"]
+
+
+def test_a_member_with_a_method_of_its_own_has_not_the_services_source_nat() -> None:
+    own = [{**one, "forwarding": {"method": "Masquerade"}} for one in real_servers(rs1="192.168.4.100")]
+    cluster = small_cluster(forwarding={"method": "Masquerade", "sourceNat": True})
+    cluster.put(pool(cluster, realServers=[*own, *real_servers(rs2="192.168.4.200")]))
+    cluster.settle()
+    found = {name: member.forwarding.source_nat for name, member in members(cluster).items()}
+    assert found == {"rs1": None, "rs2": True}
