@@ -272,6 +272,7 @@ class Agent:
             now=self._boot_clock(),
             standings=self._standings,
             words=self._prober.words(),
+            still_carried=self._vrrp.still_carried(plan, await self._links.read()),
         )
         guard = guard_tunnels(plan, await self._links.read(), ledger.bindings, routes)
         rules, paused = with_tunnels(packet_rules(prepared), guard.rules), paused_connections(prepared)
@@ -297,10 +298,11 @@ class Agent:
         served = table.served - unready if unready else table.served
         serving = Serving(
             prepared=prepared,
-            served=served,
+            served=table.served,
             faults=table.faults,
             unready=dict.fromkeys(unready, self._packet_filter.why_not or ""),
             unavailable=table.unavailable.message if table.unavailable is not None else None,
+            masters=self._vrrp.masters(),
         )
         vrrp = self._vrrp.converge(serving, await self._links.read())
         addresses = await self._addresses.take_on(given, served, self._remember_addresses)

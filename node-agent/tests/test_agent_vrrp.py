@@ -10,11 +10,18 @@ import pytest
 from agent_world import GROUP, NO_PART, VIP, World, director, full_disk, member, real_server, service
 
 from lvs_agent.converge.virtual_routers import PATIENCE_SECONDS
-from lvs_agent.decide.kernel_state import InterfaceAddress, Route, RouteKind
+from lvs_agent.decide.kernel_state import (
+    AddressBinding,
+    InterfaceAddress,
+    Route,
+    RouteKind,
+    ServiceKey,
+    ServiceState,
+)
 from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey, RouterWord
 from lvs_agent.serve.plan_text import plan_lines
 from lvs_agent.vrrp.shared_directory import VrrpDirectory, digest_of
-from lvs_api.conditions import ConditionType
+from lvs_api.conditions import ConditionType, Reason
 from lvs_api.lvs_node import VirtualRouterReport, VirtualRouterState
 from lvs_api.network_types import Family, ForwardingMethod, Protocol, Scheduler
 from lvs_core.plan import DirectorPlan, Holding, NodePlan, PlannedService, VirtualServerKey
@@ -58,6 +65,13 @@ class VrrpWorld(World):
     def carry(self, address: str) -> None:
         """The daemon puts an address on the device."""
         self.links.addresses.add(InterfaceAddress(device="eth0", address=ip_address(address), prefix_length=32))
+
+    def table(self, vip: str) -> dict[str, ServiceState]:
+        """The kernel's services of an address."""
+        services = self.ipvs.services
+        return {
+            str(key): one for key, one in services.items() if isinstance(key, ServiceKey) and str(key.address) == vip
+        }
 
     @property
     def may_carry(self) -> bool | None:
@@ -237,6 +251,53 @@ async def test_the_agent_takes_back_what_the_daemon_carried(world: VrrpWorld) ->
     await world.later(1)
     assert world.bound() == {f"{VIP}@eth0"}
     assert world.vrrp.read_tracks() == {}
+
+
+@pytest.mark.parametrize("after", [NO_PART, vrrp_plan(second_service())], ids=["no part", "another service"])
+async def test_a_service_goes_after_its_address(world: VrrpWorld, after: NodePlan) -> None:
+    """An address without its services refuses clients; the daemon takes a moment to let it go."""
+    await world.do(vrrp_plan(service(member(100)), second_service()))
+    world.say(MASTER)
+    world.vrrp.write_bound(frozenset({AddressBinding(address=ip_address(VIP), device="eth0")}))
+    await world.later(1)
+    before = world.table(VIP)
+    assert before
+    await world.do(after)
+    wanted = world.vrrp.read_wanted()
+    assert wanted is not None
+    assert VIP not in {str(one.address) for one in wanted.binds}
+    assert world.table(VIP) == before
+    await world.later(1)
+    assert world.table(VIP) == before
+    world.links.addresses = {one for one in world.links.addresses if str(one.address) != VIP}
+    await world.later(1)
+    assert world.table(VIP) == {}
+
+
+async def test_a_service_does_not_wait_for_a_daemon_that_is_no_more(world: VrrpWorld) -> None:
+    await world.do(vrrp_plan())
+    world.say(MASTER)
+    world.vrrp.write_bound(frozenset({AddressBinding(address=ip_address(VIP), device="eth0")}))
+    world.lose_supervisor()
+    await world.do(NO_PART)
+    assert world.table(VIP) == {}
+
+
+async def test_a_packet_filter_that_fails_moves_no_address(world: VrrpWorld) -> None:
+    """The Master's rules may be there still, and another director may be no better off. A Backup takes nothing on."""
+    behind = replace(member(100), method=ForwardingMethod.MASQUERADE, source_nat=True)
+    await world.do(vrrp_plan(service(behind)))
+    world.say(MASTER)
+    await world.later(1)
+    world.packet_filter.is_there = False
+    world.packet_filter.change(None)
+    for _ in range(3):
+        await world.later(1)
+    assert [one.reason for one in world.status.exceptions or ()] == [Reason.SOURCE_NAT_NOT_SET]
+    assert world.may_carry is True
+    world.say(BACKUP)
+    await world.later(1)
+    assert world.may_carry is False
 
 
 async def test_a_track_file_goes_after_its_virtual_router(world: VrrpWorld) -> None:

@@ -20,7 +20,7 @@ from lvs_agent.decide.kernel_state import AnyServiceKey, DestinationKey, IPAddre
 from lvs_agent.decide.ownership import IpvsOwnership, OwnedIpvs, judge_ipvs
 from lvs_agent.decide.packet_rules import carriers, still_open
 from lvs_agent.decide.packet_table import SourceNatRule
-from lvs_agent.decide.predecessors import predecessors
+from lvs_agent.decide.predecessors import carried_on, predecessors
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.decide.remembered import service_faults, waiting_ipvs
 from lvs_agent.errors import IpvsUnavailable
@@ -158,7 +158,7 @@ class TableKeeper:
         attempted: set[IpvsChange] = set()
         waiting: frozenset[IpvsChange] = frozenset()
         for _ in range(_PASSES):
-            changes = tuple(change for change in self._due(judged) if change not in waiting)
+            changes = tuple(change for change in self._due(judged, around.still_carried) if change not in waiting)
             owned = _with_frozen(judged.ownership.owned, around.owned, judged.desired)
             if changes and (more := waiting_ipvs(changes, remember(_with_added(owned, changes)))):
                 waiting |= more
@@ -216,13 +216,14 @@ class TableKeeper:
         kept = {key: state for key, state in table.services.items() if key not in services}
         return KernelIpvs(services=kept | dict(self._ipvs.read_only(services).services))
 
-    def _due(self, judged: _Judged) -> tuple[IpvsChange, ...]:
+    def _due(self, judged: _Judged, still_carried: AbstractSet[IPAddress]) -> tuple[IpvsChange, ...]:
         """The changes without those that were refused a short while ago, or take away what has to wait."""
         now, changes = self._monotonic(), judged.changes
         self._retries = {change: self._retries[change] for change in changes if change in self._retries}
         waiting = {change for change, retry in self._retries.items() if retry.due > now}
         absent = {change.service for change in waiting if isinstance(change, AddService)}
         needed = predecessors(changes, judged.desired.services, self._names)
+        needed |= carried_on(changes, still_carried, judged.desired.wanted.keys())
         return tuple(c for c in changes if c not in waiting and c.service not in absent and c.service not in needed)
 
     def _write(self, changes: tuple[IpvsChange, ...]) -> None:

@@ -94,6 +94,23 @@ class VrrpKeeper:
             found[key.group] = found.get(key.group, frozenset()) | {one.state}
         return found
 
+    def masters(self) -> frozenset[RouterKey]:
+        """The virtual routers whose addresses the daemon carries, as it said last."""
+        routers = self._word.routers if self._word is not None else {}
+        return frozenset(key for key, one in routers.items() if one.state is VirtualRouterState.MASTER)
+
+    def still_carried(self, plan: NodePlan, links: KernelLinks) -> frozenset[IPAddress]:
+        """VIPs that no group of the plan has any more, and that the daemon has yet to let go."""
+        if self._wanted is None or not self._directory.has_supervisor():
+            return frozenset()
+        served = {address for director in plan.directing for address in director.addresses}
+        try:
+            carried = self._directory.read_bound() & links.bindings()
+        except StateFileDamaged as error:
+            self._fault = Fault(reason=Reason.VRRP_DOWN, message=str(error))
+            return frozenset()
+        return frozenset(binding.address for binding in carried if binding.address not in served)
+
     def converge(self, serving: Serving, links: KernelLinks) -> VrrpOutcome:
         """Say what is wanted where it differs: whether addresses may be carried before that they are."""
         plan = serving.prepared.plan

@@ -62,6 +62,8 @@ class Circumstances:
     """What was believed of the real servers until now."""
     words: Words | None = None
     """None: agents are not asked, and `prepared` is believed whenever it was said."""
+    still_carried: frozenset[IPAddress] = frozenset()
+    """VIPs that are no longer in the plan, and that the VRRP daemon has yet to let go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

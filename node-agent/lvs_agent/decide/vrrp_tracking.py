@@ -31,6 +31,9 @@ class Serving:
     """Without packet filter rules that they need, and why."""
     unavailable: str | None = None
     """Why there is no IPVS."""
+    masters: AbstractSet[RouterKey] = frozenset()
+    """Virtual routers whose addresses are carried here. A packet filter that fails takes none of them away: the rules
+    that were set may well be there, and another director may be no better off."""
 
 
 def hindrances(placed: Iterable[PlacedRouter], serving: Serving) -> dict[RouterKey, str | None]:
@@ -55,7 +58,7 @@ def _hindrance(
     for address in addresses:
         if address in refused:
             return refused[address].message
-        if address in serving.unready:
+        if address in serving.unready and one.key not in serving.masters:
             return f"{address}: {serving.unready[address]}"
     if serving.unavailable is not None:
         return serving.unavailable
