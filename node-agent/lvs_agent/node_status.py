@@ -92,7 +92,7 @@ class StatusKeeper:
             plan=made.prepared.plan,
             refusals=made.prepared.refusals,
             desired=table.desired,
-            service_faults={**table.faults, **made.lacking},
+            service_faults={**made.lacking, **table.faults},
             service_notes=table.notes,
             former_names=table.former_names,
             present=table.present,
