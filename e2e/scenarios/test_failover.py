@@ -188,6 +188,11 @@ def test_the_agents_death_moves_nothing(pair: Pair) -> None:
         assert pair.owners() == [master]
         senders = {line.split(" > ")[1].split()[-1] for line in adverts.lines() if " > 224.0.0.18" in line}
         pair.deployment.start_agent(master)
+        told = partial(pair.deployment.agent_metric, master)
+        rounds = 'lvs_agent_rounds_total{result="ok"}'
+        wait_for(
+            lambda: told("lvs_agent_api_up") == 1 and told(rounds) >= 5, READY_SECONDS, "the agent to have made rounds"
+        )
         pair.wait_settled(master)
     assert pair.owners() == [master]
     assert len(senders) == 1, senders
