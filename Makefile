@@ -48,7 +48,7 @@ api-test: prepare ## Tests against a real API server
 scenarios: prepare ## Tests on labs: guests with real kernels, a real control plane
 	$(BIN)/pytest $(IN_WORKERS) -m "not long" e2e/scenarios
 
-test: lint prepare ## Everything that CI runs; pytest's summary of all tests comes last (about 45 minutes on 2 cores, when prepared)
+test: lint prepare ## Everything that CI runs; pytest's summary of all tests comes last (about an hour on 2 cores, when prepared)
 	$(BIN)/pytest $(IN_WORKERS) -m "not long"
 
 test-long: prepare ## Tests that take minutes and want an otherwise idle machine
