@@ -61,7 +61,7 @@ def terms_of(model: type[ApiModel], prefix: str = "") -> Iterator[tuple[str, Ipv
             yield from terms_of(inner, f"{path}[]." if is_listed else f"{path}.")
 
 
-def _models_in(annotation: Any, *, is_listed: bool = False) -> Iterator[tuple[type[ApiModel], bool]]:  # noqa: ANN401
+def _models_in(annotation: Any, *, is_listed: bool = False) -> Iterator[tuple[type[ApiModel], bool]]:  # noqa: ANN401 -- types
     """The types of the API that an annotation names, and whether below a list."""
     if isinstance(annotation, type) and issubclass(annotation, ApiModel):
         yield annotation, is_listed

@@ -12,6 +12,7 @@ from lvs_lab.lab_machine import LabMachine
 from lvs_lab.waiting import wait_for
 from support.deployment import GONE_SECONDS, READY_SECONDS, Deployment, deployed
 from support.example_cases import CASES, LABS, REQUESTS, Case, example
+from support.example_machines import SET_BY_HAND, prepare
 from support.neighbours import claimants, claimants6, mac_of, wait_for_neighbour
 from support.traffic import answers, count_replies, count_sctp_replies, steady_requests
 
@@ -27,7 +28,6 @@ in_its_lab = pytest.mark.parametrize(
     scope="module",
     ids=[case.example for _, case in BY_LAB],
 )
-SET_BY_HAND = (900, 2, 300)
 KERNELS_OWN = {"expire_nodest_conn": 0, "conn_reuse_mode": 1, "conntrack": 0}
 Lab = tuple[Deployment, dict[str, dict[str, str]]]
 
@@ -42,29 +42,6 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             if case.machines in LABS[request.param]:
                 prepare(deployment, case, served)
         yield deployment, before
-
-
-def prepare(deployment: Deployment, case: Case, served: set[tuple[str, int]]) -> None:
-    """Give an example's machines what they need; `served` are ports at which real servers listen already."""
-    machine = deployment.lab.machine
-    for name in case.real_servers:
-        for port in (case.server_port, *case.more_ports):
-            if (name, port) not in served:
-                machine(name).serve(port=port)
-                served.add((name, port))
-        if case.protocol == "sctp":
-            machine(name).serve(port=case.port, protocol="sctp")
-    if case.example == "s13-nat":
-        for name in ("s13-rs201", "s13-rs202"):
-            machine(name).serve(port=3306)
-    for name in case.vrrp_directors:
-        deployment.start_vrrp(name)
-    for source in case.sources:
-        machine(case.client).out("ip", "address", "replace", f"{source}/24", "dev", "eth0")
-    if case.marks:
-        machine(case.director).exec(["nft", "-f", "-"], stdin=case.marks, check=True)
-    # Closed connections are counted for two minutes otherwise; a drain waits for them.
-    machine(case.director).out("ipvsadm", "--set", *map(str, SET_BY_HAND))
 
 
 def apply(deployment: Deployment, case: Case) -> None:

@@ -181,7 +181,7 @@ class ModelApi:
         }
         return self._commit(author, plural, key, {**body, "kind": KINDS[plural], "metadata": metadata})
 
-    def replace(self, author: str, plural: str, key: Key, part: str, value: Any) -> Raw:  # noqa: ANN401
+    def replace(self, author: str, plural: str, key: Key, part: str, value: Any) -> Raw:  # noqa: ANN401 -- JSON
         """Set `spec`, `status`, the labels or the annotations of an object."""
         old = self.get(plural, key)
         if part in {"labels", "annotations"}:

@@ -49,7 +49,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self,
         executor: object,  # noqa: ARG002 (there is only one)
         func: Callable[..., _T],
-        *args: Any,  # noqa: ANN401
+        *args: Any,  # noqa: ANN401 -- asyncio's own
     ) -> "asyncio.Future[_T]":
         """At once."""
         done: asyncio.Future[_T] = self.create_future()

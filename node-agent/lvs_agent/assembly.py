@@ -174,7 +174,7 @@ async def print_plan(settings: Settings) -> None:
     for line in plan_lines(plan):
         print(line)  # noqa: T201 (a command's output)
     for problem in problems:
-        print(f"problem: {problem}", file=sys.stderr)  # noqa: T201
+        print(f"problem: {problem}", file=sys.stderr)  # noqa: T201 -- for the person who runs it
 
 
 @asynccontextmanager
@@ -332,7 +332,7 @@ def _table_pages(settings: Settings, agent: Agent, metrics: AgentMetrics) -> dic
     }
 
 
-async def _listen(flag: str, endpoint: Endpoint, pages: Any) -> asyncio.Server:  # noqa: ANN401
+async def _listen(flag: str, endpoint: Endpoint, pages: Any) -> asyncio.Server:  # noqa: ANN401 -- asyncio's own
     try:
         return await serve_pages(endpoint.host, endpoint.port, pages)
     except OSError as error:

@@ -401,15 +401,15 @@ def record_order(world: World) -> list[str]:
     order: list[str] = []
     links, ipvs, sysctl = world.links.apply, world.ipvs.apply, world.sysctls.write
 
-    async def apply_links(changes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    async def apply_links(changes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 -- as the seam
         order.extend("bind" if type(c).__name__ == "BindAddress" else "unbind" for c in changes)
         return await links(changes)
 
-    def apply_ipvs(changes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def apply_ipvs(changes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 -- as the seam
         order.extend("delete" if type(c).__name__ == "DeleteService" else type(c).__name__ for c in changes)
         return ipvs(changes)
 
-    def write(key, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def write(key, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 -- as the seam
         order.append(f"{key.path[-1]}={value}")
         sysctl(key, value)
 

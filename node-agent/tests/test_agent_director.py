@@ -126,7 +126,7 @@ async def test_a_refused_change_is_tried_again_ever_more_rarely(world: World) ->
     tries = []
     real = world.ipvs.apply
 
-    def apply(changes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def apply(changes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 -- as the seam
         tries.append(world.now)
         return real(changes)
 

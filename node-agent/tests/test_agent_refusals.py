@@ -72,7 +72,7 @@ RULES = [api_server, node, gateway, name_server, refused_range, own_address]
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("holding", [Holding.HOLD, Holding.RELEASE])
-async def test_a_director_makes_nothing_for_it_and_serves_the_others(world: World, rule, holding: Holding) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+async def test_a_director_makes_nothing_for_it_and_serves_the_others(world: World, rule, holding: Holding) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 -- one of RULES
     rule(world)
     await world.do(director(service(member(100, check=check_target(100))), other_service(), holding=holding), rounds=2)
     assert {str(key.address) for key in world.ipvs.services} == {OTHER}
@@ -86,7 +86,7 @@ async def test_a_director_makes_nothing_for_it_and_serves_the_others(world: Worl
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-async def test_a_real_server_binds_only_the_others(world: World, rule) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+async def test_a_real_server_binds_only_the_others(world: World, rule) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 -- one of RULES
     rule(world)
     await world.do(real_server(VIP, OTHER), rounds=2)
     reason = "AddressConflict" if rule is own_address else "AddressRefused"

@@ -22,8 +22,8 @@ from agent_world import (
     service,
     service_on,
 )
+from cleaning import clean
 
-from lvs_agent.cleanup import clean_up
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.health_verdict import Verdict
 from lvs_agent.decide.kernel_state import (
@@ -373,21 +373,6 @@ async def test_a_script_s_real_server_that_the_plan_does_not_have_is_named_and_l
     world.ipvs.services[SERVICE] = replace(state, destinations={destination(100): state.destinations[destination(100)]})
     await world.later(1)
     assert world.status.exceptions == []
-
-
-async def clean(world: World) -> tuple[str, ...]:
-    return await clean_up(
-        LedgerFile(world.directory / "ledger", world.boot_id),
-        [world.directory / "view"],
-        ipvs=world.ipvs,
-        links=world.links,
-        host_routes=world.host_routes,
-        delivery=world.delivery,
-        settings=world.settings,
-        packet_filter=world.packet_filter,
-        sysctls=world.sysctls,
-        vrrp=world.vrrp,
-    )
 
 
 async def test_cleanup_removes_all_on_a_full_disk_and_says_so(world: World) -> None:

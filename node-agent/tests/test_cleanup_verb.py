@@ -16,8 +16,8 @@ from agent_world import (
     real_server,
     service,
 )
+from cleaning import clean
 
-from lvs_agent.cleanup import clean_up
 from lvs_agent.decide.kernel_state import (
     AddressBinding,
     DestinationSettings,
@@ -34,21 +34,6 @@ from lvs_agent.disk.ledger import Ledger, LedgerFile
 from lvs_agent.errors import PacketFilterError, PermissionRefused
 
 FOREIGN = ServiceKey(protocol=SERVICE.protocol, address=SERVICE.address, port=8080)
-
-
-async def clean(world: World) -> tuple[str, ...]:
-    return await clean_up(
-        LedgerFile(world.directory / "ledger", world.boot_id),
-        [world.directory / "view"],
-        ipvs=world.ipvs,
-        links=world.links,
-        host_routes=world.host_routes,
-        delivery=world.delivery,
-        settings=world.settings,
-        packet_filter=world.packet_filter,
-        sysctls=world.sysctls,
-        vrrp=world.vrrp,
-    )
 
 
 async def test_a_director_is_as_it_was(tmp_path: Path) -> None:
@@ -92,7 +77,7 @@ async def test_what_does_not_go_is_told_and_kept_in_mind(tmp_path: Path) -> None
     world.sysctls.values[ARP_ANNOUNCE] = 2
     real = world.sysctls.write
 
-    def refuse(key, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def refuse(key, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 -- as the seam
         raise PermissionRefused(f"writing {key}={value}: read-only")
 
     world.sysctls.write = refuse  # type: ignore[method-assign]

@@ -1,6 +1,5 @@
 """Local delivery by marks: the decision and its order in the loop, and the real kernel's rules and routes."""
 
-import asyncio
 import errno
 import socket
 import subprocess
@@ -10,11 +9,11 @@ from typing import Any, TypeVar
 
 import pytest
 from agent_world import NAME, NO_PART, World, director, member, service
+from cleaning import clean
 from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
+from seam_work import with_seam
 
-from lvs_agent.cleanup import clean_up
 from lvs_agent.decide.kernel_state import AddressFamily, FirewallMarkKey, LocalDelivery
-from lvs_agent.disk.ledger import LedgerFile
 from lvs_agent.errors import LinkError
 from lvs_agent.kernel.delivery_contract import complaint
 from lvs_agent.kernel.delivery_routes import TABLE, KernelDeliveryRoutes
@@ -134,18 +133,7 @@ async def test_a_kernel_without_policy_routing_is_said(world: World) -> None:
 
 async def test_cleanup_takes_it_away(world: World) -> None:
     await world.do(director(caches()))
-    problems = await clean_up(
-        LedgerFile(world.directory / "ledger", world.boot_id),
-        [world.directory / "view"],
-        ipvs=world.ipvs,
-        links=world.links,
-        host_routes=world.host_routes,
-        delivery=world.delivery,
-        settings=world.settings,
-        packet_filter=world.packet_filter,
-        sysctls=world.sysctls,
-        vrrp=world.vrrp,
-    )
+    problems = await clean(world)
     assert problems == ()
     assert world.delivery.present == NOTHING
 
@@ -155,14 +143,7 @@ async def test_the_fake_keeps_the_contract() -> None:
 
 
 def with_routes(namespace: NetworkNamespace, work: Callable[[KernelDeliveryRoutes], Awaitable[Result]]) -> Result:
-    async def main() -> Result:
-        routes = KernelDeliveryRoutes()
-        try:
-            return await work(routes)
-        finally:
-            await routes.close()
-
-    return namespace.run(lambda: asyncio.run(main()))
+    return with_seam(namespace, KernelDeliveryRoutes, work)
 
 
 @pytest.fixture

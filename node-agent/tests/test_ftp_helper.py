@@ -78,7 +78,7 @@ async def test_it_is_loaded_once_before_the_service_is_made(world: World) -> Non
     seen: list[bool] = []
     apply = world.ipvs.apply
 
-    def noting(changes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def noting(changes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 -- as the seam
         seen.append(world.ftp_helper.loaded)
         return apply(changes)
 
@@ -150,7 +150,7 @@ async def test_the_asking_is_for_a_mark_that_no_service_of_the_plan_has(world: W
     asked: list[object] = []
     apply = world.ipvs.apply
 
-    def noting(changes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def noting(changes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 -- as the seam
         asked.extend(change.service for change in changes)
         return apply(changes)
 

@@ -1,6 +1,5 @@
 """Host routes for connections of a former method: the decision, the keeper in the loop, the real kernel."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -8,11 +7,11 @@ from typing import Any, TypeVar
 
 import pytest
 from agent_world import SERVICE, World, director, member, service
+from cleaning import clean
+from seam_work import with_seam
 
-from lvs_agent.cleanup import clean_up
 from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.decide.kernel_state import HostRoute, RouteKind
-from lvs_agent.disk.ledger import LedgerFile
 from lvs_agent.errors import AddressRefused, DeviceNotFound
 from lvs_agent.kernel.fake_kernel import FakeHostRoutes
 from lvs_agent.kernel.host_routes import KernelHostRoutes
@@ -109,31 +108,13 @@ async def test_a_foreign_route_stays_and_the_edit_goes_on(tmp_path: Path) -> Non
 async def test_cleanup_takes_them_away(tmp_path: Path) -> None:
     world = World(tmp_path)
     await world.do(NOW_TUNNEL)
-    problems = await clean_up(
-        LedgerFile(tmp_path / "ledger", world.boot_id),
-        [tmp_path / "view"],
-        ipvs=world.ipvs,
-        links=world.links,
-        host_routes=world.host_routes,
-        delivery=world.delivery,
-        settings=world.settings,
-        packet_filter=world.packet_filter,
-        sysctls=world.sysctls,
-        vrrp=world.vrrp,
-    )
+    problems = await clean(world)
     assert problems == ()
     assert not world.host_routes.routes
 
 
 def with_routes(namespace: NetworkNamespace, work: Callable[[KernelHostRoutes], Awaitable[Result]]) -> Result:
-    async def main() -> Result:
-        routes = KernelHostRoutes()
-        try:
-            return await work(routes)
-        finally:
-            await routes.close()
-
-    return namespace.run(lambda: asyncio.run(main()))
+    return with_seam(namespace, KernelHostRoutes, work)
 
 
 @pytest.fixture

@@ -19,4 +19,4 @@ while True:
         said = str(error)
     if time.monotonic() > end:
         sys.exit(f"The operator was not ready within {seconds:g} s. {url}: {said}")
-    time.sleep(1)
+    time.sleep(1)  # nothing tells when an operator becomes ready; bounded by `seconds`

@@ -8,9 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag, StrEnum
 from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 IPAddress = IPv4Address | IPv6Address
+IPV4: Final = 4
+IPV6: Final = 6
+"""Versions of addresses, as `ipaddress` counts them."""
 
 HOST_PREFIX_LENGTH = {4: 32, 6: 128}
 
@@ -82,7 +85,7 @@ _IPV4_FAMILY, _IPV6_FAMILY = FAMILY_BYTE[AddressFamily.IPV4], FAMILY_BYTE[Addres
 
 def family_of(address: IPAddress) -> AddressFamily:
     """The family of an address."""
-    return AddressFamily.IPV4 if address.version == 4 else AddressFamily.IPV6  # noqa: PLR2004
+    return AddressFamily.IPV4 if address.version == IPV4 else AddressFamily.IPV6
 
 
 def packed_endpoint(address: IPAddress, port: int) -> bytes:
@@ -157,7 +160,7 @@ class DestinationKey:
         return isinstance(other, DestinationKey) and self.identity == other.identity
 
     def __str__(self) -> str:
-        return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"  # noqa: PLR2004
+        return f"[{self.address}]:{self.port}" if self.address.version == IPV6 else f"{self.address}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from typing import Final
 from lvs_agent.decide.health_verdict import Check, HttpRequest
 from lvs_agent.decide.kernel_state import (
     IPIP,
+    IPV6,
     NO_SERVICE_FLAGS,
     AddressFamily,
     AnyServiceKey,
@@ -103,7 +104,7 @@ def _http_request(target: CheckTarget, what: HttpTarget) -> HttpRequest:
     """The Host header names the port where it is not the scheme's own (RFC 9110, 7.2)."""
     host = what.host
     if host is None:
-        host = f"[{target.address}]" if target.address.version == 6 else str(target.address)  # noqa: PLR2004
+        host = f"[{target.address}]" if target.address.version == IPV6 else str(target.address)
         if target.port != _HTTP_PORT:
             host = f"{host}:{target.port}"
     return HttpRequest(path=what.path, host=host, expected_statuses=what.expected_statuses)

@@ -7,7 +7,7 @@ over the first seconds, since frames get lost, is the caller's: it has the clock
 import socket
 import struct
 
-from lvs_agent.decide.kernel_state import IPAddress
+from lvs_agent.decide.kernel_state import IPV4, IPAddress
 from lvs_agent.errors import AnnounceError, PermissionRefused
 
 _ETH_P_ARP, _ETH_P_IPV6 = 0x0806, 0x86DD
@@ -27,7 +27,7 @@ class PacketAnnouncer:
 
     def announce(self, device: str, address: IPAddress) -> None:
         """Send one gratuitous ARP request and reply, or one unsolicited neighbour advertisement."""
-        protocol = _ETH_P_ARP if address.version == 4 else _ETH_P_IPV6  # noqa: PLR2004
+        protocol = _ETH_P_ARP if address.version == IPV4 else _ETH_P_IPV6
         try:
             with socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as sender:
                 sender.setblocking(False)
@@ -46,7 +46,7 @@ class PacketAnnouncer:
 
 def frames(hardware: bytes, address: IPAddress) -> tuple[bytes, ...]:
     """The Ethernet frames of one announcement."""
-    if address.version == 4:  # noqa: PLR2004
+    if address.version == IPV4:
         return tuple(_arp_frame(hardware, address.packed, operation) for operation in (_ARP_REQUEST, _ARP_REPLY))
     return (_advertisement_frame(hardware, address.packed),)
 

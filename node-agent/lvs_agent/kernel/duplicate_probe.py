@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
-from lvs_agent.decide.kernel_state import IPAddress
+from lvs_agent.decide.kernel_state import IPV4, IPAddress
 from lvs_agent.errors import LinkNotAsked, PermissionRefused
 from lvs_agent.kernel.announce import internet_checksum
 
@@ -98,7 +98,7 @@ class PacketDuplicateProbe:
 
 def probe_frame(hardware: bytes, address: IPAddress) -> bytes:
     """One question that teaches nobody anything, for it comes from no address."""
-    if address.version == 4:  # noqa: PLR2004
+    if address.version == IPV4:
         body = _ARP.pack(_ARPHRD_ETHER, 0x0800, 6, 4, _ARP_REQUEST, hardware, _NOBODY4, bytes(6), address.packed)
         return _ETHERNET.pack(b"\xff" * 6, hardware, _ETH_P_ARP) + body
     last = address.packed[-3:]

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from lvs_agent.decide.kernel_settings import KernelTimeouts, SyncDaemon, SyncDaemons, SyncState, Timeout
+from lvs_agent.decide.kernel_state import IPV4
 from lvs_agent.errors import IpvsUnavailable, SettingRefused
 
 KERNELS_TIMEOUTS: Final[KernelTimeouts] = {Timeout.TCP: 900, Timeout.TCP_FIN: 120, Timeout.UDP: 300}
@@ -56,7 +57,7 @@ class FakeIpvsSettings:
         if why is not None:
             raise SettingRefused(f"sync daemon {state.name.lower()} {daemon}: the kernel refused it: {why}")
         self.writes += 1
-        headers = 28 if daemon.group.version == 4 else 48  # noqa: PLR2004
+        headers = 28 if daemon.group.version == IPV4 else 48
         length = 1500 - headers if daemon.max_length is None else daemon.max_length
         shortest = _SHORTEST_OF_BACKUP if state is SyncState.BACKUP else 1
         self.daemons[state] = replace(daemon, max_length=min(max(length, shortest), 65535 - headers))

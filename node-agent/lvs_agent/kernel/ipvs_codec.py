@@ -25,6 +25,7 @@ from lvs_agent.decide.changes import (
 from lvs_agent.decide.kernel_settings import KernelTimeouts, SyncDaemon, SyncState
 from lvs_agent.decide.kernel_state import (
     HOST_PREFIX_LENGTH,
+    IPV4,
     AddressFamily,
     AnyServiceKey,
     FirewallMarkKey,
@@ -235,7 +236,7 @@ class RequestEncoder:
             attribute(DAEMON_STATE, U32.pack(state)),
             text(DAEMON_INTERFACE, daemon.interface),
             attribute(DAEMON_SYNC_ID, U32.pack(daemon.sync_id)),
-            attribute(DAEMON_GROUP if daemon.group.version == 4 else DAEMON_GROUP6, daemon.group.packed),  # noqa: PLR2004
+            attribute(DAEMON_GROUP if daemon.group.version == IPV4 else DAEMON_GROUP6, daemon.group.packed),
             attribute(DAEMON_PORT, U16.pack(daemon.port)),
             attribute(DAEMON_TTL, bytes((daemon.ttl,))),
         ]
@@ -300,11 +301,11 @@ class RequestEncoder:
 
 
 _ENCODERS: dict[type, tuple[int, Callable[..., bytes]]] = {
-    AddService: (CMD_NEW_SERVICE, RequestEncoder._service_entry),  # noqa: SLF001 (a table of its own methods)
-    EditService: (CMD_SET_SERVICE, RequestEncoder._service_entry),  # noqa: SLF001
-    DeleteService: (CMD_DEL_SERVICE, RequestEncoder._service_only),  # noqa: SLF001
-    ZeroService: (CMD_ZERO, RequestEncoder._service_only),  # noqa: SLF001
-    AddDestination: (CMD_NEW_DEST, RequestEncoder._destination_entry),  # noqa: SLF001
-    EditDestination: (CMD_SET_DEST, RequestEncoder._destination_entry),  # noqa: SLF001
-    DeleteDestination: (CMD_DEL_DEST, RequestEncoder._destination_only),  # noqa: SLF001
+    AddService: (CMD_NEW_SERVICE, RequestEncoder._service_entry),  # noqa: SLF001 -- its own (a table of its own methods)
+    EditService: (CMD_SET_SERVICE, RequestEncoder._service_entry),  # noqa: SLF001 -- its own
+    DeleteService: (CMD_DEL_SERVICE, RequestEncoder._service_only),  # noqa: SLF001 -- its own
+    ZeroService: (CMD_ZERO, RequestEncoder._service_only),  # noqa: SLF001 -- its own
+    AddDestination: (CMD_NEW_DEST, RequestEncoder._destination_entry),  # noqa: SLF001 -- its own
+    EditDestination: (CMD_SET_DEST, RequestEncoder._destination_entry),  # noqa: SLF001 -- its own
+    DeleteDestination: (CMD_DEL_DEST, RequestEncoder._destination_only),  # noqa: SLF001 -- its own
 }

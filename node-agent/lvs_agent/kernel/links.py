@@ -17,6 +17,7 @@ from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-unty
 from lvs_agent.decide.changes import BindAddress, LinkChange
 from lvs_agent.decide.kernel_state import (
     HOST_PREFIX_LENGTH,
+    IPV6,
     AddressBinding,
     AddressFamily,
     Device,
@@ -260,7 +261,7 @@ class KernelLinksSeam:
     async def _bind(self, binding: AddressBinding) -> None:
         index = await self._index(binding.device, make=True)
         arguments: dict[str, Any] = {}
-        if binding.address.version == 6:  # noqa: PLR2004
+        if binding.address.version == IPV6:
             # No duplicate detection: the agent probes by itself, and on a shared VIP it would always fail.
             # A preferred lifetime of 0 keeps the node from choosing the VIP as a source.
             arguments = {"flags": _IFA_F_NODAD, "preferred_lft": 0, "valid_lft": _FOREVER}
@@ -330,7 +331,7 @@ def _kinds(heard: bytes) -> set[int]:
     return kinds
 
 
-def _device(link: Any) -> Device:  # noqa: ANN401 (pyroute2 is untyped)
+def _device(link: Any) -> Device:  # noqa: ANN401 -- pyroute2's (pyroute2 is untyped)
     flags = link["flags"]
     return Device(
         index=link["index"],
@@ -347,10 +348,10 @@ def _device(link: Any) -> Device:  # noqa: ANN401 (pyroute2 is untyped)
 def _hardware_address(text: str | None) -> bytes:
     """Six bytes of an Ethernet address; nothing for devices that have another kind or none."""
     parts = (text or "").split(":")
-    return bytes(int(part, 16) for part in parts) if len(parts) == 6 else b""  # noqa: PLR2004
+    return bytes(int(part, 16) for part in parts) if len(parts) == 6 else b""  # noqa: PLR2004 -- bytes of a MAC address
 
 
-def _interface_address(address: Any, device: str) -> InterfaceAddress:  # noqa: ANN401
+def _interface_address(address: Any, device: str) -> InterfaceAddress:  # noqa: ANN401 -- pyroute2's
     flags = address.get("flags") or 0
     value: IPv4Address | IPv6Address = ip_address(address.get("local") or address.get("address"))
     return InterfaceAddress(
@@ -361,7 +362,7 @@ def _interface_address(address: Any, device: str) -> InterfaceAddress:  # noqa: 
     )
 
 
-def _address_name(address: Any) -> Hashable:  # noqa: ANN401
+def _address_name(address: Any) -> Hashable:  # noqa: ANN401 -- pyroute2's
     value = address.get("local") or address.get("address")
     return address["index"], value, address["prefixlen"]
 
@@ -394,7 +395,7 @@ def _map_error(change: LinkChange, error: NetlinkError) -> Never:
         raise PermissionRefused(f"{what}: the agent needs CAP_NET_ADMIN") from error
     if error.code == errno.ENODEV:
         raise DeviceNotFound(f"{what}: the device is gone") from error
-    if error.code == errno.EACCES and change.binding.address.version == 6:  # noqa: PLR2004
+    if error.code == errno.EACCES and change.binding.address.version == IPV6:
         hint = f"IPv6 is disabled there: see net.ipv6.conf.{change.binding.device}.disable_ipv6"
         raise AddressRefused(f"{what}: {hint}") from error
     raise AddressRefused(f"{what}: {os.strerror(error.code)}") from error

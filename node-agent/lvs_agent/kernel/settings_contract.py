@@ -93,7 +93,7 @@ class DaemonCase:
     after: SyncDaemons
 
 
-def _daemon(group: str = "224.0.0.81", max_length: int | None = None, **settings: Any) -> SyncDaemon:  # noqa: ANN401
+def _daemon(group: str = "224.0.0.81", max_length: int | None = None, **settings: Any) -> SyncDaemon:  # noqa: ANN401 -- fields of it
     said = {"interface": "eth0", "sync_id": 7, "port": 8848, "ttl": 1, **settings}
     return SyncDaemon(group=ip_address(group), max_length=max_length, **said)
 

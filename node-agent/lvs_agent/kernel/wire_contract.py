@@ -23,6 +23,7 @@ from lvs_agent.decide.changes import (
 )
 from lvs_agent.decide.kernel_settings import SyncDaemon, SyncState, Timeout
 from lvs_agent.decide.kernel_state import (
+    NO_SERVICE_FLAGS,
     AddressFamily,
     AnyServiceKey,
     DestinationKey,
@@ -91,7 +92,7 @@ def _in(kind: str, port: int = 0, flag: str | None = None) -> DestinationSetting
     return DestinationSettings(weight=1, method=ForwardingMethod.TUNNEL, tunnel=tunnel)
 
 
-def _sticky(scheduler: str, seconds: int, prefix: int, flags: ServiceFlag = ServiceFlag(0)) -> ServiceSettings:  # noqa: B008
+def _sticky(scheduler: str, seconds: int, prefix: int, flags: ServiceFlag = NO_SERVICE_FLAGS) -> ServiceSettings:
     persistence = Persistence(timeout_seconds=seconds, prefix_length=prefix)
     return ServiceSettings(scheduler=scheduler, persistence=persistence, flags=flags)
 

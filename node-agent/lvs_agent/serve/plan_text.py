@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from lvs_agent.decide.kernel_state import IPV6
 from lvs_api.network_types import TunnelType
 from lvs_core.group_settings import CONNECTION_SYNC, sync_text
 from lvs_core.plan import HttpTarget, NodePlan, PlannedMember, PlannedService
@@ -52,7 +53,7 @@ def _method_text(member: PlannedMember) -> str:
 
 
 def _member_text(member: PlannedMember) -> str:
-    host = f"[{member.address}]" if member.address.version == 6 else str(member.address)  # noqa: PLR2004
+    host = f"[{member.address}]" if member.address.version == IPV6 else str(member.address)
     parts = [f"{host}:{member.port}", _method_text(member), f"weight {member.weight}", member.name]
     if member.check is not None:
         what = "http" if isinstance(member.check.what, HttpTarget) else "tcp"
