@@ -15,11 +15,19 @@ from lvs_api.network_types import Family, ForwardingMethod, Protocol, TunnelType
 from lvs_api.objects import ObjectMeta
 from lvs_cli.cluster import Cluster
 from lvs_cli.errors import CliError
-from lvs_cli.ipvsadm_form import HOST_LENGTH, endpoint, mask
+from lvs_cli.ipvsadm_form import CHECKSUM_OPTIONS, HOST_LENGTH, endpoint, mask
 from lvs_cli.output import Said
 from lvs_core.cluster_view import LvsNode, Slice
 from lvs_core.compile import AgentView, compile_plan
-from lvs_core.plan import AnyVirtualKey, DirectorPlan, MarkKey, PlannedMember, PlannedService, family_of_ip
+from lvs_core.plan import (
+    AnyVirtualKey,
+    DirectorPlan,
+    MarkKey,
+    PlannedMember,
+    PlannedService,
+    PlannedTunnel,
+    family_of_ip,
+)
 from lvs_core.view_objects import slice_content
 
 FORMAT: Final = "ipvsadm-save"
@@ -110,9 +118,15 @@ def _member(member: PlannedMember) -> str:
         words.append(f"-x {member.upper_threshold}")
     if member.lower_threshold:
         words.append(f"-y {member.lower_threshold}")
-    if member.tunnel is TunnelType.GRE:
-        words.append("--tun-type gre --tun-nocsum")
+    if member.tunnel is not None and member.tunnel.type is not TunnelType.IPIP:
+        words += [f"--tun-type {member.tunnel.type.lower()}", *_tunnel_options(member.tunnel)]
     return " ".join(words)
+
+
+def _tunnel_options(tunnel: PlannedTunnel) -> Iterator[str]:
+    if tunnel.port:
+        yield f"--tun-port {tunnel.port}"
+    yield CHECKSUM_OPTIONS[tunnel.checksum]
 
 
 def _notes(service: PlannedService) -> Iterator[str]:

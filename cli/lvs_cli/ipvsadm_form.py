@@ -3,14 +3,21 @@
 Addresses and ports are numbers always, as with its -n: nobody waits for a name server.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network, ip_address
 from typing import Final
 
 from lvs_api.director_table import DirectorTable, TableRealServer, TableService, TableSyncDaemon, Traffic
-from lvs_api.network_types import Family
+from lvs_api.network_types import Family, TunnelChecksum
+
+CHECKSUM_OPTIONS: Final[Mapping[TunnelChecksum | None, str]] = {
+    None: "--tun-nocsum",
+    TunnelChecksum.UDP: "--tun-csum",
+    TunnelChecksum.REMOTE_OFFLOAD: "--tun-remcsum",
+}
+"""How ipvsadm names what guards packets of a tunnel."""
 
 
 class Form(StrEnum):

@@ -18,9 +18,9 @@ from lvs_api.network_types import (
     TunnelType,
     host_address,
 )
-from lvs_cli.ipvsadm_form import endpoint
+from lvs_cli.ipvsadm_form import CHECKSUM_OPTIONS, endpoint
 from lvs_cli.saved_table import SavedPersistence, SavedServer, SavedService, SavedTable
-from lvs_core.plan import AnyVirtualKey, IpAddress, MarkKey, VirtualServerKey, family_of_ip
+from lvs_core.plan import AnyVirtualKey, IpAddress, MarkKey, PlannedTunnel, VirtualServerKey, family_of_ip
 
 MOST_SERVERS: Final = 256
 """Of one LvsRealServerPool by address."""
@@ -35,12 +35,9 @@ _OTHERS: Final[Mapping[str, str]] = {
     "--stop-daemon": "sync daemons are the whole node's: LvsDirectorGroup spec.connectionSync",
 }
 _METHODS: Final = tuple(ForwardingMethod)
-_TUNNELS: Final[Mapping[tuple[str, tuple[str, ...]], TunnelType | None]] = {
-    ("ipip", ()): None,
-    ("gre", ()): TunnelType.GRE,
-    ("gre", ("--tun-nocsum",)): TunnelType.GRE,
-}
-"""By --tun-type and its options; what is the same without a word is None."""
+_CHECKSUMS: Final = {option: checksum for checksum, option in CHECKSUM_OPTIONS.items()}
+_PORT_OPTION: Final = "--tun-port "
+_HIGHEST_PORT: Final = 65535
 _NO_HOST: Final = "its address is no host's (unspecified, loopback, link-local, multicast, broadcast or IPv4-mapped)"
 
 
@@ -54,7 +51,7 @@ class Member:
     weight: int
     method: ForwardingMethod | None
     """Where it is not the service's."""
-    tunnel: TunnelType | None
+    tunnel: PlannedTunnel | None
     """Where it is not IPIP; with a method of its own then."""
     upper_threshold: int
     lower_threshold: int
@@ -210,17 +207,33 @@ def _why_server_left_out(service: SavedService, server: SavedServer) -> str | No
         return "its address is the virtual service's; name the machine's own address"
     if family_of_ip(server.address) is not service.family:
         return f"it is {family_of_ip(server.address)} in a service of {service.family}"
-    if server.method is ForwardingMethod.TUNNEL and (server.tunnel, server.tunnel_options) not in _TUNNELS:
+    if server.method is ForwardingMethod.TUNNEL and _read_tunnel(server) is None:
         words = " ".join(("--tun-type", server.tunnel, *server.tunnel_options))
-        return f"there is no {words}, only ipip and gre without options"
+        return f"there is no {words}, only ipip and gre without options, and gue with a port and one kind of checksum"
     if server.method is ForwardingMethod.MASQUERADE and service.port == 0 and server.port != 0:
         what = "a mark" if isinstance(service.key, MarkKey) else "port 0"
         return f"under {what} every port stays as it is, and it maps all of them to {server.port}"
     return None
 
 
-def _tunnel(server: SavedServer) -> TunnelType | None:
-    return _TUNNELS[server.tunnel, server.tunnel_options] if server.method is ForwardingMethod.TUNNEL else None
+def _tunnel(server: SavedServer) -> PlannedTunnel | None:
+    found = _read_tunnel(server) if server.method is ForwardingMethod.TUNNEL else None
+    return None if found == PlannedTunnel(TunnelType.IPIP) else found
+
+
+def _read_tunnel(server: SavedServer) -> PlannedTunnel | None:
+    """None where there are no words of ours for it."""
+    ports = [one.removeprefix(_PORT_OPTION) for one in server.tunnel_options if one.startswith(_PORT_OPTION)]
+    checksums = [one for one in server.tunnel_options if one in _CHECKSUMS]
+    match server.tunnel, ports, checksums:
+        case "ipip", [], []:
+            return PlannedTunnel(TunnelType.IPIP)
+        case "gre", [], [] | ["--tun-nocsum"]:
+            return PlannedTunnel(TunnelType.GRE)
+        case "gue", [port], [] | [_] if port.isdecimal() and 0 < int(port) <= _HIGHEST_PORT:
+            checksum = _CHECKSUMS[checksums[0]] if checksums else None
+            return PlannedTunnel(TunnelType.GUE, int(port), checksum)
+    return None
 
 
 def _flags(service: SavedService, told: _Told) -> tuple[SchedulerFlag, ...]:

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from lvs_api.api_group import API_VERSION
 from lvs_api.kinds import REAL_SERVER_POOL, VIRTUAL_SERVICE, Kind
-from lvs_api.network_types import Family, ForwardingMethod, Protocol, TunnelType
+from lvs_api.network_types import Family, ForwardingMethod, Protocol
 from lvs_cli.saved_table import SavedPersistence, SavedTable
 from lvs_cli.table_fronts import Front, Member, Settings, fronts_of, place
-from lvs_core.plan import AnyVirtualKey, IpAddress, MarkKey, VirtualServerKey, family_of_ip
+from lvs_core.plan import AnyVirtualKey, IpAddress, MarkKey, PlannedTunnel, VirtualServerKey, family_of_ip
 
 Raw = dict[str, Any]
 MOST_PORTS: Final = 32
@@ -119,8 +119,12 @@ def _real_server(one: Member) -> Raw:
     return _said(fields)
 
 
-def _forwarding(method: ForwardingMethod, tunnel: TunnelType | None) -> Raw:
-    return _said({"method": method.value, "tunnel": None if tunnel is None else {"type": tunnel.value}})
+def _forwarding(method: ForwardingMethod, tunnel: PlannedTunnel | None) -> Raw:
+    if tunnel is None:
+        return {"method": method.value}
+    checksum = tunnel.checksum.value if tunnel.checksum is not None else None
+    wrapped = _said({"type": tunnel.type.value, "port": tunnel.port or None, "checksum": checksum})
+    return {"method": method.value, "tunnel": wrapped}
 
 
 def _service_spec(group: tuple[Front, ...], pool: str, target: Target) -> Raw:

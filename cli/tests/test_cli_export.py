@@ -49,6 +49,10 @@ def member(name: str, address: str, **fields: Any) -> dict[str, Any]:
     return slice_member(name, address, **({"forwarding": DIRECT, "prepared": True, "weight": 1} | fields))
 
 
+def by_gue(**options: str) -> dict[str, Any]:
+    return {"method": "Tunnel", "tunnel": {"type": "GUE", "port": 6080, **options}}
+
+
 def test_every_option_of_the_form(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     persistence = {"timeoutSeconds": 60, "ipv4PrefixLength": 24, "ipv6PrefixLength": 64}
     ports = [{"name": "http", "port": 80, "protocol": "TCP"}, {"name": "sip", "port": 5060, "protocol": "UDP"}]
@@ -63,6 +67,8 @@ def test_every_option_of_the_form(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         member("a", "192.168.4.100", weight=3, upperThreshold=100, lowerThreshold=50),
         member("b", "192.168.4.101", forwarding={"method": "Tunnel", "tunnel": {"type": "IPIP"}}),
         member("d", "192.168.4.102", forwarding={"method": "Tunnel", "tunnel": {"type": "GRE"}}),
+        member("e", "192.168.4.103", forwarding=by_gue()),
+        member("f", "192.168.4.104", forwarding=by_gue(checksum="RemoteOffload")),
         member("c", "2001:db8::100", forwarding={"method": "Masquerade"}, port=8080),
     ]
     code, lines, _ = exported(
@@ -74,10 +80,14 @@ def test_every_option_of_the_form(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         "-a -t 192.168.4.15:80 -r 192.168.4.100:80 -g -w 3 -x 100 -y 50",
         "-a -t 192.168.4.15:80 -r 192.168.4.101:80 -i -w 1",
         "-a -t 192.168.4.15:80 -r 192.168.4.102:80 -i -w 1 --tun-type gre --tun-nocsum",
+        "-a -t 192.168.4.15:80 -r 192.168.4.103:80 -i -w 1 --tun-type gue --tun-port 6080 --tun-nocsum",
+        "-a -t 192.168.4.15:80 -r 192.168.4.104:80 -i -w 1 --tun-type gue --tun-port 6080 --tun-remcsum",
         "-A -u 192.168.4.15:5060 -s sh -p 60 -M 255.255.255.0 -b sh-fallback,sh-port",
         "-a -u 192.168.4.15:5060 -r 192.168.4.100:5060 -g -w 3 -x 100 -y 50",
         "-a -u 192.168.4.15:5060 -r 192.168.4.101:5060 -i -w 1",
         "-a -u 192.168.4.15:5060 -r 192.168.4.102:5060 -i -w 1 --tun-type gre --tun-nocsum",
+        "-a -u 192.168.4.15:5060 -r 192.168.4.103:5060 -i -w 1 --tun-type gue --tun-port 6080 --tun-nocsum",
+        "-a -u 192.168.4.15:5060 -r 192.168.4.104:5060 -i -w 1 --tun-type gue --tun-port 6080 --tun-remcsum",
         "-A -t [2001:db8::15]:80 -s sh -p 60 -M 64 -b sh-fallback,sh-port",
         "-a -t [2001:db8::15]:80 -r [2001:db8::100]:8080 -m -w 1",
         "-A -u [2001:db8::15]:5060 -s sh -p 60 -M 64 -b sh-fallback,sh-port",

@@ -6,7 +6,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from types import MappingProxyType
 
-from lvs_api.network_types import ConnectionHelper, Family, TunnelType
+from lvs_api.network_types import ConnectionHelper, Family, Tunnel, TunnelChecksum, TunnelType
 from lvs_api.real_server_pool import HealthCheck
 from lvs_api.service_slice import AcceptedPool, AcceptedService
 from lvs_api.virtual_service import Persistence, ServicePort
@@ -28,6 +28,7 @@ from lvs_core.plan import (
     PlannedMember,
     PlannedPersistence,
     PlannedService,
+    PlannedTunnel,
     TcpTarget,
     VirtualServerKey,
 )
@@ -65,7 +66,12 @@ def compile_plan(view: AgentView) -> NodePlan:
         directing=tuple(_director_plan(view, name, taken) for name in sorted(spec.director_groups or ())),
         bind=tuple(
             sorted(
-                (BoundAddress(address=_ip(one.address), device=one.device) for one in spec.addresses or ()),
+                (
+                    BoundAddress(
+                        address=_ip(one.address), device=one.device, gue_ports=tuple(sorted(one.gue_ports or ()))
+                    )
+                    for one in spec.addresses or ()
+                ),
                 key=lambda bound: (bound.address.version, int(bound.address), bound.device),
             )
         ),
@@ -242,14 +248,13 @@ def _members(
 
 
 def _planned_member(member: Member, port: int, check: HealthCheck | None) -> PlannedMember:
-    tunnel = member.forwarding.tunnel
     return PlannedMember(
         name=member.name,
         address=_ip(member.address),
         port=port,
         weight=member.weight,
         method=member.forwarding.method,
-        tunnel=TunnelType(tunnel.type) if tunnel is not None else None,
+        tunnel=_planned_tunnel(member.forwarding.tunnel),
         source_nat=bool(member.forwarding.source_nat),
         upper_threshold=member.upper_threshold,
         lower_threshold=member.lower_threshold,
@@ -266,6 +271,13 @@ def _planned_member(member: Member, port: int, check: HealthCheck | None) -> Pla
         ),
         draining_seconds=member.draining_seconds,
     )
+
+
+def _planned_tunnel(tunnel: Tunnel | None) -> PlannedTunnel | None:
+    if tunnel is None:
+        return None
+    checksum = TunnelChecksum(tunnel.checksum) if tunnel.checksum is not None else None
+    return PlannedTunnel(TunnelType(tunnel.type), tunnel.port or 0, checksum)
 
 
 def _check_target(member: Member, port: int, check: HealthCheck | None) -> CheckTarget | None:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import ip_address
 
-from lvs_api.lvs_node import MAX_DIRECTOR_ADDRESSES, MAX_OWN_ADDRESSES, BindDevice, LvsNodeSpec
+from lvs_api.lvs_node import MAX_DIRECTOR_ADDRESSES, MAX_OWN_ADDRESSES, BindDevice, LvsNodeSpec, NodeAddress
 from lvs_core.cluster_view import ClusterView
 from lvs_core.directors import Directors
-from lvs_core.needs import Need
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,9 +17,9 @@ class TunnelDirectors:
     view: ClusterView
     directors: Mapping[str, Directors]
 
-    def addresses(self, told: Iterable[Need]) -> tuple[str, ...]:
+    def addresses(self, told: Iterable[NodeAddress] | None) -> tuple[str, ...]:
         """For a node that carries these VIPs; nothing for one that unwraps nothing, and where one is not known."""
-        return self._all if any(need.device is not BindDevice.LO for need in told) else ()
+        return self._all if any(one.device is not BindDevice.LO for one in told or ()) else ()
 
     @cached_property
     def _all(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from lvs_api.api_group import API_VERSION
 from lvs_api.director_group import GroupMember, LvsDirectorGroupStatus, VirtualRouterStatus
 from lvs_api.kinds import DIRECTOR_GROUP, REAL_SERVER_POOL, VIRTUAL_SERVICE, Kind
-from lvs_api.lvs_node import LvsNodeSpec, NodeAddress
+from lvs_api.lvs_node import LvsNodeSpec
 from lvs_api.objects import ObjectMeta, find_violations, parse_metadata, parse_object
 from lvs_api.violations import InvalidObject, Violation
 from lvs_core import frontends
@@ -23,7 +23,7 @@ from lvs_core.directors import Directors
 from lvs_core.drained import DrainReports
 from lvs_core.members import PoolFinder
 from lvs_core.memory import Memory
-from lvs_core.needs import Need, needs_for
+from lvs_core.needs import Need, needs_for, node_addresses
 from lvs_core.object_status import MAX_DIRECTORS
 from lvs_core.plan import NodePlan
 from lvs_core.preparation import Preparation
@@ -117,10 +117,10 @@ def plan_manifests(view: ClusterView, own_addresses: Iterable[str]) -> ManifestP
     verdicts = judge(view, PoolFinder(view=view), directors)
     accepted = {key: _plain(verdict) for key, verdict in verdicts.items() if isinstance(verdict, Accepted)}
     groups = sorted(name for name, who in directors.items() if me in who.selected)
-    needs = sorted({need for verdict in accepted.values() for need in _own_needs(verdict.candidate, me, own)})
+    needs = {need for verdict in accepted.values() for need in _own_needs(verdict.candidate, me, own)}
     spec = LvsNodeSpec(
         director_groups=groups or None,
-        addresses=[NodeAddress(address=need.address, device=need.device) for need in needs] or None,
+        addresses=node_addresses(needs),
     )
     plan = compile_plan(
         AgentView(

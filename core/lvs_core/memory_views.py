@@ -15,7 +15,7 @@ from lvs_core.memory import (
     Seen,
     ServiceChange,
 )
-from lvs_core.needs import Need, contents_needs, slices_needs
+from lvs_core.needs import Need, contents_needs, slices_needs, told_needs
 
 BEFORE_MEMORY = -1
 """Position of what was needed before the first view."""
@@ -71,11 +71,7 @@ def _group_names(memory: Memory, view: ClusterView) -> Sequence[str]:
 
 def _asked(view: ClusterView) -> frozenset[Need]:
     """Every VIP that a LvsNode.spec names."""
-    return frozenset(
-        Need(name, address.address, address.device)
-        for name, node in view.lvs_nodes.items()
-        for address in node.spec.addresses or ()
-    )
+    return frozenset(need for name, node in view.lvs_nodes.items() for need in told_needs(name, node.spec.addresses))
 
 
 def _inherited(asked: Iterable[Need]) -> Mapping[Need, LastNeed]:

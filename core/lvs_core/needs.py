@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from lvs_api.lvs_node import BindDevice
+from lvs_api.lvs_node import MAX_GUE_PORTS, BindDevice, NodeAddress
 from lvs_api.network_types import Family, Forwarding, ForwardingMethod, TunnelType
 from lvs_core import frontends
 from lvs_core.cluster_view import Member, ObjectKey, Slice, SliceContent, family_of
@@ -15,6 +15,8 @@ class Need(NamedTuple):
     node: str
     address: str
     device: BindDevice
+    port: int = 0
+    """With GUE the UDP port at which packets for the device come in; else 0."""
 
 
 _UNWRAPPING = {
@@ -22,7 +24,10 @@ _UNWRAPPING = {
     (TunnelType.IPIP, Family.IPV6): BindDevice.IP6TNL0,
     (TunnelType.GRE, Family.IPV4): BindDevice.GRE0,
     (TunnelType.GRE, Family.IPV6): BindDevice.IP6GRE0,
+    (TunnelType.GUE, Family.IPV4): BindDevice.TUNL0,
+    (TunnelType.GUE, Family.IPV6): BindDevice.IP6TNL0,
 }
+"""What comes by GUE is plain IP in IP once it has left UDP (gue_udp_recv in net/ipv4/fou_core.c)."""
 
 
 def device_for(method: ForwardingMethod, tunnel: TunnelType | None, family: Family) -> BindDevice | None:
@@ -44,6 +49,11 @@ def device_of(forwarding: Forwarding, address: str) -> BindDevice | None:
     return device_for(forwarding.method, None if tunnel is None else tunnel.type, family_of(address))
 
 
+def port_of(forwarding: Forwarding) -> int:
+    """The UDP port at which packets so reach a real server; 0 where they do not come in UDP."""
+    return forwarding.tunnel.port or 0 if forwarding.tunnel is not None else 0
+
+
 def needs_for(node: str, address: str, forwarding: Forwarding, vips: Iterable[str]) -> Iterator[Need]:
     """What a node needs as a member with this address: the VIPs of the address's own family."""
     family = family_of(address)
@@ -51,7 +61,28 @@ def needs_for(node: str, address: str, forwarding: Forwarding, vips: Iterable[st
     if device is not None:
         for vip in vips:
             if family_of(vip) is family:
-                yield Need(node, vip, device)
+                yield Need(node, vip, device, port_of(forwarding))
+
+
+def told_needs(node: str, addresses: Iterable[NodeAddress] | None) -> Iterator[Need]:
+    """What an LvsNode's spec asks of a node; where ports are named, also the VIP on its device by itself."""
+    for one in addresses or ():
+        yield Need(node, one.address, one.device)
+        for port in one.gue_ports or ():
+            yield Need(node, one.address, one.device, port)
+
+
+def node_addresses(needs: Iterable[Need]) -> list[NodeAddress] | None:
+    """The same the other way round, of one node, sorted. Of more ports than an entry can name the last are left out."""
+    ports: dict[tuple[str, BindDevice], set[int]] = {}
+    for need in needs:
+        ports.setdefault((need.address, need.device), set()).add(need.port)
+    return [
+        NodeAddress.model_construct(
+            address=address, device=device, gue_ports=sorted(named - {0})[:MAX_GUE_PORTS] or None
+        )
+        for (address, device), named in sorted(ports.items())
+    ] or None
 
 
 def member_needs(member: Member, vips: Iterable[str]) -> Iterator[Need]:

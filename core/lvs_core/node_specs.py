@@ -12,7 +12,7 @@ from lvs_core.cluster_view import ClusterView, LvsNode, ObjectKey
 from lvs_core.director_addresses import TunnelDirectors
 from lvs_core.directors import Directors
 from lvs_core.memory import GroupMemory, LastNeed, Memory
-from lvs_core.needs import Need, slices_needs
+from lvs_core.needs import Need, node_addresses, slices_needs, told_needs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,17 +34,18 @@ def node_specs(
         for name in {*who.selected, *_to_be_asked(view, memory, group)}:
             groups[name].append(group)
     needs = _needs(view, memory, directors, wanted)
-    told = {name: _told(view.lvs_nodes.get(name), needs.get(name, set())) for name in view.nodes}
+    told = {name: node_addresses(_told(view.lvs_nodes.get(name), needs.get(name, set()))) for name in view.nodes}
     senders = TunnelDirectors(view=view, directors=directors)
     specs = {
         name: _spec(groups[name], told[name], senders.addresses(told[name]))
         for name in view.nodes
         if groups[name] or told[name] or _is_open(view.lvs_nodes.get(name))
     }
+    no_room = (needs.get(name, set()).difference(told_needs(name, asked)) for name, asked in told.items())
     return NodeSpecs(
         specs=specs,
         delete=tuple(name for name in view.lvs_nodes if name not in specs),
-        no_room=frozenset(need for name in told for need in needs.get(name, set()).difference(told[name])),
+        no_room=frozenset().union(*no_room),
     )
 
 
@@ -71,8 +72,7 @@ def _needs(
         needs.setdefault(need.node, set()).add(need)
     for name, node in view.lvs_nodes.items():
         mine = needs.setdefault(name, set())
-        for address in node.spec.addresses or ():
-            need = Need(name, address.address, address.device)
+        for need in told_needs(name, node.spec.addresses):
             if need not in mine and not may_leave(view, memory, directors, need):
                 mine.add(need)
     return needs
@@ -118,15 +118,13 @@ def _is_open(node: LvsNode | None) -> bool:
 
 def _told(node: LvsNode | None, needs: set[Need]) -> list[Need]:
     """Of more than a LvsNode can name, those that are named already stay, and then the first."""
-    present = [] if node is None else [(node.meta.name, one) for one in node.spec.addresses or ()]
-    named = {Need(name, one.address, one.device) for name, one in present}
+    named = set() if node is None else set(told_needs(node.meta.name, node.spec.addresses))
     return sorted([*sorted(needs & named), *sorted(needs - named)][:MAX_NODE_ADDRESSES])
 
 
-def _spec(groups: Iterable[str], told: Iterable[Need], senders: Sequence[str]) -> LvsNodeSpec:
-    addresses = [NodeAddress.model_construct(address=need.address, device=need.device) for need in told]
+def _spec(groups: Iterable[str], told: list[NodeAddress] | None, senders: Sequence[str]) -> LvsNodeSpec:
     return LvsNodeSpec.model_construct(
         director_groups=sorted(groups) or None,
-        addresses=addresses or None,
+        addresses=told,
         director_addresses=list(senders) or None,
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 from lvs_api.lvs_node import BindDevice
 from lvs_api.network_types import (
@@ -16,6 +17,7 @@ from lvs_api.network_types import (
     Protocol,
     Scheduler,
     SchedulerFlag,
+    TunnelChecksum,
     TunnelType,
 )
 from lvs_api.real_server_pool import OnFailure
@@ -87,6 +89,20 @@ class CheckTarget:
     fall: int
 
 
+class PlannedTunnel(NamedTuple):
+    """How packets are wrapped."""
+
+    type: TunnelType
+    port: int = 0
+    """UDP, with GUE; else 0."""
+    checksum: TunnelChecksum | None = None
+    """Only with GUE."""
+
+    def __str__(self) -> str:
+        port = f" to port {self.port}" if self.port else ""
+        return f"{self.type}{port}" + (f" with checksum {self.checksum}" if self.checksum is not None else "")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FormerMethod:
     """An earlier way of forwarding of which connections may live on; see `SliceMember.former`."""
@@ -107,7 +123,7 @@ class PlannedMember:
     weight: int
     """What the user gave it. It may have it only where `may_have_weight` says so and its check passes."""
     method: ForwardingMethod
-    tunnel: TunnelType | None
+    tunnel: PlannedTunnel | None
     """Only with Tunnel."""
     source_nat: bool
     """Only with Masquerade: it sees the director's own address instead of the client's."""
@@ -236,6 +252,8 @@ class BoundAddress:
 
     address: IpAddress
     device: BindDevice
+    gue_ports: tuple[int, ...] = ()
+    """UDP ports, sorted, at which packets for it come in by GUE: open before it is bound."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

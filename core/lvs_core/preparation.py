@@ -8,7 +8,7 @@ from typing import NamedTuple
 from lvs_api.lvs_node import NodeAddressState
 from lvs_core.cluster_view import ClusterView
 from lvs_core.director_reports import present_boot
-from lvs_core.needs import Need
+from lvs_core.needs import Need, told_needs
 
 
 class NodeState(NamedTuple):
@@ -16,7 +16,7 @@ class NodeState(NamedTuple):
 
     boot_id: str
     carried: frozenset[Need]
-    """What its spec names and its report calls bound and silent."""
+    """What its spec names and its report calls bound and silent, ports with the VIP for which they are open."""
     is_current: bool
     """The report speaks of the spec as it is now, its Node is Ready or its agent renews its Lease, and has been heard
     since the operator began to look. An older one may call bound what was given up and asked for again, or lost; one of
@@ -71,13 +71,14 @@ class Preparation:
             return None
         if name in signs.silent and self.view.silence_is_news:
             return None
-        asked = {Need(name, address.address, address.device) for address in node.spec.addresses or ()}
         bound = {
-            Need(name, address.address, address.device)
+            (address.address, address.device)
             for address in node.status.addresses or ()
             if address.state is NodeAddressState.BOUND
         }
+        asked = told_needs(name, node.spec.addresses)
+        carried = frozenset(need for need in asked if (need.address, need.device) in bound)
         runs = self.view.nodes[name].ready or name in signs.heard
         is_heard = runs and name not in signs.silent and name not in signs.unheard
         is_current = is_heard and node.status.observed_generation == node.meta.generation
-        return NodeState(boot, frozenset(asked & bound), is_current)
+        return NodeState(boot, carried, is_current)

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lvs_api.network_types import Forwarding, ForwardingMethod
+from lvs_api.network_types import Forwarding, ForwardingMethod, Tunnel, TunnelType
 from lvs_api.real_server_pool import RealServerState
 from lvs_api.service_slice import MEMBERS_PER_SLICE, AcceptedPool, AcceptedService
 from lvs_api.virtual_service import FirewallMark
@@ -183,8 +183,12 @@ class Resolver:
 
 
 def _same_way(one: Forwarding, other: Forwarding) -> bool:
-    """Whether packets reach a real server in the same way, whatever address they come from."""
-    return (one.method, one.tunnel) == (other.method, other.tunnel)
+    """Whether packets reach a real server in the same way, whatever address they come from and what guards them."""
+    return (one.method, _by(one.tunnel)) == (other.method, _by(other.tunnel))
+
+
+def _by(tunnel: Tunnel | None) -> tuple[TunnelType, int | None] | None:
+    return None if tunnel is None else (tunnel.type, tunnel.port)
 
 
 def _needs(settings: Settings, member: Member) -> frozenset[Need]:

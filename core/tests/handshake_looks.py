@@ -11,7 +11,10 @@ def members(cluster: SimulatedCluster) -> dict[str, Member]:
 
 def asked(cluster: SimulatedCluster, name: str) -> list[str]:
     node_ = cluster.lvs_nodes.get(name)
-    return [f"{one.address} {one.device}" for one in (node_.spec.addresses if node_ else None) or ()]
+    return [
+        " ".join([one.address, one.device, *([",".join(map(str, one.gue_ports))] if one.gue_ports else [])])
+        for one in (node_.spec.addresses if node_ else None) or ()
+    ]
 
 
 def live(cluster: SimulatedCluster, *names: str) -> None:

@@ -39,7 +39,7 @@ from lvs_core.decide import decide
 from lvs_core.decision import Decision
 from lvs_core.digest import slices_digest
 from lvs_core.memory import Memory
-from lvs_core.needs import Need, device_of, slices_needs
+from lvs_core.needs import Need, device_of, port_of, slices_needs, told_needs
 
 NOW = "2025-06-01T00:00:00Z"
 Slices = Mapping[ObjectKey, Slice]
@@ -199,7 +199,7 @@ class SimulatedCluster:
         node = self.lvs_nodes.get(name)
         spec = node.spec if node is not None else None
         machine.told = node.meta.generation if node is not None else 0
-        machine.bound = {Need(name, one.address, one.device) for one in (spec.addresses if spec else None) or ()}
+        machine.bound = set(told_needs(name, spec.addresses if spec else None))
         machine.groups = frozenset((spec.director_groups if spec else None) or ())
         machine.holds = frozenset(group for group in machine.groups if self._is_active(group, name, machine))
         machine.at = max(machine.at, len(self.events) - 1 - behind)
@@ -279,6 +279,7 @@ class SimulatedCluster:
             addresses=[
                 NodeAddressStatus(address=one.address, device=one.device, state=NodeAddressState.BOUND)
                 for one in sorted(machine.bound)
+                if not one.port
             ]
             or None,
             own_addresses=self._own_addresses(name) if machine.groups else None,
@@ -344,11 +345,7 @@ class SimulatedCluster:
 
     def forwarded_without_address(self) -> Iterable[tuple[str, Need]]:
         """Directors that may forward to a node which has been told to give up the VIP."""
-        asked = {
-            Need(name, one.address, one.device)
-            for name, node in self.lvs_nodes.items()
-            for one in node.spec.addresses or ()
-        }
+        asked = {need for name, node in self.lvs_nodes.items() for need in told_needs(name, node.spec.addresses)}
         for director, machine in self.machines.items():
             if director not in self.nodes or self.nodes[director].out_of_service:
                 continue
@@ -373,7 +370,7 @@ class SimulatedCluster:
         """Members called prepared whose node does not say so, or whose agent is silent."""
         view = self.view()
         for need, _, member in slices_needs(self.slices.values()):
-            if not member.prepared or need.device is not device_of(member.forwarding, member.address):
+            if not member.prepared or not _is_of_present_method(need, member):
                 continue
             node = self.lvs_nodes.get(need.node)
             status = node.status if node is not None else None
@@ -400,6 +397,11 @@ def _present(slices: Iterable[Slice]) -> Mapping[tuple[ObjectKey, str], set[Need
         (one.service_key, member.name): set() for one in slices for member in one.content.members
     }
     for need, service, member in slices_needs(slices):
-        if need.device is device_of(member.forwarding, member.address):
+        if _is_of_present_method(need, member):
             result[service, member.name].add(need)
     return result
+
+
+def _is_of_present_method(need: Need, member: Member) -> bool:
+    forwarding = member.forwarding
+    return (need.device, need.port) == (device_of(forwarding, member.address), port_of(forwarding))

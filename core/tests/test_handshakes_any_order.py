@@ -30,6 +30,8 @@ class AnyOrder(RuleBasedStateMachine):
             {"method": "DirectRouting"},
             {"method": "Tunnel"},
             {"method": "Tunnel", "tunnel": {"type": "GRE"}},
+            {"method": "Tunnel", "tunnel": {"type": "GUE", "port": 6080}},
+            {"method": "Tunnel", "tunnel": {"type": "GUE", "port": 6081}},
             {"method": "Masquerade"},
         ]
     )

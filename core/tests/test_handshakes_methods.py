@@ -1,9 +1,11 @@
 """Edits of the method of forwarding, step by step; and what is there at rest, and in the end."""
 
+from typing import Any
+
 from core_objects import WEB, pool, real_servers, service, small_cluster
 from handshake_looks import asked, live, members
 
-from lvs_api.network_types import ForwardingMethod, Tunnel, TunnelType
+from lvs_api.network_types import ForwardingMethod, Tunnel, TunnelChecksum, TunnelType
 
 
 def test_from_direct_routing_to_masquerade_the_node_keeps_the_vip_until_old_connections_ended() -> None:
@@ -74,6 +76,55 @@ def test_from_ipip_to_gre_the_node_has_both_devices_until_connections_ended() ->
     assert asked(cluster, "n1") == ["192.168.4.15 gre0", "192.168.4.15 tunl0"]
     cluster.settle()
     assert asked(cluster, "n1") == ["192.168.4.15 gre0"]
+
+
+def test_from_ipip_to_gue_the_port_is_open_before_anything_comes_to_it() -> None:
+    cluster = small_cluster(forwarding={"method": "Tunnel"})
+    cluster.settle()
+    cluster.put(service(cluster, forwarding=by_gue(6080)))
+    cluster.round()
+    assert asked(cluster, "n1") == ["192.168.4.15 tunl0 6080"]
+    one = members(cluster)["rs1"]
+    assert (one.forwarding.tunnel, one.prepared) == (Tunnel(), True)
+    live(cluster, "n1")
+    cluster.round()
+    one = members(cluster)["rs1"]
+    assert (one.forwarding.tunnel, one.prepared) == (Tunnel(type=TunnelType.GUE, port=6080), True)
+    assert one.former is not None
+    cluster.settle()
+    assert asked(cluster, "n1") == ["192.168.4.15 tunl0 6080"]
+
+
+def test_a_port_stays_open_until_connections_that_came_by_it_ended() -> None:
+    cluster = small_cluster(forwarding=by_gue(6080))
+    cluster.settle()
+    for forwarding, ports in ((by_gue(6081), " 6081"), ({"method": "Tunnel"}, "")):
+        before = asked(cluster, "n1")
+        cluster.put(service(cluster, forwarding=forwarding))
+        cluster.round()
+        live(cluster, "n1")
+        cluster.round()
+        assert members(cluster)["rs1"].former is not None
+        assert set(before) <= set(asked(cluster, "n1")) or asked(cluster, "n1") == ["192.168.4.15 tunl0 6080,6081"]
+        cluster.settle()
+        assert asked(cluster, "n1") == [f"192.168.4.15 tunl0{ports}"]
+
+
+def test_another_checksum_is_no_other_way() -> None:
+    cluster = small_cluster(forwarding=by_gue(6080))
+    cluster.settle()
+    cluster.put(service(cluster, forwarding=by_gue(6080, checksum="UDP")))
+    cluster.round()
+    one = members(cluster)["rs1"]
+    assert (one.forwarding.tunnel, one.prepared, one.former) == (
+        Tunnel(type=TunnelType.GUE, port=6080, checksum=TunnelChecksum.UDP),
+        True,
+        None,
+    )
+
+
+def by_gue(port: int, **options: str) -> dict[str, Any]:
+    return {"method": "Tunnel", "tunnel": {"type": "GUE", "port": port, **options}}
 
 
 def test_a_member_that_leaves_after_an_edit_of_its_method_is_gone_when_it_has_drained() -> None:

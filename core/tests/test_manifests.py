@@ -68,6 +68,12 @@ def test_a_real_server_binds_the_vip(forwarding: dict[str, Any], device: BindDev
     assert made.plan.directing == ()
 
 
+def test_a_real_server_by_gue_opens_its_port() -> None:
+    forwarding = {"method": "Tunnel", "tunnel": {"type": "GUE", "port": 6080}}
+    (bound,) = plan(files(forwarding=forwarding), "192.168.4.200").plan.bind
+    assert (bound.device, bound.gue_ports) == (BindDevice.TUNL0, (6080,))
+
+
 def test_a_masqueraded_real_server_binds_nothing() -> None:
     assert plan(files(forwarding={"method": "Masquerade"}), "192.168.4.200").plan.bind == ()
 

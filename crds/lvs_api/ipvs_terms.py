@@ -41,9 +41,6 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "--numeric": "`kubectl lvs list`, which never looks up names",
     "--nosort": "`kubectl lvs list`, which sorts by the entries' keys or as `--sort` says",
     "--tun-info": "`kubectl lvs list --output=json`",
-    "--tun-port": "no field: GUE, whose port it is, is not there",
-    "--tun-nocsum": "`forwarding.tunnel.type: GRE`, which is without checksum",
-    **dict.fromkeys(("--tun-csum", "--tun-remcsum"), "no field: checksums of GRE and GUE are not there"),
 }
 """The options that no field of a spec stands for, and what does the same, or why there is none."""
 

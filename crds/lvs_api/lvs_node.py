@@ -7,10 +7,21 @@ from pydantic import Field
 
 from lvs_api.base import ApiModel
 from lvs_api.conditions import Condition
-from lvs_api.network_types import Count, Family, Generation, LabelledName, ObjectName, SliceMemberName, UsableIpAddress
+from lvs_api.network_types import (
+    Count,
+    Family,
+    Generation,
+    LabelledName,
+    ObjectName,
+    Port,
+    SliceMemberName,
+    UsableIpAddress,
+)
 
 MAX_EXCEPTIONS = 128
 MAX_NODE_ADDRESSES = 1024
+MAX_GUE_PORTS = 16
+"""Of one VIP."""
 MAX_OWN_ADDRESSES = 32
 MAX_VIRTUAL_ROUTERS = 64
 MAX_NODE_SETTINGS = 64
@@ -35,7 +46,11 @@ class NodeAddress(ApiModel):
     address: UsableIpAddress
     """The VIP."""
     device: BindDevice
-    """lo for DirectRouting; for Tunnel tunl0 or ip6tnl0 (IPIP), gre0 or ip6gre0 (GRE)."""
+    """lo for DirectRouting; for Tunnel tunl0 or ip6tnl0 (IPIP, GUE), gre0 or ip6gre0 (GRE)."""
+    gue_ports: (
+        Annotated[list[Port], Field(max_length=MAX_GUE_PORTS, json_schema_extra={"x-lvs-list-set": True})] | None
+    ) = None
+    """UDP ports at which packets for the VIP come in by GUE: open before the VIP is bound."""
 
 
 class LvsNodeSpec(ApiModel):
@@ -79,7 +94,7 @@ class NodeAddressStatus(ApiModel):
     device: BindDevice
     """Where it is."""
     state: NodeAddressState
-    """Bound: bound, and this node does not answer ARP for it."""
+    """Bound: bound, this node does not answer ARP for it, and its `guePorts` are open."""
     message: Annotated[str, Field(max_length=256)] | None = None
     """Why it is not Bound."""
 

@@ -175,6 +175,14 @@ class TunnelType(StrEnum):
 
     IPIP = "IPIP"
     GRE = "GRE"
+    GUE = "GUE"
+
+
+class TunnelChecksum(StrEnum):
+    """What guards packets that are wrapped by GUE, beside their own checksums."""
+
+    UDP = "UDP"
+    REMOTE_OFFLOAD = "RemoteOffload"
 
 
 class Tunnel(ApiModel):
@@ -182,7 +190,32 @@ class Tunnel(ApiModel):
 
     type: Annotated[TunnelType, Ipvs("DEST_ATTR_TUN_TYPE", ("--tun-type",))] = TunnelType.IPIP
     """IPIP: plain IP in IP (RFC 2003; IPv6 in IPv6, RFC 2473); GRE: with the shortest header of RFC 2784, without key
-    and checksum (Linux 5.3 and later)."""
+    and checksum (Linux 5.3 and later); GUE: in UDP, with the shortest header of Generic UDP Encapsulation (variant 0),
+    so that routers and network cards spread packets over ways and queues by their source port (Linux 5.2 and later)."""
+    port: Annotated[Port, Ipvs("DEST_ATTR_TUN_PORT", ("--tun-port",))] | None = None
+    """The UDP port of the real server to which packets go. Needed for GUE, and only for it; nothing else of the real
+    server may use the port."""
+    checksum: (
+        Annotated[TunnelChecksum, Ipvs("DEST_ATTR_TUN_FLAGS", ("--tun-csum", "--tun-remcsum", "--tun-nocsum"))] | None
+    ) = None
+    """Only with GUE. UDP: the director computes the checksum of the whole UDP packet; RemoteOffload: it says in the
+    header where the real server completes the checksum of what is wrapped, if that was left to a network card, and
+    else does as UDP. None when absent, by IPv6, too (RFC 6935)."""
+
+    rules = (
+        Rule(
+            cel="has(self.port) == (has(self.type) && self.type == 'GUE')",
+            check=lambda self: (self.port is not None) == (self.type == TunnelType.GUE),
+            message="port is needed for type GUE, and must be absent for the others",
+            field="port",
+        ),
+        Rule(
+            cel="!has(self.checksum) || (has(self.type) && self.type == 'GUE')",
+            check=lambda self: self.checksum is None or self.type == TunnelType.GUE,
+            message="checksum is only for type GUE",
+            field="checksum",
+        ),
+    )
 
 
 class Forwarding(ApiModel):

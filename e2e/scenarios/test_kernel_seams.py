@@ -11,6 +11,7 @@ import pytest
 
 from lvs_agent.kernel.contract import CASES, TABLES
 from lvs_agent.kernel.packet_filter_contract import CASES as PACKET_FILTER_CASES
+from lvs_agent.kernel.receive_ports_contract import CASES as RECEIVE_PORT_CASES
 from lvs_agent.kernel.settings_contract import DAEMON_CASES, TIMEOUT_CASES
 from lvs_agent.kernel.wire_contract import EXCHANGES, misunderstandings
 from lvs_api.director_table import DirectorTable
@@ -111,6 +112,25 @@ def test_the_packet_filter_keeps_the_contract_that_the_fake_keeps(director: Gues
     complaints = probe(director, "packet_filter_contract")
     assert set(complaints) == {case.__name__ for case in PACKET_FILTER_CASES}
     assert {name: text for name, text in complaints.items() if text} == {}
+
+
+def test_ports_for_gue_keep_the_contract_that_the_fake_keeps(director: GuestMachine) -> None:
+    """Nobody loads the module by hand."""
+    director.sh("modprobe -r fou; ! lsmod | grep -q '^fou '")
+    complaints = probe(director, "receive_ports_contract")
+    assert set(complaints) == {case.__name__ for case in RECEIVE_PORT_CASES}
+    assert {name: text for name, text in complaints.items() if text} == {}
+    assert "fou" in director.out("lsmod")
+
+
+def test_a_port_that_takes_less_than_everything_is_none(director: GuestMachine) -> None:
+    director.sh("modprobe fou; ip fou add port 6090 ipproto 4; ip fou add port 6091 gue local 127.0.0.1")
+    assert probe(director, "receive_port", "open", "IPV4", "6080") == ["UDP port 6080 for GUE by IPv4"]
+    (refusal,) = probe(director, "receive_port", "open", "IPV4", "6090")
+    assert "something else on this node has it" in refusal
+    assert "port 6080 gue" in director.out("ip", "fou", "show")
+    assert probe(director, "receive_port", "close", "IPV4", "6080") == []
+    director.sh("ip fou del port 6090; ip fou del port 6091 local 127.0.0.1")
 
 
 def test_a_changed_table_of_marks_is_seen_and_tables_of_others_are_left_alone(director: GuestMachine) -> None:
@@ -347,3 +367,5 @@ def test_without_module_loading_the_error_says_what_to_do(lab: Lab) -> None:
     assert "load the module ip_vs" in said
     (refusal,) = probe(server, "bind", VIP, "tunl0")
     assert "load the module ipip" in refusal
+    (refusal,) = probe(server, "receive_port", "open", "IPV4", "6080")
+    assert "load the module fou" in refusal

@@ -179,6 +179,77 @@ def test_gre_takes_the_place_of_ipip_without_a_lost_connection(web: Deployment) 
         assert not answered(web, family, theirs, "gre")
 
 
+def ports(lab: Deployment, name: str) -> set[tuple[int, int]]:
+    """The ports at which a real server unwraps GUE, by family."""
+    guest = lab.lab.guest(name)
+    return {
+        (family, int(found))
+        for family, words in ((4, ("ip",)), (6, ("ip", "-6")))
+        for found in re.findall(r"\bport (\d+) gue\b", guest.out(*words, "fou", "show"))
+    }
+
+
+def wraps_by(lab: Deployment, words: str) -> bool:
+    return saved(lab).count(words) == len(SERVERS) * len(VIPS)
+
+
+def test_gue_takes_their_place_and_its_port_and_checksum_are_edited(web: Deployment) -> None:
+    forwarding = {"method": "Tunnel", "tunnel": {"type": "GUE", "port": 6080}}
+    with (
+        HeldConnection(web.client_namespace(CLIENT), VIPS[4]) as four,
+        HeldConnection(web.client_namespace(CLIENT), VIPS[6]) as six,
+    ):
+        names = four.ask(), six.ask()
+        web.patch("lvspool", SERVICE, {"drain": {"timeoutSeconds": 5}})
+        web.patch("lvsvs", SERVICE, {"forwarding": forwarding})
+        wait_for(
+            lambda: wraps_by(web, "--tun-type gue --tun-port 6080 --tun-nocsum"), GONE_SECONDS, "the director to do GUE"
+        )
+        web.wait_ready(SERVICE)
+        assert (four.ask(), six.ask()) == names
+        wait_for(lambda: moved(web, 0), GONE_SECONDS, "the VIPs to be on the devices of GUE alone")
+        assert (four.ask(), six.ask()) == names
+        assert all(ports(web, name) == {(4, 6080), (6, 6080)} for name in SERVERS)
+        gue_comes_in(web, 6080)
+        forwarding["tunnel"] = {"type": "GUE", "port": 6081, "checksum": "UDP"}
+        web.patch("lvsvs", SERVICE, {"forwarding": forwarding})
+        wait_for(
+            lambda: wraps_by(web, "--tun-type gue --tun-port 6081 --tun-csum"), GONE_SECONDS, "the port to be another"
+        )
+        wait_for(
+            lambda: all(ports(web, name) == {(4, 6081), (6, 6081)} for name in SERVERS), GONE_SECONDS, "one port alone"
+        )
+        assert (four.ask(), six.ask()) == names
+        gue_comes_in(web, 6081)
+
+
+def gue_comes_in(web: Deployment, port: int) -> None:
+    """From the director, with requests of any size, and from nobody else."""
+    director, stranger = web.lab.machine(DIRECTOR), client(web)
+    for family, vip in VIPS.items():
+        mine, theirs = (one.ip if family == 4 else one.ip6 for one in (director, stranger))
+        with web.lab.machine(SERVERS[0]).capture("udp", "port", str(port)) as wrapped:
+            with client(web).capture(OPENED[family], "and", "src", "host", vip) as opened:
+                assert count_replies(client(web), vip, 10) == dict.fromkeys(SERVERS, 5)
+                wait_for(lambda opened=opened: segment_sizes(opened), 5, "the capture to see a connection open")
+            assert segment_sizes(opened) == {SEGMENTS[family] - 20}
+            wait_for(lambda wrapped=wrapped: len(wrapped.lines()) > 10, 5, "the capture to see GUE")
+        assert all(post(web, vip, 10) for _ in SERVERS)
+        wait_for(
+            lambda family=family, mine=mine: answered(web, family, mine, f"gue:{port}"),
+            10,
+            "a director's to be answered",
+        )
+        assert not answered(web, family, theirs, f"gue:{port}")
+
+
+def test_a_port_that_somebody_closes_is_opened_again(web: Deployment) -> None:
+    web.patch("lvsvs", SERVICE, {"forwarding": {"method": "Tunnel", "tunnel": {"type": "GUE", "port": 6081}}})
+    wait_for(lambda: (4, 6081) in ports(web, SERVERS[0]), GONE_SECONDS, "the port to be open")
+    web.lab.guest(SERVERS[0]).out("ip", "fou", "del", "port", "6081")
+    wait_for(lambda: (4, 6081) in ports(web, SERVERS[0]), 10, "the port to be open again")
+
+
 def saved(lab: Deployment) -> str:
     """The director's table with how it wraps, as ipvsadm writes it."""
     return lab.lab.guest(DIRECTOR).out("ipvsadm", "-S", "-n")
@@ -190,6 +261,7 @@ def test_deletion_leaves_no_rule_and_no_address(web: Deployment) -> None:
     def nothing_left() -> bool:
         for name in SERVERS:
             assert rules(web, name) == "", name
+            assert ports(web, name) == set(), name
             for device in (*DEVICES[4], *DEVICES[6]):
                 # The kernel gives gre0 one for 127.0.0.1 when it comes up, of scope host (add_v4_addrs in addrconf.c).
                 left = {one for one in web.addresses(name, device) if not one.startswith("fe80:")}

@@ -32,6 +32,7 @@ from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
 from lvs_agent.kernel.fake_kernel import FakeHostRoutes, FakeIpvsTable, FakeLinks, FakeSysctls
 from lvs_agent.kernel.fake_neighbours import FakeAnnouncer
 from lvs_agent.kernel.fake_packet_filter import FakePacketFilter
+from lvs_agent.kernel.fake_receive_ports import FakeReceivePorts
 from lvs_agent.kernel.interface import IpvsApplied, LinkFailure
 
 ETH: Final = "eth0"
@@ -198,6 +199,7 @@ class Machine:
         self.packet_filter = FakePacketFilter()
         self.ftp_helper = FakeFtpHelper()
         self.delivery = FakeDeliveryRoutes()
+        self.receive_ports = FakeReceivePorts()
         self.foreign: set[AnyServiceKey] = set()
         """Services that somebody else made."""
         self.planned: dict[AnyServiceKey, str] = {}

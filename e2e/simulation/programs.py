@@ -13,6 +13,7 @@ from lvs_agent.converge.duplicates import DuplicateKeeper
 from lvs_agent.converge.ftp_helper import FtpHelperKeeper
 from lvs_agent.converge.node_settings import NodeSettingsKeeper
 from lvs_agent.converge.packet_filter import PacketFilterKeeper
+from lvs_agent.converge.receive_ports import ReceivePortKeeper
 from lvs_agent.converge.refusals import RefusalKeeper
 from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
@@ -293,6 +294,7 @@ class AgentProgram(Program):
             ),
             host_routes=RouteKeeper(machine.host_routes, metrics),
             packet_filter=PacketFilterKeeper(machine.packet_filter, metrics, machine.clock),
+            receive_ports=ReceivePortKeeper(machine.receive_ports, metrics),
             ftp_helper=FtpHelperKeeper(machine.ftp_helper, machine.clock),
             delivery=DeliveryKeeper(machine.delivery, metrics, machine.clock),
             refusals=RefusalKeeper(links=machine.links, cluster=cluster),

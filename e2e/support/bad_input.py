@@ -77,7 +77,9 @@ def _kernel_rules() -> Iterator[Refused]:
         yield _service(f"{field} 0", where, "greater than or equal to 1", persistence={field: 0})
         yield _service(f"{field} {limit + 1}", where, f"less than or equal to {limit}", persistence={field: limit + 1})
     gue = {"method": "Tunnel", "tunnel": {"type": "GUE"}}
-    yield _service("GUE, which is not built", "spec.forwarding.tunnel.type", "Unsupported value", forwarding=gue)
+    yield _service("GUE without a port", "spec.forwarding.tunnel.port", "needed for type GUE", forwarding=gue)
+    fou = {"method": "Tunnel", "tunnel": {"type": "FOU"}}
+    yield _service("a tunnel that there is not", "spec.forwarding.tunnel.type", "Unsupported value", forwarding=fou)
     yield _service("an unknown scheduler", "spec.scheduler", "Unsupported value", scheduler="fastest")
     yield _member("thresholds", "lowerThreshold", "at most upperThreshold", upperThreshold=10, lowerThreshold=11)
     beyond = 2**31

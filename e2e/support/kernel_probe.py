@@ -23,10 +23,12 @@ from lvs_agent.decide.changes import (
 )
 from lvs_agent.decide.kernel_state import (
     AddressBinding,
+    AddressFamily,
     DestinationKey,
     DestinationSettings,
     ForwardingMethod,
     KernelLinks,
+    ReceivePort,
     ServiceKey,
     ServiceSettings,
     TransportProtocol,
@@ -44,6 +46,9 @@ from lvs_agent.kernel.ipvs import KernelIpvsTable
 from lvs_agent.kernel.ipvs_settings import KernelIpvsSettings
 from lvs_agent.kernel.nft import NftPacketFilter
 from lvs_agent.kernel.packet_filter_contract import complaints as packet_filter_complaints
+from lvs_agent.kernel.receive_ports import KernelReceivePorts
+from lvs_agent.kernel.receive_ports_contract import bound_socket
+from lvs_agent.kernel.receive_ports_contract import complaints as receive_ports_complaints
 from lvs_agent.kernel.settings_contract import (
     DAEMON_CASES,
     TIMEOUT_CASES,
@@ -105,6 +110,21 @@ def sysctl_contract() -> dict[str, str | None]:
 def packet_filter_contract() -> dict[str, str | None]:
     """Every case of the contract for our table of the packet filter; there must be none before."""
     return asyncio.run(packet_filter_complaints(NftPacketFilter))
+
+
+def receive_ports_contract() -> dict[str, str | None]:
+    """Every case of the contract for ports of GUE; there must be none before."""
+    return receive_ports_complaints(KernelReceivePorts(), bound_socket)
+
+
+def receive_port(verb: str, family: str, port: str) -> list[str]:
+    """Open or close a port for GUE, and what there is then; or why not."""
+    ports, one = KernelReceivePorts(), ReceivePort(AddressFamily[family], int(port))
+    try:
+        (ports.open if verb == "open" else ports.close_port)(one)
+    except KernelError as error:
+        return [str(error)]
+    return sorted(map(str, ports.read()))
 
 
 def mark(address: str, port: str, number: str) -> bool:
@@ -322,6 +342,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__: verb
     for verb in (
         contract, settings_contract, conversation, sysctl_contract, packet_filter_contract, ftp_helper_contract,
+        receive_ports_contract, receive_port,
         mark, source_nat, packet_filter, load, holds, add, edit, counters, told,
         read_under_change, read_while_resized, unavailable, bind, unbind, silence, announce,
     )

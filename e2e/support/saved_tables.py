@@ -62,7 +62,9 @@ def servers(draw: st.DrawFn) -> Server:
     if upper:
         words += f" -x {upper}" + (f" -y {lower}" if lower else "")
     if method == "-i":
-        words += draw(st.sampled_from(["", " --tun-type gre --tun-nocsum"]))
+        checksum = draw(st.sampled_from(["nocsum", "csum", "remcsum"]))
+        gue = f" --tun-type gue --tun-port {draw(st.integers(1, 65535))} --tun-{checksum}"
+        words += draw(st.sampled_from(["", " --tun-type gre --tun-nocsum", gue]))
     mapped = draw(st.sampled_from([None, None, 8080, 8443])) if method == "-m" else None
     return Server(last=draw(st.integers(0, 3)), method=method, mapped=mapped, words=words)
 
@@ -188,7 +190,9 @@ DAMAGES: Final = (
             kept=(f"-A {SERVICE} -s rr", GOOD),
         )
         for server in (
-            "192.168.9.101:80 -i -w 1 --tun-type gue --tun-port 6080 --tun-nocsum",
+            "192.168.9.101:80 -i -w 1 --tun-type gue --tun-nocsum",
+            "192.168.9.101:80 -i -w 1 --tun-type gue --tun-port 0 --tun-nocsum",
+            "192.168.9.101:80 -i -w 1 --tun-type gue --tun-port 6080 --tun-csum --tun-remcsum",
             "192.168.9.101:80 -i -w 1 --tun-type gre --tun-csum",
             "[2001:db8::9]:80 -i -w 1",
             "192.168.9.1:80 -g -w 1",

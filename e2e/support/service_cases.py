@@ -83,6 +83,27 @@ def ports() -> Iterator[ApiCase]:
     yield refused("a protocol without ports", "spec.ports[0].protocol", virtual_service(ports=[port(protocol="ESP")]))
 
 
+def _gue() -> Iterator[ApiCase]:
+    """By the rules of forwarding.tunnel."""
+
+    def by(**tunnel: object) -> Raw:
+        return virtual_service(forwarding={"method": "Tunnel", "tunnel": tunnel})
+
+    where = "spec.forwarding.tunnel"
+    yield taken("Tunnel by GUE", by(type="GUE", port=6080))
+    for checksum in ("UDP", "RemoteOffload"):
+        yield taken(f"GUE with checksum {checksum}", by(type="GUE", port=65535, checksum=checksum))
+    yield refused("GUE with another checksum", f"{where}.checksum", by(type="GUE", port=6080, checksum="udp"))
+    yield refused("GUE without a port", f"{where}.port", by(type="GUE"), "needed for type GUE")
+    yield refused("GUE at port 0", f"{where}.port", by(type="GUE", port=0))
+    yield refused("GUE at port 65536", f"{where}.port", by(type="GUE", port=65536))
+    for kind in ("IPIP", "GRE"):
+        yield refused(f"{kind} with a port", f"{where}.port", by(type=kind, port=6080), "must be absent")
+        with_checksum = by(type=kind, checksum="UDP")
+        yield refused(f"{kind} with a checksum", f"{where}.checksum", with_checksum, "only for type GUE")
+    yield refused("a port and no type", f"{where}.port", by(port=6080), "must be absent")
+
+
 def service_rules() -> Iterator[ApiCase]:
     for scheduler in ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos"):
         yield taken(f"scheduler {scheduler}", virtual_service(scheduler=scheduler))
@@ -99,6 +120,7 @@ def service_rules() -> Iterator[ApiCase]:
     yield taken("Tunnel by GRE", virtual_service(forwarding={"method": "Tunnel", "tunnel": {"type": "GRE"}}))
     untyped = virtual_service(forwarding={"method": "Tunnel", "tunnel": {"type": "gre"}})
     yield refused("gre in small letters", "spec.forwarding.tunnel.type", untyped)
+    yield from _gue()
     yield taken("Tunnel with nothing more", virtual_service(forwarding={"method": "Tunnel"}))
     direct = virtual_service(forwarding={"method": "DirectRouting", "tunnel": {"type": "IPIP"}})
     yield refused("tunnel with DirectRouting", "spec.forwarding.tunnel", direct, "only for method Tunnel")

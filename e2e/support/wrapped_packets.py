@@ -28,6 +28,10 @@ inner = header(source, target, 58 if six else 1, echo) + echo
 protocol = 41 if six else 4
 if sys.argv[1] == "gre":
     protocol, inner = 47, struct.pack("!HH", 0, 0x86DD if six else 0x0800) + inner
+elif sys.argv[1].startswith("gue:"):
+    to = int(sys.argv[1].removeprefix("gue:"))
+    inner = struct.pack("!HHHH", 49152, to, 12 + len(inner), 0) + struct.pack("!BBH", 0, protocol, 0) + inner
+    protocol = 17
 packet = header(sender, receiver, protocol, inner) + inner
 family = socket.AF_INET6 if six else socket.AF_INET
 with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:  # the packet brings its own header
@@ -38,6 +42,6 @@ with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:  # the p
 def send_wrapped(machine: LabMachine, kind: str, *, sender: str, receiver: str, source: str, target: str) -> None:
     """Send an echo request from `source` to `target`, in a packet that says to come from `sender`, to `receiver`.
 
-    All of one family, whatever the machine's own address is. `kind` is ipip or gre.
+    All of one family, whatever the machine's own address is. `kind` is ipip, gre, or gue: and a port.
     """
     machine.exec(["python3", "-c", _SEND, kind, sender, receiver, source, target], check=True)

@@ -19,6 +19,7 @@ from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.ftp_helper import FtpHelperKeeper
 from lvs_agent.converge.node_settings import NodeSettingsKeeper
 from lvs_agent.converge.packet_filter import PacketFilterKeeper, Remains
+from lvs_agent.converge.receive_ports import ReceivePortKeeper
 from lvs_agent.converge.refusals import RefusalKeeper
 from lvs_agent.converge.route_lookup import RouteLookup
 from lvs_agent.converge.routes import RouteKeeper
@@ -39,6 +40,7 @@ from lvs_agent.decide.kernel_state import (
     IPAddress,
     KernelIpvs,
     KernelSysctls,
+    ReceivePort,
 )
 from lvs_agent.decide.lost_ledger import lost_bindings
 from lvs_agent.decide.named_table import Naming
@@ -54,6 +56,7 @@ from lvs_agent.decide.packet_rules import (
     with_tunnels,
 )
 from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
+from lvs_agent.decide.receive_ports import guarded_ports, waiting_bindings, wanted_ports
 from lvs_agent.decide.setting_values import Numbers
 from lvs_agent.decide.sync_daemons import with_vrrp_roles
 from lvs_agent.decide.tunnel_guard import guard_tunnels
@@ -130,6 +133,7 @@ class Agent:
         addresses: AddressKeeper,
         host_routes: RouteKeeper,
         packet_filter: PacketFilterKeeper,
+        receive_ports: ReceivePortKeeper,
         ftp_helper: FtpHelperKeeper,
         delivery: DeliveryKeeper,
         refusals: RefusalKeeper,
@@ -150,6 +154,7 @@ class Agent:
         self._addresses = addresses
         self._host_routes = host_routes
         self._packet_filter = packet_filter
+        self._receive_ports = receive_ports
         self._ftp_helper = ftp_helper
         self._delivery = delivery
         self._refusals = refusals
@@ -274,9 +279,12 @@ class Agent:
             words=self._prober.words(),
             still_carried=self._vrrp.still_carried(plan, await self._links.read()),
         )
-        guard = guard_tunnels(plan, await self._links.read(), ledger.bindings, routes)
+        guard = guard_tunnels(
+            plan, await self._links.read(), ledger.bindings, routes, guarded_ports(plan, ledger.ports)
+        )
         rules, paused = with_tunnels(packet_rules(prepared), guard.rules), paused_connections(prepared)
         await self._packet_filter.take_on(rules, paused, provisional=plan.provisional)
+        given = replace(given, waiting=self._keep_ports(plan))
         self._ftp_helper.converge(prepared)
         table = self._table.converge(prepared, around, self._remember_table)
         if not (plan.provisional or table.desired.keep_unknown):
@@ -319,19 +327,28 @@ class Agent:
             tunnels=guard.with_failure(self._packet_filter.why_not),
             failover=vrrp.fault,
         )
-        unfiltered = faulty_services(prepared, self._packet_filter.why_not)
         lacking = {
             **unhelped_services(prepared, self._ftp_helper.followed),
             **undelivered_services(prepared, self._delivery.why_not),
-            **unfiltered,
+            **faulty_services(prepared, self._packet_filter.why_not),
         }
         self._status.report(Round(prepared, table, addresses, troubles, lacking, zeroed, vrrp.routers), now)
+
+    def _keep_ports(self, plan: NodePlan) -> Mapping[AddressBinding, Fault]:
+        """Open and close ports for GUE; the VIPs that wait for one."""
+        owned = self._keeper.ledger.ports
+        ports = self._receive_ports.converge(wanted_ports(plan, owned), owned, self._remember_ports)
+        self._keeper.settle(replace(self._keeper.ledger, ports=ports.owned))
+        return waiting_bindings(plan, ports.faults)
 
     def _remember_table(self, owned: OwnedIpvs) -> OwnedIpvs:
         return self._keeper.reserve(replace(self._keeper.ledger, ipvs=owned)).ipvs
 
     def _remember_settings(self, numbers: Numbers) -> Numbers:
         return self._keeper.reserve(replace(self._keeper.ledger, settings=numbers)).settings
+
+    def _remember_ports(self, ports: AbstractSet[ReceivePort]) -> frozenset[ReceivePort]:
+        return self._keeper.reserve(replace(self._keeper.ledger, ports=frozenset(ports))).ports
 
     def _remember_daemons(self, daemons: SyncDaemons) -> SyncDaemons:
         return self._keeper.reserve(replace(self._keeper.ledger, daemons=daemons)).daemons

@@ -23,6 +23,7 @@ from lvs_agent.converge.duplicates import DuplicateKeeper
 from lvs_agent.converge.ftp_helper import FtpHelperKeeper
 from lvs_agent.converge.node_settings import NodeSettingsKeeper
 from lvs_agent.converge.packet_filter import PacketFilterKeeper
+from lvs_agent.converge.receive_ports import ReceivePortKeeper
 from lvs_agent.converge.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
 from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
@@ -47,6 +48,7 @@ from lvs_agent.kernel.ipvs_settings import KernelIpvsSettings
 from lvs_agent.kernel.links import KernelLinksSeam
 from lvs_agent.kernel.namespace_lock import AbstractSocketLock
 from lvs_agent.kernel.nft import NftPacketFilter
+from lvs_agent.kernel.receive_ports import KernelReceivePorts
 from lvs_agent.kernel.sysctl import ProcSysctls
 from lvs_agent.node_status import NodeIdentity
 from lvs_agent.objects.api_connection import ApiConnection
@@ -136,7 +138,7 @@ async def clean_node(settings: Settings) -> None:
     """
     with _alone(settings):
         ipvs, links, host_routes = KernelIpvsTable(), KernelLinksSeam(), KernelHostRoutes()
-        settings_of_ipvs, delivery = KernelIpvsSettings(), KernelDeliveryRoutes()
+        settings_of_ipvs, delivery, ports = KernelIpvsSettings(), KernelDeliveryRoutes(), KernelReceivePorts()
         try:
             problems = await clean_up(
                 LedgerFile(settings.state_dir / LEDGER_FILE, boot_id()),
@@ -147,10 +149,12 @@ async def clean_node(settings: Settings) -> None:
                 delivery=delivery,
                 settings=settings_of_ipvs,
                 packet_filter=NftPacketFilter(),
+                receive_ports=ports,
                 sysctls=ProcSysctls(),
                 vrrp=VrrpDirectory(settings.vrrp_dir, boot_id()),
             )
         finally:
+            ports.close()
             settings_of_ipvs.close()
             await delivery.close()
             await host_routes.close()
@@ -183,7 +187,8 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
     async with AsyncExitStack() as cleanup:
         metrics = AgentMetrics()
         ipvs, links, host_routes = KernelIpvsTable(), KernelLinksSeam(), KernelHostRoutes()
-        settings_of_ipvs, delivery = KernelIpvsSettings(), KernelDeliveryRoutes()
+        settings_of_ipvs, delivery, ports = KernelIpvsSettings(), KernelDeliveryRoutes(), KernelReceivePorts()
+        cleanup.callback(ports.close)
         cleanup.callback(settings_of_ipvs.close)
         cleanup.callback(ipvs.close)
         cleanup.push_async_callback(links.close)
@@ -216,6 +221,7 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
             ),
             host_routes=RouteKeeper(host_routes, metrics),
             packet_filter=PacketFilterKeeper(NftPacketFilter(), metrics, time.monotonic),
+            receive_ports=ReceivePortKeeper(ports, metrics),
             ftp_helper=FtpHelperKeeper(ModuleFtpHelper(ipvs), time.monotonic),
             delivery=DeliveryKeeper(delivery, metrics, time.monotonic),
             refusals=RefusalKeeper(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lvs_agent.converge.number_seams import NumberSeams
 from lvs_agent.decide.changes import DeleteDestination, DeleteService, IpvsChange, UnbindAddress
-from lvs_agent.decide.kernel_state import KernelIpvs, LocalDelivery
+from lvs_agent.decide.kernel_state import KernelIpvs, LocalDelivery, ReceivePort
 from lvs_agent.decide.ownership import OwnedIpvs, judge_ipvs, judge_links
 from lvs_agent.decide.packet_table import NO_RULES
 from lvs_agent.decide.wanted_sysctls import SysctlRole, judge_sysctls, keys_to_read
@@ -21,7 +21,16 @@ from lvs_agent.errors import (
     StateFileDamaged,
     StateNotWritten,
 )
-from lvs_agent.kernel.interface import DeliveryRoutes, HostRoutes, IpvsSettings, IpvsTable, Links, PacketFilter, Sysctls
+from lvs_agent.kernel.interface import (
+    DeliveryRoutes,
+    HostRoutes,
+    IpvsSettings,
+    IpvsTable,
+    Links,
+    PacketFilter,
+    ReceivePorts,
+    Sysctls,
+)
 from lvs_agent.vrrp.shared_directory import VrrpDirectory
 
 _log = logging.getLogger(__name__)
@@ -36,11 +45,12 @@ async def clean_up(
     host_routes: HostRoutes,
     delivery: DeliveryRoutes,
     packet_filter: PacketFilter,
+    receive_ports: ReceivePorts,
     settings: IpvsSettings,
     sysctls: Sysctls,
     vrrp: VrrpDirectory,
 ) -> tuple[str, ...]:
-    """Addresses first, and local delivery, then IPVS entries, packet filter rules, settings, sysctls: the way down.
+    """The way down: addresses, ports for GUE, local delivery, IPVS entries, packet filter rules, settings, sysctls.
 
     Returns what could not be removed.
 
@@ -66,6 +76,8 @@ async def clean_up(
     problems += _store(ledger_file, ledger)
     _log.info("unbound %d addresses", len(bound) - len(failed))
 
+    ledger, refused = _close_ports(receive_ports, ledger)
+    problems += [*refused, *_store(ledger_file, ledger)]
     problems += await _end_delivery(delivery)
     if ledger.ipvs:
         applied = ipvs.apply(deletions(ipvs.read(), ledger.ipvs))
@@ -102,6 +114,19 @@ async def clean_up(
         kept = {}
     problems += _store(ledger_file, replace(ledger, sysctls=kept))
     return tuple(dict.fromkeys(problems))
+
+
+def _close_ports(ports: ReceivePorts, ledger: Ledger) -> tuple[Ledger, list[str]]:
+    """The ledger with what could not be closed, and why."""
+    left: dict[ReceivePort, str] = {}
+    for port in sorted(ledger.ports):
+        try:
+            ports.close_port(port)
+        except KernelError as error:
+            left[port] = str(error)
+        else:
+            _log.info("closed %s", port)
+    return replace(ledger, ports=frozenset(left)), list(left.values())
 
 
 async def _end_delivery(delivery: DeliveryRoutes) -> list[str]:

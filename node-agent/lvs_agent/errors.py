@@ -67,6 +67,10 @@ class AddressRefused(LinkError):
     """The kernel did not take the address."""
 
 
+class ReceivePortError(KernelError):
+    """Something about the ports at which the kernel unwraps GUE."""
+
+
 class SysctlError(KernelError):
     """A sysctl is missing or refused the value."""
 

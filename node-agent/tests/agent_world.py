@@ -17,6 +17,7 @@ from lvs_agent.converge.duplicates import DuplicateKeeper
 from lvs_agent.converge.ftp_helper import FtpHelperKeeper
 from lvs_agent.converge.node_settings import NodeSettingsKeeper
 from lvs_agent.converge.packet_filter import PacketFilterKeeper
+from lvs_agent.converge.receive_ports import ReceivePortKeeper
 from lvs_agent.converge.refusals import ClusterKnowledge, NoCluster, RefusalKeeper
 from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
@@ -48,6 +49,7 @@ from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
 from lvs_agent.kernel.fake_kernel import FakeHostRoutes, FakeIpvsTable, FakeLinks, FakeSysctls
 from lvs_agent.kernel.fake_neighbours import FakeAnnouncer, FakeDuplicateProbe
 from lvs_agent.kernel.fake_packet_filter import FakePacketFilter
+from lvs_agent.kernel.fake_receive_ports import FakeReceivePorts
 from lvs_agent.node_status import NodeIdentity
 from lvs_agent.serve.metrics import AgentMetrics
 from lvs_agent.serve.zero import ZeroKeeper
@@ -266,6 +268,7 @@ class World:
         self.announcer = FakeAnnouncer()
         self.host_routes = FakeHostRoutes()
         self.packet_filter = FakePacketFilter()
+        self.receive_ports = FakeReceivePorts()
         self.ftp_helper = FakeFtpHelper()
         self.delivery = FakeDeliveryRoutes()
         self.probe = FakeDuplicateProbe()
@@ -301,6 +304,7 @@ class World:
             ),
             host_routes=RouteKeeper(self.host_routes, self.metrics),
             packet_filter=PacketFilterKeeper(self.packet_filter, self.metrics, lambda: self.now),
+            receive_ports=ReceivePortKeeper(self.receive_ports, self.metrics),
             ftp_helper=FtpHelperKeeper(self.ftp_helper, lambda: self.now),
             delivery=DeliveryKeeper(self.delivery, self.metrics, lambda: self.now),
             refusals=RefusalKeeper(

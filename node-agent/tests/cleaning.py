@@ -17,6 +17,7 @@ async def clean(world: World) -> tuple[str, ...]:
         delivery=world.delivery,
         settings=world.settings,
         packet_filter=world.packet_filter,
+        receive_ports=world.receive_ports,
         sysctls=world.sysctls,
         vrrp=world.vrrp,
     )

@@ -30,7 +30,7 @@ from lvs_agent.decide.kernel_state import TunnelType as KernelTunnel
 from lvs_api.lvs_node import BindDevice
 from lvs_api.network_types import ForwardingMethod, Scheduler, TunnelType
 from lvs_api.real_server_pool import OnFailure
-from lvs_core.plan import FormerMethod, PlannedMember
+from lvs_core.plan import FormerMethod, PlannedMember, PlannedTunnel
 
 
 @pytest.fixture
@@ -131,17 +131,17 @@ async def test_a_member_beyond_a_router_is_not_on_link(world: World, route: Rout
 
 
 async def test_a_tunnel_s_type_is_edited_in_place(world: World) -> None:
-    by_ipip = member(100, method=ForwardingMethod.TUNNEL, tunnel=TunnelType.IPIP)
+    by_ipip = member(100, method=ForwardingMethod.TUNNEL, tunnel=PlannedTunnel(TunnelType.IPIP))
     await world.do(director(service(by_ipip)))
     world.ipvs.set_connections(SERVICE, destination(100), active=7)
     assert world.ipvs.services[SERVICE].destinations[destination(100)].settings.tunnel == IPIP
-    await world.do(director(service(replace(by_ipip, tunnel=TunnelType.GRE))))
+    await world.do(director(service(replace(by_ipip, tunnel=PlannedTunnel(TunnelType.GRE)))))
     found = world.ipvs.services[SERVICE].destinations[destination(100)]
     assert (found.settings.tunnel, found.active_connections) == (TunnelSettings(type=KernelTunnel.GRE), 7)
 
 
 async def test_a_node_must_carry_the_vip_on_the_device_of_its_tunnel(world: World) -> None:
-    by_gre = checked(100, method=ForwardingMethod.TUNNEL, tunnel=TunnelType.GRE, node="n1", boot_id="b")
+    by_gre = checked(100, method=ForwardingMethod.TUNNEL, tunnel=PlannedTunnel(TunnelType.GRE), node="n1", boot_id="b")
     await world.do(director(service(replace(by_gre, prepared=False))))
     await world.do(director(service(by_gre)))
     world.health.find(100, Verdict.UP)

@@ -210,7 +210,9 @@ def source_nat_rules(draw: strategies.DrawFn) -> SourceNatRule:
     return SourceNatRule(address, draw(PROTOCOLS), port, server, server_port)
 
 
-UNWRAP_RULES = strategies.builds(UnwrapRule, strategies.sampled_from((4, 41, 47)), strategies.ip_addresses())
+UNWRAP_RULES = strategies.builds(
+    UnwrapRule, strategies.sampled_from((4, 41, 47)), strategies.ip_addresses(), strategies.just(0)
+) | strategies.builds(UnwrapRule, strategies.just(17), strategies.ip_addresses(), strategies.integers(1, 65535))
 SIZES = strategies.dictionaries(strategies.ip_addresses(), strategies.integers(1, 65535), max_size=20)
 
 

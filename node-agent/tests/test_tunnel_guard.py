@@ -15,7 +15,7 @@ from lvs_agent.serve.plan_text import plan_lines
 from lvs_api.conditions import ConditionType, Reason
 from lvs_api.lvs_node import BindDevice
 from lvs_api.network_types import ForwardingMethod, TunnelType
-from lvs_core.plan import NodePlan
+from lvs_core.plan import NodePlan, PlannedTunnel
 
 VIP6 = "2001:db8::15"
 DIRECTOR, OTHER, DIRECTOR6 = "192.168.4.100", "192.168.4.101", "2001:db8:4::5"
@@ -138,7 +138,7 @@ async def test_a_node_that_is_also_a_director_keeps_both(world: World) -> None:
 
 def test_the_plan_s_text_tells_of_tunnels() -> None:
     assert "  unwrap from 192.168.4.100, 192.168.4.101 only" in plan_lines(tunnelled(DIRECTOR, OTHER))
-    by_gre = member(100, method=ForwardingMethod.TUNNEL, tunnel=TunnelType.GRE)
+    by_gre = member(100, method=ForwardingMethod.TUNNEL, tunnel=PlannedTunnel(TunnelType.GRE))
     assert any("Tunnel by GRE" in line for line in plan_lines(director(service(by_gre))))
 
 

@@ -193,6 +193,16 @@ class TunnelSettings:
 IPIP = TunnelSettings()
 
 
+class ReceivePort(NamedTuple):
+    """A UDP port of every address of a family at which the kernel unwraps GUE, whoever sends it (`ip fou`)."""
+
+    family: AddressFamily
+    port: int
+
+    def __str__(self) -> str:
+        return f"UDP port {self.port} for GUE by {'IPv4' if self.family is AddressFamily.IPV4 else 'IPv6'}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationSettings:
     """What of a destination may be edited in place. A threshold of 0 is no limit; tunnel counts for TUNNEL only."""

@@ -7,6 +7,7 @@ from lvs_agent.decide.kernel_state import (
     IPIP,
     IPV6,
     NO_SERVICE_FLAGS,
+    NO_TUNNEL_FLAGS,
     AddressFamily,
     AnyServiceKey,
     DestinationKey,
@@ -18,13 +19,22 @@ from lvs_agent.decide.kernel_state import (
     ServiceKey,
     ServiceSettings,
     TransportProtocol,
+    TunnelFlag,
     TunnelSettings,
     TunnelType,
 )
-from lvs_api.network_types import Family, Protocol, SchedulerFlag
+from lvs_api.network_types import Family, Protocol, SchedulerFlag, TunnelChecksum
 from lvs_api.network_types import ForwardingMethod as LvsMethod
 from lvs_api.network_types import TunnelType as LvsTunnel
-from lvs_core.plan import AnyVirtualKey, CheckTarget, HttpTarget, MarkKey, PlannedMember, PlannedService
+from lvs_core.plan import (
+    AnyVirtualKey,
+    CheckTarget,
+    HttpTarget,
+    MarkKey,
+    PlannedMember,
+    PlannedService,
+    PlannedTunnel,
+)
 
 TRANSPORT_PROTOCOLS: Final = {
     Protocol.TCP: TransportProtocol.TCP,
@@ -37,7 +47,12 @@ _METHODS: Final = {
     LvsMethod.TUNNEL: ForwardingMethod.TUNNEL,
     LvsMethod.MASQUERADE: ForwardingMethod.MASQUERADE,
 }
-_TUNNELS: Final = {LvsTunnel.IPIP: IPIP, LvsTunnel.GRE: TunnelSettings(type=TunnelType.GRE)}
+_TUNNELS: Final = {LvsTunnel.IPIP: TunnelType.IPIP, LvsTunnel.GRE: TunnelType.GRE, LvsTunnel.GUE: TunnelType.GUE}
+_CHECKSUMS: Final = {
+    None: NO_TUNNEL_FLAGS,
+    TunnelChecksum.UDP: TunnelFlag.CHECKSUM,
+    TunnelChecksum.REMOTE_OFFLOAD: TunnelFlag.REMOTE_CHECKSUM,
+}
 _FLAGS: Final = {
     SchedulerFlag.SH_FALLBACK: ServiceFlag.SCHEDULER_1,
     SchedulerFlag.SH_PORT: ServiceFlag.SCHEDULER_2,
@@ -83,8 +98,12 @@ def destination_settings(member: PlannedMember, weight: int) -> DestinationSetti
         method=_METHODS[member.method],
         upper_threshold=member.upper_threshold,
         lower_threshold=member.lower_threshold,
-        tunnel=IPIP if member.tunnel is None else _TUNNELS[member.tunnel],
+        tunnel=IPIP if member.tunnel is None else _tunnel_settings(member.tunnel),
     )
+
+
+def _tunnel_settings(tunnel: PlannedTunnel) -> TunnelSettings:
+    return TunnelSettings(type=_TUNNELS[tunnel.type], port=tunnel.port, flags=_CHECKSUMS[tunnel.checksum])
 
 
 def check_of(target: CheckTarget) -> Check:

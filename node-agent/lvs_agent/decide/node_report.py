@@ -344,6 +344,8 @@ def _node_addresses(facts: NodeFacts) -> Iterator[NodeAddressStatus]:
             state, message = NodeAddressState.FAILED, fault.message if fault else "it could not be unbound"
         elif binding not in silent:
             state, message = NodeAddressState.FAILED, fault.message if fault else "not bound yet"
+        elif fault is not None:
+            state, message = NodeAddressState.FAILED, fault.message
         elif not facts.takes_traffic:
             state, message = NodeAddressState.FAILED, "bound, but the sysctls that keep it silent are not as needed"
         yield NodeAddressStatus(

@@ -26,13 +26,15 @@ class SourceNatRule(NamedTuple):
 
 
 class UnwrapRule(NamedTuple):
-    """Wrapped packets of one IP protocol are let in from this address, and from none that has no such rule.
+    """Wrapped packets are let in from this address, and from none that has no such rule for their protocol or UDP port.
 
-    That goes for the family of the address; without a rule for protocol and family every packet is let in.
+    That goes for the family of the address; without a rule for protocol, port and family every packet is let in.
     """
 
     protocol: int
     source: IPAddress
+    port: int = 0
+    """Of protocol UDP; 0: every packet of the protocol."""
 
 
 class ClampRule(NamedTuple):

@@ -124,7 +124,8 @@ def _was_direct(member: PreparedMember) -> bool:
 
 
 def _need(planned: PlannedService, member: PlannedMember) -> Carried | None:
-    device = device_for(member.method, member.tunnel, family_of_ip(member.address))
+    tunnel = member.tunnel.type if member.tunnel is not None else None
+    device = device_for(member.method, tunnel, family_of_ip(member.address))
     if member.node is None or device is None or planned.vip is None:
         return None
     return Carried(planned.vip, device)

@@ -1,6 +1,7 @@
 """What this real server's packet filter does for its tunnels: it unwraps from directors only, keeps requests small.
 
-A tunnel device unwraps what anybody sends to it, so wrapped packets are let in from directors alone. Where somebody
+A tunnel device unwraps what anybody sends to it, and a port for GUE hands to it what anybody sends there, so wrapped
+packets are let in from directors alone. Where somebody
 else uses the kind of tunnel, too, they are let in from everywhere: who may send to him is his affair.
 
 A request grows by the director's wrapping and may then be too large for the way to the real server. The director says
@@ -20,6 +21,7 @@ from lvs_agent.decide.kernel_state import (
     AddressFamily,
     IPAddress,
     KernelLinks,
+    ReceivePort,
     Route,
     RouteKind,
 )
@@ -59,6 +61,9 @@ TUNNEL_KINDS: Final[Mapping[BindDevice, TunnelKind]] = {
         alike={"ip6gre": "ip6gre0", "ip6gretap": "ip6gretap0", "ip6erspan": "ip6erspan0"},
     ),
 }
+_GUE_OVERHEAD: Final = 8 + 4 + 8
+"""Bytes of UDP, of GUE, and of what says of a checksum that a network card was to complete (ipvs_gue_encap)."""
+_UDP: Final = 17
 _HEADERS: Final = {AddressFamily.IPV4: 20 + 20, AddressFamily.IPV6: 40 + 20}
 """IP and TCP without options: what a segment's size does not count (RFC 6691)."""
 _LARGEST_SEGMENT: Final = 65535
@@ -80,9 +85,13 @@ class TunnelGuard:
 
 
 def guard_tunnels(
-    plan: NodePlan, links: KernelLinks, owned: AbstractSet[AddressBinding], routes: Mapping[IPAddress, Route]
+    plan: NodePlan,
+    links: KernelLinks,
+    owned: AbstractSet[AddressBinding],
+    routes: Mapping[IPAddress, Route],
+    ports: AbstractSet[ReceivePort] = frozenset(),
 ) -> TunnelGuard:
-    """The rules of this moment; `owned` are the addresses that are ours now."""
+    """The rules of this moment; `owned` are the addresses that are ours now, `ports` those that are open or will be."""
     unwraps: set[UnwrapRule] = set()
     sizes: dict[IPAddress, int] = {}
     faults: list[Fault] = []
@@ -90,6 +99,8 @@ def guard_tunnels(
         vips = {bound.address for bound in plan.bind if bound.device is device}
         if not vips:
             continue
+        by_gue = {bound.address for bound in plan.bind if bound.device is device and bound.gue_ports}
+        open_to = {one.port for one in ports if one.family is tunnel.family}
         senders = [one for one in plan.director_addresses if one.version == _VERSIONS[tunnel.family]]
         ours = vips | {binding.address for binding in owned if binding.device == device.value}
         others = _other_users(device, tunnel, links, ours)
@@ -99,10 +110,13 @@ def guard_tunnels(
             faults.append(Fault(reason=Reason.DIRECTORS_UNKNOWN, message=_unknown(device)))
         else:
             unwraps |= {UnwrapRule(tunnel.protocol, sender) for sender in senders}
+            unwraps |= {UnwrapRule(_UDP, sender, port) for sender in senders for port in open_to}
         mtu = _mtu(tunnel.family, senders, links, routes)
         if mtu is not None:
-            size = min(mtu - tunnel.overhead - _HEADERS[tunnel.family], _LARGEST_SEGMENT)
-            sizes |= {vip: min(size, sizes.get(vip, size)) for vip in vips}
+            for vip in vips:
+                overhead = tunnel.overhead + (_GUE_OVERHEAD if vip in by_gue else 0)
+                size = min(mtu - overhead - _HEADERS[tunnel.family], _LARGEST_SEGMENT)
+                sizes[vip] = min(size, sizes.get(vip, size))
     clamps = frozenset(ClampRule(vip, size) for vip, size in sizes.items())
     rules = PacketRules(unwraps=frozenset(unwraps), clamps=clamps)
     return TunnelGuard(rules=rules, fault=faults[0] if faults else None)

@@ -11,6 +11,7 @@ from lvs_api.lvs_node import LvsNodeSpec
 from lvs_api.violations import InvalidObject
 from lvs_core.cluster_view import LvsNode
 from lvs_core.director_addresses import merged
+from lvs_core.needs import node_addresses, told_needs
 
 _TOKEN_LENGTH: Final = 16
 _NAMED: Final = 3
@@ -81,14 +82,13 @@ def with_missing(before: LvsNode | None, live: LvsNode) -> LvsNode:
     if before is None or not missing_in(before, live):
         return live
     groups = {*(live.spec.director_groups or ()), *(before.spec.director_groups or ())}
-    addresses = {
-        (one.address, one.device): one for one in [*(before.spec.addresses or ()), *(live.spec.addresses or ())]
-    }
+    name = live.meta.name
+    needs = {need for spec in (before.spec, live.spec) for need in told_needs(name, spec.addresses)}
     return replace(
         live,
         spec=LvsNodeSpec.model_construct(
             director_groups=sorted(groups) or None,
-            addresses=[addresses[key] for key in sorted(addresses)] or None,
+            addresses=node_addresses(needs),
             director_addresses=merged(before.spec, live.spec),
         ),
     )
@@ -101,8 +101,11 @@ def node_remade(missing: Iterable[str]) -> Fault:
 
 
 def _asked(spec: LvsNodeSpec) -> set[str]:
-    return {f"address {one.address} on {one.device}" for one in spec.addresses or ()} | {
-        f"director group {name}" for name in spec.director_groups or ()
+    addresses = spec.addresses or ()
+    return {
+        *(f"address {one.address} on {one.device}" for one in addresses),
+        *(f"UDP port {port} for {one.address} on {one.device}" for one in addresses for port in one.gue_ports or ()),
+        *(f"director group {name}" for name in spec.director_groups or ()),
     }
 
 

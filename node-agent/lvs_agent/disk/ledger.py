@@ -17,6 +17,7 @@ from lvs_agent.decide.kernel_state import (
     AnyServiceKey,
     DestinationKey,
     FirewallMarkKey,
+    ReceivePort,
     ServiceKey,
     SysctlKey,
     TransportProtocol,
@@ -41,6 +42,8 @@ class Ledger:
     """The same of what IPVS has once."""
     daemons: SyncDaemons = field(default_factory=dict)
     """Sync daemons, as they were started."""
+    ports: frozenset[ReceivePort] = frozenset()
+    """For GUE."""
     drains: Mapping[DrainKey, Drain] = field(default_factory=dict)
 
 
@@ -102,6 +105,7 @@ def _raw_ledger(ledger: Ledger) -> dict[str, Any]:
             [int(state), d.interface, d.sync_id, str(d.group), d.port, d.ttl, d.max_length]
             for state, d in sorted(ledger.daemons.items())
         ],
+        "ports": sorted([int(port.family), port.port] for port in ledger.ports),
         "drains": [
             [
                 [_raw_service(key.service), [str(key.destination.address), key.destination.port], key.cause],
@@ -120,9 +124,10 @@ def _read_ledger(body: dict[str, Any]) -> Ledger:
         },
         bindings=frozenset(AddressBinding(address=ip_address(a), device=device) for a, device in body["bindings"]),
         sysctls={SysctlKey(tuple(path)): value for path, value in body["sysctls"]},
-        # An agent of before wrote none of these two.
+        # An agent of before wrote none of these three.
         settings={SettingKey(part, name): value for part, name, value in body.get("settings", ())},
         daemons={SyncState(state): _read_daemon(raw) for state, *raw in body.get("daemons", ())},
+        ports=frozenset(ReceivePort(AddressFamily(family), port) for family, port in body.get("ports", ())),
         drains={
             DrainKey(
                 service=_read_service(service), destination=_read_destination(destination), cause=DrainCause(cause)

@@ -21,6 +21,7 @@ from lvs_agent.decide.kernel_state import (
     KernelIpvs,
     KernelLinks,
     LocalDelivery,
+    ReceivePort,
     Route,
     ServiceState,
     SysctlKey,
@@ -151,6 +152,28 @@ class Links(Protocol):
 
     async def close(self) -> None:
         """Stop watching and release the sockets; addresses stay as they are."""
+
+
+class ReceivePorts(Protocol):
+    """The UDP ports at which the kernel of this network namespace unwraps GUE: `ip fou`, module fou."""
+
+    def read(self) -> frozenset[ReceivePort]:
+        """Those that receive from anybody at every address; none while the module is not loaded.
+
+        Raises ReceivePortError and PermissionRefused; an error is never empty.
+        """
+
+    def open(self, port: ReceivePort) -> None:
+        """Open one; loads the module where that is allowed.
+
+        Raises ReceivePortError, also where a program or the kernel has the port already, and PermissionRefused.
+        """
+
+    def close_port(self, port: ReceivePort) -> None:
+        """Close one; one that is gone is a success. Raises ReceivePortError and PermissionRefused."""
+
+    def close(self) -> None:
+        """Release the socket; ports stay as they are."""
 
 
 class HostRoutes(Protocol):

@@ -9,14 +9,15 @@ real server, while the connection's original destination is still what the clien
 ip_vs_nfct.c, with net.ipv4.vs.conntrack): both together are looked up. What is forwarded to a real server without IPVS
 has it as its original destination, and a packet of DirectRouting or Tunnel has not got it as its present one.
 
-Tunnels: packets of a tunnel's protocol that come from nobody who is named for it are dropped before a tunnel device
-sees them, those of IPv4 with their fragments put together. Of connections' first packets from a VIP, which name the
-size of the segments that may come, that size is lowered; the kernel never raises it here (nft_exthdr.c).
+Tunnels: packets of a tunnel's protocol, or to a port for GUE, that come from nobody who is named for it are dropped
+before a tunnel device sees them, those of IPv4 with their fragments put together. Of connections' first packets from
+a VIP, which name the size of the segments that may come, that size is lowered; the kernel never raises it here
+(nft_exthdr.c).
 
 Parts are there only where something needs them: a chain of type nat has the kernel track every connection.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -41,10 +42,12 @@ _PACKETS: Final = {4: "ip", 6: "ip6"}
 _REWRITE: Final = {"jump": {"target": _REWRITING}}
 _KEEP: Final = {"accept": None}
 _PROTOCOL: Final = {"meta": {"key": "l4proto"}}
+_UDP_PORT: Final = {"payload": {"protocol": "udp", "field": "dport"}}
 _UNWRAPPING: Final = "unwrapping"
 _UNWRAPPING_HOOK: Final = {"type": "filter", "hook": "input", "prio": -10, "policy": "accept"}
 """Priority filter - 10."""
 _UNWRAP_SETS: Final = {4: "unwrapped-ipv4", 6: "unwrapped-ipv6"}
+_PORT_SETS: Final = {4: "unwrapped-ports-ipv4", 6: "unwrapped-ports-ipv6"}
 _CLAMPING: Final = "clamping"
 _CLAMPING_HOOK: Final = {"type": "filter", "hook": "postrouting", "prio": 110, "policy": "accept"}
 """Priority srcnat + 10: an answer that a container gave has the VIP as its source by then."""
@@ -84,8 +87,11 @@ def read_table(listed: Json) -> PacketTable:
             else:
                 (rewritten if value == _REWRITE else kept).add(_source_nat_rule(key["concat"]))
         for element in one.get("set", {}).get("elem", ()):
-            protocol, source = element["concat"]
-            unwraps.add(UnwrapRule(int(protocol), ip_address(source)))
+            number, source = element["concat"]
+            if one["set"]["name"] in _PORT_SETS.values():
+                unwraps.add(UnwrapRule(TransportProtocol.UDP, ip_address(source), int(number)))
+            else:
+                unwraps.add(UnwrapRule(int(number), ip_address(source)))
     rules = PacketRules(
         marks=frozenset(marks),
         source_nat=frozenset(rewritten),
@@ -111,13 +117,24 @@ def _unwrap_parts(rules: frozenset[UnwrapRule]) -> Iterator[Json]:
     yield {"chain": {**_WHERE, "name": _UNWRAPPING, **_UNWRAPPING_HOOK}}
     for version, name in _UNWRAP_SETS.items():
         here = sorted((rule for rule in rules if rule.source.version == version), key=str)
-        elements = [{"concat": [rule.protocol, str(rule.source)]} for rule in here]
-        if elements:
-            yield {"set": {**_WHERE, "name": name, "type": ["inet_proto", _ADDRESS_TYPES[version]], "elem": elements}}
-        sender = {"concat": [_PROTOCOL, {"payload": {"protocol": _PACKETS[version], "field": "saddr"}}]}
-        for protocol in sorted({rule.protocol for rule in here}):
-            is_it, is_named = _match("==", _PROTOCOL, protocol), _match("!=", sender, f"@{name}")
-            yield _rule(_UNWRAPPING, is_it, is_named, {"drop": None})
+        by_protocol = [(rule.protocol, str(rule.source)) for rule in here if not rule.port]
+        by_port = [(rule.port, str(rule.source)) for rule in here if rule.port]
+        yield from _unwrap_set(version, name, "inet_proto", _PROTOCOL, by_protocol)
+        yield from _unwrap_set(version, _PORT_SETS[version], "inet_service", _UDP_PORT, by_port)
+
+
+def _unwrap_set(
+    version: int, name: str, kind: str, looked_up: Json, elements: Sequence[tuple[int, str]]
+) -> Iterator[Json]:
+    """Who may send what; what is named for anybody is dropped from all others."""
+    if not elements:
+        return
+    listed = [{"concat": [number, source]} for number, source in elements]
+    yield {"set": {**_WHERE, "name": name, "type": [kind, _ADDRESS_TYPES[version]], "elem": listed}}
+    sender = {"concat": [looked_up, {"payload": {"protocol": _PACKETS[version], "field": "saddr"}}]}
+    for number in sorted({number for number, _ in elements}):
+        is_it, is_named = _match("==", looked_up, number), _match("!=", sender, f"@{name}")
+        yield _rule(_UNWRAPPING, is_it, is_named, {"drop": None})
 
 
 def _clamp_parts(rules: frozenset[ClampRule]) -> Iterator[Json]:

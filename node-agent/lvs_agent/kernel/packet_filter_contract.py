@@ -34,7 +34,16 @@ _NAT6_EVERY: Final = SourceNatRule(ip_address("2001:db8::1"), TransportProtocol.
 
 _CLAMP: Final = ClampRule(ip_address("192.0.2.1"), 1440)
 _TUNNELS: Final = PacketRules(
-    unwraps=frozenset({UnwrapRule(4, _SERVER), UnwrapRule(41, _SERVER6)}),
+    unwraps=frozenset(
+        {
+            UnwrapRule(4, _SERVER),
+            UnwrapRule(41, _SERVER6),
+            UnwrapRule(17, _SERVER, 6080),
+            UnwrapRule(17, _SERVER, 6081),
+            UnwrapRule(17, ip_address("198.51.100.2"), 6080),
+            UnwrapRule(17, _SERVER6, 6080),
+        }
+    ),
     clamps=frozenset({_CLAMP, ClampRule(ip_address("192.0.2.2"), 1300), ClampRule(ip_address("2001:db8::1"), 1400)}),
 )
 
@@ -90,6 +99,11 @@ async def tunnels_of_one_family_beside_all_else(given: PacketFilter) -> str | No
     """Only what has rules is filtered."""
     only = replace(_BOTH, unwraps=frozenset({UnwrapRule(41, _SERVER6)}), clamps=frozenset({_CLAMP}))
     return await _written(given, only)
+
+
+async def a_port_for_gue_alone(given: PacketFilter) -> str | None:
+    """Nothing is said of protocols then."""
+    return await _written(given, PacketRules(unwraps=frozenset({UnwrapRule(17, _SERVER6, 6080)})))
 
 
 async def two_sizes_for_one_address(given: PacketFilter) -> str | None:
@@ -151,6 +165,7 @@ CASES: tuple[Case, ...] = (
     marks_and_source_nat,
     who_is_unwrapped_and_what_is_clamped,
     tunnels_of_one_family_beside_all_else,
+    a_port_for_gue_alone,
     two_sizes_for_one_address,
     other_rules,
     many_rules,

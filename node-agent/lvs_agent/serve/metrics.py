@@ -111,9 +111,18 @@ class AgentMetrics:
         """As last told; shown by type, reason and state, never by name."""
         self.registry.register(_MemberRows(self))
         self.registry.register(_StatusRows(self))
-        for kind in ("service", "destination", "address", "sysctl", "timeout", "sync_daemon", "packet_filter"):
+        for kind in (
+            "service",
+            "destination",
+            "address",
+            "sysctl",
+            "timeout",
+            "sync_daemon",
+            "packet_filter",
+            "receive_port",
+        ):
             self.repairs.labels(kind)
-        for kind in ("ipvs", "address", "route", "sysctl", "timeout", "sync_daemon", "packet_filter"):
+        for kind in ("ipvs", "address", "route", "sysctl", "timeout", "sync_daemon", "packet_filter", "receive_port"):
             self.kernel_writes.labels(kind)
         for reason in NOT_BOUND:
             self.addresses_not_bound.labels(reason)

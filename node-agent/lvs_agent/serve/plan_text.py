@@ -12,7 +12,8 @@ def plan_lines(plan: NodePlan) -> Iterator[str]:
     """The plan, a line for each thing that it asks for."""
     yield f"node {plan.node}"
     for bound in plan.bind:
-        yield f"  bind {bound.address} on {bound.device}, silent"
+        ports = f", by GUE to UDP port {', '.join(map(str, bound.gue_ports))}" if bound.gue_ports else ""
+        yield f"  bind {bound.address} on {bound.device}, silent{ports}"
     if plan.director_addresses:
         yield f"  unwrap from {', '.join(map(str, plan.director_addresses))} only"
     for director in plan.directing:
@@ -47,8 +48,8 @@ def _service_lines(planned: PlannedService) -> Iterator[str]:
 def _method_text(member: PlannedMember) -> str:
     if member.source_nat:
         return f"{member.method.value} with source NAT"
-    if member.tunnel is not None and member.tunnel is not TunnelType.IPIP:
-        return f"{member.method.value} by {member.tunnel.value}"
+    if member.tunnel is not None and member.tunnel.type is not TunnelType.IPIP:
+        return f"{member.method.value} by {member.tunnel}"
     return member.method.value
 
 

@@ -1,0 +1,263 @@
+"""Ports for GUE: the decision, its order in the loop, what outlives a restart, and the kernel's own ports."""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from agent_world import NO_PART, VIP, World, full_disk, real_server, record_order
+
+from lvs_agent.cleanup import clean_up
+from lvs_agent.decide.kernel_state import AddressFamily, ReceivePort
+from lvs_agent.decide.packet_table import ClampRule, PacketRules, PacketTable, UnwrapRule
+from lvs_agent.disk.ledger import LedgerFile
+from lvs_agent.errors import ReceivePortError
+from lvs_agent.kernel.fake_receive_ports import FakeReceivePorts
+from lvs_agent.kernel.netlink_wire import attribute
+from lvs_agent.kernel.receive_ports import KernelReceivePorts, read_port, request_payload
+from lvs_agent.kernel.receive_ports_contract import complaints
+from lvs_agent.serve.plan_text import plan_lines
+from lvs_api.lvs_node import BindDevice, NodeAddressState
+from lvs_core.plan import NodePlan
+
+FOUR, OTHER = ReceivePort(AddressFamily.IPV4, 6080), ReceivePort(AddressFamily.IPV4, 6081)
+SIX = ReceivePort(AddressFamily.IPV6, 6080)
+VIP6 = "2001:db8::15"
+DIRECTOR = ip_address("192.168.4.100")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def by_gue(*ports: int, vip: str = VIP) -> NodePlan:
+    """A real server with a VIP to which packets come at these ports."""
+    device = BindDevice.TUNL0 if ip_address(vip).version == 4 else BindDevice.IP6TNL0
+    plan = real_server(vip, device=device)
+    bind = tuple(replace(bound, gue_ports=ports) for bound in plan.bind)
+    return replace(plan, bind=bind, director_addresses=(DIRECTOR,))
+
+
+def state(world: World) -> tuple[NodeAddressState, str | None]:
+    """Of the one VIP."""
+    (one,) = world.status.addresses or ()
+    return one.state, one.message
+
+
+async def test_a_port_is_open_before_the_address_is_bound_and_closed_after_it_went(world: World) -> None:
+    order = record_order(world)
+    opened, closed = world.receive_ports.open, world.receive_ports.close_port
+
+    def open_port(port: ReceivePort) -> None:
+        assert world.packet_filter.table is not None, "strangers are not kept out yet"
+        order.append("open")
+        opened(port)
+
+    def close_port(port: ReceivePort) -> None:
+        order.append("close")
+        closed(port)
+
+    world.receive_ports.open, world.receive_ports.close_port = open_port, close_port  # type: ignore[method-assign]
+    await world.do(by_gue(6080), rounds=3)
+    assert world.receive_ports.present == {FOUR}
+    assert state(world) == (NodeAddressState.BOUND, None)
+    await world.do(NO_PART, rounds=3)
+    assert world.receive_ports.present == set()
+    assert [one for one in order if one in {"open", "bind", "unbind", "close"}] == ["open", "bind", "unbind", "close"]
+    assert world.metric("lvs_agent_kernel_writes_total", kind="receive_port") == 2
+    assert world.metric("lvs_agent_repairs_total", kind="receive_port") == 0
+
+
+async def test_nothing_is_looked_at_where_nobody_speaks_gue(world: World) -> None:
+    await world.do(real_server(VIP, device=BindDevice.TUNL0), rounds=3)
+    assert world.receive_ports.reads == 0
+
+
+async def test_directors_only_reach_the_port_and_segments_fit_into_it(world: World) -> None:
+    await world.do(by_gue(6080))
+    assert world.packet_filter.table == PacketTable(
+        rules=PacketRules(
+            unwraps=frozenset({UnwrapRule(4, DIRECTOR), UnwrapRule(17, DIRECTOR, 6080)}),
+            clamps=frozenset({ClampRule(ip_address(VIP), 1420)}),
+        )
+    )
+
+
+async def test_a_port_that_goes_is_guarded_until_it_is_closed(world: World) -> None:
+    await world.do(by_gue(6080, 6081))
+    assert world.receive_ports.present == {FOUR, OTHER}
+    closed = world.receive_ports.close_port
+
+    def close_port(port: ReceivePort) -> None:
+        assert world.packet_filter.table is not None
+        assert UnwrapRule(17, DIRECTOR, port.port) in world.packet_filter.table.rules.unwraps
+        closed(port)
+
+    world.receive_ports.close_port = close_port  # type: ignore[method-assign]
+    await world.do(by_gue(6081), rounds=2)
+    assert world.receive_ports.present == {OTHER}
+    assert world.packet_filter.table is not None
+    assert UnwrapRule(17, DIRECTOR, 6080) not in world.packet_filter.table.rules.unwraps
+    assert world.bound() == {f"{VIP}@tunl0"}
+
+
+async def test_each_family_has_its_port(world: World) -> None:
+    both = replace(by_gue(6080), bind=by_gue(6080).bind + by_gue(6080, vip=VIP6).bind)
+    await world.do(both)
+    assert world.receive_ports.present == {FOUR, SIX}
+
+
+async def test_a_port_that_somebody_closed_is_opened_again(world: World) -> None:
+    await world.do(by_gue(6080), rounds=2)
+    world.receive_ports.present.clear()
+    await world.later(1)
+    assert world.receive_ports.present == {FOUR}
+    assert world.metric("lvs_agent_repairs_total", kind="receive_port") == 1
+
+
+async def test_a_port_that_something_else_has_keeps_the_address_away(world: World) -> None:
+    world.receive_ports.taken = {FOUR}
+    await world.do(by_gue(6080), rounds=2)
+    assert world.bound() == set()
+    said, message = state(world)
+    assert said is NodeAddressState.FAILED
+    assert message is not None
+    assert "UDP port 6080 for GUE by IPv4: something else on this node has it" in message
+    world.receive_ports.taken = set()
+    await world.later(1)
+    assert world.bound() == {f"{VIP}@tunl0"}
+    assert state(world) == (NodeAddressState.BOUND, None)
+
+
+async def test_an_address_whose_port_is_lost_stays_and_is_not_called_bound(world: World) -> None:
+    await world.do(by_gue(6080), rounds=2)
+    world.receive_ports.present, world.receive_ports.taken = set(), {FOUR}
+    await world.later(1)
+    assert world.bound() == {f"{VIP}@tunl0"}
+    assert state(world)[0] is NodeAddressState.FAILED
+
+
+async def test_without_the_module_the_error_says_what_to_load(world: World) -> None:
+    world.receive_ports.module = False
+    await world.do(by_gue(6080))
+    message = state(world)[1]
+    assert message is not None
+    assert "load the module fou" in message
+
+
+async def test_a_port_of_before_the_restart_is_closed_when_it_is_no_longer_wanted(world: World) -> None:
+    await world.do(by_gue(6080), rounds=2)
+    world.restart()
+    await world.do(NO_PART, rounds=2)
+    assert world.receive_ports.present == set()
+
+
+async def test_a_port_of_somebody_else_that_is_not_wanted_is_left_alone(world: World) -> None:
+    world.receive_ports.present = {OTHER}
+    await world.do(by_gue(6080), rounds=2)
+    await world.do(NO_PART, rounds=2)
+    assert world.receive_ports.present == {OTHER}
+
+
+async def test_by_a_provisional_plan_no_port_is_closed(world: World) -> None:
+    await world.do(by_gue(6080, 6081), rounds=2)
+    world.restart()
+    await world.do(replace(by_gue(6081), provisional=True), rounds=2)
+    assert world.receive_ports.present == {FOUR, OTHER}
+    assert world.packet_filter.table is not None
+    assert UnwrapRule(17, DIRECTOR, 6080) in world.packet_filter.table.rules.unwraps
+
+
+async def test_a_full_disk_holds_up_new_ports(world: World) -> None:
+    with full_disk():
+        await world.do(by_gue(6080), rounds=2)
+        assert world.receive_ports.present == set()
+        assert world.bound() == set()
+    await world.later(20)
+    assert world.receive_ports.present == {FOUR}
+
+
+async def test_cleanup_closes_ours(world: World) -> None:
+    world.receive_ports.present = {OTHER}
+    await world.do(by_gue(6080), rounds=2)
+    file = LedgerFile(world.directory / "ledger", world.boot_id)
+    assert not await clean(world, file)
+    assert world.receive_ports.present == {OTHER}
+    assert LedgerFile(world.directory / "ledger", world.boot_id).read().ports == frozenset()
+
+
+async def test_cleanup_tells_what_it_could_not_close(world: World) -> None:
+    await world.do(by_gue(6080), rounds=2)
+
+    def refuse(port: ReceivePort) -> None:
+        raise ReceivePortError(f"{port} can not be closed")
+
+    world.receive_ports.close_port = refuse  # type: ignore[method-assign]
+    file = LedgerFile(world.directory / "ledger", world.boot_id)
+    assert f"{FOUR} can not be closed" in await clean(world, file)
+    assert LedgerFile(world.directory / "ledger", world.boot_id).read().ports == {FOUR}
+
+
+async def clean(world: World, file: LedgerFile) -> Sequence[str]:
+    return await clean_up(
+        file,
+        [],
+        ipvs=world.ipvs,
+        links=world.links,
+        host_routes=world.host_routes,
+        delivery=world.delivery,
+        settings=world.settings,
+        packet_filter=world.packet_filter,
+        receive_ports=world.receive_ports,
+        sysctls=world.sysctls,
+        vrrp=world.vrrp,
+    )
+
+
+def test_the_plan_s_text_tells_of_ports() -> None:
+    assert f"  bind {VIP} on tunl0, silent, by GUE to UDP port 6080, 6081" in plan_lines(by_gue(6080, 6081))
+
+
+def test_the_fake_answers_as_the_kernel_does() -> None:
+    ports = FakeReceivePorts()
+    assert set(complaints(ports, ports.occupied).values()) == {None}
+
+
+def test_a_request_names_port_family_and_type() -> None:
+    expected = struct.pack("=HH", 6, 1) + b"\x17\xc0\0\0" + struct.pack("=HH", 5, 2) + b"\x02\0\0\0"
+    assert request_payload(FOUR) == expected + struct.pack("=HH", 5, 4) + b"\x02\0\0\0"
+    assert request_payload(SIX)[8:16] == struct.pack("=HH", 5, 2) + b"\x0a\0\0\0"
+
+
+LISTED = (attribute(2, b"\x02"), attribute(1, b"\x17\xc0"), attribute(10, bytes(2)), attribute(3, bytes(1)))
+"""As fou_fill_info has it, without the type."""
+EVERYWHERE = (attribute(11, bytes(4)), attribute(6, bytes(4)), attribute(8, bytes(4)))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "port"),
+    [
+        ((*LISTED, attribute(4, b"\x02"), *EVERYWHERE), FOUR),
+        ((*LISTED, attribute(4, b"\x02")), FOUR),
+        ((*LISTED, attribute(4, b"\x01"), *EVERYWHERE), None),
+        ((*LISTED, attribute(4, b"\x02"), attribute(6, b"\x7f\0\0\1")), None),
+        ((*LISTED, attribute(4, b"\x02"), attribute(8, b"\x0a\0\0\1")), None),
+        ((*LISTED, attribute(4, b"\x02"), attribute(11, b"\2\0\0\0")), None),
+    ],
+)
+def test_only_a_port_that_takes_gue_of_anybody_is_one(attributes: Sequence[bytes], port: ReceivePort | None) -> None:
+    assert read_port(b"".join(attributes)) == port
+
+
+def test_without_the_module_there_is_no_port_and_none_to_close() -> None:
+    """On whatever kernel runs this: nothing is loaded by looking."""
+    ports = KernelReceivePorts()
+    try:
+        before = ports.read()
+        ports.close_port(ReceivePort(AddressFamily.IPV4, 1))
+        assert ports.read() == before
+    finally:
+        ports.close()
