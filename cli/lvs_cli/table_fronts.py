@@ -205,7 +205,7 @@ def _why_server_left_out(service: SavedService, server: SavedServer) -> str | No
         return _NO_HOST
     if isinstance(service.key, VirtualServerKey) and server.address == service.key.address:
         return "its address is the virtual service's; name the machine's own address"
-    if family_of_ip(server.address) is not service.family:
+    if family_of_ip(server.address) is not service.family and not _is_by_gre(server):
         return f"it is {family_of_ip(server.address)} in a service of {service.family}"
     if server.method is ForwardingMethod.TUNNEL and _read_tunnel(server) is None:
         words = " ".join(("--tun-type", server.tunnel, *server.tunnel_options))
@@ -214,6 +214,11 @@ def _why_server_left_out(service: SavedService, server: SavedServer) -> str | No
         what = "a mark" if isinstance(service.key, MarkKey) else "port 0"
         return f"under {what} every port stays as it is, and it maps all of them to {server.port}"
     return None
+
+
+def _is_by_gre(server: SavedServer) -> bool:
+    """By it alone a real server is reached whatever its family."""
+    return server.method is ForwardingMethod.TUNNEL and _read_tunnel(server) == PlannedTunnel(TunnelType.GRE)
 
 
 def _tunnel(server: SavedServer) -> PlannedTunnel | None:

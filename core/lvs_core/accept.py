@@ -15,10 +15,10 @@ from lvs_core.checks import (
     first_candidate_problem,
     first_reference_problem,
 )
-from lvs_core.cluster_view import ClusterView, ObjectKey, Slice, VirtualService
+from lvs_core.cluster_view import ClusterView, DirectorGroup, ObjectKey, Slice, VirtualService
 from lvs_core.directors import Directors
 from lvs_core.frontends import Frontend
-from lvs_core.members import PoolFinder
+from lvs_core.members import GroupDirectors, PoolFinder
 
 
 class Claim(NamedTuple):
@@ -132,10 +132,15 @@ def _candidate(
         group=group,
         pool=pool,
         pool_spec=pool.spec,
-        members=finder.find(refs.pool_key, pool.spec, spec, directors[refs.group_name].selected),
+        members=finder.find(refs.pool_key, pool.spec, spec, _group_directors(group, directors[refs.group_name])),
         view=view,
         served=served_addresses(view, refs.key),
     )
+
+
+def _group_directors(group: DirectorGroup, who: Directors) -> GroupDirectors:
+    synchronize = group.spec is not None and group.spec.connection_sync is not None
+    return GroupDirectors(names=who.selected, synchronize=synchronize)
 
 
 def served_addresses(view: ClusterView, key: ObjectKey) -> frozenset[str]:

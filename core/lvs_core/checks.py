@@ -23,6 +23,7 @@ from lvs_core.cluster_view import (
     family_of,
     needs_address,
 )
+from lvs_core.crossing import served_families
 from lvs_core.frontends import destination_port, families, is_grouped, only_port, ports, vips
 from lvs_core.members import WantedMember
 from lvs_core.virtual_routers import speaks_vrrp, vrrp_of
@@ -327,8 +328,9 @@ def family_mismatch(case: Candidate) -> Problem | None:
     """A family that no member has. The others are served all the same."""
     if not case.members and not case.pool_spec.real_servers:
         return None
-    found = {family_of(member.address) for member in case.members}
-    for family in sorted(families(case.spec) - found):
+    wanted = families(case.spec)
+    served = (served_families(member.address, member.forwarding, wanted) for member in case.members)
+    for family in sorted(wanted.difference(*served)):
         index, address = next(
             ((index, one) for index, one in enumerate(vips(case.spec)) if family_of(one) is family), (None, None)
         )
@@ -337,8 +339,9 @@ def family_mismatch(case: Candidate) -> Problem | None:
             where, what = "spec.firewallMark.families", f"{family} is asked for"
         return _unresolved(
             Reason.FAMILY_MISMATCH,
-            f"{where}: {what}, and LvsRealServerPool {_pool_key(case)} has no {family} real server; add some, or "
-            f"remove the {'family' if address is None else 'address'}",
+            f"{where}: {what}, and LvsRealServerPool {_pool_key(case)} has no {family} real server; add some, "
+            f"remove the {'family' if address is None else 'address'}, or use Tunnel by GRE, which also reaches real "
+            "servers of the other family",
         )
     return None
 
@@ -347,7 +350,7 @@ def unused_members(case: Candidate) -> Iterator[str]:
     """Names of entries whose family the service has not got."""
     wanted = families(case.spec)
     for server in case.pool_spec.real_servers:
-        if family_of(server.address) not in wanted:
+        if not served_families(server.address, server.forwarding or case.spec.forwarding, wanted):
             yield server.name
 
 

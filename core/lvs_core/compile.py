@@ -11,8 +11,9 @@ from lvs_api.real_server_pool import HealthCheck
 from lvs_api.service_slice import AcceptedPool, AcceptedService
 from lvs_api.virtual_service import Persistence, ServicePort
 from lvs_core.cluster_view import DirectorGroup, LvsNode, Member, ObjectKey, Slice, family_of
+from lvs_core.crossing import served_families
 from lvs_core.digest import slices_digest
-from lvs_core.frontends import destination_port, marked_families, ports, vips
+from lvs_core.frontends import destination_port, families, marked_families, ports, vips
 from lvs_core.group_settings import settings_of
 from lvs_core.plan import (
     AnyVirtualKey,
@@ -233,12 +234,13 @@ def _persistence(persistence: Persistence | None, family: Family) -> PlannedPers
 def _members(
     members: Iterable[Member], service: AcceptedService, front: _Front, check: HealthCheck | None
 ) -> tuple[PlannedMember, ...]:
-    """The members of the front's family.
+    """The members to which the front's packets can come.
 
     Where two mean the same destination, one that stays goes before one that leaves, then the first by name.
     """
     chosen: dict[tuple[str, int], Member] = {}
-    fitting = (member for member in members if family_of(member.address) is front.family)
+    every = families(service)
+    fitting = (one for one in members if front.family in served_families(one.address, one.forwarding, every))
     for member in sorted(fitting, key=lambda member: (member.draining_seconds is not None, member.name)):
         chosen.setdefault((member.address, destination_port(service, member.port, front.port)), member)
     return tuple(

@@ -14,7 +14,6 @@ from lvs_api.kinds import DIRECTOR_GROUP, REAL_SERVER_POOL, VIRTUAL_SERVICE, Kin
 from lvs_api.lvs_node import LvsNodeSpec
 from lvs_api.objects import ObjectMeta, find_violations, parse_metadata, parse_object
 from lvs_api.violations import InvalidObject, Violation
-from lvs_core import frontends
 from lvs_core.accept import Accepted, Frozen, Verdict, judge
 from lvs_core.checks import Candidate, family_mismatch
 from lvs_core.cluster_view import ClusterNode, ClusterView, DirectorGroup, LvsNode, ObjectKey, Slice, make_view
@@ -182,7 +181,7 @@ def _plain(verdict: Accepted) -> Accepted:
 def _own_needs(candidate: Candidate, me: str, own: frozenset[str]) -> Iterator[Need]:
     for member in candidate.members:
         if member.address in own and member.refused is None:
-            yield from needs_for(me, member.address, member.forwarding, frontends.vips(candidate.spec))
+            yield from needs_for(me, member.address, member.forwarding, candidate.spec)
 
 
 def _slices(view: ClusterView, accepted: Mapping[ObjectKey, Accepted]) -> Iterator[Slice]:

@@ -1,6 +1,7 @@
 """Who the real servers of a service are to be, from its pool and the Nodes."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from lvs_core.cluster_view import (
     needs_address,
     shared_forwarding,
 )
+from lvs_core.crossing import crosses, served_families
 from lvs_core.frontends import families
 from lvs_core.selectors import selects
 
@@ -36,6 +38,16 @@ class WantedMember(NamedTuple):
     node: str | None
     state: RealServerState
     refused: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupDirectors:
+    """What of its directors counts for who can be a real server."""
+
+    names: Sequence[str]
+    """Nodes that the group selects."""
+    synchronize: bool
+    """They run sync daemons."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +80,9 @@ class PoolFinder:
         return len(pool.real_servers) + sum(1 for node in others if node.internal_addresses)
 
     def find(
-        self, key: ObjectKey, pool: PoolSpec, service: LvsVirtualServiceSpec, directors: Sequence[str]
+        self, key: ObjectKey, pool: PoolSpec, service: LvsVirtualServiceSpec, directors: GroupDirectors
     ) -> tuple[WantedMember, ...]:
-        """The members for a service: those of a family of its packets, sorted by name.
+        """The members for a service: those to which some of its packets can come, sorted by name.
 
         An entry of `realServers` goes before a selected Node with the same address: so weights are given per Node.
         """
@@ -87,7 +99,11 @@ class PoolFinder:
         ]
         return tuple(
             sorted(
-                (_judged(member, directors) for member in members if family_of(member.address) in wanted),
+                (
+                    _judged(member, directors, wanted)
+                    for member in members
+                    if served_families(member.address, member.forwarding, wanted)
+                ),
                 key=lambda member: member.name,
             )
         )
@@ -133,10 +149,15 @@ def _node_members(node: ClusterNode, pool: PoolSpec, service: LvsVirtualServiceS
         )
 
 
-def _judged(member: WantedMember, directors: Sequence[str]) -> WantedMember:
-    """A DirectRouting or Tunnel member that is a director would balance again what it receives."""
-    if member.node in directors and needs_address(member.forwarding.method):
+def _judged(member: WantedMember, directors: GroupDirectors, wanted: AbstractSet[Family]) -> WantedMember:
+    """A DirectRouting or Tunnel member that is a director would balance again what it receives.
+
+    One of another family than its packets keeps sync daemons from starting, and they keep it out of the kernel.
+    """
+    if member.node in directors.names and needs_address(member.forwarding.method):
         return member._replace(refused=Reason.DIRECTOR_IS_REAL_SERVER.value)
+    if directors.synchronize and crosses(member.address, member.forwarding, wanted):
+        return member._replace(refused=Reason.OTHER_FAMILY_WITH_SYNC.value)
     return member
 
 
@@ -145,6 +166,7 @@ def wanted_as_they_are(members: Sequence[Member], directors: Sequence[str]) -> t
 
     One whose Node has become a director is refused all the same.
     """
+    theirs = GroupDirectors(names=directors, synchronize=False)
     return tuple(
         _judged(
             WantedMember(
@@ -159,7 +181,8 @@ def wanted_as_they_are(members: Sequence[Member], directors: Sequence[str]) -> t
                 state=RealServerState.ACTIVE,
                 refused=member.refused,
             ),
-            directors,
+            theirs,
+            frozenset(),
         )
         for member in sorted(members, key=lambda member: member.name)
         if member.draining_seconds is None

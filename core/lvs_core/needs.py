@@ -7,6 +7,8 @@ from lvs_api.lvs_node import MAX_GUE_PORTS, BindDevice, NodeAddress
 from lvs_api.network_types import Family, Forwarding, ForwardingMethod, TunnelType
 from lvs_core import frontends
 from lvs_core.cluster_view import Member, ObjectKey, Slice, SliceContent, family_of
+from lvs_core.crossing import served_families
+from lvs_core.frontends import Frontend
 
 
 class Need(NamedTuple):
@@ -54,13 +56,13 @@ def port_of(forwarding: Forwarding) -> int:
     return forwarding.tunnel.port or 0 if forwarding.tunnel is not None else 0
 
 
-def needs_for(node: str, address: str, forwarding: Forwarding, vips: Iterable[str]) -> Iterator[Need]:
-    """What a node needs as a member with this address: the VIPs of the address's own family."""
-    family = family_of(address)
+def needs_for(node: str, address: str, forwarding: Forwarding, service: Frontend) -> Iterator[Need]:
+    """What a node needs as a member with this address: the VIPs whose packets come to it."""
     device = device_of(forwarding, address)
     if device is not None:
-        for vip in vips:
-            if family_of(vip) is family:
+        served = served_families(address, forwarding, frontends.families(service))
+        for vip in frontends.vips(service):
+            if family_of(vip) in served:
                 yield Need(node, vip, device, port_of(forwarding))
 
 
@@ -85,14 +87,13 @@ def node_addresses(needs: Iterable[Need]) -> list[NodeAddress] | None:
     ] or None
 
 
-def member_needs(member: Member, vips: Iterable[str]) -> Iterator[Need]:
+def member_needs(member: Member, service: Frontend) -> Iterator[Need]:
     """What a member of a slice needs, by its method and by the former one."""
     if member.node is None or member.refused is not None:
         return
-    vips = tuple(vips)
-    yield from needs_for(member.node, member.address, member.forwarding, vips)
+    yield from needs_for(member.node, member.address, member.forwarding, service)
     if member.former is not None:
-        yield from needs_for(member.node, member.address, member.former.forwarding, vips)
+        yield from needs_for(member.node, member.address, member.former.forwarding, service)
 
 
 def slices_needs(slices: Iterable[Slice]) -> Iterator[tuple[Need, ObjectKey, Member]]:
@@ -103,13 +104,9 @@ def slices_needs(slices: Iterable[Slice]) -> Iterator[tuple[Need, ObjectKey, Mem
 def contents_needs(contents: Iterable[tuple[ObjectKey, SliceContent]]) -> Iterator[tuple[Need, ObjectKey, Member]]:
     """What the members of services' slices need. A service whose first slice is missing names no VIPs."""
     ordered = list(contents)
-    known = {
-        (key, content.service_uid): frontends.vips(content.service)
-        for key, content in ordered
-        if content.service is not None
-    }
+    known = {(key, content.service_uid): content.service for key, content in ordered if content.service is not None}
     for key, content in ordered:
-        addresses = known.get((key, content.service_uid), ())
-        for member in content.members:
-            for need in member_needs(member, addresses):
+        service = known.get((key, content.service_uid))
+        for member in content.members if service is not None else ():
+            for need in member_needs(member, service):
                 yield need, key, member

@@ -187,7 +187,7 @@ class PlannedService:
     paused: bool
     """Everything of this virtual service, its addresses too, stays as it is in the kernel."""
     members: tuple[PlannedMember, ...]
-    """Of the family of the key, sorted by name."""
+    """Those to which its packets can come, sorted by name: of the family of the key, or by GRE of the other one."""
 
     def claims(self) -> tuple[AnyVirtualKey, ...]:
         """What no other virtual service of the node can have."""

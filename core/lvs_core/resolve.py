@@ -89,11 +89,11 @@ class Resolver:
             if settled is not None:
                 _find_room(slots, settled)
         slices = dict(_contents(settings, slots, existing))
-        vips = frontends.vips(settings.service)
-        needs = {need for content in slices.values() for one in content.members for need in member_needs(one, vips)}
+        service = settings.service
+        needs = {need for content in slices.values() for one in content.members for need in member_needs(one, service)}
         for asked in wanted:
             if asked.node is not None and asked.refused is None and asked.state is RealServerState.ACTIVE:
-                needs.update(needs_for(asked.node, asked.address, asked.forwarding, vips))
+                needs.update(needs_for(asked.node, asked.address, asked.forwarding, service))
         return ResolvedService(slices=slices, needs=frozenset(needs))
 
     def _settle(self, settings: Settings, member: Member | None, wanted: WantedMember | None) -> Member | None:
@@ -195,8 +195,7 @@ def _needs(settings: Settings, member: Member) -> frozenset[Need]:
     """What the member's own method needs, the former one aside. A plain machine's needs are its owner's affair."""
     if member.node is None:
         return frozenset()
-    vips = frontends.vips(settings.service)
-    return frozenset(needs_for(member.node, member.address, member.forwarding, vips))
+    return frozenset(needs_for(member.node, member.address, member.forwarding, settings.service))
 
 
 def _member(wanted: WantedMember, *, forwarding_from: Member | None, prepared: bool, boot_id: str | None) -> Member:

@@ -336,12 +336,16 @@ def _cause(needed: Sequence[Statement]) -> Statement | None:
 def _shortfall(serving: Serving) -> tuple[Reason, str]:
     """Why fewer real servers are ready than there are."""
     members, counts, active, full_nodes = serving
-    refused = [one.name for one in members if one.refused is not None]
+    refused = [one.name for one in members if one.refused == Reason.DIRECTOR_IS_REAL_SERVER]
+    other_family = [one.name for one in members if one.refused == Reason.OTHER_FAMILY_WITH_SYNC]
     unprepared = [one.name for one in members if not one.prepared and one.refused is None]
     why = f"; waiting for the nodes of {_some(unprepared)}" if unprepared else ""
     if refused:
         why += f"; directors cannot be real servers of their own group by DirectRouting or Tunnel: {_some(refused)}"
         return Reason.DIRECTOR_IS_REAL_SERVER, why
+    if other_family:
+        why += f"; while sync daemons run the kernel takes no real server of the other family: {_some(other_family)}"
+        return Reason.OTHER_FAMILY_WITH_SYNC, why
     if any(one.node in full_nodes and not one.prepared for one in members):
         return Reason.NODE_FULL, why
     exception = active.exception if active is not None else None

@@ -66,6 +66,7 @@ class Reason(StrEnum):
     NODE_ADDRESS = "NodeAddress"
     PORT_MISMATCH = "PortMismatch"
     FAMILY_MISMATCH = "FamilyMismatch"
+    OTHER_FAMILY_WITH_SYNC = "OtherFamilyWithSync"
     SCHEDULER_UNAVAILABLE = "SchedulerUnavailable"
     IPVS_UNAVAILABLE = "IPVSUnavailable"
     FOREIGN_ENTRY = "ForeignEntry"

@@ -191,7 +191,9 @@ class Tunnel(ApiModel):
     type: Annotated[TunnelType, Ipvs("DEST_ATTR_TUN_TYPE", ("--tun-type",))] = TunnelType.IPIP
     """IPIP: plain IP in IP (RFC 2003; IPv6 in IPv6, RFC 2473); GRE: with the shortest header of RFC 2784, without key
     and checksum (Linux 5.3 and later); GUE: in UDP, with the shortest header of Generic UDP Encapsulation (variant 0),
-    so that routers and network cards spread packets over ways and queues by their source port (Linux 5.2 and later)."""
+    so that routers and network cards spread packets over ways and queues by their source port (Linux 5.2 and later).
+    By GRE real servers of the other family are reached, too, where the service has no address of theirs and its group
+    no `connectionSync`; they answer in the service's family."""
     port: Annotated[Port, Ipvs("DEST_ATTR_TUN_PORT", ("--tun-port",))] | None = None
     """The UDP port of the real server to which packets go. Needed for GUE, and only for it; nothing else of the real
     server may use the port."""

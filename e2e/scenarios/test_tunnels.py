@@ -1,5 +1,6 @@
 """What real servers' tunnel devices let in, and how large requests are, with packets of both families."""
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -15,6 +16,9 @@ from support.wrapped_packets import send_wrapped
 pytestmark = pytest.mark.lab
 
 EXAMPLE: Final = EXAMPLES / "ipv6-tunnel"
+OTHER_FAMILY: Final = EXAMPLES / "other-family-tunnel"
+OTHERS: Final = (("ipv4-by-ipv6", "172.25.86.101", "ip6"), ("ipv6-by-ipv4", "2001:db8:86::101", "ip"))
+"""Services, their addresses, and the outer family as tcpdump names it."""
 SERVICE: Final = "tunnels-web"
 DIRECTOR, CLIENT = "tunnels-director", "tunnels-client"
 SERVERS: Final = ("tunnels-rs2", "tunnels-rs3")
@@ -253,6 +257,37 @@ def test_a_port_that_somebody_closes_is_opened_again(web: Deployment) -> None:
 def saved(lab: Deployment) -> str:
     """The director's table with how it wraps, as ipvsadm writes it."""
     return lab.lab.guest(DIRECTOR).out("ipvsadm", "-S", "-n")
+
+
+def test_real_servers_of_the_other_family_serve_by_gre(lab: Deployment) -> None:
+    """Requests come to them wrapped in the other family, answers go to clients as they are."""
+    lab.apply(OTHER_FAMILY)
+    try:
+        for name, vip, outer in OTHERS:
+            lab.wait_ready(name)
+            wait_for(lambda vip=vip: answers(client(lab), vip), 10, f"{vip} to answer")
+            with lab.lab.machine(SERVERS[0]).capture(outer, "proto", "47") as wrapped:
+                assert count_replies(client(lab), vip, 10) == dict.fromkeys(SERVERS, 5)
+                wait_for(lambda wrapped=wrapped: len(wrapped.lines()) > 10, 5, "the capture to see GRE")
+            assert all(post(lab, vip, 10) for _ in SERVERS)
+        for pool in ("by-ipv6", "by-ipv4"):
+            lab.patch("lvspool", pool, {"drain": {"timeoutSeconds": 2}})
+        syncing = {"connectionSync": {"interface": "eth0", "syncId": 9}}
+        lab.lab.kubectl("patch", "lvsdg", "tunnels", "--type=merge", f"--patch={json.dumps({'spec': syncing})}")
+        lab.wait_condition("ipv4-by-ipv6", "Ready", "False", "OtherFamilyWithSync")
+        wait_for(lambda: "172.25.86.101:80 -r" not in saved(lab), GONE_SECONDS, "the kernel to have let them go")
+        wait_for(lambda: "master" in daemons(lab), GONE_SECONDS, "the sync daemon to start")
+        cleared = {"connectionSync": None}
+        lab.lab.kubectl("patch", "lvsdg", "tunnels", "--type=merge", f"--patch={json.dumps({'spec': cleared})}")
+        for name, vip, _ in OTHERS:
+            lab.wait_ready(name)
+            wait_for(lambda vip=vip: answers(client(lab), vip), 10, f"{vip} to answer again")
+    finally:
+        lab.delete(OTHER_FAMILY / "web.yaml")
+
+
+def daemons(lab: Deployment) -> str:
+    return lab.lab.guest(DIRECTOR).out("ipvsadm", "-L", "--daemon")
 
 
 def test_deletion_leaves_no_rule_and_no_address(web: Deployment) -> None:

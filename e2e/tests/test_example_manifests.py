@@ -40,6 +40,7 @@ TOPOLOGY_OF = {
     "ipv6-dr": "ipv6-dr",
     "ipv6-nat": "ipv6-nat",
     "ipv6-tunnel": "tunnels",
+    "other-family-tunnel": "tunnels",
 }
 
 

@@ -205,6 +205,19 @@ def test_a_vip_that_comes_by_two_kinds_fits_into_both() -> None:
     assert {rule.protocol for rule in found.rules.unwraps} == {4, 47}
 
 
+@pytest.mark.parametrize(
+    ("vip", "device", "sender"), [(VIP6, BindDevice.GRE0, DIRECTOR), (VIP, BindDevice.IP6GRE0, DIRECTOR6)]
+)
+def test_a_vip_of_the_other_family_comes_from_directors_of_the_device_s(
+    vip: str, device: BindDevice, sender: str
+) -> None:
+    plan = replace(real_server(vip, device=device), director_addresses=(ip_address(DIRECTOR), ip_address(DIRECTOR6)))
+    found = guard_tunnels(plan, links(ETH0), frozenset(), {})
+    assert found.rules.unwraps == {UnwrapRule(47, ip_address(sender))}
+    assert found.rules.clamps == {ClampRule(ip_address(vip), 1416)}
+    assert found.fault is None
+
+
 def test_directors_without_an_address_of_the_family_are_not_known() -> None:
     found = guard(tunnelled(DIRECTOR, vip=VIP6), links(ETH0))
     assert found.rules.unwraps == frozenset()

@@ -24,6 +24,7 @@ from lvs_agent.decide.kernel_state import (
     ReceivePort,
     Route,
     RouteKind,
+    family_of,
 )
 from lvs_agent.decide.packet_table import NO_RULES, ClampRule, PacketRules, UnwrapRule
 from lvs_api.conditions import Reason
@@ -38,7 +39,7 @@ class TunnelKind:
     protocol: int
     """IP protocol number of the wrapped packets."""
     family: AddressFamily
-    """Of both headers."""
+    """Of the outer header."""
     overhead: int
     """Bytes by which a packet grows."""
     alike: Mapping[str, str]
@@ -115,7 +116,7 @@ def guard_tunnels(
         if mtu is not None:
             for vip in vips:
                 overhead = tunnel.overhead + (_GUE_OVERHEAD if vip in by_gue else 0)
-                size = min(mtu - overhead - _HEADERS[tunnel.family], _LARGEST_SEGMENT)
+                size = min(mtu - overhead - _HEADERS[family_of(vip)], _LARGEST_SEGMENT)
                 sizes[vip] = min(size, sizes.get(vip, size))
     clamps = frozenset(ClampRule(vip, size) for vip, size in sizes.items())
     rules = PacketRules(unwraps=frozenset(unwraps), clamps=clamps)
