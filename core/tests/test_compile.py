@@ -2,10 +2,10 @@
 
 from lvs_api import testing
 from lvs_api.lvs_node import BindDevice
-from lvs_api.network_types import Family, ForwardingMethod
+from lvs_api.network_types import Family, ForwardingMethod, TunnelChecksum, TunnelType
 from lvs_core.cluster_view import ObjectKey
 from lvs_core.compile import AgentView, compile_plan
-from lvs_core.plan import DirectorPlan, Holding, HttpTarget, NodePlan
+from lvs_core.plan import DirectorPlan, Holding, HttpTarget, NodePlan, PlannedTunnel
 from lvs_core.view_objects import group_from_raw, lvs_node_from_raw, slice_from_raw
 
 SERVICE = ObjectKey("default", "web")
@@ -54,6 +54,16 @@ def table(director: DirectorPlan) -> list[str]:
         rows.append(f"{service.key} {service.scheduler}")
         rows += [f"  {m.address}:{m.port} {m.method} {m.weight}" for m in service.members]
     return rows
+
+
+def test_gue_is_told_with_port_and_checksum_and_ports_are_sorted() -> None:
+    gue = {"method": "Tunnel", "tunnel": {"type": "GUE", "port": 6080, "checksum": "UDP"}}
+    member = {"name": "a", "address": "192.168.4.9", "weight": 1, "forwarding": gue, "prepared": True}
+    address = {"address": testing.VIP, "device": "tunl0", "guePorts": [6081, 6080]}
+    made = plan(web(members=[member]), addresses=[address])
+    ((one,),) = (service.members for service in made.services())
+    assert one.tunnel == PlannedTunnel(TunnelType.GUE, 6080, TunnelChecksum.UDP)
+    assert made.bind[0].gue_ports == (6080, 6081)
 
 
 def test_one_service() -> None:

@@ -122,6 +122,19 @@ def test_what_a_lvs_node_made_anew_leaves_out(before: LvsNode | None, live: LvsN
         assert told == live
 
 
+def test_a_port_for_gue_that_is_missing_stays_open() -> None:
+    def told(uid: str, *ports: int) -> LvsNode:
+        raw = lvs_node(addresses=[{"address": VIP, "device": "tunl0", "guePorts": list(ports)}])
+        raw["metadata"]["uid"] = uid
+        return lvs_node_from_raw(raw)
+
+    before, live = told("1", 6080, 6081), told("2", 6081)
+    assert missing_in(before, live) == {f"UDP port 6080 for {VIP} on tunl0"}
+    (kept,) = with_missing(before, live).spec.addresses or ()
+    assert kept.gue_ports == [6080, 6081]
+    assert missing_in(live, before) == frozenset()
+
+
 def test_a_missing_lvs_node_that_asked_for_nothing_is_no_loss() -> None:
     assert node_missing(None) == node_missing(a_node("1")) == NOTHING_WITHHELD
     assert node_missing(a_node("1", VIP, groups=["a"])).count == 2
