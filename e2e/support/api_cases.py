@@ -235,6 +235,7 @@ def _internal() -> Iterator[ApiCase]:
     yield refused(
         "a VIP on eth0", "spec.addresses[0].device", lvs_node(addresses=[{"address": "10.0.0.1", "device": "eth0"}])
     )
+    yield from _gue_ports()
     senders = ["192.168.4.5", "2001:db8:4::5"]
     yield taken("a node that is told of directors", lvs_node(directorAddresses=senders))
     twice = lvs_node(directorAddresses=[senders[0], senders[0]])
@@ -242,6 +243,18 @@ def _internal() -> Iterator[ApiCase]:
     subnet = lvs_node(directorAddresses=["192.168.4.0/24"])
     yield refused("a subnet of directors", "spec.directorAddresses[0]", subnet, "must be an IPv4 or IPv6 address")
     yield refused("a group twice", "spec.directorGroups[1]", lvs_node(directorGroups=["a", "a"]), "Duplicate")
+
+
+def _gue_ports() -> Iterator[ApiCase]:
+    def by(*ports: int) -> Raw:
+        return lvs_node(addresses=[{"address": "10.0.0.1", "device": "tunl0", "guePorts": list(ports)}])
+
+    where = "spec.addresses[0].guePorts"
+    yield taken("ports for GUE", by(6080, 65535))
+    yield taken("as many ports as there may be", by(*range(1, 17)))
+    yield refused("one more port", where, by(*range(1, 18)))
+    yield refused("a port for GUE twice", f"{where}[1]", by(6080, 6080), "Duplicate")
+    yield refused("port 0 for GUE", f"{where}[0]", by(0))
 
 
 def _sizes() -> Iterator[ApiCase]:

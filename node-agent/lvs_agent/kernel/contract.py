@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from itertools import pairwise
 
 from lvs_agent.decide.changes import (
     AddDestination,
@@ -21,6 +22,7 @@ from lvs_agent.decide.changes import (
     ZeroService,
 )
 from lvs_agent.decide.kernel_state import (
+    NO_TUNNEL_FLAGS,
     AddressFamily,
     AnyServiceKey,
     DestinationKey,
@@ -72,8 +74,7 @@ _DIRECT = DestinationSettings(weight=65535, method=ForwardingMethod.DIRECT_ROUTE
 _TUNNEL = DestinationSettings(weight=0, method=ForwardingMethod.TUNNEL)
 
 
-def _tunnel(kind: TunnelType, port: int = 0, *, checksum: bool = False) -> DestinationSettings:
-    flags = TunnelFlag.CHECKSUM if checksum else TunnelFlag(0)
+def _tunnel(kind: TunnelType, port: int = 0, flags: TunnelFlag = NO_TUNNEL_FLAGS) -> DestinationSettings:
     tunnel = TunnelSettings(type=kind, port=port, flags=flags)
     return DestinationSettings(weight=1, method=ForwardingMethod.TUNNEL, tunnel=tunnel)
 
@@ -103,8 +104,8 @@ TABLES: Mapping[str, WantedIpvs] = {
                 ),
                 _TWO: _DIRECT,
                 _destination("10.1.0.3"): _TUNNEL,
-                _destination("10.1.0.4"): _tunnel(TunnelType.GUE, 6080, checksum=True),
-                _destination("10.1.0.5"): _tunnel(TunnelType.GRE, checksum=True),
+                _destination("10.1.0.4"): _tunnel(TunnelType.GUE, 6080, TunnelFlag.CHECKSUM),
+                _destination("10.1.0.5"): _tunnel(TunnelType.GRE, flags=TunnelFlag.CHECKSUM),
                 _ONE6: _tunnel(TunnelType.IPIP),
             },
         )
@@ -199,15 +200,7 @@ def _edits() -> Iterator[Case]:
     )
     both = {_ONE: _DIRECT, _TWO: _TUNNEL}
     yield Case(name="edits", changes=edits, after={_WEB: WantedService(settings=changed, destinations=both)})
-    by_gre = _tunnel(TunnelType.GRE)
-    yield Case(
-        name="tunnel type",
-        changes=(
-            *_entries({_WEB: WantedService(settings=_RR, destinations={_ONE: _tunnel(TunnelType.IPIP)})}),
-            EditDestination(service=_WEB, destination=_ONE, settings=by_gre),
-        ),
-        after={_WEB: WantedService(settings=_RR, destinations={_ONE: by_gre})},
-    )
+    yield from _tunnel_edits()
     last = WantedService(settings=changed, destinations={_TWO: _TUNNEL})
     deleted = (*edits, DeleteDestination(service=_WEB, destination=_ONE))
     yield Case(name="destination deleted", changes=deleted, after={_WEB: last})
@@ -231,6 +224,26 @@ def _edits() -> Iterator[Case]:
         errors={0: SchedulerNotAvailable},
         after=_BASE,
     )
+
+
+def _tunnel_edits() -> Iterator[Case]:
+    """From each way to wrap to the next, also of one family in the other."""
+    ways = (
+        _tunnel(TunnelType.IPIP),
+        _tunnel(TunnelType.GRE),
+        _tunnel(TunnelType.GUE, 6080),
+        _tunnel(TunnelType.GUE, 6081, TunnelFlag.CHECKSUM),
+        _tunnel(TunnelType.GUE, 65535, TunnelFlag.REMOTE_CHECKSUM),
+        _tunnel(TunnelType.IPIP),
+    )
+    for service, server in ((_WEB, _ONE), (_WEB, _ONE6), (_WEB6, _ONE)):
+        for before, then in pairwise(ways):
+            began = _entries({service: WantedService(settings=_RR, destinations={server: before})})
+            yield Case(
+                name=f"{before.tunnel} to {then.tunnel}, {server} of {service}",
+                changes=(*began, EditDestination(service=service, destination=server, settings=then)),
+                after={service: WantedService(settings=_RR, destinations={server: then})},
+            )
 
 
 CASES: tuple[Case, ...] = (
