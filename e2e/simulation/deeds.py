@@ -18,9 +18,9 @@ class Deeds(Ground):
 
     # What users do
 
-    def put_service(self, name: str, pool_name: str, method: str, scheduler: str) -> None:
+    def put_service(self, name: str, pool_name: str, way: str, scheduler: str) -> None:
         """Make or edit a service."""
-        self.users.put(service(name, pool=pool_name, method=method, scheduler=scheduler))
+        self.users.put(service(name, pool=pool_name, way=way, scheduler=scheduler))
 
     def put_pool(self, name: str, members: Mapping[str, tuple[int, str]], checked: bool) -> None:
         """Make or edit a pool: weight and state by address."""

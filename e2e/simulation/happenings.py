@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 from simulation.clocks import on_virtual_clocks
-from simulation.users import DIRECTORS, MEMBERS, METHODS, POOLS, SERVERS, SLOTS
+from simulation.users import DIRECTORS, MEMBERS, POOLS, SERVERS, SLOTS, WAYS
 from simulation.virtual_time import VirtualLoop, run_virtually
 from simulation.world import World
 
@@ -77,7 +77,7 @@ KINDS: Final[dict[str, tuple[int, Callable[[Draw], tuple[Any, ...]]]]] = {
         lambda draw: (
             draw.rng.choice(list(SLOTS)),
             draw.rng.choice(POOLS),
-            draw.rng.choice([*METHODS, "DirectRouting"]),
+            draw.rng.choice([*WAYS, "DirectRouting"]),
             draw.rng.choice(["rr", "wrr", "wlc"]),
         ),
     ),

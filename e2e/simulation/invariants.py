@@ -18,6 +18,7 @@ from lvs_agent.decide.kernel_state import (
     DestinationKey,
     DestinationSettings,
     IPAddress,
+    ReceivePort,
     ServiceKey,
 )
 from lvs_agent.decide.kernel_words import destination_key, service_key
@@ -126,11 +127,17 @@ class Invariants:
 
     def _look_at_node_spec(self, old: Raw, new: Raw | None) -> None:
         name = old["metadata"]["name"]
-        kept = {(one["address"], one["device"]) for one in ((new or {}).get("spec") or {}).get("addresses") or ()}
-        for one in old["spec"].get("addresses") or ():
-            if (one["address"], one["device"]) not in kept and ("", name) in self._api.objects("nodes"):
+        ports = {
+            (one["address"], one["device"]): set(one.get("guePorts") or ())
+            for one in ((new or {}).get("spec") or {}).get("addresses") or ()
+        }
+        for one in (old["spec"].get("addresses") or ()) if ("", name) in self._api.objects("nodes") else ():
+            if (one["address"], one["device"]) not in ports:
                 for director in self._who_forwards(self._machines[name], one["address"], one["device"]):
                     self._say(f"{name} is told to give up {one['address']}, and {director} has an entry for it")
+            for port in set(one.get("guePorts") or ()) - ports.get((one["address"], one["device"]), set()):
+                for director in self._who_forwards(self._machines[name], one["address"], one["device"], port):
+                    self._say(f"{name} is told to close port {port}, and {director} has an entry for it")
         groups = set(((new or {}).get("spec") or {}).get("directorGroups") or ())
         if set(old["spec"].get("directorGroups") or ()) - groups and name not in self._history.unselected:
             self._say(f"{name} is told that it is no director, and no user said so")
@@ -146,8 +153,10 @@ class Invariants:
         if any(one.get("holdsAddresses") for one in report.get("directorGroups") or ()):
             self._say(f"{after} is made active while {before} has not said that it let go")
 
-    def _who_forwards(self, node: Machine, address: str, device: str) -> list[str]:
-        """Directors in whose kernel is an entry by which packets for the address may go to the node.
+    def _who_forwards(self, node: Machine, address: str | None, device: str, port: int | None = None) -> list[str]:
+        """Directors in whose kernel is an entry by which packets for the address, or any, may go to the node.
+
+        Where a port is named, those that it wraps for that port.
 
         What one without its ledger finds and does not want is nobody's: it stays until a person removes it.
         """
@@ -159,10 +168,11 @@ class Invariants:
             and not machine.lost_ledger
             and not self._is_forgotten(machine.name)
             for service, state in machine.ipvs.services.items()
-            if isinstance(service, ServiceKey) and str(service.address) == address
+            if isinstance(service, ServiceKey) and address in {None, str(service.address)}
             for key, found in state.destinations.items()
             if str(key.address) == node.address
             and DEVICES.get(found.settings.method) == device
+            and port in {None, found.settings.tunnel.port}
             and (found.settings.weight or found.connections)
         ]
 
@@ -296,12 +306,16 @@ class Invariants:
             return
         if (node.name, member.boot_id, str(service.address), device) not in self._history.bound_reports:
             self._say(f"{where}, and {node.name} never said that it is prepared")
-        elif not self._is_prepared(node, str(service.address), device) and not self._could_not_know(node, service):
+        elif not (
+            self._is_prepared(node, str(service.address), device, settings.tunnel.port)
+            or self._could_not_know(node, service)
+        ):
             self._say(f"{where}, and {node.name} has not the address, silently, as is known by now")
 
     @staticmethod
-    def _is_prepared(node: Machine, address: str, device: str) -> bool:
-        return node.powered and node.carries(address, device) and node.is_silent
+    def _is_prepared(node: Machine, address: str, device: str, port: int) -> bool:
+        is_open = not port or port in node.gue_ports
+        return node.powered and node.carries(address, device) and node.is_silent and is_open
 
     def _could_not_know(self, node: Machine, service: ServiceKey) -> bool:
         """What was prepared a moment ago may be so no more: power goes, other hands take an address away."""
@@ -320,6 +334,11 @@ class Invariants:
         else:
             for director in self._who_forwards(machine, str(binding.address), binding.device):
                 self._say(f"{machine.name} unbinds {binding.address}, and {director} has an entry for it")
+
+    def port_closed(self, machine: Machine, port: ReceivePort) -> None:
+        """A port for GUE is closed."""
+        for director in self._who_forwards(machine, None, "tunl0", port.port):
+            self._say(f"{machine.name} closes {port}, and {director} has an entry for it")
 
     def _look_at_bound(self, machine: Machine, binding: AddressBinding) -> None:
         if binding.device != ETH:

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Mapping
 from lvs_agent.decide.kernel_state import ServiceKey
 from simulation.machines import ARP_ANNOUNCE, ARP_IGNORE, ETH, Machine
 from simulation.model_api import ModelApi
-from simulation.users import DEVICES, DIRECTORS, SERVERS, Wanted, all_wanted, staying
+from simulation.users import DEVICES, DIRECTORS, SERVERS, Wanted, all_wanted, staying, wanted_ports
 
 Machines = Mapping[str, Machine]
 
 
 def unlike(api: ModelApi, machines: Machines) -> list[str]:
     """In anything."""
-    return [*unlike_but_for_silent_addresses(api, machines), *_unlike_silent_addresses(machines, all_wanted(api))]
+    return [*unlike_but_for_silent_addresses(api, machines), *_unlike_silent_addresses(api, machines)]
 
 
 def unlike_but_for_silent_addresses(api: ModelApi, machines: Machines) -> list[str]:
@@ -49,7 +49,8 @@ def _unlike_addresses(machines: Machines, wanted: Mapping[tuple[str, int], Wante
         yield f"directors carry {held}, wanted is {vips}"
 
 
-def _unlike_silent_addresses(machines: Machines, wanted: Mapping[tuple[str, int], Wanted]) -> Iterable[str]:
+def _unlike_silent_addresses(api: ModelApi, machines: Machines) -> Iterable[str]:
+    wanted = all_wanted(api)
     silent: dict[str, set[tuple[str, str]]] = {name: set() for name in SERVERS}
     for (address, _), service_wanted in wanted.items():
         for name, own in SERVERS.items():
@@ -61,6 +62,9 @@ def _unlike_silent_addresses(machines: Machines, wanted: Mapping[tuple[str, int]
         found = {(str(one.address), one.device) for one in machine.bindings()}
         if found != bindings:
             yield f"{name} carries {found}, wanted is {bindings}"
+        ports = wanted_ports(api).get(SERVERS[name], set())
+        if machine.gue_ports != ports:
+            yield f"{name} has the ports {machine.gue_ports} open, wanted are {ports}"
         values = (machine.sysctls.values[ARP_IGNORE], machine.sysctls.values[ARP_ANNOUNCE])
         if values != ((1, 2) if bindings else (0, 0)):
             yield f"{name} has arp_ignore and arp_announce {values} with {bindings}"

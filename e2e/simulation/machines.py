@@ -17,6 +17,7 @@ from lvs_agent.decide.kernel_state import (
     InterfaceAddress,
     IPAddress,
     KernelLinks,
+    ReceivePort,
     Route,
     RouteKind,
     ServiceKey,
@@ -55,6 +56,9 @@ class Watcher(Protocol):
 
     def link(self, machine: "Machine", change: LinkChange) -> None:
         """An address bound or unbound."""
+
+    def port_closed(self, machine: "Machine", port: ReceivePort) -> None:
+        """A port for GUE is closed."""
 
     def announced(self, machine: "Machine", device: str, address: IPAddress) -> None:
         """Neighbours are told."""
@@ -121,6 +125,18 @@ class WatchedLinks(FakeLinks):
     def _changed(self) -> None:
         self.known = None
         super()._changed()
+
+
+@dataclass(kw_only=True)
+class WatchedPorts(FakeReceivePorts):
+    """Ports for GUE, looked at by a watcher."""
+
+    machine: "Machine"
+
+    def close_port(self, port: ReceivePort) -> None:
+        """Close one."""
+        self.machine.watcher.port_closed(self.machine, port)
+        super().close_port(port)
 
 
 @dataclass(kw_only=True)
@@ -199,7 +215,7 @@ class Machine:
         self.packet_filter = FakePacketFilter()
         self.ftp_helper = FakeFtpHelper()
         self.delivery = FakeDeliveryRoutes()
-        self.receive_ports = FakeReceivePorts()
+        self.receive_ports = WatchedPorts(machine=self)
         self.foreign: set[AnyServiceKey] = set()
         """Services that somebody else made."""
         self.planned: dict[AnyServiceKey, str] = {}
@@ -225,6 +241,11 @@ class Machine:
     def carries(self, address: str, device: str) -> bool:
         """Whether an address is bound there now."""
         return InterfaceAddress(device=device, address=ip_address(address), prefix_length=32) in self.links.addresses
+
+    @property
+    def gue_ports(self) -> set[int]:
+        """Where it unwraps GUE."""
+        return {one.port for one in self.receive_ports.present}
 
     @property
     def is_silent(self) -> bool:

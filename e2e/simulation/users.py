@@ -23,6 +23,11 @@ METHODS: Final = {
     "Tunnel": ForwardingMethod.TUNNEL,
     "Masquerade": ForwardingMethod.MASQUERADE,
 }
+WAYS: Final[Mapping[str, Raw]] = {
+    **{method: {"method": method} for method in METHODS},
+    **{f"GUE to {port}": {"method": "Tunnel", "tunnel": {"type": "GUE", "port": port}} for port in (6080, 6081)},
+}
+"""What a service's forwarding may be."""
 DEVICES: Final = {ForwardingMethod.DIRECT_ROUTE: "lo", ForwardingMethod.TUNNEL: "tunl0"}
 DIRECTOR_LABEL: Final = {"lvs-director": "true"}
 
@@ -36,7 +41,7 @@ class Wanted:
     """Weight and method by the real server's address."""
 
 
-def service(name: str, *, pool: str, method: str, scheduler: str) -> Raw:
+def service(name: str, *, pool: str, way: str, scheduler: str) -> Raw:
     """A LvsVirtualService."""
     address, port = SLOTS[name]
     return testing.virtual_service(
@@ -44,7 +49,7 @@ def service(name: str, *, pool: str, method: str, scheduler: str) -> Raw:
         addresses=[address],
         ports=[{"name": "main", "protocol": "TCP", "port": port}],
         realServerPoolRef={"name": pool},
-        forwarding={"method": method},
+        forwarding=WAYS[way],
         scheduler=scheduler,
     )
 
@@ -77,6 +82,17 @@ def wanted(service_spec: Mapping[str, Any], pool_spec: Mapping[str, Any]) -> Map
         for address in service_spec["addresses"]
         for port in service_spec["ports"]
     }
+
+
+def wanted_ports(api: ModelApi) -> Mapping[str, set[int]]:
+    """Ports for GUE by the address of the real server that is to have them open."""
+    found: dict[str, set[int]] = {}
+    pools = api.objects("lvsrealserverpools")
+    for key, raw in api.objects("lvsvirtualservices").items():
+        port = raw["spec"]["forwarding"].get("tunnel", {}).get("port")
+        for server in staying(pools[key[0], raw["spec"]["realServerPoolRef"]["name"]]["spec"]) if port else ():
+            found.setdefault(server["address"], set()).add(port)
+    return found
 
 
 def all_wanted(api: ModelApi) -> Mapping[tuple[str, int], Wanted]:

@@ -18,11 +18,13 @@ import pytest
 import lvs_agent.converge.table
 import lvs_agent.decide.desired_state
 from lvs_agent.agent import Agent
+from lvs_agent.converge.receive_ports import PortOutcome
 from lvs_agent.decide.changes import DeleteService
 from lvs_agent.decide.fresh_word import Standing
 from lvs_agent.decide.wanted_sysctls import SysctlRole
 from lvs_agent.errors import ApiUnavailable
 from lvs_agent.objects.watch import Reflector
+from lvs_core.node_specs import may_leave
 from simulation.happenings import Happening, draw_sequence, run_sequence, silence_logs
 
 EXAMPLES = os.environ.get("LVS_WORLD_EXAMPLES", "40")
@@ -83,15 +85,27 @@ def _believed(_: Any, member: Any, *, need: Any, **__: Any) -> Standing:
     return Standing(False, None, member.failed, need)
 
 
+def _ports_go_at_once(view: Any, memory: Any, directors: Any, need: Any) -> bool:
+    return bool(need.port) or may_leave(view, memory, directors, need)
+
+
+def _open_nothing(_: Any, __: Any, owned: Any, ___: Any) -> PortOutcome:
+    return PortOutcome(owned=owned)
+
+
 judge_ipvs, step_drains = lvs_agent.converge.table.judge_ipvs, lvs_agent.decide.desired_state.step_drains
 read_list, run_agent = Reflector._list, Agent.run
 REFUSED_ONLY = property(lambda member: member.refused is None and member.draining_seconds is None)
 S1_BOOTS = Happening("power_cycle", ("s1", 5.0, 0.1, 20.0, 20.0), 12.0)
 CLIENTS = Happening("clients", ("d1", 7), 0.0)
 S1_LEAVES = Happening("put_pool", ("one", {"192.168.4.102": (1, "Active")}, True), 3.0)
+BY_GUE = Happening("put_service", ("web", "one", "GUE to 6080", "rr"), 15.0)
+WEB_GOES = Happening("delete_service", ("web",), 3.0)
 RARE: dict[str, tuple[Happening, ...]] = {
     "weight without a fresh word": (S1_BOOTS,),
     "a drain is over at once": (CLIENTS, S1_LEAVES),
+    "a port is given up before the directors have reported": (BY_GUE, CLIENTS, WEB_GOES),
+    "ports are not opened": (BY_GUE, CLIENTS),
 }
 """What chance would take long to come to."""
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
@@ -106,6 +120,14 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "an address is given up before the directors have reported": (
         {"lvs_core.node_specs.may_leave": lambda *_: True},
         "is told to give up",
+    ),
+    "a port is given up before the directors have reported": (
+        {"lvs_core.node_specs.may_leave": _ports_go_at_once},
+        "is told to",
+    ),
+    "ports are not opened": (
+        {"lvs_agent.converge.receive_ports.ReceivePortKeeper.converge": _open_nothing},
+        "silently",
     ),
     "weight for whoever is not prepared": (
         {"lvs_core.plan.PlannedMember.may_have_weight": REFUSED_ONLY},
