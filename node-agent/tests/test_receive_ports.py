@@ -171,6 +171,24 @@ async def test_by_a_provisional_plan_no_port_is_closed(world: World) -> None:
     assert UnwrapRule(17, DIRECTOR, 6080) in world.packet_filter.table.rules.unwraps
 
 
+async def test_ports_that_can_not_be_read_are_not_taken_for_none(world: World) -> None:
+    await world.do(by_gue(6080), rounds=2)
+    read = world.receive_ports.read
+
+    def fail() -> frozenset[ReceivePort]:
+        raise ReceivePortError("ports for GUE could not be read in one piece")
+
+    world.receive_ports.read = fail  # type: ignore[method-assign]
+    await world.later(1)
+    assert state(world) == (NodeAddressState.FAILED, "ports for GUE could not be read in one piece")
+    assert world.bound() == {f"{VIP}@tunl0"}
+    await world.do(NO_PART, rounds=2)
+    assert world.receive_ports.present == {FOUR}
+    world.receive_ports.read = read  # type: ignore[method-assign]
+    await world.later(1)
+    assert world.receive_ports.present == set()
+
+
 async def test_a_full_disk_holds_up_new_ports(world: World) -> None:
     with full_disk():
         await world.do(by_gue(6080), rounds=2)

@@ -51,7 +51,7 @@ class ReceivePortKeeper:
             try:
                 outcome = self._keep(wanted, owned, remember)
             except KernelError as error:
-                outcome = PortOutcome(owned=owned, faults=dict.fromkeys(wanted, _refused(error)))
+                outcome = PortOutcome(owned=owned, faults=dict.fromkeys(wanted | owned, _refused(error)))
         for port, fault in outcome.faults.items():
             if self._said.get(port) != fault:
                 _log.warning("%s", fault.message)
