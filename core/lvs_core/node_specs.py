@@ -45,7 +45,7 @@ def node_specs(
     return NodeSpecs(
         specs=specs,
         delete=tuple(name for name in view.lvs_nodes if name not in specs),
-        no_room=frozenset().union(*no_room),
+        no_room=frozenset[Need]().union(*no_room),
     )
 
 
