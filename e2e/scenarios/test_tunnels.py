@@ -184,13 +184,9 @@ def test_gre_takes_the_place_of_ipip_without_a_lost_connection(web: Deployment) 
 
 
 def ports(lab: Deployment, name: str) -> set[tuple[int, int]]:
-    """The ports at which a real server unwraps GUE, by family."""
-    guest = lab.lab.guest(name)
-    return {
-        (family, int(found))
-        for family, words in ((4, ("ip",)), (6, ("ip", "-6")))
-        for found in re.findall(r"\bport (\d+) gue\b", guest.out(*words, "fou", "show"))
-    }
+    """The ports at which a real server unwraps GUE, by family: one of IPv6 is listed with -6."""
+    listed = re.findall(r"^port (\d+) gue(.*)$", lab.lab.guest(name).out("ip", "fou", "show"), re.MULTILINE)
+    return {(6 if "-6" in rest else 4, int(number)) for number, rest in listed}
 
 
 def wraps_by(lab: Deployment, words: str) -> bool:
