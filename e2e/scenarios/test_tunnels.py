@@ -185,7 +185,10 @@ def test_gre_takes_the_place_of_ipip_without_a_lost_connection(web: Deployment) 
 
 def ports(lab: Deployment, name: str) -> set[tuple[int, int]]:
     """The ports at which a real server unwraps GUE, by family: one of IPv6 is listed with -6."""
-    listed = re.findall(r"^port (\d+) gue(.*)$", lab.lab.guest(name).out("ip", "fou", "show"), re.MULTILINE)
+    guest = lab.lab.guest(name)
+    if not re.search(r"^fou ", guest.out("lsmod"), re.MULTILINE):
+        return set()
+    listed = re.findall(r"^port (\d+) gue(.*)$", guest.out("ip", "fou", "show"), re.MULTILINE)
     return {(6 if "-6" in rest else 4, int(number)) for number, rest in listed}
 
 
