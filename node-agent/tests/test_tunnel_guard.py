@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 from agent_world import NAME, NO_PART, VIP, World, director, member, real_server, record_order, service
 
-from lvs_agent.decide.kernel_state import AddressFamily, Device, InterfaceAddress, KernelLinks, Route, RouteKind
+from lvs_agent.decide.kernel_state import (
+    AddressFamily,
+    Device,
+    InterfaceAddress,
+    KernelLinks,
+    ReceivePort,
+    Route,
+    RouteKind,
+)
 from lvs_agent.decide.packet_table import ClampRule, PacketRules, PacketTable, UnwrapRule
 from lvs_agent.decide.tunnel_guard import TunnelGuard, guard_tunnels
 from lvs_agent.serve.plan_text import plan_lines
@@ -196,6 +204,19 @@ def test_who_else_uses_gre(given: KernelLinks, *, others: bool) -> None:
     assert (found.fault is not None) is others
     assert found.rules.unwraps == (frozenset() if others else {UnwrapRule(47, ip_address(DIRECTOR))})
     assert found.rules.clamps == {ClampRule(ip_address(VIP), 1436)}
+
+
+def test_a_port_for_gue_is_guarded_as_the_device_that_its_packets_come_to() -> None:
+    """With somebody else on tunl0 the port is open to him, too, whatever else there is."""
+    by_two = tunnelled(DIRECTOR)
+    by_two = replace(by_two, bind=tuple(replace(one, gue_ports=(6080,)) for one in by_two.bind) + by_gre(DIRECTOR).bind)
+    port = frozenset({ReceivePort(AddressFamily.IPV4, 6080)})
+    gre = UnwrapRule(47, ip_address(DIRECTOR))
+    alone = guard_tunnels(by_two, links(ETH0), frozenset(), {}, port)
+    assert alone.rules.unwraps == {gre, UnwrapRule(4, gre.source), UnwrapRule(17, gre.source, 6080)}
+    shared = guard_tunnels(by_two, links(ETH0, device("site-b", kind="ipip")), frozenset(), {}, port)
+    assert shared.rules.unwraps == {gre}
+    assert shared.rules.clamps == alone.rules.clamps == {ClampRule(ip_address(VIP), 1420)}
 
 
 def test_a_vip_that_comes_by_two_kinds_fits_into_both() -> None:

@@ -1,8 +1,8 @@
 """What this real server's packet filter does for its tunnels: it unwraps from directors only, keeps requests small.
 
 A tunnel device unwraps what anybody sends to it, and a port for GUE hands to it what anybody sends there, so wrapped
-packets are let in from directors alone. Where somebody
-else uses the kind of tunnel, too, they are let in from everywhere: who may send to him is his affair.
+packets are let in from directors alone. Where somebody else uses the kind of tunnel, too, they are let in from
+everywhere: who may send to him is his affair.
 
 A request grows by the director's wrapping and may then be too large for the way to the real server. The director says
 so to the client (ICMP "fragmentation needed"), which many a filter drops; so the client is told from the start, by the
@@ -44,11 +44,17 @@ class TunnelKind:
     """Bytes by which a packet grows."""
     alike: Mapping[str, str]
     """Kinds of devices that take the same packets, each with the one that comes with the kernel's module."""
+    takes_gue: bool = False
+    """What leaves a port for GUE comes to it."""
 
 
 TUNNEL_KINDS: Final[Mapping[BindDevice, TunnelKind]] = {
-    BindDevice.TUNL0: TunnelKind(protocol=4, family=AddressFamily.IPV4, overhead=20, alike={"ipip": "tunl0"}),
-    BindDevice.IP6TNL0: TunnelKind(protocol=41, family=AddressFamily.IPV6, overhead=40, alike={"ip6tnl": "ip6tnl0"}),
+    BindDevice.TUNL0: TunnelKind(
+        protocol=4, family=AddressFamily.IPV4, overhead=20, alike={"ipip": "tunl0"}, takes_gue=True
+    ),
+    BindDevice.IP6TNL0: TunnelKind(
+        protocol=41, family=AddressFamily.IPV6, overhead=40, alike={"ip6tnl": "ip6tnl0"}, takes_gue=True
+    ),
     BindDevice.GRE0: TunnelKind(
         protocol=47,
         family=AddressFamily.IPV4,
@@ -101,7 +107,7 @@ def guard_tunnels(
         if not vips:
             continue
         by_gue = {bound.address for bound in plan.bind if bound.device is device and bound.gue_ports}
-        open_to = {one.port for one in ports if one.family is tunnel.family}
+        open_to = {one.port for one in ports if tunnel.takes_gue and one.family is tunnel.family}
         senders = [one for one in plan.director_addresses if one.version == _VERSIONS[tunnel.family]]
         ours = vips | {binding.address for binding in owned if binding.device == device.value}
         others = _other_users(device, tunnel, links, ours)
