@@ -107,6 +107,8 @@ def contents_needs(contents: Iterable[tuple[ObjectKey, SliceContent]]) -> Iterat
     known = {(key, content.service_uid): content.service for key, content in ordered if content.service is not None}
     for key, content in ordered:
         service = known.get((key, content.service_uid))
-        for member in content.members if service is not None else ():
+        if service is None:
+            continue
+        for member in content.members:
             for need in member_needs(member, service):
                 yield need, key, member
