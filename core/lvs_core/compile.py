@@ -96,7 +96,10 @@ def _director_plan(view: AgentView, name: str, taken: dict[AnyVirtualKey, Object
             else:
                 conflicts.append((key, theirs, taken[theirs]))
     addresses = sorted({one.vip for one in services if one.vip is not None}, key=lambda one: (one.version, int(one)))
+    gives_way = view.lvs_node is not None and name in (view.lvs_node.spec.gives_way or ())
     holding, vrrp = _holding(view.node, group, addresses)
+    if gives_way and holding is Holding.HOLD:
+        holding = Holding.RELEASE
     return DirectorPlan(
         group=name,
         view_digest=slices_digest(_of_group(view.slices if view.acted_on is None else view.acted_on, name)),
@@ -109,6 +112,7 @@ def _director_plan(view: AgentView, name: str, taken: dict[AnyVirtualKey, Object
         held=tuple((key, view.held[key]) for key, _ in by_service if key in view.held),
         generation=group.meta.generation if group is not None else None,
         vrrp=vrrp,
+        gives_way=gives_way,
     )
 
 

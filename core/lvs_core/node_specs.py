@@ -37,7 +37,7 @@ def node_specs(
     told = {name: _told(view.lvs_nodes.get(name), needs.get(name, set())) for name in view.nodes}
     senders = TunnelDirectors(view=view, directors=directors)
     specs = {
-        name: _spec(groups[name], told[name], senders.addresses(told[name]))
+        name: _spec(groups[name], _gives_way(name, groups[name], directors), told[name], senders.addresses(told[name]))
         for name in view.nodes
         if groups[name] or told[name] or _is_open(view.lvs_nodes.get(name))
     }
@@ -123,10 +123,17 @@ def _told(node: LvsNode | None, needs: set[Need]) -> list[Need]:
     return sorted([*sorted(needs & named), *sorted(needs - named)][:MAX_NODE_ADDRESSES])
 
 
-def _spec(groups: Iterable[str], told: Iterable[Need], senders: Sequence[str]) -> LvsNodeSpec:
+def _gives_way(name: str, groups: Iterable[str], directors: Mapping[str, Directors]) -> list[str] | None:
+    return sorted(group for group in groups if group in directors and name in directors[group].gives_way) or None
+
+
+def _spec(
+    groups: Iterable[str], gives_way: list[str] | None, told: Iterable[Need], senders: Sequence[str]
+) -> LvsNodeSpec:
     addresses = [NodeAddress.model_construct(address=need.address, device=need.device) for need in told]
     return LvsNodeSpec.model_construct(
         director_groups=sorted(groups) or None,
+        gives_way=gives_way,
         addresses=addresses or None,
         director_addresses=list(senders) or None,
     )

@@ -224,6 +224,8 @@ class DirectorPlan:
     """Of the group, where it is known: its settings are among those of the plan."""
     vrrp: VrrpPlan | None = None
     """Where `holding` is VRRP."""
+    gives_way: bool = False
+    """Another director is to carry the addresses: with VRRP it lets go for some seconds, once."""
 
     def methods(self) -> frozenset[tuple[Family, ForwardingMethod]]:
         """How this director forwards, by the family of the VIP: tells which sysctls it needs."""
