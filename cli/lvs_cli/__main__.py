@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from lvs_cli.cluster import Cluster
 from lvs_cli.errors import CliError
 from lvs_cli.export import add_export_options, export
+from lvs_cli.failover import add_failover_options, failover
 from lvs_cli.import_table import add_import_options, import_table
 from lvs_cli.list_tables import add_list_options, list_tables
 from lvs_cli.output import Said
@@ -83,6 +84,14 @@ def command_parser() -> argparse.ArgumentParser:
         summary="let counters begin at 0, of one service or of all",
         description="Lets the counters of virtual services and their real servers begin at 0 on the directors: those "
         "of one LvsVirtualService, or of all that are ours. Connections go on. Waits until each director has said so.",
+    )
+    command(
+        "failover",
+        failover,
+        add_failover_options,
+        summary="have another director carry a group's addresses",
+        description="Has another director carry the addresses of a LvsDirectorGroup, once, and waits until it does. "
+        "Refused where no other director is ready.",
     )
     command(
         "release",

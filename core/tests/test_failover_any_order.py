@@ -121,8 +121,8 @@ class AnyOrder(RuleBasedStateMachine):
     def by_priority(self) -> list[str]:
         """The directors as the operator told them last."""
         status = self.seen[-1].status
-        (router,) = (status.virtual_routers if status is not None else None) or ()
-        return [one.node for one in router.priorities or ()]
+        routers = (status.virtual_routers if status is not None else None) or []
+        return [one.node for one in routers[0].priorities or ()] if routers else list(DIRECTORS)
 
     def elect(self) -> None:
         """Who is Master stays it; who carried the addresses without VRRP and begins with it goes on carrying them."""

@@ -221,7 +221,7 @@ def test_one_that_stands_aside_comes_last_and_gives_way_once_another_is_ready(by
     else:
         cluster.put(group(cluster, failover="VRRP", vrrp=THREE, maintenance=["d1", "stranger"]))
     found = status(cluster)
-    (router,) = found.virtual_routers or ()
+    (router,) = found.virtual_routers or []
     assert [(one.node, one.priority) for one in router.priorities or ()] == [("d2", 100), ("d3", 50), ("d1", 1)]
     reason = "Cordoned" if by == "cordon" else "Maintenance"
     assert [(one.node, one.stands_aside) for one in found.directors or ()] == [
