@@ -1,7 +1,7 @@
 """From the slices, the director groups and its own LvsNode to what one node has to do."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import ip_address
 from types import MappingProxyType
@@ -77,6 +77,8 @@ def compile_plan(view: AgentView) -> NodePlan:
 def _director_plan(view: AgentView, name: str, taken: dict[AnyVirtualKey, ObjectKey]) -> DirectorPlan:
     group = view.groups.get(name)
     slices = _of_group(view.slices, name)
+    known = (group.status.directors if group is not None and group.status is not None else None) or ()
+    is_alone = [one.node for one in known] == [view.node]
     services: list[PlannedService] = []
     conflicts: list[tuple[ObjectKey, AnyVirtualKey, ObjectKey]] = []
     incomplete: list[ObjectKey] = []
@@ -92,7 +94,7 @@ def _director_plan(view: AgentView, name: str, taken: dict[AnyVirtualKey, Object
             theirs = next((one for one in planned.claims() if taken.get(one, key) != key), None)
             if theirs is None:
                 taken.update(dict.fromkeys(planned.claims(), key))
-                services.append(planned)
+                services.append(replace(planned, has_one_director=True) if is_alone else planned)
             else:
                 conflicts.append((key, theirs, taken[theirs]))
     addresses = sorted({one.vip for one in services if one.vip is not None}, key=lambda one: (one.version, int(one)))

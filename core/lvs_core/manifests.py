@@ -165,14 +165,14 @@ def _directors(view: ClusterView, group: DirectorGroup) -> Directors:
 
 def _with_status(view: ClusterView, group: DirectorGroup, who: Directors, ids: RouterIds | None) -> DirectorGroup:
     """With what an operator would say of it: every machine says the same to itself."""
-    if ids is None:
-        return replace(group, status=LvsDirectorGroupStatus(active=who.active))
-    orders = router_orders(group, who.selected, len(ids.ids), who.aside)
-    routers = [VirtualRouterStatus(id=one, priorities=list(order)) for one, order in zip(ids.ids, orders, strict=True)]
     members = [
         GroupMember(node=name, addresses=list(one_of_each_family(view.nodes[name].internal_addresses)) or None)
         for name in who.selected[:MAX_DIRECTORS]
     ]
+    if ids is None:
+        return replace(group, status=LvsDirectorGroupStatus(active=who.active, directors=members))
+    orders = router_orders(group, who.selected, len(ids.ids), who.aside)
+    routers = [VirtualRouterStatus(id=one, priorities=list(order)) for one, order in zip(ids.ids, orders, strict=True)]
     return replace(group, status=LvsDirectorGroupStatus(virtual_routers=routers or None, directors=members))
 
 

@@ -134,13 +134,20 @@ def _node_members(node: ClusterNode, pool: PoolSpec, service: LvsVirtualServiceS
 
 
 def _judged(member: WantedMember, directors: Sequence[str]) -> WantedMember:
-    """A DirectRouting or Tunnel member that is a director would balance again what it receives."""
-    if member.node in directors and needs_address(member.forwarding.method):
+    """A DirectRouting or Tunnel member that is one of several directors would balance again what another one sends it.
+
+    The only director takes for itself what falls to it, at the VIP that it carries: nothing has to be prepared there.
+    """
+    if member.node not in directors or not needs_address(member.forwarding.method):
+        return member
+    if len(directors) > 1:
         return member._replace(refused=Reason.DIRECTOR_IS_REAL_SERVER.value)
-    return member
+    return member._replace(node=None, refused=None)
 
 
-def wanted_as_they_are(members: Sequence[Member], directors: Sequence[str]) -> tuple[WantedMember, ...]:
+def wanted_as_they_are(
+    view: ClusterView, members: Sequence[Member], directors: Sequence[str]
+) -> tuple[WantedMember, ...]:
     """The members of a service whose objects cannot be followed: those that it has, except the leaving.
 
     One whose Node has become a director is refused all the same.
@@ -155,7 +162,7 @@ def wanted_as_they_are(members: Sequence[Member], directors: Sequence[str]) -> t
                 forwarding=member.forwarding,
                 upper_threshold=member.upper_threshold,
                 lower_threshold=member.lower_threshold,
-                node=member.node,
+                node=member.node or _director_at(view, member.address, directors),
                 state=RealServerState.ACTIVE,
                 refused=member.refused,
             ),
@@ -164,3 +171,9 @@ def wanted_as_they_are(members: Sequence[Member], directors: Sequence[str]) -> t
         for member in sorted(members, key=lambda member: member.name)
         if member.draining_seconds is None
     )
+
+
+def _director_at(view: ClusterView, address: str, directors: Sequence[str]) -> str | None:
+    """The director that a real server without a Node is: it was the only one when it joined."""
+    node = view.nodes_by_address.get(address)
+    return node.name if node is not None and node.name in directors else None

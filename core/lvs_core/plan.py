@@ -172,6 +172,8 @@ class PlannedService:
     """Everything of this virtual service, its addresses too, stays as it is in the kernel."""
     members: tuple[PlannedMember, ...]
     """Of the family of the key, sorted by name."""
+    has_one_director: bool = False
+    """Nobody else directs it: a DirectRouting or Tunnel member may be this director itself."""
 
     def claims(self) -> tuple[AnyVirtualKey, ...]:
         """What no other virtual service of the node can have."""

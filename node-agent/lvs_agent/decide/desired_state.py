@@ -175,12 +175,15 @@ def first_verdicts(prepared: PreparedPlan, around: Circumstances) -> dict[Check,
     return results
 
 
-def not_on_link(member: PlannedMember, routes: Mapping[IPAddress, Route]) -> str | None:
-    """Why frames can not go straight to a DirectRouting member; None where they can, or nothing is known."""
+def not_on_link(member: PlannedMember, routes: Mapping[IPAddress, Route], *, may_be_here: bool = False) -> str | None:
+    """Why frames can not go straight to a DirectRouting member; None where they can, or nothing is known.
+
+    The kernel gives what falls to an address of this director to the director itself, for the VIP (ip_vs_xmit.c).
+    """
     if member.method is not ForwardingMethod.DIRECT_ROUTING:
         return None
     route = routes.get(member.address)
-    if route is None or route.on_link:
+    if route is None or route.on_link or (may_be_here and route.kind is RouteKind.LOCAL):
         return None
     if route.kind is RouteKind.LOCAL:
         return f"{member.address} is an address of this director"
@@ -250,7 +253,11 @@ class _Composer:
 
     def _fails(self, member: PreparedMember) -> bool:
         is_down = member.check is not None and self._checks[member.check].verdict is Verdict.DOWN
-        return is_down or not_on_link(member.planned, self._around.routes) is not None
+        return is_down or self._why_not_on_link(member.planned) is not None
+
+    def _why_not_on_link(self, member: PlannedMember) -> str | None:
+        may_be_here = self._service.planned.has_one_director
+        return not_on_link(member, self._around.routes, may_be_here=may_be_here)
 
     def _patience(self, carriers: Iterable[DestinationKey]) -> float:
         """Seconds within which checks that have not told yet must have told; 0 where there are none.
@@ -309,7 +316,7 @@ class _Composer:
         """Why a member gets no weight; None where it gets the user's."""
         if not member.may_have_weight:
             return _why_objects_say_no(member)
-        if detail := not_on_link(member, self._around.routes):
+        if detail := self._why_not_on_link(member):
             return Reason.NOT_ON_LINK, detail
         if check is not None and (result := self._checks[check]).verdict is not Verdict.UP:
             return Reason.MEMBERS_NOT_READY, _why_not_up(result)
