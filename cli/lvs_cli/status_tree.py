@@ -5,7 +5,6 @@ From objects only: what the directors' kernels hold is told by `kubectl lvs list
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from lvs_api.conditions import Condition, ConditionStatus, ConditionType, find_condition
 from lvs_api.director_group import (
@@ -15,6 +14,7 @@ from lvs_api.director_group import (
     LvsDirectorGroupStatus,
     VirtualRouterStatus,
 )
+from lvs_api.events import GOOD_WHEN_TRUE
 from lvs_api.lvs_node import DirectorReport, LvsNodeSpec, LvsNodeStatus, NodeAddressState, ServiceException
 from lvs_api.network_types import ForwardingMethod
 from lvs_api.objects import ApiObject
@@ -26,14 +26,6 @@ from lvs_cli.service_words import Service, addresses_of, ports_of, why
 Group = ApiObject[LvsDirectorGroupSpec, LvsDirectorGroupStatus]
 Node = ApiObject[LvsNodeSpec, LvsNodeStatus]
 Slice = ApiObject[LvsServiceSliceSpec, LvsServiceSliceStatus]
-_GOOD_WHEN_TRUE: Final = {
-    ConditionType.ACCEPTED,
-    ConditionType.RESOLVED_REFS,
-    ConditionType.PROGRAMMED,
-    ConditionType.READY,
-    ConditionType.SETTINGS_APPLIED,
-}
-"""Every other type of condition is there while something is the matter."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,7 +134,7 @@ class _View:
 def _troubles(conditions: Sequence[Condition] | None) -> Iterator[str]:
     """What conditions say that is not as it should be."""
     for one in conditions or ():
-        good = ConditionStatus.TRUE if one.type in _GOOD_WHEN_TRUE else ConditionStatus.FALSE
+        good = ConditionStatus.TRUE if one.type in GOOD_WHEN_TRUE else ConditionStatus.FALSE
         if one.status is not good:
             yield f"{one.type}={one.status} {_said(one)}"
 
