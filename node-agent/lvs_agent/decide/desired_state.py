@@ -30,16 +30,15 @@ from lvs_agent.decide.kernel_state import (
     IPAddress,
     KernelIpvs,
     Route,
-    RouteKind,
     ServiceState,
     WantedService,
 )
 from lvs_agent.decide.node_word import Carried
+from lvs_agent.decide.on_link import not_on_link
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.decide.prepared_plan import PreparedMember, PreparedPlan, PreparedService
 from lvs_agent.decide.stored_plan import as_it_is
 from lvs_api.conditions import Reason
-from lvs_api.network_types import ForwardingMethod
 from lvs_api.real_server_pool import OnFailure
 from lvs_core.cluster_view import ObjectKey
 from lvs_core.plan import PlannedMember
@@ -173,23 +172,6 @@ def first_verdicts(prepared: PreparedPlan, around: Circumstances) -> dict[Check,
                 known = _UP if _weight_in_kernel(state, member.key) > 0 else _NEW
             results[check] = known
     return results
-
-
-def not_on_link(member: PlannedMember, routes: Mapping[IPAddress, Route], *, may_be_here: bool = False) -> str | None:
-    """Why frames can not go straight to a DirectRouting member; None where they can, or nothing is known.
-
-    The kernel gives what falls to an address of this director to the director itself, for the VIP (ip_vs_xmit.c).
-    """
-    if member.method is not ForwardingMethod.DIRECT_ROUTING:
-        return None
-    route = routes.get(member.address)
-    if route is None or route.on_link or (may_be_here and route.kind is RouteKind.LOCAL):
-        return None
-    if route.kind is RouteKind.LOCAL:
-        return f"{member.address} is an address of this director"
-    if route.next_hop is not None:
-        return f"the route to {member.address} has the next hop {route.next_hop}; DirectRouting needs a common link"
-    return f"this director has no route to {member.address}"
 
 
 class _Composer:
