@@ -52,7 +52,7 @@ def _without_vrrp(relief: Relief, now: str) -> Directors:
     """
     active, record = relief.who.active, follow_hand_over(relief, now)
     heir = None
-    if active is not None and active in relief.who.available and not relief.who.is_ending:
+    if active is not None and active in relief.who.available and not (relief.who.is_ending or relief.stays):
         heir = _heir(relief, active, record)
     if active is not None and heir is not None and _has_let_go(relief, active):
         active = heir
@@ -95,7 +95,7 @@ def _unrelieved(relief: Relief) -> str:
     """Why directors that stand aside carry addresses all the same; empty where none does, or another will."""
     who = relief.who
     left = [name for name in who.carriers(()) if name is not None and name in who.aside]
-    if not left or relief.ready_beside(left[0]):
+    if not left or (relief.ready_beside(left[0]) and not relief.stays):
         return ""
     stand = " and ".join(f"{name} ({who.aside[name]})" for name in left)
-    return f"{stand} carries the addresses though it is to stand aside: {relief.why_nobody(left[0])}"
+    return f"{stand} carries the addresses though it is to stand aside: {relief.stays or relief.why_nobody(left[0])}"

@@ -116,6 +116,8 @@ class _Asked:
             return
         if silent := [name for name in carriers if name not in who.available]:
             yield f"{_and(silent)} does not report, and has to let go before another may have the addresses"
+        if relief.stays:
+            yield relief.stays
         if speaks_vrrp(group) and vrrp_of(group).preemption is not None:
             yield (
                 "with spec.vrrp.preemption the director of the highest priority takes the addresses back; name those "

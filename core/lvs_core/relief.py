@@ -26,6 +26,20 @@ class Relief:
         """Virtual routers that have addresses."""
         return tuple(one for one in self.who.routers or () if one.is_used)
 
+    @property
+    def stays(self) -> str:
+        """Why the addresses can not leave the one that carries them; empty where they can.
+
+        By VRRP a paused service's move with the others.
+        """
+        if self.who.routers is not None:
+            return ""
+        ours = (one for one in self.view.slices.values() if one.content.director_group == self.group.meta.name)
+        paused = [one.service_key for one in ours if one.content.service is not None and one.content.service.paused]
+        return (
+            f"the addresses of LvsVirtualService {paused[0]} stay where they are while it is paused" if paused else ""
+        )
+
     def why_not(self, name: str) -> str | None:
         """Why a director could not take over all addresses now; None: it could."""
         if name not in self.who.selected:

@@ -256,6 +256,22 @@ def test_without_vrrp_one_that_is_cordoned_gives_the_addresses_to_another_and_do
     assert "no other director is ready: d1 stands aside (Cordoned); d2 stands" in ready(cluster).message
 
 
+def test_without_vrrp_nothing_moves_while_an_address_has_to_stay() -> None:
+    """The others would be let go for nothing: who still holds one is the active director."""
+    cluster = plain_cluster(2)
+    cluster.put(service(cluster, paused=True))
+    cluster.settle()
+    stays = "the addresses of LvsVirtualService default/web stay where they are while it is paused"
+    assert (ask(cluster, "t1").message, told(cluster)) == (stays, set())
+    cordon(cluster, "d1")
+    cluster.settle()
+    assert (status(cluster).active, told(cluster)) == ("d1", set())
+    assert ready(cluster).message.endswith(f"d1 (Cordoned) carries the addresses though it is to stand aside: {stays}")
+    cluster.put(service(cluster))
+    cluster.settle()
+    assert status(cluster).active == "d2"
+
+
 def test_the_first_active_director_is_one_that_does_not_stand_aside() -> None:
     cluster = small_cluster(directors=2)
     cordon(cluster, "d1")
