@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from lvs_cli.cluster import Cluster
 from lvs_cli.errors import CliError
 from lvs_cli.export import add_export_options, export
+from lvs_cli.failover import add_failover_options, failover
 from lvs_cli.import_table import add_import_options, import_table
 from lvs_cli.list_tables import add_list_options, list_tables
 from lvs_cli.output import Said
 from lvs_cli.release import release
-from lvs_cli.status import show_status
+from lvs_cli.status import add_status_options, status
 from lvs_cli.zero import add_zero_options, zero
 
 _Run = Callable[[Callable[[], Cluster], argparse.Namespace], Said]
@@ -49,7 +50,15 @@ def command_parser() -> argparse.ArgumentParser:
         one.add_argument("--context", help="a context of the kubeconfig")
         one.set_defaults(run=run)
 
-    command("status", _status, _add_namespaces, summary="every service, who serves it, and why not")
+    command(
+        "status",
+        status,
+        add_status_options,
+        _add_namespaces,
+        summary="every service, who serves it, and why not",
+        description="Every service, who serves it, and why not. With --tree, or for one SERVICE, with its director "
+        "group, directors and real servers. From objects only: what kernels hold is told by list.",
+    )
     command(
         "list",
         list_tables,
@@ -85,6 +94,14 @@ def command_parser() -> argparse.ArgumentParser:
         "of one LvsVirtualService, or of all that are ours. Connections go on. Waits until each director has said so.",
     )
     command(
+        "failover",
+        failover,
+        add_failover_options,
+        summary="have another director carry a group's addresses",
+        description="Has another director carry the addresses of a LvsDirectorGroup, once, and waits until it does. "
+        "Refused where no other director is ready.",
+    )
+    command(
         "release",
         _release,
         _add_release_options,
@@ -102,12 +119,6 @@ def _add_release_options(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("nodes", nargs="*", default=[], metavar="NODE", help="LvsNodes whose RemovalHeld you have read")
     which.add_argument("--all", action="store_true", help="every node that holds something now")
-
-
-def _status(open_cluster: Callable[[], Cluster], options: argparse.Namespace) -> Said:
-    cluster = open_cluster()
-    namespace = None if options.all_namespaces else options.namespace or cluster.namespace
-    return Said(text=show_status(cluster, namespace=namespace))
 
 
 def _release(open_cluster: Callable[[], Cluster], options: argparse.Namespace) -> Said:

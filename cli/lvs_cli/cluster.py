@@ -58,8 +58,8 @@ class Cluster:
                     return sorted(found, key=lambda obj: (obj.metadata.namespace or "", obj.metadata.name))
                 parameters["continue"] = rest
 
-    def annotate(self, kind: Kind[SpecT, StatusT], name: str, annotation: str, value: str) -> None:
-        """Set one annotation of a cluster-scoped object."""
+    def annotate(self, kind: Kind[SpecT, StatusT], name: str, annotation: str, value: str | None) -> None:
+        """Set one annotation of a cluster-scoped object; None: take it away."""
         with _said_plainly():
             response = self._http.request(
                 "PATCH",

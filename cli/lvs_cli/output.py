@@ -1,6 +1,6 @@
 """What commands say, and tables for people."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -22,3 +22,23 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A line, and what stands below it."""
+
+    text: str
+    below: "Sequence[Branch]" = ()
+
+
+def tree(branch: Branch) -> str:
+    """Lines with what belongs to each drawn below it; the first one stands at the margin."""
+    return "\n".join([branch.text, *_below(branch, "")])
+
+
+def _below(branch: Branch, margin: str) -> Iterator[str]:
+    for place, one in enumerate(branch.below, 1):
+        is_last = place == len(branch.below)
+        yield f"{margin}{'└─' if is_last else '├─'} {one.text}"
+        yield from _below(one, f"{margin}{'  ' if is_last else '│ '} ")

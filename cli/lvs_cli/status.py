@@ -1,14 +1,51 @@
 """`kubectl lvs status`: every service, who serves it, and why not."""
 
-from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason
-from lvs_api.kinds import VIRTUAL_SERVICE
-from lvs_api.objects import ApiObject
-from lvs_api.virtual_service import DirectorState, LvsVirtualServiceSpec, LvsVirtualServiceStatus
-from lvs_cli.cluster import Cluster
-from lvs_cli.output import table
+import argparse
+from collections.abc import Callable
 
-Service = ApiObject[LvsVirtualServiceSpec, LvsVirtualServiceStatus]
+from lvs_api.conditions import ConditionStatus, ConditionType, find_condition
+from lvs_api.kinds import DIRECTOR_GROUP, NODE, SERVICE_SLICE, VIRTUAL_SERVICE
+from lvs_api.virtual_service import DirectorState, LvsVirtualServiceStatus
+from lvs_cli.cluster import Cluster
+from lvs_cli.errors import CliError
+from lvs_cli.output import Said, table
+from lvs_cli.service_words import Service, addresses_of, ports_of, why
+from lvs_cli.status_tree import Objects, show_tree
+
 HEADER = ("NAMESPACE", "NAME", "ADDRESSES", "PORTS", "ACTIVE", "READY", "REAL SERVERS", "WHY")
+
+
+def add_status_options(command: argparse.ArgumentParser) -> None:
+    """The command's options, but for those that name namespaces."""
+    command.add_argument("service", nargs="?", metavar="SERVICE", help="only this LvsVirtualService, as a tree")
+    command.add_argument(
+        "--tree", action="store_true", help="with its director group, directors and real servers, and the reasons"
+    )
+
+
+def status(open_cluster: Callable[[], Cluster], options: argparse.Namespace) -> Said:
+    """Services as a table, or with everything behind them as a tree."""
+    cluster = open_cluster()
+    namespace = None if options.all_namespaces else options.namespace or cluster.namespace
+    if options.service is not None or options.tree:
+        return Said(text=_as_tree(cluster, namespace, options.service))
+    return Said(text=show_status(cluster, namespace=namespace))
+
+
+def _as_tree(cluster: Cluster, namespace: str | None, name: str | None) -> str:
+    services = cluster.list(VIRTUAL_SERVICE, namespace=namespace)
+    if name is not None:
+        services = [one for one in services if one.metadata.name == name]
+        if not services:
+            where = f"namespace {namespace}" if namespace else "any namespace"
+            raise CliError(f"there is no LvsVirtualService {name} in {where}")
+    objects = Objects(
+        services=services,
+        groups=cluster.list(DIRECTOR_GROUP),
+        nodes=cluster.list(NODE),
+        slices=cluster.list(SERVICE_SLICE, namespace=namespace),
+    )
+    return show_tree(objects, every_group=namespace is None and name is None)
 
 
 def show_status(cluster: Cluster, *, namespace: str | None) -> str:
@@ -24,35 +61,14 @@ def row(service: Service) -> tuple[str, ...]:
     status = service.status or LvsVirtualServiceStatus()
     active = [director.node for director in status.directors or () if director.state is DirectorState.ACTIVE]
     counts = status.real_servers
-    ready = _condition(status, ConditionType.READY)
+    ready = find_condition(status.conditions, ConditionType.READY)
     return (
         service.metadata.namespace or "",
         service.metadata.name,
-        ",".join(service.spec.addresses or ()) or "-",
-        _ports(service.spec),
+        addresses_of(service.spec),
+        ports_of(service.spec),
         ",".join(active) or "-",
         ready.status.value if ready else ConditionStatus.UNKNOWN.value,
         f"{counts.ready}/{counts.total}" if counts else "-",
-        _why(service, status),
+        why(service, status),
     )
-
-
-def _ports(spec: LvsVirtualServiceSpec) -> str:
-    """The ports, or the mark that stands for every port."""
-    if spec.firewall_mark is not None:
-        return f"mark {spec.firewall_mark.value}"
-    return ",".join(f"{port.port}/{port.protocol}" for port in spec.ports or ())
-
-
-def _why(service: Service, status: LvsVirtualServiceStatus) -> str:
-    """What the operator says of readiness, which names the cause, where there is more to say than Ready."""
-    ready = _condition(status, ConditionType.READY)
-    if ready is None or status.observed_generation is None:
-        return "not seen by the operator yet"
-    late = status.observed_generation < service.metadata.generation
-    said = "" if ready.reason == Reason.READY else f"{ready.reason}: {ready.message}" if ready.message else ready.reason
-    return "; ".join(filter(None, (said, "the last edit is not carried out yet" if late else "")))
-
-
-def _condition(status: LvsVirtualServiceStatus, kind: ConditionType) -> Condition | None:
-    return next((found for found in status.conditions or () if found.type == kind), None)

@@ -18,7 +18,7 @@ RAWS = (
     lvs_node("server-1"),
     director_group("edge"),
 )
-COMMANDS = ["export", "import", "list", "release", "status", "zero"]
+COMMANDS = ["export", "failover", "import", "list", "release", "status", "zero"]
 
 
 class Objects(Cluster):
@@ -44,6 +44,8 @@ class Objects(Cluster):
         ("zero --all --director ", ["director-1"]),
         ("status -n ", ["default", "shop"]),
         ("export --director-group ", ["edge"]),
+        ("failover ", ["edge"]),
+        ("failover edge --to ", ["director-1"]),
         ("release ", ["director-1", "server-1"]),
         ("release --all s", ["server-1"]),
         ("list --sort ", ["address", "connections", "name", "none"]),

@@ -9,7 +9,8 @@ from lvs_api.kinds import VIRTUAL_SERVICE
 from lvs_api.objects import parse_object
 from lvs_cli.__main__ import main
 from lvs_cli.output import table
-from lvs_cli.status import Service, row
+from lvs_cli.service_words import Service
+from lvs_cli.status import row
 
 
 def service(generation: int = 1, **status: object) -> Service:

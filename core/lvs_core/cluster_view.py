@@ -121,6 +121,8 @@ class DirectorGroup:
     spec: LvsDirectorGroupSpec | None = None
     spec_error: str | None = None
     status: LvsDirectorGroupStatus | None = None
+    hand_over_request: str | None = None
+    """A person's request that another director carry the addresses, as the annotation says it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,6 +140,8 @@ class ClusterNode:
     """False: its Ready condition says False or Unknown. A Node without that condition is nobody's to judge."""
     out_of_service: bool = False
     """It carries the taint node.kubernetes.io/out-of-service."""
+    cordoned: bool = False
+    """It takes no pods (`spec.unschedulable`), as before a drain."""
     boot_id: str | None = None
     """nodeInfo.bootID, where a kubelet reports one."""
 

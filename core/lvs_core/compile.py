@@ -1,7 +1,7 @@
 """From the slices, the director groups and its own LvsNode to what one node has to do."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import ip_address
 from types import MappingProxyType
@@ -84,6 +84,8 @@ def compile_plan(view: AgentView) -> NodePlan:
 def _director_plan(view: AgentView, name: str, taken: dict[AnyVirtualKey, ObjectKey]) -> DirectorPlan:
     group = view.groups.get(name)
     slices = _of_group(view.slices, name)
+    known = (group.status.directors if group is not None and group.status is not None else None) or ()
+    is_alone = [one.node for one in known] == [view.node]
     services: list[PlannedService] = []
     conflicts: list[tuple[ObjectKey, AnyVirtualKey, ObjectKey]] = []
     incomplete: list[ObjectKey] = []
@@ -99,11 +101,14 @@ def _director_plan(view: AgentView, name: str, taken: dict[AnyVirtualKey, Object
             theirs = next((one for one in planned.claims() if taken.get(one, key) != key), None)
             if theirs is None:
                 taken.update(dict.fromkeys(planned.claims(), key))
-                services.append(planned)
+                services.append(replace(planned, has_one_director=True) if is_alone else planned)
             else:
                 conflicts.append((key, theirs, taken[theirs]))
     addresses = sorted({one.vip for one in services if one.vip is not None}, key=lambda one: (one.version, int(one)))
+    gives_way = view.lvs_node is not None and name in (view.lvs_node.spec.gives_way or ())
     holding, vrrp = _holding(view.node, group, addresses)
+    if gives_way and holding is Holding.HOLD:
+        holding = Holding.RELEASE
     return DirectorPlan(
         group=name,
         view_digest=slices_digest(_of_group(view.slices if view.acted_on is None else view.acted_on, name)),
@@ -116,6 +121,7 @@ def _director_plan(view: AgentView, name: str, taken: dict[AnyVirtualKey, Object
         held=tuple((key, view.held[key]) for key, _ in by_service if key in view.held),
         generation=group.meta.generation if group is not None else None,
         vrrp=vrrp,
+        gives_way=gives_way,
     )
 
 

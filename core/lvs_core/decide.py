@@ -1,13 +1,16 @@
 """From everything that is to everything that shall be."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 from lvs_core.accept import judge
 from lvs_core.cluster_view import ClusterView, ObjectKey, SliceContent
 from lvs_core.decision import Decision
-from lvs_core.directors import directors_of
+from lvs_core.directors import Directors, directors_of
 from lvs_core.drained import DrainReports
+from lvs_core.giving_way import with_giving_way
 from lvs_core.group_status import Served, group_status
+from lvs_core.hand_over import seconds_until_failed
 from lvs_core.mastership import follow_masters, seconds_until_overdue
 from lvs_core.members import PoolFinder
 from lvs_core.memory import Memory
@@ -31,7 +34,10 @@ def decide(view: ClusterView, memory: Memory, now: str) -> Decision:
     """
     ids = choose_ids(view.groups.values())
     memory = follow_masters(observe(memory, view), view, ids, now)
-    directors = {name: directors_of(view, views, name, ids.get(name)) for name, views in memory.groups.items()}
+    directors = {
+        name: with_giving_way(view, view.groups.get(name), directors_of(view, views, name, ids.get(name)), now)
+        for name, views in memory.groups.items()
+    }
     finder = PoolFinder(view=view)
     verdicts = judge(view, finder, directors)
     resolver = Resolver(
@@ -76,5 +82,11 @@ def decide(view: ClusterView, memory: Memory, now: str) -> Decision:
             for name, group in view.groups.items()
         },
         memory=expect(memory, [(key, content) for key, one in resolved.items() for content in one.slices.values()]),
-        again_seconds=seconds_until_overdue(memory, now),
+        again_seconds=_again_seconds(view, memory, directors, now),
     )
+
+
+def _again_seconds(view: ClusterView, memory: Memory, directors: Mapping[str, Directors], now: str) -> float | None:
+    """When time alone may change something."""
+    found = [seconds_until_failed(group, directors[name].hand_over, now) for name, group in view.groups.items()]
+    return min((one for one in [*found, seconds_until_overdue(memory, now)] if one is not None), default=None)

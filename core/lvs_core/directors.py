@@ -1,14 +1,17 @@
 """Who the directors of a group are, who of them can be heard, and who carries the addresses."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
+from lvs_api.director_group import HandOver, StandingAside
 from lvs_api.lvs_node import VirtualRouterState
 from lvs_core.cluster_view import ClusterView, DirectorGroup
 from lvs_core.director_reports import present_boot, report_of
 from lvs_core.mastership import Mastership, masterships, reports_of
 from lvs_core.memory import GroupMemory
 from lvs_core.selectors import selects
+from lvs_core.standing_aside import standing_aside
 from lvs_core.virtual_routers import RouterIds, speaks_vrrp
 from lvs_core.vrrp import router_index
 
@@ -32,6 +35,14 @@ class Directors:
     """Who has carried the addresses since before failover was VRRP, and is not Master yet."""
     is_ending: bool = False
     """Failover is VRRP no longer, and directors beside the active one still speak it."""
+    aside: Mapping[str, StandingAside] = field(default_factory=lambda: MappingProxyType({}))
+    """Selected ones that are to carry addresses only where no other can."""
+    gives_way: frozenset[str] = frozenset()
+    """Who is told to let go of the addresses for another."""
+    hand_over: HandOver | None = None
+    """What the status says of the last one that a person asked for."""
+    unrelieved: str = ""
+    """Why directors that stand aside carry addresses all the same."""
 
     def carriers(self, addresses: Iterable[str]) -> tuple[str | None, ...]:
         """Who carries these addresses, each once and sorted, None first where one is with nobody.
@@ -62,6 +73,7 @@ def directors_of(view: ClusterView, memory: GroupMemory, name: str, ids: RouterI
         for node in selected
         if present_boot(view, node) is not None and report_of(view.lvs_nodes.get(node), name) is not None
     )
+    aside = standing_aside(view, group, selected) if group is not None else {}
     routers, begins_with, is_ending = None, None, False
     if group is not None and ids is not None and speaks_vrrp(group):
         routers = masterships(view, memory, group, ids.ids)
@@ -69,7 +81,7 @@ def directors_of(view: ClusterView, memory: GroupMemory, name: str, ids: RouterI
         begins_with = _begins_with(view, memory, group, selected) if is_needed else None
         active = begins_with or _only_master(routers)
     else:
-        active = _active(view, memory, group, selected, available)
+        active = _active(view, memory, group, selected, sorted(available, key=lambda one: one in aside))
         is_ending = _is_ending(view, group, active, forwarding)
     return Directors(
         selected=selected,
@@ -79,6 +91,7 @@ def directors_of(view: ClusterView, memory: GroupMemory, name: str, ids: RouterI
         routers=routers,
         begins_with=begins_with,
         is_ending=is_ending,
+        aside=aside,
     )
 
 

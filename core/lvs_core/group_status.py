@@ -36,10 +36,15 @@ def group_status(
         own = own_addresses(view, group, name) if is_unicast(group) else ()
         members.append(
             GroupMember(
-                node=name, holds_addresses=holds, reporting=name in directors.available, addresses=list(own) or None
+                node=name,
+                holds_addresses=holds,
+                reporting=name in directors.available,
+                stands_aside=directors.aside.get(name),
+                addresses=list(own) or None,
             )
         )
     ready, reason, message = _group_readiness(view, group, directors, served.ids)
+    message = "; ".join(filter(None, (message, directors.unrelieved)))
     accepted = group.spec is not None
     statements = [
         Statement(
@@ -61,6 +66,7 @@ def group_status(
         directors=members or None,
         virtual_routers=router_statuses(view, group, directors),
         vrrp_begins_with=directors.begins_with,
+        hand_over=directors.hand_over,
         services=served.services,
         observed_generation=generation,
         conditions=stated(before, statements, now),

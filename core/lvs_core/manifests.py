@@ -28,6 +28,7 @@ from lvs_core.plan import NodePlan
 from lvs_core.preparation import Preparation
 from lvs_core.resolve import Resolver
 from lvs_core.selectors import selects
+from lvs_core.standing_aside import standing_aside
 from lvs_core.view_objects import group_from_raw, node_from_raw, pool_from_raw, service_from_raw
 from lvs_core.virtual_routers import RouterIds, choose_ids, router_orders
 from lvs_core.vrrp_status import one_of_each_family
@@ -119,6 +120,7 @@ def plan_manifests(view: ClusterView, own_addresses: Iterable[str]) -> ManifestP
     needs = {need for verdict in accepted.values() for need in _own_needs(verdict.candidate, me, own)}
     spec = LvsNodeSpec(
         director_groups=groups or None,
+        gives_way=[name for name in groups if name in ids and _gives_way(directors[name], me)] or None,
         addresses=node_addresses(needs),
     )
     plan = compile_plan(
@@ -155,21 +157,27 @@ def _directors(view: ClusterView, group: DirectorGroup) -> Directors:
         if group.spec is not None and selects(group.spec.nodes.selector, node.labels)
     )
     named = group.status.active if group.status is not None else None
-    active = named if named is not None else next(iter(selected), None)
-    return Directors(selected=selected, forwarding=(), available=selected, active=active)
+    aside = standing_aside(view, group, selected)
+    active = named if named is not None else next(iter(sorted(selected, key=lambda one: one in aside)), None)
+    return Directors(selected=selected, forwarding=(), available=selected, active=active, aside=aside)
 
 
 def _with_status(view: ClusterView, group: DirectorGroup, who: Directors, ids: RouterIds | None) -> DirectorGroup:
     """With what an operator would say of it: every machine says the same to itself."""
-    if ids is None:
-        return replace(group, status=LvsDirectorGroupStatus(active=who.active))
-    orders = router_orders(group, who.selected, len(ids.ids))
-    routers = [VirtualRouterStatus(id=one, priorities=list(order)) for one, order in zip(ids.ids, orders, strict=True)]
     members = [
         GroupMember(node=name, addresses=list(one_of_each_family(view.nodes[name].internal_addresses)) or None)
         for name in who.selected[:MAX_DIRECTORS]
     ]
+    if ids is None:
+        return replace(group, status=LvsDirectorGroupStatus(active=who.active, directors=members))
+    orders = router_orders(group, who.selected, len(ids.ids), who.aside)
+    routers = [VirtualRouterStatus(id=one, priorities=list(order)) for one, order in zip(ids.ids, orders, strict=True)]
     return replace(group, status=LvsDirectorGroupStatus(virtual_routers=routers or None, directors=members))
+
+
+def _gives_way(who: Directors, me: str) -> bool:
+    """Whether others are there for whom it stands aside; whether they are ready nobody tells."""
+    return me in who.aside and len(who.aside) < len(who.selected)
 
 
 def _plain(verdict: Accepted) -> Accepted:

@@ -68,7 +68,7 @@ def follow_masters(memory: Memory, view: ClusterView, ids: Mapping[str, RouterId
 def seconds_until_overdue(memory: Memory, now: str) -> float | None:
     """When time alone makes a trouble of what the memory holds; None: not without news."""
     waiting = [one for group in memory.groups.values() for one in group.unrest.values() if not one.is_overdue]
-    return min((max(_limit(one.masters) - _elapsed(one.since, now), 0.0) for one in waiting), default=None)
+    return min((max(_limit(one.masters) - elapsed_seconds(one.since, now), 0.0) for one in waiting), default=None)
 
 
 def _mastership(
@@ -130,12 +130,13 @@ def _unrest(
             continue
         before = memory.unrest.get(number)
         since = before.since if before is not None and before.masters == heard else now
-        yield number, Unrest(heard, since, _elapsed(since, now) >= _limit(heard))
+        yield number, Unrest(heard, since, elapsed_seconds(since, now) >= _limit(heard))
 
 
 def _limit(masters: Sequence[str]) -> float:
     return RIVALS_SECONDS if masters else VACANT_SECONDS
 
 
-def _elapsed(since: str, now: str) -> float:
+def elapsed_seconds(since: str, now: str) -> float:
+    """Between two moments of RFC 3339."""
     return (datetime.fromisoformat(now) - datetime.fromisoformat(since)).total_seconds()

@@ -150,18 +150,24 @@ def _node_members(node: ClusterNode, pool: PoolSpec, service: LvsVirtualServiceS
 
 
 def _judged(member: WantedMember, directors: GroupDirectors, wanted: AbstractSet[Family]) -> WantedMember:
-    """A DirectRouting or Tunnel member that is a director would balance again what it receives.
+    """A DirectRouting or Tunnel member that is one of several directors would balance again what another one sends it.
 
-    One of another family than its packets keeps sync daemons from starting, and they keep it out of the kernel.
+    The only director takes for itself what falls to it, at the VIP that it carries: nothing has to be prepared there.
+    A member of another family than its packets keeps sync daemons from starting, and they keep it out of the kernel.
     """
     if member.node in directors.names and needs_address(member.forwarding.method):
-        return member._replace(refused=Reason.DIRECTOR_IS_REAL_SERVER.value)
+        if len(directors.names) > 1:
+            return member._replace(refused=Reason.DIRECTOR_IS_REAL_SERVER.value)
+        still_refused = None if member.refused == Reason.DIRECTOR_IS_REAL_SERVER else member.refused
+        member = member._replace(node=None, refused=still_refused)
     if directors.synchronize and crosses(member.address, member.forwarding, wanted):
         return member._replace(refused=Reason.OTHER_FAMILY_WITH_SYNC.value)
     return member
 
 
-def wanted_as_they_are(members: Sequence[Member], directors: Sequence[str]) -> tuple[WantedMember, ...]:
+def wanted_as_they_are(
+    view: ClusterView, members: Sequence[Member], directors: Sequence[str]
+) -> tuple[WantedMember, ...]:
     """The members of a service whose objects cannot be followed: those that it has, except the leaving.
 
     One whose Node has become a director is refused all the same.
@@ -177,7 +183,7 @@ def wanted_as_they_are(members: Sequence[Member], directors: Sequence[str]) -> t
                 forwarding=member.forwarding,
                 upper_threshold=member.upper_threshold,
                 lower_threshold=member.lower_threshold,
-                node=member.node,
+                node=member.node or _director_at(view, member.address, directors),
                 state=RealServerState.ACTIVE,
                 refused=member.refused,
             ),
@@ -187,3 +193,9 @@ def wanted_as_they_are(members: Sequence[Member], directors: Sequence[str]) -> t
         for member in sorted(members, key=lambda member: member.name)
         if member.draining_seconds is None
     )
+
+
+def _director_at(view: ClusterView, address: str, directors: Sequence[str]) -> str | None:
+    """The director that a real server without a Node is: it was the only one when it joined."""
+    node = view.nodes_by_address.get(address)
+    return node.name if node is not None and node.name in directors else None

@@ -37,7 +37,7 @@ def node_specs(
     told = {name: node_addresses(_told(view.lvs_nodes.get(name), needs.get(name, set()))) for name in view.nodes}
     senders = TunnelDirectors(view=view, directors=directors)
     specs = {
-        name: _spec(groups[name], told[name], senders.addresses(told[name]))
+        name: _spec(groups[name], _gives_way(name, groups[name], directors), told[name], senders.addresses(told[name]))
         for name in view.nodes
         if groups[name] or told[name] or _is_open(view.lvs_nodes.get(name))
     }
@@ -122,9 +122,16 @@ def _told(node: LvsNode | None, needs: set[Need]) -> list[Need]:
     return sorted([*sorted(needs & named), *sorted(needs - named)][:MAX_NODE_ADDRESSES])
 
 
-def _spec(groups: Iterable[str], told: list[NodeAddress] | None, senders: Sequence[str]) -> LvsNodeSpec:
+def _gives_way(name: str, groups: Iterable[str], directors: Mapping[str, Directors]) -> list[str] | None:
+    return sorted(group for group in groups if group in directors and name in directors[group].gives_way) or None
+
+
+def _spec(
+    groups: Iterable[str], gives_way: list[str] | None, told: list[NodeAddress] | None, senders: Sequence[str]
+) -> LvsNodeSpec:
     return LvsNodeSpec.model_construct(
         director_groups=sorted(groups) or None,
+        gives_way=gives_way,
         addresses=told,
         director_addresses=list(senders) or None,
     )

@@ -188,6 +188,8 @@ class PlannedService:
     """Everything of this virtual service, its addresses too, stays as it is in the kernel."""
     members: tuple[PlannedMember, ...]
     """Those to which its packets can come, sorted by name: of the family of the key, or by GRE of the other one."""
+    has_one_director: bool = False
+    """Nobody else directs it: a DirectRouting or Tunnel member may be this director itself."""
 
     def claims(self) -> tuple[AnyVirtualKey, ...]:
         """What no other virtual service of the node can have."""
@@ -240,6 +242,8 @@ class DirectorPlan:
     """Of the group, where it is known: its settings are among those of the plan."""
     vrrp: VrrpPlan | None = None
     """Where `holding` is VRRP."""
+    gives_way: bool = False
+    """Another director is to carry the addresses: with VRRP it lets go for some seconds, once."""
 
     def methods(self) -> frozenset[tuple[Family, ForwardingMethod]]:
         """How this director forwards, by the family of the VIP: tells which sysctls it needs."""

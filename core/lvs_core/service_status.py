@@ -42,6 +42,8 @@ class Serving(NamedTuple):
     """What a director that carries the addresses says; None where there is none."""
     full_nodes: Collection[str]
     """Nodes that are not told of an address of the service, for their LvsNodes name as many as they can."""
+    own: Collection[str]
+    """Addresses of the directors: what falls to one it takes itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +72,8 @@ class ServiceStatuses:
         conditions = before.conditions if before is not None else None
         accepted, resolved = _accepted(service, verdict, first), _resolved(service, verdict)
         programmed = _programmed(first, carriers if who is not None else None, words, conditions)
-        serving = Serving(members, counts, active, self.full_nodes.get(key, frozenset()))
+        own = {one for name in (who.selected if who else ()) for one in self.view.nodes[name].addresses}
+        serving = Serving(members, counts, active, self.full_nodes.get(key, frozenset()), own)
         ready = _ready(service, (accepted, resolved, programmed), serving)
         said = stated(conditions, [accepted, resolved, programmed, ready], self.now)
         judged = find_condition(said, ConditionType.READY)
@@ -308,7 +311,7 @@ def _remark(service: VirtualService, serving: Serving) -> tuple[Reason, str]:
         return Reason.PAUSED, "; agents change nothing (spec.paused)"
     if serving.full_nodes:
         return Reason.NODE_FULL, "; another method waits for it"
-    unverified = _unverified(service, serving.members)
+    unverified = _unverified(service, [one for one in serving.members if one.address not in serving.own])
     return (Reason.UNVERIFIED if unverified else Reason.READY), unverified
 
 
@@ -335,13 +338,13 @@ def _cause(needed: Sequence[Statement]) -> Statement | None:
 
 def _shortfall(serving: Serving) -> tuple[Reason, str]:
     """Why fewer real servers are ready than there are."""
-    members, counts, active, full_nodes = serving
+    members, counts, active, full_nodes, _ = serving
     refused = [one.name for one in members if one.refused == Reason.DIRECTOR_IS_REAL_SERVER]
     other_family = [one.name for one in members if one.refused == Reason.OTHER_FAMILY_WITH_SYNC]
     unprepared = [one.name for one in members if not one.prepared and one.refused is None]
     why = f"; waiting for the nodes of {_some(unprepared)}" if unprepared else ""
     if refused:
-        why += f"; directors cannot be real servers of their own group by DirectRouting or Tunnel: {_some(refused)}"
+        why += f"; of several directors none can be a real server by DirectRouting or Tunnel: {_some(refused)}"
         return Reason.DIRECTOR_IS_REAL_SERVER, why
     if other_family:
         why += f"; while sync daemons run the kernel takes no real server of the other family: {_some(other_family)}"

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
+from lvs_api.api_group import ANNOTATION_HAND_OVER
 from lvs_api.base import ApiModel
 from lvs_api.kinds import DIRECTOR_GROUP, NODE, REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE, Kind
 from lvs_api.network_types import host_address
@@ -56,7 +57,9 @@ def pool_from_raw(raw: Raw) -> Pool:
 def group_from_raw(raw: Raw) -> DirectorGroup:
     """A LvsDirectorGroup. A spec that is wrong becomes `spec_error`; raises InvalidObject for bad metadata only."""
     meta, spec, error, status = _user_object(DIRECTOR_GROUP, raw)
-    return DirectorGroup(meta=meta, spec=spec, spec_error=error, status=status)
+    said = (raw["metadata"].get("annotations") or {}).get(ANNOTATION_HAND_OVER)
+    asked = said if isinstance(said, str) else None
+    return DirectorGroup(meta=meta, spec=spec, spec_error=error, status=status, hand_over_request=asked)
 
 
 def lvs_node_from_raw(raw: Raw) -> LvsNode:
@@ -93,6 +96,7 @@ def node_from_raw(raw: Raw) -> ClusterNode:
         other_addresses=tuple(address for kind, address in addresses if kind != "InternalIP"),
         ready=all(said == "True" for said in ready),
         out_of_service=any(one.get("key") == OUT_OF_SERVICE_TAINT for one in _objects(meta, spec, "spec.taints")),
+        cordoned=spec.get("unschedulable") is True,
         boot_id=_object(meta, status, "status.nodeInfo").get("bootID") or None,
     )
 

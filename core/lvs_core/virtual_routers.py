@@ -5,7 +5,7 @@ group's status tells of ids that deviate.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -105,19 +105,37 @@ def _ids_of(group: DirectorGroup, taken: Mapping[int, str]) -> RouterIds:
     return RouterIds(ids=tuple(free[: vrrp.spread]))
 
 
-def router_orders(group: DirectorGroup, directors: Iterable[str], number: int) -> list[tuple[DirectorPriority, ...]]:
+def router_orders(
+    group: DirectorGroup, directors: Iterable[str], number: int, aside: Container[str] = ()
+) -> list[tuple[DirectorPriority, ...]]:
     """The directors of each of so many virtual routers with their priorities, the highest first.
 
-    All have the same priorities; in each another director comes first, so that every one is for its share.
+    All have the same priorities; in each another director comes first, so that every one is for its share. Those that
+    stand `aside` come last; the others' numbers stay as they are.
     """
     order = order_directors(group.meta.name, vrrp_of(group), directors)[:MAX_PRIORITIES]
     return [
-        tuple(
-            DirectorPriority(node=order[(position + index) % len(order)].node, priority=one.priority)
-            for position, one in enumerate(order)
+        _with_last(
+            [
+                DirectorPriority(node=order[(position + index) % len(order)].node, priority=one.priority)
+                for position, one in enumerate(order)
+            ],
+            aside,
         )
         for index in range(number)
     ]
+
+
+def _with_last(order: Sequence[DirectorPriority], aside: Container[str]) -> tuple[DirectorPriority, ...]:
+    """Those that stand aside behind the others, by the lowest numbers; all as they are where nobody else is left."""
+    first = [one for one in order if one.node not in aside]
+    last = [one.node for one in order if one.node in aside]
+    if not first or not last:
+        return tuple(order)
+    # Where the others have the lowest numbers, two may be equal: then the higher address goes first (RFC 9568, 6.4.3).
+    lowest = first[-1].priority
+    numbers = [max(1, min(lowest - 1, len(last)) - place) for place in range(len(last))]
+    return (*first, *(DirectorPriority(node=name, priority=one) for name, one in zip(last, numbers, strict=True)))
 
 
 def order_directors(group: str, vrrp: Vrrp, directors: Iterable[str]) -> tuple[DirectorPriority, ...]:

@@ -67,7 +67,7 @@ def router_statuses(view: ClusterView, group: DirectorGroup, directors: Director
         before = {one.id: one.priorities for one in (group.status and group.status.virtual_routers) or ()}
         orders = [tuple(before.get(one.id) or ()) for one in directors.routers]
     else:
-        orders = router_orders(group, directors.selected, len(directors.routers))
+        orders = router_orders(group, directors.selected, len(directors.routers), directors.aside)
     return [
         VirtualRouterStatus(
             id=router.id,

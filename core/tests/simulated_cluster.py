@@ -201,7 +201,10 @@ class SimulatedCluster:
         machine.told = node.meta.generation if node is not None else 0
         machine.bound = set(told_needs(name, spec.addresses if spec else None))
         machine.groups = frozenset((spec.director_groups if spec else None) or ())
-        machine.holds = frozenset(group for group in machine.groups if self._is_active(group, name, machine))
+        gives_way = (spec.gives_way if spec else None) or ()
+        machine.holds = frozenset(
+            group for group in machine.groups if group not in gives_way and self._is_active(group, name, machine)
+        )
         machine.at = max(machine.at, len(self.events) - 1 - behind)
         self._direct(machine)
 

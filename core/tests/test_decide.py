@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from core_conditions import brief, condition
-from core_objects import DIRECTOR_LABELS, WEB, group, node, pool, real_servers, service, small_cluster
+from core_objects import WEB, group, node, pool, real_servers, service, small_cluster
 from simulated_cluster import NOW, SimulatedCluster
 
 from lvs_api import testing
@@ -250,24 +250,6 @@ def test_a_service_being_deleted_is_gone_with_its_slices() -> None:
     assert cluster.slices == {}
 
 
-def test_a_director_is_no_real_server_of_its_own_group() -> None:
-    cluster = small_cluster()
-    cluster.put(pool(cluster, realServers=real_servers(rs1="192.168.4.100", bad="192.168.4.5")))
-    cluster.settle()
-    ready = condition(cluster, ConditionType.READY)
-    assert (ready.status, ready.reason) == ("True", "DirectorIsRealServer")
-    assert "1 of 2 real servers take connections" in ready.message
-    (one,) = cluster.slices.values()
-    assert {member.name: member.refused for member in one.content.members} == {
-        "bad": "DirectorIsRealServer",
-        "rs1": None,
-    }
-    assert cluster.lvs_nodes["d1"].spec.addresses is None
-    cluster.put(service(cluster, forwarding={"method": "Masquerade"}))
-    cluster.settle()
-    assert brief(cluster)["Ready"] == "True Ready"
-
-
 def crowded(monkeypatch: pytest.MonkeyPatch) -> SimulatedCluster:
     """A cluster whose LvsNodes name one address at most; `web` has it."""
     for where in ("node_specs", "service_status"):
@@ -300,19 +282,6 @@ def test_a_method_that_has_no_room_waits_and_says_so(monkeypatch: pytest.MonkeyP
     assert ready.message.startswith("2 of 2 real servers take connections; no room for another address on n1, n2")
     (one,) = cluster.slices.values()
     assert {member.forwarding.method for member in one.content.members} == {ForwardingMethod.DIRECT_ROUTING}
-
-
-def test_a_director_is_no_real_server_of_a_frozen_service_either() -> None:
-    cluster = small_cluster()
-    cluster.settle()
-    cluster.pools.clear()
-    cluster.settle()
-    cluster.nodes["n1"] = replace(cluster.nodes["n1"], labels=DIRECTOR_LABELS)
-    cluster.settle()
-    (one,) = cluster.slices.values()
-    refused = {member.name: member.refused for member in one.content.members}
-    assert refused == {"rs1": "DirectorIsRealServer", "rs2": None}
-    assert cluster.lvs_nodes["n1"].spec.addresses is None
 
 
 def test_families() -> None:

@@ -1,10 +1,12 @@
-"""Failover changes between None and VRRP while directors act late and report late: never do two carry the addresses.
+"""Directors change between None and VRRP and give way, act late and report late: never do two carry the addresses.
 
 Directors that speak VRRP hear one another here, and elect at once; so whatever is found is the operator's or the
 plans' fault.
 """
 
 import os
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from core_objects import group, small_cluster
@@ -40,6 +42,7 @@ class AnyOrder(RuleBasedStateMachine):
         """Who carries the addresses without VRRP."""
         self.speaking: set[str] = set()
         self.master: str | None = None
+        self.asked = 0
         for name in DIRECTORS:
             self.act(name, 0)
 
@@ -65,6 +68,23 @@ class AnyOrder(RuleBasedStateMachine):
         self.cluster.put(group(self.cluster, **changes))
         self.note()
 
+    @rule(name=NODES, cordoned=st.booleans())
+    def cordon(self, name: str, cordoned: bool) -> None:
+        self.cluster.nodes[name] = replace(self.cluster.nodes[name], cordoned=cordoned)
+
+    @rule(heir=st.none() | NODES)
+    def ask(self, heir: str | None) -> None:
+        """A person asks for a hand-over."""
+        self.asked += 1
+        said = f"t{self.asked}" if heir is None else f"t{self.asked}/{heir}"
+        self.cluster.groups["default"] = replace(self.cluster.groups["default"], hand_over_request=said)
+        self.note()
+
+    @rule(seconds=st.sampled_from([1, 40]))
+    def time_passes(self, seconds: int) -> None:
+        moment = datetime.fromisoformat(self.cluster.now) + timedelta(seconds=seconds)
+        self.cluster.now = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
     @rule()
     def decide(self) -> None:
         self.cluster.round()
@@ -89,12 +109,20 @@ class AnyOrder(RuleBasedStateMachine):
                 self.speaking.discard(name)
             case Holding.VRRP:
                 self.speaking.add(name)
+                if plan.gives_way and self.master == name:
+                    self.master = next((one for one in self.by_priority() if one in self.speaking - {name}), name)
                 self.elect()
                 if self.master == name:
                     self.holding.discard(name)  # from now on VRRP carries what it carried
             case Holding.KEEP:
                 pass
         self.elect()
+
+    def by_priority(self) -> list[str]:
+        """The directors as the operator told them last."""
+        status = self.seen[-1].status
+        routers = (status.virtual_routers if status is not None else None) or []
+        return [one.node for one in routers[0].priorities or ()] if routers else list(DIRECTORS)
 
     def elect(self) -> None:
         """Who is Master stays it; who carried the addresses without VRRP and begins with it goes on carrying them."""
@@ -122,6 +150,9 @@ class AnyOrder(RuleBasedStateMachine):
         asked = self.seen[-1].spec
         assert asked is not None
         wanted = set(DIRECTORS) if asked.failover == "VRRP" else set()
+        aside = {name for name in DIRECTORS if self.cluster.nodes[name].cordoned}
+        carrier = self.master or next(iter(self.holding), None)
+        assert carrier not in aside or aside == set(DIRECTORS), (carrier, aside)
         assert self.speaking == wanted
         assert (self.master is None) == (not wanted)
         assert len(self.holding) == (0 if wanted else 1)

@@ -113,6 +113,10 @@ class AnyOrder(RuleBasedStateMachine):
         labels = director(name, "192.168.4.5").labels if chosen else {}
         self.cluster.nodes[name] = replace(self.cluster.nodes[name], labels=labels)
 
+    @rule(name=directors, cordoned=st.booleans())
+    def cordon(self, name: str, cordoned: bool) -> None:
+        self.cluster.nodes[name] = replace(self.cluster.nodes[name], cordoned=cordoned)
+
     @rule(name=directors)
     def power_off_and_taint(self, name: str) -> None:
         self.cluster.reboot(name)

@@ -163,6 +163,24 @@ def test_without_an_operator_every_director_decides_the_same_about_vrrp() -> Non
     assert mine.priority != theirs.priority
 
 
+@pytest.mark.parametrize("by", ["maintenance", "cordon"])
+def test_a_director_that_stands_aside_comes_last_and_gives_way(by: str) -> None:
+    second = node("d2", "192.168.4.6", director=True)
+    documents = files(second | {"spec": {"unschedulable": True}} if by == "cordon" else second)
+    maintenance = ["d2"] if by == "maintenance" else None
+    priorities = [{"node": "d2", "priority": 150}]
+    documents[1] = testing.director_group(
+        failover="VRRP", maintenance=maintenance, vrrp={"virtualRouterIds": [55], "priorities": priorities}
+    )
+    found = [plan(documents, address).plan.directing[0] for address in (DIRECTOR, "192.168.4.6")]
+    assert [one.gives_way for one in found] == [False, True]
+    first, last = (one.vrrp.routers[0].priority for one in found if one.vrrp is not None)
+    assert first > last == 1
+    documents[1] = testing.director_group(maintenance=maintenance)
+    found = [plan(documents, address).plan.directing[0] for address in (DIRECTOR, "192.168.4.6")]
+    assert [(one.holding, one.gives_way) for one in found] == [(Holding.HOLD, False), (Holding.RELEASE, False)]
+
+
 def test_two_groups_of_one_id_are_a_problem_of_the_second() -> None:
     vrrp = {"virtualRouterIds": [55]}
     groups = [testing.director_group(name, failover="VRRP", vrrp=vrrp) for name in ("default", "second")]

@@ -17,6 +17,9 @@ ANNOTATION_RELEASE: Final = f"{GROUP}/release"
 ANNOTATION_ZERO: Final = f"{GROUP}/zero"
 """On a LvsNode, set by a person: a new token lets the counters of its virtual services begin at 0, once; with
 `/NAMESPACE/NAME` behind it those of one LvsVirtualService."""
+ANNOTATION_HAND_OVER: Final = f"{GROUP}/hand-over"
+"""On a LvsDirectorGroup, set by a person: a new token has its addresses given to another director, once; with `/NODE`
+behind it to that one."""
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 
 FIELD_MANAGER_OPERATOR: Final = "lvs-operator"

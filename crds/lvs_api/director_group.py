@@ -23,6 +23,22 @@ class Failover(StrEnum):
     VRRP = "VRRP"
 
 
+class StandingAside(StrEnum):
+    """Why a director is to carry addresses only where no other can."""
+
+    MAINTENANCE = "Maintenance"
+    CORDONED = "Cordoned"
+
+
+class HandOverState(StrEnum):
+    """How far a planned hand-over is."""
+
+    UNDER_WAY = "UnderWay"
+    DONE = "Done"
+    REFUSED = "Refused"
+    FAILED = "Failed"
+
+
 class DirectorNodes(ApiModel):
     """Which Nodes are directors."""
 
@@ -60,6 +76,11 @@ class LvsDirectorGroupSpec(ApiModel):
     seconds or less and without the API server."""
     vrrp: Vrrp | None = None
     """Only with failover VRRP; each field that is absent has its default."""
+    maintenance: (
+        Annotated[list[ObjectName], Field(max_length=MAX_PRIORITIES, json_schema_extra={"x-lvs-list-set": True})] | None
+    ) = None
+    """Directors that stand aside: they give the addresses to another that is ready, and carry them only where none is.
+    A Node that is cordoned (kubectl cordon, kubectl drain) stands aside by itself."""
     timeouts: Timeouts | None = None
     """Time-outs of connections, on every director; each that is absent is left as the node has it."""
     sysctls: IpvsSysctls | None = None
@@ -79,6 +100,9 @@ class GroupMember(ApiModel):
     """It reports that it holds the VIPs."""
     reporting: bool = False
     """Its agent has reported in its present boot."""
+    stands_aside: StandingAside | None = None
+    """Why it is to carry addresses only where no other director can. Maintenance: `spec.maintenance` names it.
+    Cordoned: its Node takes no pods."""
     addresses: (
         Annotated[list[UsableIpAddress], Field(max_length=2, json_schema_extra={"x-lvs-list-set": True})] | None
     ) = None
@@ -105,6 +129,24 @@ class VirtualRouterStatus(ApiModel):
     """Why it and not another, or why none."""
 
 
+class HandOver(ApiModel):
+    """A hand-over that a person asked for (kubectl lvs failover), and what came of it."""
+
+    LONGEST_REQUEST: ClassVar[int] = 512
+
+    request: Annotated[str, Field(min_length=1, max_length=LONGEST_REQUEST)]
+    """The value of the annotation lvs-operator.io/hand-over."""
+    state: HandOverState
+    """UnderWay, and then one of the others for good. Refused: nothing was moved. Failed: nobody took the addresses
+    over in time."""
+    time: Annotated[str, Field(max_length=32)]
+    """Since when it is in this state, RFC 3339."""
+    giver: ObjectName | None = None
+    """The director that carried the addresses when it was asked for."""
+    message: Annotated[str, Field(max_length=512)]
+    """What happened, or why not."""
+
+
 class LvsDirectorGroupStatus(ApiModel):
     """Who the directors are now, and what they do."""
 
@@ -123,6 +165,8 @@ class LvsDirectorGroupStatus(ApiModel):
     vrrp_begins_with: ObjectName | None = None
     """Only while failover changes to VRRP: the Node that has carried the addresses since before. The others wait with
     VRRP until it is Master."""
+    hand_over: HandOver | None = None
+    """Present once a hand-over was asked for: the last one."""
     services: Count | None = None
     """LvsVirtualServices served."""
     observed_generation: Generation | None = None

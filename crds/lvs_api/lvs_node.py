@@ -60,6 +60,11 @@ class LvsNodeSpec(ApiModel):
         Annotated[list[LabelledName], Field(max_length=16, json_schema_extra={"x-lvs-list-set": True})] | None
     ) = None
     """The LvsDirectorGroups in which it is a director."""
+    gives_way: (
+        Annotated[list[LabelledName], Field(max_length=16, json_schema_extra={"x-lvs-list-set": True})] | None
+    ) = None
+    """Of these the ones whose addresses another director is to carry: it lets go of them. With VRRP it does so for some
+    seconds and is a Backup again then, whoever has them; without, for as long as the group is named here."""
     addresses: (
         Annotated[
             list[NodeAddress],

@@ -3,7 +3,9 @@
 Figures are printed; what is asserted has deadlines for a busy machine.
 """
 
+import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from itertools import pairwise
 
 import pytest
 
+from lvs_lab.host_commands import Completed, run
 from lvs_lab.lab_machine import LabMachine
 from lvs_lab.waiting import wait_for
 from support.deployment import READY_SECONDS, Deployment, deployed
@@ -248,3 +251,67 @@ def test_a_director_without_power_is_relieved_and_does_not_preempt(pair: Pair) -
     pair.wait_settled(other)
     assert pair.owners() == [other]
     assert claimants(pair.client, VIP) == {mac_of(pair.deployment.lab.guest(other))}
+
+
+def hand_over(pair: Pair, *words: str) -> Completed:
+    """Kubectl lvs failover, as an administrator calls it."""
+    environment = {**os.environ, "KUBECONFIG": str(pair.deployment.lab.host_kubeconfig)}
+    return run([sys.executable, "-m", "lvs_cli", "failover", "failover", *words], env=environment, check=False)
+
+
+def test_a_planned_hand_over_moves_the_address_once(pair: Pair) -> None:
+    master = pair.master()
+    other = pair.other(master)
+    with silence_of(pair, 8, "planned hand-over"):
+        done = hand_over(pair)
+        assert done.stdout == f"failover: {other} carries the addresses instead of {master}\n", done.stderr
+        pair.wait_master(other)
+    pair.wait_settled(other)
+    with silence_of(pair, 8, "planned hand-over to a director by name"):
+        done = hand_over(pair, "--to", master)
+        assert done.stdout == f"failover: {master} carries the addresses instead of {other}\n", done.stderr
+        pair.wait_master(master)
+    pair.wait_settled(master)
+    assert hand_over(pair, "--to", master).stdout == f"failover: {master} carries the addresses already\n"
+
+
+def test_nothing_is_handed_over_to_a_director_without_a_link(pair: Pair) -> None:
+    master = pair.master()
+    other = pair.other(master)
+    pair.deployment.lab.guest(other).link("down")
+    pair.wait_states(**{other.replace("-", "_"): "Fault"})
+    with silence_of(pair, 4, "hand-over refused"):
+        refused = hand_over(pair)
+    assert refused.stderr.startswith(f"error: failover: refused: no other director is ready: {other} is in Fault")
+    assert pair.owners() == [master]
+
+
+def test_a_cordoned_director_gives_the_address_away_and_comes_last(pair: Pair) -> None:
+    master = pair.master()
+    other = pair.other(master)
+    deployment = pair.deployment
+    with silence_of(pair, 8, "cordon"):
+        deployment.lab.kubectl("cordon", master)
+        pair.wait_master(other)
+    pair.wait_settled(other)
+    priorities = deployment.get("lvsdg", "failover")["status"]["virtualRouters"][0]["priorities"]
+    assert [one["node"] for one in priorities] == [other, master]
+    with silence_of(pair, 8, "the other loses its link"):
+        deployment.lab.guest(other).link("down")
+        pair.wait_master(master)
+    deployment.lab.kubectl("uncordon", master)
+    deployment.lab.guest(other).link("up")
+    pair.wait_settled(master)
+
+
+def test_maintenance_moves_the_address_though_the_director_comes_first(pair: Pair) -> None:
+    deployment = pair.deployment
+    if pair.master() != DIRECTORS[0]:
+        assert hand_over(pair, "--to", DIRECTORS[0]).returncode == 0
+        pair.wait_settled(DIRECTORS[0])
+    with silence_of(pair, 8, "maintenance"):
+        deployment.patch("lvsdg", "failover", {"maintenance": [DIRECTORS[0]]})
+        pair.wait_master(DIRECTORS[1])
+    pair.wait_settled(DIRECTORS[1])
+    deployment.patch("lvsdg", "failover", {"maintenance": []})
+    pair.wait_settled(DIRECTORS[1])

@@ -4,7 +4,7 @@ import pytest
 
 from lvs_lab.waiting import wait_for
 from support.deployment import GONE_SECONDS, Deployment
-from support.manifests import documents, pool_text, service_text
+from support.manifests import documents, object_text, pool_text, service_text
 from support.quick_start import (
     KEY,
     SERVERS,
@@ -45,6 +45,52 @@ def test_director_can_not_be_its_own_real_server(web: Deployment) -> None:
     condition = web.wait_condition("mixed", "Ready", "True", "DirectorIsRealServer")
     assert "rs2" in condition["message"]
     assert "192.168.10.108/32" not in web.addresses("director-2", "lo")
+
+
+@pytest.mark.parametrize("method", ["DirectRouting", "Tunnel"])
+def test_the_only_director_is_a_real_server_of_its_own(web: Deployment, method: str) -> None:
+    """What falls to its own address the kernel gives to the machine itself, at the VIP."""
+    name, vip = "director-2", "192.168.10.128"
+    web.lab.kubectl("label", "node", name, "alone=true", "--overwrite")
+    group = object_text("LvsDirectorGroup", "alone", {"nodes": {"selector": {"matchLabels": {"alone": "true"}}}})
+    pool = pool_text("alone", SERVERS["server-1"], "192.168.10.12", more={"healthCheck": {"tcp": {}}})
+    more = {"directorGroupRef": {"name": "alone"}, "forwarding": {"method": method}}
+    objects = documents(group, pool, service_text("alone", vip, pool="alone", more=more))
+    server = web.lab.machine(name).serve(port=80)
+    try:
+        web.apply(objects)
+        web.wait_condition("alone", "Ready", "True", "Ready")
+        assert count_replies(client(web), vip, 20).keys() == {name, "server-1"}
+        web.lab.kubectl("label", "node", "director-1", "alone=true", "--overwrite")
+        web.wait_condition("alone", "Ready", "True", "DirectorIsRealServer")
+        wait_for(
+            lambda: set(count_replies(client(web), vip, 6)) == {"server-1"}, GONE_SECONDS, "server-1 alone to serve"
+        )
+    finally:
+        server.stop()
+        web.delete(objects)
+        web.lab.kubectl("label", "node", "director-1", "director-2", "alone-")
+        wait_for(lambda: "alone" not in web.names("lvsdg"), GONE_SECONDS, "the group to be gone")
+        web.wait_shape(active_director(web), quick_shape(), deadline=GONE_SECONDS)
+
+
+def test_directors_are_real_servers_of_their_group_by_masquerade(web: Deployment) -> None:
+    """The active one and the standby: what a director hands on so comes to an address without a virtual service."""
+    vip, addresses = "192.168.10.129", ("192.168.10.11", "192.168.10.12")
+    pool = pool_text("all", SERVERS["server-1"], *addresses, more={"healthCheck": {"tcp": {}}})
+    objects = documents(
+        pool, service_text("all", vip, pool="all", more={"forwarding": {"method": "Masquerade", "sourceNat": True}})
+    )
+    servers = [web.lab.machine(name).serve(port=80) for name in DIRECTORS]
+    try:
+        web.apply(objects)
+        web.wait_condition("all", "Ready", "True", "Ready")
+        assert count_replies(client(web), vip, 30).keys() == {"server-1", *DIRECTORS}
+    finally:
+        for server in servers:
+            server.stop()
+        web.delete(objects)
+        web.wait_shape(active_director(web), quick_shape(), deadline=GONE_SECONDS)
 
 
 def test_member_behind_a_router_is_not_on_link(web: Deployment) -> None:

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from lvs_agent.decide.kernel_state import AnyServiceKey, DestinationKey
+from lvs_api.api_group import ANNOTATION_HAND_OVER
 from simulation.ground import Ground
 from simulation.model_api import USERS
 from simulation.users import DIRECTOR_LABEL, GROUP, pool, service
 
 NOTICED_SECONDS: Final = 6.0
 """A machine that is off for so long becomes NotReady; 40 s in a cluster."""
+_CORDON: Final = "unschedulable"
 OUT_OF_SERVICE: Final = {"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}
 
 
@@ -45,6 +47,22 @@ class Deeds(Ground):
         labels = dict(self.api.get("nodes", ("", name))["metadata"].get("labels", {}))
         labels = {label: value for label, value in labels.items() if label not in DIRECTOR_LABEL}
         self.api.replace("user", "nodes", ("", name), "labels", labels | (DIRECTOR_LABEL if chosen else {}))
+
+    def cordon(self, name: str, seconds: float) -> None:
+        """A Node is to take no pods for some time, as before a drain."""
+        if self.api.up:
+            self._set_unschedulable(name, value=True)
+            self._for_a_while(f"cordon {name}", seconds, lambda: self._set_unschedulable(name, value=False))
+
+    def _set_unschedulable(self, name: str, *, value: bool) -> None:
+        spec = {field: said for field, said in self.api.get("nodes", ("", name))["spec"].items() if field != _CORDON}
+        self.api.replace("user", "nodes", ("", name), "spec", spec | ({_CORDON: True} if value else {}))
+
+    def hand_over(self, token: int, name: str | None) -> None:
+        """A person asks that another director carry the addresses, or a certain one."""
+        if self.api.up and ("", GROUP) in self.api.objects("lvsdirectorgroups"):
+            said = f"t{token}" if name is None else f"t{token}/{name}"
+            self.api.replace("user", "lvsdirectorgroups", ("", GROUP), "annotations", {ANNOTATION_HAND_OVER: said})
 
     # What happens to machines
 

@@ -86,6 +86,8 @@ KINDS: Final[dict[str, tuple[int, Callable[[Draw], tuple[Any, ...]]]]] = {
     "delete_pool": (3, lambda draw: (draw.rng.choice(POOLS),)),
     "delete_namespace": (1, lambda _: ()),
     "label_director": (4, lambda draw: (draw.director(), draw.rng.random() < 0.5)),
+    "cordon": (4, lambda draw: (draw.director(), draw.seconds(1, 5, 20))),
+    "hand_over": (5, lambda draw: (draw.rng.randrange(1000), draw.rng.choice([None, draw.director()]))),
     "power_cycle": (
         6,
         lambda draw: (

@@ -110,6 +110,7 @@ def full_objects() -> list[Raw]:
             nodes={"selector": _SELECTOR},
             interface="eth0",
             failover="None",
+            maintenance=["d1"],
             timeouts={"tcpSeconds": 30, "tcpFinSeconds": 5, "udpSeconds": 60},
             sysctls=_all_sysctls(),
             connectionSync={
@@ -128,7 +129,7 @@ def full_objects() -> list[Raw]:
         service_slice(
             pool={**pool, "healthCheck": {"tcp": {}}}, members=[slice_member("a", "10.0.0.1", forwarding=_TUNNEL)]
         ),
-        lvs_node(directorGroups=["default"], directorAddresses=["192.168.4.5", "2001:db8:4::5"]),
+        lvs_node(directorGroups=["default"], givesWay=["default"], directorAddresses=["192.168.4.5", "2001:db8:4::5"]),
     ]
 
 
@@ -155,7 +156,15 @@ def full_statuses() -> list[Raw]:
         }
     }
     pool = real_server_pool("status") | {"status": {**STATUS_BASE, "members": 3, "services": 1}}
-    directors = [{"node": "d1", "holdsAddresses": True, "reporting": True, "addresses": ["192.168.4.5"]}]
+    directors = [
+        {
+            "node": "d1",
+            "holdsAddresses": True,
+            "reporting": True,
+            "standsAside": "Cordoned",
+            "addresses": ["192.168.4.5"],
+        }
+    ]
     router = {
         "id": 55,
         "priorities": [{"node": "d1", "priority": 150}],
@@ -170,6 +179,13 @@ def full_statuses() -> list[Raw]:
             "directors": directors,
             "virtualRouters": [router],
             "vrrpBeginsWith": "d1",
+            "handOver": {
+                "request": "t/d1",
+                "state": "Done",
+                "time": "2026-01-01T00:00:00Z",
+                "giver": "d2",
+                "message": "m",
+            },
             "services": 2,
         }
     }

@@ -95,7 +95,7 @@ class FakeAgents:
 
     def _status(self, node: Json, slices: Sequence[Json], active: Mapping[str, str]) -> Json:
         spec, name = node["spec"], node["metadata"]["name"]
-        groups = spec.get("directorGroups") or ()
+        groups, gives_way = spec.get("directorGroups") or (), spec.get("givesWay") or ()
         return to_raw(
             LvsNodeStatus(
                 boot_id=f"boot-of-{name}",
@@ -105,7 +105,7 @@ class FakeAgents:
                     for address in spec.get("addresses") or ()
                 ],
                 director_groups=[
-                    _report(group, slices, holds=active.get(group) == name).model_copy(
+                    _report(group, slices, holds=active.get(group) == name and group not in gives_way).model_copy(
                         update={"virtual_routers": self.routers.get(name)}
                     )
                     for group in groups

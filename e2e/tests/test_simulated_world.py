@@ -142,6 +142,10 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a drain is over at once": ({"lvs_agent.decide.desired_state.step_drains": _over_at_once}, "before its time"),
     "nobody is silenced": ({"lvs_agent.converge.addresses._role": lambda *_: SysctlRole()}, "before it is silent"),
+    "who is told to give way has let go at once": (
+        {"lvs_core.giving_way._has_let_go": lambda *_: True},
+        "has not said that it let go",
+    ),
     "another director is made active at once": ({"lvs_core.directors._active": _whoever_is_there}, "is made active"),
 }
 

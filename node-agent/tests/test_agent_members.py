@@ -130,6 +130,15 @@ async def test_a_member_beyond_a_router_is_not_on_link(world: World, route: Rout
     assert world.weights() == {"100": 1, "101": 1}
 
 
+async def test_the_only_director_takes_connections_itself(world: World) -> None:
+    """Where another one joins, what that sends here would be balanced again."""
+    world.links.routes[ip_address("192.168.4.100")] = Route(kind=RouteKind.LOCAL, device="lo")
+    await world.do(director(service(member(100), member(101), has_one_director=True)))
+    assert (world.weights(), world.status.exceptions) == ({"100": 1, "101": 1}, [])
+    await world.do(director(service(member(100), member(101))))
+    assert (world.weights(), world.exception().reason) == ({"100": 0, "101": 1}, "NotOnLink")
+
+
 async def test_a_tunnel_s_type_is_edited_in_place(world: World) -> None:
     by_ipip = member(100, method=ForwardingMethod.TUNNEL, tunnel=PlannedTunnel(TunnelType.IPIP))
     await world.do(director(service(by_ipip)))

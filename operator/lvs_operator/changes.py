@@ -127,14 +127,17 @@ def _with_additions(old: LvsNodeSpec, new: LvsNodeSpec) -> LvsNodeSpec:
     """What is there with what is to come to it: an address has not to wait until another may be taken away.
 
     It waits where a LvsNode cannot name both, and where the node is to lose a group: it would be a real server of
-    directors while it is one of them. From whom it unwraps waits for nothing: a director may send already.
+    directors while it is one of them. From whom it unwraps waits for nothing: a director may send already. Nor does
+    giving way, and taking part again; but of a group that it loses it takes nothing before.
     """
     senders = merged(old, new)
     addresses = {(one.address, one.device): one for one in (*(old.addresses or ()), *(new.addresses or ()))}
     if len(addresses) > MAX_NODE_ADDRESSES or not set(old.director_groups or ()) <= set(new.director_groups or ()):
-        return old.model_copy(update={"director_addresses": senders})
+        gives_way = sorted({*(old.gives_way or ()), *(new.gives_way or ())}) or None
+        return old.model_copy(update={"gives_way": gives_way, "director_addresses": senders})
     return LvsNodeSpec.model_construct(
         director_groups=new.director_groups,
+        gives_way=new.gives_way,
         addresses=[addresses[key] for key in sorted(addresses)] or None,
         director_addresses=senders,
     )

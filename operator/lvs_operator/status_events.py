@@ -35,12 +35,12 @@ def _active_events(
     if old == new:
         return
     if new is None:
-        message = f"no director carries the addresses: {_why_no_longer(view, old or '')}"
+        message = f"no director carries the addresses: {_why_no_longer(view, old or '', after)}"
         yield Occurrence(type=EventType.WARNING, reason=EventReason.NO_ACTIVE_DIRECTOR.value, message=message)
         return
     message = f"{new} is the active director"
     if old is not None:
-        message += f" instead of {old}: {_why_no_longer(view, old)}"
+        message += f" instead of {old}: {_why_no_longer(view, old, after)}"
     yield Occurrence(type=EventType.NORMAL, reason=EventReason.ACTIVE_DIRECTOR_CHANGED.value, message=message)
 
 
@@ -64,10 +64,14 @@ def _master_events(
         )
 
 
-def _why_no_longer(view: ClusterView, name: str) -> str:
+def _why_no_longer(view: ClusterView, name: str, after: LvsDirectorGroupStatus) -> str:
     node = view.nodes.get(name)
     if node is None:
         return f"Node {name} is deleted"
     if node.out_of_service:
         return f"Node {name} is tainted node.kubernetes.io/out-of-service"
-    return f"{name} is no longer selected and has let go of them"
+    still = next((one for one in after.directors or () if one.node == name), None)
+    if still is None:
+        return f"{name} is no longer selected and has let go of them"
+    why = "was asked to hand them over" if still.stands_aside is None else f"stands aside ({still.stands_aside})"
+    return f"{name} {why} and has let go of them"

@@ -206,6 +206,24 @@ def test_a_director_that_joins_does_not_wait_for_what_goes(
     assert [write.value for write in found.losses if isinstance(write, ReplacePart)] == [to_raw(shall)]
 
 
+@pytest.mark.parametrize(
+    ("groups", "shall", "at_once"),
+    [
+        (["a", "b"], ["a"], ["a"]),
+        (["a", "b"], None, None),
+        (["b"], ["b"], ["a", "b"]),
+    ],
+    ids=["told", "told no more", "but of a group that it loses"],
+)
+def test_giving_way_waits_for_nothing(groups: list[str], shall: list[str] | None, at_once: list[str] | None) -> None:
+    was = LvsNodeSpec(director_groups=["a", "b"], gives_way=["a"] if groups == ["b"] or shall is None else None)
+    after = LvsNodeSpec(director_groups=groups, gives_way=shall)
+    found = changes(make_view(lvs_nodes=[replace(lvs_node(), spec=was)]), decision(lvs_nodes={"n1": after}))
+    assert [write.value for write in found.growth if isinstance(write, ReplacePart)] == [
+        to_raw(was.model_copy(update={"gives_way": at_once}))
+    ]
+
+
 def test_nodes_are_labelled_and_unlabelled() -> None:
     nodes = [
         ClusterNode(name="new", uid="u1"),

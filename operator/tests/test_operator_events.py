@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from lvs_api import testing
-from lvs_api.director_group import LvsDirectorGroupStatus, VirtualRouterStatus
+from lvs_api.director_group import GroupMember, LvsDirectorGroupStatus, StandingAside, VirtualRouterStatus
 from lvs_core.cluster_view import ClusterView, make_view
 from lvs_core.decide import decide
 from lvs_core.decision import Decision
@@ -98,13 +98,25 @@ def test_a_group_says_why_nobody_carries_the_addresses(nodes: tuple[Raw, ...], w
 
 def test_a_group_says_who_took_over_from_whom() -> None:
     view, decision = decided(active="d9", nodes=(node("d9"),))
-    group = decision.groups["default"].model_copy(update={"active": "d1"})
+    group = decision.groups["default"].model_copy(update={"active": "d1", "directors": None})
     moved = Decision(**{name: getattr(decision, name) for name in Decision.__slots__} | {"groups": {"default": group}})
     found = status_events(view, moved, write(DIRECTOR_GROUPS, meta_of(view.groups["default"].meta)))
     assert (
         found[0].message == "d1 is the active director instead of d9: d9 is no longer selected and has let go of them"
     )
     assert events_of_group(active="d9", nodes=(node("d9"),)) == []
+
+
+@pytest.mark.parametrize(
+    ("aside", "why"), [(None, "was asked to hand them over"), (StandingAside.CORDONED, "stands aside (Cordoned)")]
+)
+def test_a_group_says_why_a_director_gave_way(aside: StandingAside | None, why: str) -> None:
+    view, decision = decided(active="d9", nodes=(node("d9"),))
+    members = [GroupMember(node="d9", stands_aside=aside)]
+    group = decision.groups["default"].model_copy(update={"active": "d1", "directors": members})
+    moved = replace(decision, groups={"default": group})
+    found = status_events(view, moved, write(DIRECTOR_GROUPS, meta_of(view.groups["default"].meta)))
+    assert found[0].message == f"d1 is the active director instead of d9: d9 {why} and has let go of them"
 
 
 def master(group: LvsDirectorGroupStatus, *, active: str | None) -> LvsDirectorGroupStatus:

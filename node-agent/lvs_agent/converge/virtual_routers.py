@@ -11,6 +11,7 @@ from typing import Final
 
 from lvs_agent.decide.desired_addresses import SILENT_DEVICES
 from lvs_agent.decide.faults import Fault
+from lvs_agent.decide.giving_way import follow_giving_way, let_go
 from lvs_agent.decide.kernel_state import IPAddress, KernelLinks
 from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey, WantedVrrp, router_key, states_by_address
 from lvs_agent.decide.vrrp_config import PlacedRouter, Unwritable, is_instance, place_routers, render_vrrp
@@ -51,6 +52,8 @@ class VrrpKeeper:
         self._tracks: dict[str, bool] = {}
         self._waits_since: float | None = None
         self._fault: Fault | None = None
+        self._giving_way: Mapping[str, float] = {}
+        """Director groups for which it is told to, and since when."""
 
     def look(self, plan: NodePlan) -> dict[IPAddress, VirtualRouterState]:
         """What the daemon does with the addresses of the plan, as far as it has spoken of them."""
@@ -122,7 +125,9 @@ class VrrpKeeper:
             return self._outcome({}, links)
         refused = serving.prepared.refusals.faults.keys()
         placed = place_routers(directors, links, self._devices(links), refused)
-        why = hindrances(placed, serving)
+        now = self._monotonic()
+        self._giving_way = follow_giving_way(self._giving_way, directors, now)
+        why = hindrances(placed, serving, let_go(self._giving_way, directors, now))
         whole = self._with_held(plan, placed)
         try:
             if whole is None:

@@ -30,16 +30,15 @@ from lvs_agent.decide.kernel_state import (
     IPAddress,
     KernelIpvs,
     Route,
-    RouteKind,
     ServiceState,
     WantedService,
 )
 from lvs_agent.decide.node_word import Carried
+from lvs_agent.decide.on_link import not_on_link
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.decide.prepared_plan import PreparedMember, PreparedPlan, PreparedService
 from lvs_agent.decide.stored_plan import as_it_is
 from lvs_api.conditions import Reason
-from lvs_api.network_types import ForwardingMethod
 from lvs_api.real_server_pool import OnFailure
 from lvs_core.cluster_view import ObjectKey
 from lvs_core.plan import PlannedMember
@@ -175,20 +174,6 @@ def first_verdicts(prepared: PreparedPlan, around: Circumstances) -> dict[Check,
     return results
 
 
-def not_on_link(member: PlannedMember, routes: Mapping[IPAddress, Route]) -> str | None:
-    """Why frames can not go straight to a DirectRouting member; None where they can, or nothing is known."""
-    if member.method is not ForwardingMethod.DIRECT_ROUTING:
-        return None
-    route = routes.get(member.address)
-    if route is None or route.on_link:
-        return None
-    if route.kind is RouteKind.LOCAL:
-        return f"{member.address} is an address of this director"
-    if route.next_hop is not None:
-        return f"the route to {member.address} has the next hop {route.next_hop}; DirectRouting needs a common link"
-    return f"this director has no route to {member.address}"
-
-
 class _Composer:
     """One kernel service, member by member."""
 
@@ -250,7 +235,11 @@ class _Composer:
 
     def _fails(self, member: PreparedMember) -> bool:
         is_down = member.check is not None and self._checks[member.check].verdict is Verdict.DOWN
-        return is_down or not_on_link(member.planned, self._around.routes) is not None
+        return is_down or self._why_not_on_link(member.planned) is not None
+
+    def _why_not_on_link(self, member: PlannedMember) -> str | None:
+        may_be_here = self._service.planned.has_one_director
+        return not_on_link(member, self._around.routes, may_be_here=may_be_here)
 
     def _patience(self, carriers: Iterable[DestinationKey]) -> float:
         """Seconds within which checks that have not told yet must have told; 0 where there are none.
@@ -309,7 +298,7 @@ class _Composer:
         """Why a member gets no weight; None where it gets the user's."""
         if not member.may_have_weight:
             return _why_objects_say_no(member)
-        if detail := not_on_link(member, self._around.routes):
+        if detail := self._why_not_on_link(member):
             return Reason.NOT_ON_LINK, detail
         if check is not None and (result := self._checks[check]).verdict is not Verdict.UP:
             return Reason.MEMBERS_NOT_READY, _why_not_up(result)

@@ -16,6 +16,7 @@ from lvs_agent.decide.vrrp_config import PlacedRouter
 from lvs_api.lvs_node import VirtualRouterReport, VirtualRouterState
 
 _MAX_MESSAGE: Final = 256
+_GIVES_WAY: Final = "it gives way to another director, as it was told"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,15 +37,19 @@ class Serving:
     that were set may well be there, and another director may be no better off."""
 
 
-def hindrances(placed: Iterable[PlacedRouter], serving: Serving) -> dict[RouterKey, str | None]:
-    """Why each virtual router must not carry its addresses here; None: it may."""
+def hindrances(
+    placed: Iterable[PlacedRouter], serving: Serving, let_go: AbstractSet[str] = frozenset()
+) -> dict[RouterKey, str | None]:
+    """Why each virtual router must not carry its addresses here; None: it may. `let_go` are director groups."""
     wanted: dict[IPAddress, list[AnyServiceKey]] = {}
     excused: dict[IPAddress, bool] = {}
     for one in serving.prepared.services:
         if (vip := one.planned.vip) is not None:
             wanted.setdefault(vip, []).append(one.key)
             excused[vip] = excused.get(vip, True) and (one.planned.paused or one.key in serving.faults)
-    return {one.key: _hindrance(one, serving, wanted, excused) for one in placed}
+    return {
+        one.key: _GIVES_WAY if one.key.group in let_go else _hindrance(one, serving, wanted, excused) for one in placed
+    }
 
 
 def _hindrance(
