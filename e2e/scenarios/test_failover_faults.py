@@ -12,55 +12,31 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import pytest
 
 from lvs_lab.waiting import wait_for
-from support.deployment import Deployment, deployed
 from support.director_pair import TAKE_OVER_SECONDS, DirectorPair
 from support.fault_figures import Sign
+from support.fault_lab import (
+    DIRECTORS,
+    NAME,
+    ROUTER_ID,
+    SERVERS,
+    SERVICE,
+    VIP,
+    fault_lab,
+    must_be_settled,
+    wait_relieved,
+    wait_whole,
+)
 from support.fault_record import FaultRecord, recording
 from support.forged_adverts import ForgedAdvert, forging
 from support.neighbours import mac_of, wait_for_neighbour
-from support.steady_load import plain_real_servers
 from support.traffic import answers
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
-DIRECTORS = ("ff-one", "ff-two")
-SERVERS = {"ff-server-1": "192.168.67.11", "ff-server-2": "192.168.67.12"}
 CLIENTS = ("ff-client", "ff-far-client")
 """On the link, and behind the router."""
 APART = ("ff-two", "ff-server-2", "ff-client-2", "ff-watcher-2")
 """The other side of a parting."""
-VIP, ROUTER_ID = "192.168.67.127", 67
-SERVICE = f"TCP {VIP}:80 rr"
-OBJECTS = """
-apiVersion: lvs-operator.io/v1alpha1
-kind: LvsDirectorGroup
-metadata: {name: faults}
-spec:
-  nodes: {selector: {matchLabels: {lvs-operator.io/director-group: faults}}}
-  failover: VRRP
-  vrrp:
-    advertIntervalMilliseconds: 100
-    virtualRouterIds: [67]
-    priorities: [{node: ff-one, priority: 150}, {node: ff-two, priority: 100}]
----
-apiVersion: lvs-operator.io/v1alpha1
-kind: LvsRealServerPool
-metadata: {name: faults}
-spec:
-  realServers: [{name: one, address: 192.168.67.11}, {name: two, address: 192.168.67.12}]
-  healthCheck: {intervalSeconds: 1, timeoutSeconds: 1, rise: 1, fall: 3, tcp: {}}
----
-apiVersion: lvs-operator.io/v1alpha1
-kind: LvsVirtualService
-metadata: {name: faults}
-spec:
-  addresses: ["192.168.67.127"]
-  ports: [{name: http, protocol: TCP, port: 80}]
-  scheduler: rr
-  forwarding: {method: DirectRouting}
-  realServerPoolRef: {name: faults}
-  directorGroupRef: {name: faults}
-"""
 STANDSTILL_SECONDS = 30.0
 ADVERTS_OF_A_FAULT = 100
 """So many of the Master's are waited for while its link is bad: ten seconds of them, had none been lost."""
@@ -69,29 +45,17 @@ FORGED = 60
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with (
-        deployed("faults", ["failover-faults"], tmp_path_factory.mktemp("faults")) as deployment,
-        plain_real_servers(deployment.lab, VIP, *SERVERS),
-    ):
-        for name in DIRECTORS:
-            deployment.start_vrrp(name)
-        deployment.apply(OBJECTS)
-        yield deployment
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DirectorPair]:
+    with fault_lab("faults", tmp_path_factory.mktemp("faults")) as pair:
+        yield pair
 
 
 @pytest.fixture
-def pair(lab: Deployment) -> Iterator[DirectorPair]:
+def pair(lab: DirectorPair) -> Iterator[DirectorPair]:
     """Both directors up, that of the higher priority Master, all real servers in use; what a test broke is mended."""
-    lab.ensure_running()
-    lab.wait_ready("faults")
-    pair = DirectorPair(deployment=lab, names=DIRECTORS, client_name="ff-client", vip=VIP, router_id=ROUTER_ID)
-    pair.make_master("ff-one")
-    for name in DIRECTORS:
-        for address in SERVERS.values():
-            lab.wait_weight(name, SERVICE, f"{address}:80", 1, deadline=TAKE_OVER_SECONDS)
-    yield pair
-    lab.lab.repair()
+    wait_whole(lab)
+    yield lab
+    lab.deployment.lab.repair()
 
 
 def recorded(pair: DirectorPair, what: str) -> AbstractContextManager[FaultRecord]:
@@ -107,25 +71,11 @@ def api_server_away(pair: DirectorPair) -> Iterator[None]:
         pair.deployment.lab.control_plane.resume()
 
 
-def wait_relieved(pair: DirectorPair, name: str) -> None:
-    """Wait until this director carries the address, for the client on the link and for the one behind the router."""
-    pair.wait_master(name)
-    lab = pair.deployment.lab
-    mac = mac_of(lab.guest(name))
-    wait_for_neighbour(lab.machine("ff-router"), VIP, mac, deadline=TAKE_OVER_SECONDS)
-    wait_for(lambda: answers(lab.machine("ff-far-client"), VIP), TAKE_OVER_SECONDS, f"{VIP} to answer from afar")
-
-
 def must_have_moved(record: FaultRecord, former: str, new: str) -> None:
     """It went once, from the one to the other, who told the link so; never were two at once."""
     assert record.masters() == [former, new]
     assert record.seconds_of_two_masters() == 0
     assert record.announced_by(new)
-
-
-def must_be_settled(pair: DirectorPair, master: str) -> None:
-    pair.wait_settled(master)
-    pair.must_stay(master)
 
 
 @pytest.mark.parametrize("api", ["away", pytest.param("there", marks=pytest.mark.long)])
@@ -179,12 +129,12 @@ def test_adverts_are_lost_in_one_direction(pair: DirectorPair) -> None:
         with deaf_to_adverts(pair, "ff-two"):
             record.fault()
             wait_for(lambda: set(pair.owners()) == set(DIRECTORS), TAKE_OVER_SECONDS, "both to carry the address")
-            pair.deployment.wait_condition("faults", "Ready", "False", "SplitBrain", kind="lvsdg", deadline=90)
+            pair.deployment.wait_condition(NAME, "Ready", "False", "SplitBrain", kind="lvsdg", deadline=90)
         wait_relieved(pair, "ff-one")
         pair.must_stay("ff-one")
     assert record.seconds_of_two_masters() > 0
     must_be_settled(pair, "ff-one")
-    pair.deployment.wait_condition("faults", "Ready", "True", kind="lvsdg")
+    pair.deployment.wait_condition(NAME, "Ready", "True", kind="lvsdg")
 
 
 @contextmanager
@@ -348,3 +298,20 @@ def test_a_stranger_that_speaks_well(pair: DirectorPair, what: str, priority: in
         wait_relieved(pair, new)
         pair.must_stay(new)
     must_be_settled(pair, new)
+
+
+def test_a_stranger_with_the_groups_id_is_named_and_another_id_taken(pair: DirectorPair) -> None:
+    """However weak it is; the id is given up where somebody says that it is another's."""
+    group = pair.deployment
+    stranger = group.lab.machine("ff-stranger")
+    with forging(stranger, ForgedAdvert(router_id=ROUTER_ID, priority=50, addresses=(VIP,))):
+        found = group.wait_condition(NAME, "Ready", "False", "ForeignVrrp", kind="lvsdg")
+        assert f"of virtual router {ROUTER_ID} come from {stranger.ip}, which is no director" in found["message"]
+        pair.must_stay("ff-one", beside=mac_of(stranger))
+        group.patch("lvsdg", NAME, {"vrrp": {"virtualRouterIds": None, "reservedVirtualRouterIds": [ROUTER_ID]}})
+        group.wait_condition(NAME, "Ready", "True", kind="lvsdg")
+        (router,) = group.get("lvsdg", NAME)["status"]["virtualRouters"]
+        assert router["id"] != ROUTER_ID
+    group.patch("lvsdg", NAME, {"vrrp": {"virtualRouterIds": [ROUTER_ID], "reservedVirtualRouterIds": None}})
+    group.wait_condition(NAME, "Ready", "True", kind="lvsdg")
+    must_be_settled(pair, pair.master())
