@@ -32,7 +32,7 @@ class FaultRecord:
     pair: DirectorPair
     names: dict[str, str]
     """Directors by their MAC addresses."""
-    captures: list[Capture]
+    captures: list[Capture] = field(default_factory=list)
     probes: dict[str, ProbeReport] = field(default_factory=dict)
     """By client."""
     loads: dict[str, LoadReport] = field(default_factory=dict)
@@ -106,14 +106,16 @@ def recording(
     link, and asks there, so that what it is told teaches no client.
     """
     lab = pair.deployment.lab
-    with ExitStack() as stack:
-        captures = [stack.enter_context(lab.machine(name).capture(*_FILTER)) for name in watchers]
-        record = FaultRecord(what=what, pair=pair, names=dict(pair.macs), captures=captures, began=time.time())
-        for name in watchers:
-            stack.enter_context(asking(lab.machine(name), pair.vip))
-        for name in clients:
-            namespace = pair.deployment.client_namespace(name)
-            record.loads[name] = stack.enter_context(steady_load(namespace, pair.vip, rate))
-            record.probes[name] = stack.enter_context(steady_probes(namespace, pair.vip))
-        yield record
-    record.show()
+    record = FaultRecord(what=what, pair=pair, names=dict(pair.macs), began=time.time())
+    try:
+        with ExitStack() as stack:
+            for name in watchers:
+                record.captures.append(stack.enter_context(lab.machine(name).capture(*_FILTER)))
+                stack.enter_context(asking(lab.machine(name), pair.vip))
+            for name in clients:
+                namespace = pair.deployment.client_namespace(name)
+                record.loads[name] = stack.enter_context(steady_load(namespace, pair.vip, rate))
+                record.probes[name] = stack.enter_context(steady_probes(namespace, pair.vip))
+            yield record
+    finally:
+        record.show()

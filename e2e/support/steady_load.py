@@ -37,7 +37,7 @@ class LoadReport:
     @property
     def rate(self) -> float:
         """Connections a second that were made and answered."""
-        return self.succeeded / self.seconds
+        return self.succeeded / self.seconds if self.seconds else 0.0
 
     def __str__(self) -> str:
         return (
