@@ -12,7 +12,8 @@ from itertools import groupby
 from typing import Final
 
 from lvs_lab.lab_machine import Capture
-from support.director_pair import DirectorPair
+from lvs_lab.waiting import wait_for
+from support.director_pair import TAKE_OVER_SECONDS, DirectorPair
 from support.fault_figures import Heard, Sign, Span, longest_silence, read_packet, seconds_together, spans, timeline
 from support.neighbours import asking
 from support.steady_load import LoadReport, ProbeReport, steady_load, steady_probes
@@ -116,6 +117,9 @@ def recording(
                 namespace = pair.deployment.client_namespace(name)
                 record.loads[name] = stack.enter_context(steady_load(namespace, pair.vip, rate))
                 record.probes[name] = stack.enter_context(steady_probes(namespace, pair.vip))
+            # Who owned it before the fault is a part of the record.
+            signs = {Sign.ADVERT, Sign.ANSWER}
+            wait_for(lambda: signs <= {one.sign for one in record.heard()}, TAKE_OVER_SECONDS, "the owner to be heard")
             yield record
     finally:
         record.show()
