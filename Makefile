@@ -10,7 +10,7 @@ IN_WORKERS := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 UNIT_TESTS := crds/tests core/tests operator/tests node-agent/tests cli/tests e2e/tests
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help venv lint check unit prepare api-test scenarios test test-long bench bench-ipvs demo images manifests fmt generate lock clean
+.PHONY: help venv lint check unit prepare api-test scenarios test test-long bench bench-ipvs bench-failover demo images manifests fmt generate lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,9 +58,13 @@ bench: prepare ## The figures that this project promises, measured in labs
 	$(BIN)/python -m bench load
 	$(BIN)/python -m bench weight
 	$(BIN)/python -m bench ipvs
+	$(BIN)/python -m bench failover
 
 bench-ipvs: prepare ## Of these the figures about IPVS: beside prebuilt netlink buffers, ipvsadm and keepalived (about 15 minutes)
 	$(BIN)/python -m bench ipvs
+
+bench-failover: prepare ## Of these the figures about failing over: beside keepalived alone (about half an hour)
+	$(BIN)/python -m bench failover
 
 demo: venv ## See it work: a cluster of real kernels, helm install, traffic, a dying server (KEEP=1 leaves it up)
 	@$(BIN)/python -m lvs_lab.demo

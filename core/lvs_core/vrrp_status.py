@@ -1,6 +1,7 @@
 """The public status of a group whose directors settle by VRRP who carries the addresses."""
 
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
 from typing import Final
 
 from lvs_api.conditions import ConditionType, Reason, find_condition
@@ -87,7 +88,12 @@ def vrrp_readiness(view: ClusterView, group: DirectorGroup, directors: Directors
     if not directors.available:
         return None, Reason.PENDING, "No director has reported yet"
     used = [one for one in directors.routers or () if one.is_used]
-    trouble = _torn(used) or _vacant(view, group, directors, used) or _own_gateway(view, group, directors)
+    trouble = (
+        _foreign(view, group, directors, used)
+        or _torn(used)
+        or _vacant(view, group, directors, used)
+        or _own_gateway(view, group, directors)
+    )
     if trouble is not None:
         return trouble
     silent = [name for name in directors.selected if name not in directors.available]
@@ -102,12 +108,49 @@ def _torn(routers: Sequence[Mastership]) -> Readiness | None:
     return (False, Reason.SPLIT_BRAIN, f"{'; '.join(found)}: they do not hear one another") if found else None
 
 
+def _foreign(
+    view: ClusterView, group: DirectorGroup, directors: Directors, routers: Sequence[Mastership]
+) -> Readiness | None:
+    """The first virtual router of which somebody else sends adverts.
+
+    Where a director has not told which addresses are its own, nobody is called a stranger.
+    """
+    known = [_told_own(view, name) for name in {*directors.selected, *directors.forwarding}]
+    if not all(known):
+        return None
+    ours = set().union(*known)
+    for one in routers:
+        heard = {name: _senders(view, group, name, one.id) - ours for name in directors.selected}
+        strangers = sorted(set().union(*heard.values()), key=ip_address)
+        if strangers:
+            witnesses = ", ".join(name for name, addresses in heard.items() if addresses)
+            message = (
+                f"Adverts of virtual router {one.id} come from {', '.join(strangers[:_NAMED])}, which is no director "
+                f"of this group (heard by {witnesses}): give the group another id, by spec.vrrp.virtualRouterIds or "
+                "reservedVirtualRouterIds, or that machine"
+            )
+            return False, Reason.FOREIGN_VRRP, message
+    return None
+
+
+def _senders(view: ClusterView, group: DirectorGroup, name: str, number: int) -> frozenset[str]:
+    """From where a director hears adverts of a virtual router."""
+    mine = (one.heard_from or () for one in reports_of(view, group.meta.name, name) if one.id == number)
+    return frozenset(address for addresses in mine for address in addresses)
+
+
+def _told_own(view: ClusterView, name: str) -> frozenset[str]:
+    """The addresses that a director calls its own; none where it has not told."""
+    lvs_node = view.lvs_nodes.get(name)
+    status = lvs_node.status if lvs_node is not None else None
+    return frozenset((status.own_addresses if status is not None else None) or ())
+
+
 def _own_gateway(view: ClusterView, group: DirectorGroup, directors: Directors) -> Readiness | None:
     """An address that is to move, and is a director's own."""
     gateways = vrrp_of(group).gateway_addresses or ()
     for name in directors.selected:
-        lvs_node = view.lvs_nodes.get(name)
-        own = (lvs_node.status.own_addresses if lvs_node is not None and lvs_node.status is not None else None) or ()
+        own = _told_own(view, name)
         if (address := next((one for one in gateways if one in own), None)) is not None:
             message = f"spec.vrrp.gatewayAddresses: {address} is {name}'s own; name one that no machine has"
             return False, Reason.NODE_ADDRESS, message

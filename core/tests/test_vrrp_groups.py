@@ -173,6 +173,40 @@ def test_the_last_word_of_a_machine_without_power_is_no_split() -> None:
     assert (ready(cluster).status, status(cluster).active) == ("True", "d2")
 
 
+def hears(cluster: SimulatedCluster, director: str, *senders: str) -> None:
+    """A director reports from whom it hears adverts of the virtual router."""
+    machine = cluster.machines[director]
+    machine.routers = [one.model_copy(update={"heard_from": list(senders)}) for one in machine.routers or ()]
+    cluster.report(director)
+
+
+def test_a_stranger_that_speaks_with_the_groups_id_is_named() -> None:
+    cluster = vrrp_cluster()
+    says(cluster, "d1", "Master")
+    says(cluster, "d2", "Backup")
+    has_own(cluster, "d1", ["192.168.4.5"])
+    has_own(cluster, "d2", ["192.168.4.6"])
+    hears(cluster, "d2", "192.168.4.5")
+    assert ready(cluster).reason == "Ready", "a director is no stranger"
+    hears(cluster, "d2", "192.168.4.5", "192.168.4.66")
+    found = ready(cluster)
+    assert (found.status, found.reason) == ("False", "ForeignVrrp")
+    assert "of virtual router 55 come from 192.168.4.66, which is no director" in found.message
+    assert "(heard by d2)" in found.message
+    hears(cluster, "d2", "192.168.4.5")
+    assert ready(cluster).reason == "Ready"
+
+
+def test_where_a_director_has_not_told_its_addresses_nobody_is_a_stranger() -> None:
+    cluster = vrrp_cluster()
+    says(cluster, "d1", "Master")
+    says(cluster, "d2", "Backup")
+    has_own(cluster, "d2", ["192.168.4.6"])
+    has_own(cluster, "d1", None)
+    hears(cluster, "d2", "192.168.4.5")
+    assert ready(cluster).reason == "Ready"
+
+
 def test_nobody_being_master_is_a_trouble_once_it_lasts() -> None:
     cluster = vrrp_cluster()
     says(cluster, "d1", "Master")

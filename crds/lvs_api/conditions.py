@@ -102,6 +102,7 @@ class Reason(StrEnum):
     NO_VIRTUAL_ROUTER_ID = "NoVirtualRouterId"
     NO_ACTIVE_DIRECTOR = "NoActiveDirector"
     SPLIT_BRAIN = "SplitBrain"
+    FOREIGN_VRRP = "ForeignVrrp"
     VRRP_CONFIG_REJECTED = "VrrpConfigRejected"
     VRRP_DOWN = "VrrpDown"
 

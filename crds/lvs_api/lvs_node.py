@@ -24,6 +24,7 @@ MAX_GUE_PORTS = 16
 """Of one VIP."""
 MAX_OWN_ADDRESSES = 32
 MAX_VIRTUAL_ROUTERS = 64
+MAX_HEARD = 8
 MAX_NODE_SETTINGS = 64
 MAX_DIRECTOR_ADDRESSES = 256
 MAX_DRAINED_MEMBERS = 256
@@ -125,6 +126,14 @@ class VirtualRouterReport(ApiModel):
     """When it became that, RFC 3339."""
     message: Annotated[str, Field(max_length=256)] | None = None
     """Why it is in Fault."""
+    heard_from: (
+        Annotated[
+            list[Annotated[str, Field(max_length=45)]],
+            Field(max_length=MAX_HEARD, json_schema_extra={"x-lvs-list-set": True}),
+        ]
+        | None
+    ) = None
+    """Addresses from which adverts of it came lately: of the other directors, or of strangers. Over IPv4 only."""
 
 
 class DirectorReport(ApiModel):

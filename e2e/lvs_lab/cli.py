@@ -111,8 +111,10 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (("udp", "answer datagrams instead of HTTP"), ("sctp", "speak HTTP over SCTP; guests only")):
         protocol.add_argument(f"--{name}", dest="protocol", action="store_const", const=name, default="tcp", help=text)
     serve.add_argument("--stop", action="store_true", help="end it")
-    link = node_verb("link", _link, "the state of a card: up, down, silent, or loss=PERCENT and delay=TIME")
-    link.add_argument("words", nargs="+", metavar="up|down|silent|loss=…|delay=…")
+    link = node_verb(
+        "link", _link, "the state of a card: up, down, silent, apart, or loss=PERCENT, delay=TIME and jitter=TIME"
+    )
+    link.add_argument("words", nargs="+", metavar="up|down|silent|apart|loss=…|delay=…|jitter=…")
     link.add_argument("--device", default="eth0")
     capture = node_verb("capture", _capture, "tcpdump on a machine until interrupted")
     capture.add_argument("--device", default="eth0")

@@ -45,8 +45,13 @@ class ExecResult:
         return self.returncode == 0
 
 
-def socket_in(namespace: str, family: socket.AddressFamily = socket.AF_INET) -> socket.socket:
-    """A TCP socket that lives in a named network namespace, made by a thread that goes there and comes back."""
+def socket_in(
+    namespace: str,
+    family: socket.AddressFamily = socket.AF_INET,
+    kind: socket.SocketKind = socket.SOCK_STREAM,
+    protocol: int = 0,
+) -> socket.socket:
+    """A socket that lives in a named network namespace, made by a thread that goes there and comes back."""
     libc = ctypes.CDLL(None, use_errno=True)
     own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -54,7 +59,7 @@ def socket_in(namespace: str, family: socket.AddressFamily = socket.AF_INET) -> 
         try:
             _enter(libc, other)
             try:
-                return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+                return socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
             finally:
                 _enter(libc, own)
         finally:

@@ -1,7 +1,8 @@
 """Break a machine's network card, and mend it: carrier away, a silent port, loss and delay.
 
 Carrier, loss and delay are made inside the guest, on the far side of its card's wire, with its own kernel's netem; a
-silent port is the lab's end of the card taken out of its bridge, of which the guest notices nothing.
+silent port is the lab's end of the card taken out of its bridge, of which the guest notices nothing. Cards that are
+apart are on a second bridge of their segment, and reach one another there: a switch whose link to the other is cut.
 """
 
 import re
@@ -16,34 +17,40 @@ from lvs_lab.network import on_control_network
 from lvs_lab.places import Places, guest_cards, port, segment_bridge
 from lvs_lab.topology import Kind, Machine, Topology
 
-_CUT, _CUT_OUTSIDE, _LOSSY = "no carrier", "silent", "lossy or slow"
+_CUT, _CUT_OUTSIDE, _APART, _LOSSY = "no carrier", "silent", "apart", "lossy or slow"
 _PERCENT = re.compile(r"\d+(\.\d+)?%?")
 _DURATION = re.compile(r"\d+(\.\d+)?(us|ms|s)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """What is wanted of a card: `down`, `silent`, or a percentage lost and a time of delay each way."""
+    """What is wanted of a card: `down`, `silent`, `apart`, or a percentage lost and a time of delay each way."""
 
     down: bool = False
     silent: bool = False
+    apart: bool = False
     loss: str = ""
     delay: str = ""
+    jitter: str = ""
+    """By so much, at most, the delay of each packet is more or less; so they overtake one another."""
 
 
 def parse_fault(words: list[str]) -> Fault:
-    """`up`, `down`, `silent`, `loss=5%`, `delay=20ms`; loss and delay go together."""
-    if words in (["up"], ["down"], ["silent"]):
-        return Fault(down=words == ["down"], silent=words == ["silent"])
+    """`up`, `down`, `silent`, `apart`, `loss=5%`, `delay=20ms`, `jitter=10ms`; the last three go together."""
+    if words in (["up"], ["down"], ["silent"], ["apart"]):
+        return Fault(down=words == ["down"], silent=words == ["silent"], apart=words == ["apart"])
     wanted = dict(word.partition("=")[::2] for word in words)
-    if not wanted or not wanted.keys() <= {"loss", "delay"}:
-        raise LabError(f"{' '.join(words)}: say up, down, silent, loss=PERCENT or delay=TIME")
-    loss, delay = wanted.get("loss", ""), wanted.get("delay", "")
+    if not wanted or not wanted.keys() <= {"loss", "delay", "jitter"}:
+        raise LabError(f"{' '.join(words)}: say up, down, silent, apart, loss=PERCENT, delay=TIME or jitter=TIME")
+    loss, delay, jitter = (wanted.get(word, "") for word in ("loss", "delay", "jitter"))
     if loss and not _PERCENT.fullmatch(loss):
         raise LabError(f"loss={loss}: a percentage is wanted, such as loss=5%")
-    if delay and not _DURATION.fullmatch(delay):
-        raise LabError(f"delay={delay}: a time with its unit is wanted, such as delay=20ms")
-    return Fault(loss=loss and loss.rstrip("%") + "%", delay=delay)
+    for word, value in (("delay", delay), ("jitter", jitter)):
+        if value and not _DURATION.fullmatch(value):
+            raise LabError(f"{word}={value}: a time with its unit is wanted, such as {word}=20ms")
+    if jitter and not delay:
+        raise LabError(f"jitter={jitter}: it is more or less than a delay, so name one, such as delay={jitter}")
+    return Fault(loss=loss and loss.rstrip("%") + "%", delay=delay, jitter=jitter)
 
 
 def apply_fault(places: Places, topology: Topology, machine: Machine, device: str, fault: Fault) -> None:
@@ -55,7 +62,7 @@ def apply_fault(places: Places, topology: Topology, machine: Machine, device: st
 def _apply(places: Places, topology: Topology, machine: Machine, device: str, fault: Fault) -> None:
     near, bridge = _near_end(topology, machine, device)
     # Out of the bridge, not down: writes to a tap that is down fail, and the guest's driver then tries for ever.
-    place = ["nomaster"] if fault.silent else ["master", bridge]
+    place = ["nomaster"] if fault.silent else ["master", _other_bridge(places, bridge) if fault.apart else bridge]
     run(["ip", "-n", places.switches, "link", "set", near, *place])
     if machine.kind is Kind.NAMESPACE:
         if fault.loss or fault.delay:
@@ -68,7 +75,8 @@ def _apply(places: Places, topology: Topology, machine: Machine, device: str, fa
     if not wired:
         if fault.down or fault.loss or fault.delay:
             raise LabError(
-                f"{machine.name} {device} has no wire, so only `silent` works (guests with carrier: true have wires)"
+                f"{machine.name} {device} has no wire, so only `silent` and `apart` work (guests with carrier: true "
+                "have wires)"
             )
         return
     _set_wire(Guest(places, topology, machine), device, fault)
@@ -87,15 +95,29 @@ def broken_cards(places: Places) -> list[tuple[str, str]]:
 
 
 def forget(places: Places, machine: str) -> None:
-    """A machine that boots has whole wires again; its silent ports stay silent."""
+    """A machine that boots has whole wires again; its silent ports stay silent, and those that are apart stay there."""
     for mark in (places.run / "faults" / machine).glob("*"):
-        if mark.read_text() != _CUT_OUTSIDE:
+        if mark.read_text() not in (_CUT_OUTSIDE, _APART):
             mark.unlink()
+
+
+def _other_bridge(places: Places, bridge: str) -> str:
+    """The second bridge of a segment, made when a card is first put there."""
+    name = f"{bridge}-apart"
+    if run(["ip", "-n", places.switches, "link", "show", "dev", name], check=False).ok:
+        return name
+    settings = ["type", "bridge", "stp_state", "0", "forward_delay", "0", "mcast_snooping", "0"]
+    run(["ip", "-n", places.switches, "link", "add", name, *settings])
+    run(["ip", "-n", places.switches, "link", "set", name, "up"])
+    return name
 
 
 def _set_wire(guest: Guest, device: str, fault: Fault) -> None:
     wire, far = f"wire-{device}", f"port-{device}"
-    netem = [*(["loss", fault.loss] if fault.loss else []), *(["delay", fault.delay] if fault.delay else [])]
+    netem = [
+        *(["loss", fault.loss] if fault.loss else []),
+        *(["delay", fault.delay, *fault.jitter.split()] if fault.delay else []),
+    ]
     for end in (wire, far):
         queue = ["tc", "-n", LAB_NAMESPACE, "qdisc"]
         if netem:
@@ -129,4 +151,4 @@ def _note(places: Places, machine: str, device: str, fault: Fault) -> None:
         mark.unlink(missing_ok=True)
         return
     mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_text(_CUT_OUTSIDE if fault.silent else _CUT if fault.down else _LOSSY)
+    mark.write_text(_CUT_OUTSIDE if fault.silent else _APART if fault.apart else _CUT if fault.down else _LOSSY)

@@ -167,7 +167,7 @@ class LabMachine:
         return self._places.namespace(self.machine) if self.machine.kind is Kind.NAMESPACE else self._places.switches
 
     def link(self, *words: str, device: str = "eth0") -> None:
-        """`up`, `down`, `silent`, or any of `loss=5%` and `delay=20ms`: the state of a card, whatever it was before."""
+        """`up`, `down`, `silent`, `apart`, or any of `loss=5%`, `delay=20ms` and `jitter=10ms`: the state of a card."""
         apply_fault(self._places, self._topology, self.machine, device, parse_fault(list(words)))
 
     def _first_address(self, version: int) -> str:

@@ -2,12 +2,21 @@
 
 import json
 import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address
 
+from lvs_lab.exec_channel import socket_in
 from lvs_lab.lab_machine import LabMachine
 from lvs_lab.waiting import wait_for
 
 ASKED = (0, 1)
 """Exit codes of arping and ping after asking: answered, and not answered."""
+_BROADCAST = b"\xff" * 6
+_ETHERTYPE_ARP = 0x0806
+_END_SECONDS = 10.0
 _MAC = re.compile(r"\[((?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2})\]")
 
 
@@ -46,3 +55,34 @@ def mac_of(machine: LabMachine, device: str = "eth0") -> str:
     # Not from /sys, which in a namespace's programs is that of this machine.
     shown: list[dict[str, str]] = json.loads(machine.out("ip", "-json", "link", "show", "dev", device))
     return shown[0]["address"]
+
+
+@contextmanager
+def asking(client: LabMachine, address: str, *, device: str = "eth0", interval_seconds: float = 0.02) -> Iterator[None]:
+    """Ask the link who has an IPv4 address, by broadcast, again and again; the answers are for a capture to see."""
+    question = _question(mac_of(client, device), client.ip, address)
+    end = threading.Event()
+    with socket_in(client.namespace, socket.AF_PACKET, socket.SOCK_RAW) as link:
+        # Protocol 0: nothing that comes in is kept for it.
+        link.bind((device, 0))
+
+        def run() -> None:
+            while not end.wait(interval_seconds):
+                link.send(question)
+
+        thread = threading.Thread(target=run, name=f"questions about {address}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            end.set()
+            thread.join(_END_SECONDS)
+            assert not thread.is_alive(), "the questions do not end"
+
+
+def _question(mac: str, source: str, address: str) -> bytes:
+    """An Ethernet frame with an ARP request (RFC 826)."""
+    own = bytes.fromhex(mac.replace(":", ""))
+    head = _BROADCAST + own + _ETHERTYPE_ARP.to_bytes(2, "big")
+    kind = bytes.fromhex("0001 0800 06 04 0001")
+    return head + kind + own + IPv4Address(source).packed + bytes(6) + IPv4Address(address).packed

@@ -1,11 +1,13 @@
-"""Connections at a fixed rate from a client of the lab, made and answered by programs that are fast enough."""
+"""Connections and echo requests at a fixed rate from a client of the lab, by a program that is fast enough."""
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from lvs_lab.host_commands import in_namespace
 from lvs_lab.lab import Lab
@@ -13,6 +15,7 @@ from lvs_lab.load_program import load_program
 from lvs_lab.waiting import wait_for
 from support.traffic import answers
 
+_BEGIN_SECONDS: Final = 20.0
 _END_SECONDS: Final = 15.0
 """The last connections have five seconds."""
 
@@ -34,7 +37,7 @@ class LoadReport:
     @property
     def rate(self) -> float:
         """Connections a second that were made and answered."""
-        return self.succeeded / self.seconds
+        return self.succeeded / self.seconds if self.seconds else 0.0
 
     def __str__(self) -> str:
         return (
@@ -67,19 +70,56 @@ def steady_load(client_namespace: str, address: str, rate: int, *, port: int = 8
     # A port is not used again while this lasts: about 64,000 connections.
     widened = ["sysctl", "--quiet", "--write", "net.ipv4.ip_local_port_range=1024 65535"]
     subprocess.run(in_namespace(client_namespace, widened), check=True)
-    command = in_namespace(client_namespace, [str(load_program()), "run", f"{address}:{port}", str(rate)])
     report = LoadReport()
+    with _reporting(client_namespace, ["run", f"{address}:{port}", str(rate)], "started") as found:
+        yield report
+    report.seconds, report.succeeded = found["seconds"], found["succeeded"]
+    report.replies, report.failures, report.examples = found["replies"], found["failures"], found["examples"]
+    report.left_out, report.slow, report.longest_ms = found["leftOut"], found["slow"], found["longestMs"]
+
+
+@dataclass(kw_only=True)
+class ProbeReport:
+    """When echo requests were answered, once the context has ended."""
+
+    replies: list[float] = field(default_factory=list)
+    """Seconds since 1970, by this machine's clock."""
+    sent: int = 0
+    unsent: int = 0
+    """The client knew no way, or nobody told it who has the address."""
+    left_out: int = 0
+    """This machine had no time for them."""
+    ended: float = 0.0
+
+
+@contextmanager
+def steady_probes(client_namespace: str, address: str, *, interval: str = "1ms") -> Iterator[ProbeReport]:
+    """Send ICMP echo requests to an IPv4 address for as long as the context lasts; it begins with the first reply."""
+    report = ProbeReport()
+    with _reporting(client_namespace, ["probe", address, interval], "answered") as found:
+        yield report
+        report.ended = time.time()
+    report.replies = [moment / 1e6 for moment in found["replies"]]
+    report.sent, report.unsent, report.left_out = found["sent"], found["unsent"], found["leftOut"]
+
+
+@contextmanager
+def _reporting(client_namespace: str, words: Sequence[str], begins: str) -> Iterator[dict[str, Any]]:
+    """The load program at work; what it reports is there once the context has ended. `begins` is its first word."""
+    command = in_namespace(client_namespace, [str(load_program()), *words])
+    found: dict[str, Any] = {}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
-            started = process.stderr.readline()
-            assert started == "started\n", started
-            yield report
+            said: list[str] = []
+            # A thread, for a line that never comes would be waited for without end.
+            reader = threading.Thread(target=lambda: said.append(process.stderr.readline()), daemon=True)  # type: ignore[union-attr]
+            reader.start()
+            reader.join(_BEGIN_SECONDS)
+            assert said == [f"{begins}\n"], said
+            yield found
             assert process.poll() is None, process.communicate()
         finally:
             process.terminate()
             output, _ = process.communicate(timeout=_END_SECONDS)
-    found = json.loads(output)
-    report.seconds, report.succeeded = found["seconds"], found["succeeded"]
-    report.replies, report.failures, report.examples = found["replies"], found["failures"], found["examples"]
-    report.left_out, report.slow, report.longest_ms = found["leftOut"], found["slow"], found["longestMs"]
+    found.update(json.loads(output))

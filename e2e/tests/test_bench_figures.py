@@ -3,10 +3,12 @@
 import pytest
 
 from bench.figure import WORST, Figure, Goal, Measured, percentile
+from bench.keepalived_pair import PeerSetup
 from bench.large_table import LARGE, Shape, additions, edits, ipvsadm_text, keepalived_text, table_of
 from bench.report import lines_of
 from bench.turnover import TURNS, turns
 from lvs_agent.decide.changes import AddDestination, DeleteDestination
+from lvs_lab.artifacts import CHECKOUT
 
 SMALL = Shape(services=2, real_servers=1)
 
@@ -83,3 +85,23 @@ def test_a_miss_is_said_with_its_profile_and_a_kept_goal_without() -> None:
     assert "few" in kept
     assert "at most 3: kept" in kept
     assert "profile" not in kept
+
+
+def test_keepalived_alone_is_configured_as_the_agents_configure_it() -> None:
+    ours = (CHECKOUT / "node-agent/tests/data/vrrp/one-address.conf").read_text(encoding="ascii").splitlines()
+    number = next(line.split()[1] for line in ours if "virtual_router_id" in line)
+    priority = next(line.split()[1] for line in ours if "priority" in line.split()[:1])
+    interval = next(line.split()[1] for line in ours if "advert_int" in line)
+    vip = next(line.split("/")[0].strip() for line in ours if "/32 dev" in line)
+    setup = PeerSetup(
+        vip=vip, router_id=int(number), priority=int(priority), interval_milliseconds=round(1000 * float(interval))
+    )
+    # The file is of a group with preemption, which nothing here has.
+    own = ("vrrp_instance", "    nopreempt")
+    theirs = [line for line in setup.text.splitlines() if not line.startswith(own)]
+    assert set(theirs) <= set(ours)
+    timing = {line for line in ours if "garp" in line or "advert" in line}
+    assert timing <= set(theirs)
+    whole = PeerSetup(vip=vip, router_id=7, priority=1, interval_milliseconds=100, servers=("10.0.0.1", "10.0.0.2"))
+    assert whole.text.count("real_server") == 2
+    assert "lvs_sync_daemon eth0 peer id 7" in whole.text

@@ -39,14 +39,29 @@ Components: main
         (["down"], Fault(down=True)),
         (["silent"], Fault(silent=True)),
         (["loss=5"], Fault(loss="5%")),
+        (["apart"], Fault(apart=True)),
         (["loss=0.5%", "delay=20ms"], Fault(loss="0.5%", delay="20ms")),
+        (["delay=200ms", "jitter=0.1s"], Fault(delay="200ms", jitter="0.1s")),
     ],
 )
 def test_faults_as_written(words: list[str], fault: Fault) -> None:
     assert parse_fault(words) == fault
 
 
-@pytest.mark.parametrize("words", [[], ["off"], ["down", "silent"], ["loss=a"], ["delay=20"], ["loss=5%", "down"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["off"],
+        ["down", "silent"],
+        ["apart", "silent"],
+        ["loss=a"],
+        ["delay=20"],
+        ["delay=20ms", "jitter=1"],
+        ["jitter=20ms"],
+        ["loss=5%", "down"],
+    ],
+)
 def test_other_faults_are_refused(words: list[str]) -> None:
     with pytest.raises(LabError):
         parse_fault(words)

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +36,7 @@ from lvs_agent.disk.ledger_keeper import LedgerKeeper
 from lvs_agent.disk.state_lock import StateLock
 from lvs_agent.disk.view_store import ViewStore
 from lvs_agent.errors import CleanupIncomplete, InvalidSettings, IpvsReadFailed, IpvsUnavailable, LvsAgentError
+from lvs_agent.kernel.adverts import KernelAdverts
 from lvs_agent.kernel.announce import PacketAnnouncer
 from lvs_agent.kernel.connections import ProcConnections
 from lvs_agent.kernel.delivery_routes import KernelDeliveryRoutes
@@ -113,8 +114,9 @@ async def run_vrrp(settings: Settings) -> None:
         loop.add_signal_handler(number, stopping.set)
     links = KernelLinksSeam()
     try:
-        directory = VrrpDirectory(settings.vrrp_dir, boot_id())
-        await VrrpSupervisor(directory, Keepalived(settings.vrrp_dir), links).run(stopping)
+        with closing(KernelAdverts()) as adverts:
+            directory = VrrpDirectory(settings.vrrp_dir, boot_id())
+            await VrrpSupervisor(directory, Keepalived(settings.vrrp_dir), links, adverts).run(stopping)
     finally:
         await links.close()
     _log.info("stopped; the VRRP daemon has let its addresses go")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from agent_world import GROUP, NO_PART, VIP, World, director, full_disk, member, real_server, service
 
 from lvs_agent.converge.virtual_routers import PATIENCE_SECONDS
+from lvs_agent.decide.heard_adverts import Sender
 from lvs_agent.decide.kernel_state import (
     AddressBinding,
     InterfaceAddress,
@@ -488,3 +489,14 @@ async def test_the_metrics_tell_states_and_changes(world: VrrpWorld) -> None:
     assert world.metric("lvs_agent_virtual_router_state", state="Backup", **labels) == 0
     assert world.metric("lvs_agent_virtual_router_changes_total", **labels) == 1
     assert world.metric("lvs_agent_vrrp_restarts_total") == 3
+
+
+async def test_others_that_send_adverts_of_its_virtual_router_on_its_link_are_told(world: VrrpWorld) -> None:
+    await world.do(vrrp_plan())
+    heard = [("eth0", 55, "192.168.4.66"), ("eth0", 56, "192.168.4.67"), ("eth1", 55, "192.168.4.68")]
+    world.say(MASTER, senders=frozenset(Sender(device, number, IPv4Address(one)) for device, number, one in heard))
+    await world.later(1)
+    assert world.router.heard_from == ["192.168.4.66"]
+    world.say(MASTER)
+    await world.later(1)
+    assert world.router.heard_from is None

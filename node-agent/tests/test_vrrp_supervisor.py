@@ -11,17 +11,19 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
 import pytest
 from agent_world import full_disk
 from waiting_for import until
 
+from lvs_agent.decide.heard_adverts import SHORTEST_SECONDS, Advert, Sender
 from lvs_agent.decide.kernel_state import AddressBinding, InterfaceAddress, KernelLinks
 from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey, WantedVrrp
 from lvs_agent.errors import LinkError, StateFileDamaged, VrrpSupervisorRuns
 from lvs_agent.kernel.fake_kernel import FakeLinks
+from lvs_agent.kernel.fake_neighbours import FakeAdverts
 from lvs_agent.vrrp.keepalived import Keepalived
 from lvs_agent.vrrp.shared_directory import VrrpDirectory, digest_of
 from lvs_agent.vrrp.supervisor import LONGEST_DELAY, VrrpSupervisor
@@ -96,6 +98,7 @@ class Place:
         self.directory = VrrpDirectory(path / "vrrp", BOOT)
         self.links = SilentLinks()
         self.links.add_device("eth0")
+        self.adverts = FakeAdverts()
         self.ahead = 0.0
         self.program = path / "keepalived"
         self.program.write_text(PROGRAM.format(python=sys.executable))
@@ -128,7 +131,11 @@ class Place:
     async def supervised(self, program: str | None = None) -> AsyncIterator[None]:
         stopping = asyncio.Event()
         supervisor = VrrpSupervisor(
-            self.directory, self.keepalived(program), self.links, monotonic=lambda: time.monotonic() + self.ahead
+            self.directory,
+            self.keepalived(program),
+            self.links,
+            self.adverts,
+            monotonic=lambda: time.monotonic() + self.ahead,
         )
         task = asyncio.create_task(supervisor.run(stopping))
         try:
@@ -187,6 +194,19 @@ async def test_it_runs_keepalived_by_what_is_wanted_and_says_what_it_does(place:
     assert last is not None
     assert (last.pid, last.accepted, dict(last.routers)) == (None, None, {})
     assert place.directory.read_bound() == frozenset()
+
+
+async def test_it_tells_who_else_sends_adverts_until_they_stay_away(place: Place) -> None:
+    stranger = Sender("eth0", 55, IPv4Address("192.168.65.66"))
+    wanted = place.config(str(ROUTER))
+    async with place.supervised():
+        place.directory.write_wanted(wanted)
+        await place.wait_master(wanted)
+        place.adverts.waiting.append(Advert(stranger, 1.0))
+        word = await place.wait(lambda word: word.senders == {stranger})
+        assert word.routers[ROUTER].state is VirtualRouterState.MASTER
+        place.later(SHORTEST_SECONDS)
+        await place.wait(lambda word: not word.senders)
 
 
 async def test_without_a_word_of_this_boot_nothing_starts(place: Place) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from lvs_agent.decide.heard_adverts import Sender
 from lvs_agent.decide.kernel_state import AddressBinding, IPAddress
 from lvs_api.lvs_node import VirtualRouterState
 from lvs_api.network_types import Family
@@ -82,6 +83,8 @@ class DaemonWord:
     trouble: str = ""
     """Why it does not run."""
     routers: Mapping[RouterKey, RouterWord] = field(default_factory=dict)
+    senders: frozenset[Sender] = frozenset()
+    """Who else has sent adverts of any virtual router lately."""
 
 
 def states_by_address(

@@ -13,7 +13,8 @@ from lvs_agent.decide.kernel_state import AnyServiceKey, IPAddress, KernelLinks
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey
 from lvs_agent.decide.vrrp_config import PlacedRouter
-from lvs_api.lvs_node import VirtualRouterReport, VirtualRouterState
+from lvs_api.lvs_node import MAX_HEARD, VirtualRouterReport, VirtualRouterState
+from lvs_api.network_types import Family
 
 _MAX_MESSAGE: Final = 256
 _GIVES_WAY: Final = "it gives way to another director, as it was told"
@@ -98,9 +99,18 @@ def router_reports(
                 state=state,
                 since=known.since if known is not None else None,
                 message=message[:_MAX_MESSAGE] if message is not None else None,
+                heard_from=_heard_from(one, word) or None,
             )
         )
     return reports
+
+
+def _heard_from(one: PlacedRouter, word: DaemonWord | None) -> list[str]:
+    """Whose adverts of it came in by its device."""
+    if word is None or one.key.family is not Family.IPV4:
+        return []
+    senders = sorted(sender for sender in word.senders if sender.device == one.device)
+    return [str(sender.address) for sender in senders if sender.router_id == one.key.id][:MAX_HEARD]
 
 
 _NOT_KNOWN: Final = "the VRRP daemon has said nothing of it yet"

@@ -1,8 +1,9 @@
-"""The seams that speak with the neighbours on a link, in memory: announcements, and the question who has an address."""
+"""The seams to the neighbours on a link, in memory: announcements, the question who has an address, adverts of VRRP."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from lvs_agent.decide.heard_adverts import Advert
 from lvs_agent.decide.kernel_state import IPAddress
 from lvs_agent.errors import AnnounceError, LinkNotAsked
 
@@ -39,3 +40,20 @@ class FakeDuplicateProbe:
             raise LinkNotAsked(f"the link of {device} is down: nobody on it can be asked who has the address")
         self.asked.append((device, frozenset(addresses)))
         return {a: frozenset(self.neighbours[device, a]) for a in addresses if self.neighbours.get((device, a))}
+
+
+@dataclass(kw_only=True)
+class FakeAdverts:
+    """`Adverts` that tests let come."""
+
+    waiting: list[Advert] = field(default_factory=list)
+    is_closed: bool = False
+
+    def hear(self) -> list[Advert]:
+        """What came since the last look."""
+        heard, self.waiting = self.waiting, []
+        return heard
+
+    def close(self) -> None:
+        """Hear nothing any more."""
+        self.is_closed = True

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lvs_agent.decide.changes import IpvsChange, LinkChange
+from lvs_agent.decide.heard_adverts import Advert
 from lvs_agent.decide.kernel_settings import KernelTimeouts, SyncDaemon, SyncDaemons, SyncState
 from lvs_agent.decide.kernel_state import (
     AnyServiceKey,
@@ -254,6 +255,16 @@ class DuplicateProbe(Protocol):
         A device of this node may be among them. Raises LinkNotAsked (the device is gone, or down) and
         PermissionRefused.
         """
+
+
+class Adverts(Protocol):
+    """Adverts of VRRP that reach this machine, over IPv4."""
+
+    def hear(self) -> list[Advert]:
+        """Those that have come since the last look, a bounded number; never those of this machine."""
+
+    def close(self) -> None:
+        """Hear nothing any more."""
 
 
 class NamespaceLock(Protocol):

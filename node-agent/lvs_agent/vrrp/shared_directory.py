@@ -10,10 +10,11 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any, Final
 
+from lvs_agent.decide.heard_adverts import Sender
 from lvs_agent.decide.kernel_state import AddressBinding
 from lvs_agent.decide.virtual_routers import DaemonWord, RouterWord, WantedVrrp, router_key
 from lvs_agent.decide.vrrp_config import VrrpPlaces
@@ -205,6 +206,7 @@ def _raw_word(word: DaemonWord) -> dict[str, Any]:
         "restarts": word.restarts,
         "trouble": word.trouble,
         "routers": {str(key): list(one) for key, one in sorted(word.routers.items())},
+        "senders": [[one.device, one.router_id, str(one.address)] for one in sorted(word.senders)],
     }
 
 
@@ -223,4 +225,6 @@ def _read_word(body: dict[str, Any]) -> DaemonWord:
             for key, (state, since, changes) in found
             if key is not None
         },
+        # A supervisor of an older version does not tell.
+        senders=frozenset(Sender(device, number, IPv4Address(one)) for device, number, one in body.get("senders", ())),
     )

@@ -2,7 +2,8 @@
 
 A configuration is tested before keepalived sees it; one that it refuses changes nothing. One that ends without having
 been told to is started again, with growing, bounded delays; what it left on devices is taken away before, for nobody
-speaks for it. An orderly end lets keepalived hand the addresses over.
+speaks for it. An orderly end lets keepalived hand the addresses over. Who else sends adverts is heard here, beside
+keepalived and for as long, by a socket of its own: keepalived's log names nobody who sends well and is weaker.
 """
 
 import asyncio
@@ -16,9 +17,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from lvs_agent.decide.changes import UnbindAddress
+from lvs_agent.decide.heard_adverts import Sender, remember
 from lvs_agent.decide.virtual_routers import DaemonWord, RouterWord, WantedVrrp
 from lvs_agent.errors import KeepalivedMissing, LinkError, StateFileDamaged, StateNotWritten
-from lvs_agent.kernel.interface import Links
+from lvs_agent.kernel.interface import Adverts, Links
 from lvs_agent.vrrp.keepalived import Keepalived
 from lvs_agent.vrrp.notifications import LineReader, read_notification
 from lvs_agent.vrrp.shared_directory import VrrpDirectory, digest_of
@@ -48,6 +50,7 @@ class VrrpSupervisor:
         directory: VrrpDirectory,
         keepalived: Keepalived,
         links: Links,
+        adverts: Adverts,
         *,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], str] = _now,
@@ -55,6 +58,8 @@ class VrrpSupervisor:
         self._directory = directory
         self._keepalived = keepalived
         self._links = links
+        self._adverts = adverts
+        self._senders: dict[Sender, float] = {}
         self._monotonic = monotonic
         self._now = now
         self._news = asyncio.Event()
@@ -103,6 +108,8 @@ class VrrpSupervisor:
                 self._settled_at = None
         except (KeepalivedMissing, StateFileDamaged, StateNotWritten, LinkError) as error:
             self._retry(str(error))
+        self._senders = remember(self._senders, self._adverts.hear(), self._monotonic())
+        self._word = replace(self._word, senders=frozenset(self._senders))
         self._say()
 
     async def _wait(self, stopping: asyncio.Event) -> None:

@@ -1,0 +1,104 @@
+"""The two kinds of directors that are compared: ours, and keepalived alone. Both are left, joined and booted alike."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from bench.keepalived_pair import PeerDirector, PeerSetup
+from lvs_lab.waiting import wait_for
+from support.director_pair import DirectorPair
+from support.fault_lab import DIRECTORS, SERVERS, SERVICE
+
+READY_SECONDS = 60.0
+
+
+class Kind(Protocol):
+    """What can be done with the two directors of a kind."""
+
+    name: str
+    pair: DirectorPair
+
+    def leave(self, name: str) -> None:
+        """Have a director hand over in order; its VRRP ends."""
+
+    def join(self, name: str) -> None:
+        """Have it take part again."""
+
+    def boot(self, name: str) -> None:
+        """Bring one back that had no power."""
+
+    def wait_ready(self, master: str) -> None:
+        """Wait until this one is Master, the other Backup, and both have the whole table."""
+
+
+@dataclass(kw_only=True)
+class Ours:
+    """Agents and their VRRP daemons."""
+
+    pair: DirectorPair
+    name: str = "ours"
+
+    def leave(self, name: str) -> None:
+        """Its supervisor ends."""
+        self.pair.deployment.lab.agent(name).vrrp.kill("TERM")
+
+    def join(self, name: str) -> None:
+        """Its supervisor starts."""
+        self.pair.deployment.start_vrrp(name)
+
+    def boot(self, name: str) -> None:
+        """Power, agent and supervisor."""
+        self.pair.deployment.lab.guest(name).power_on()
+        self.pair.deployment.ensure_running()
+
+    def wait_ready(self, master: str) -> None:
+        """By what the directors report."""
+        self.pair.wait_settled(master)
+        _wait_tables(self.pair)
+        self.pair.must_stay(master)
+
+
+@dataclass(kw_only=True)
+class Peers:
+    """keepalived alone."""
+
+    pair: DirectorPair
+    setup: Callable[[str], PeerSetup]
+    """By director."""
+    name: str = "keepalived alone"
+    sysctls: tuple[str, ...] = ()
+    _running: dict[str, PeerDirector] = field(default_factory=dict)
+
+    def leave(self, name: str) -> None:
+        """The program ends."""
+        self._running.pop(name).stop()
+
+    def join(self, name: str) -> None:
+        """The program starts."""
+        guest = self.pair.deployment.lab.guest(name)
+        for setting in self.sysctls:
+            guest.sh(f"modprobe ip_vs && sysctl --quiet --write {setting}")
+        self._running[name] = PeerDirector(guest)
+        self._running[name].start(self.setup(name))
+
+    def boot(self, name: str) -> None:
+        """Power, and the program."""
+        self.pair.deployment.lab.guest(name).power_on()
+        self.join(name)
+
+    def wait_first(self, name: str) -> None:
+        """Wait until the first of the two is Master."""
+        wait_for(lambda: self.pair.owners() == [name], READY_SECONDS, f"{name} to be keepalived's Master")
+
+    def wait_ready(self, master: str) -> None:
+        """By addresses and tables."""
+        self.wait_first(master)
+        if self.setup(master).servers:
+            _wait_tables(self.pair)
+        self.pair.must_stay(master)
+
+
+def _wait_tables(pair: DirectorPair) -> None:
+    for name in DIRECTORS:
+        for address in SERVERS.values():
+            pair.deployment.wait_weight(name, SERVICE, f"{address}:80", 1, deadline=READY_SECONDS)

@@ -1,0 +1,56 @@
+"""P13: the share of established connections that live on at the other director when the active one loses its power."""
+
+from contextlib import ExitStack
+from math import inf
+from typing import Final
+
+from bench.director_kinds import READY_SECONDS, Kind
+from bench.figure import Figure, Goal, Measured
+from lvs_lab.waiting import wait_for
+from support.fault_lab import VIP
+from support.traffic import HeldConnection
+
+OURS: Final = "ours: alive"
+PEER: Final = "keepalived alone: alive"
+CONNECTIONS: Final = 200
+
+FIGURE: Final = Figure(
+    name="P13",
+    title=f"{CONNECTIONS} established connections after a power-off, with the sync daemon",
+    ways={},
+    ours=OURS,
+    goals=(Goal(series=OURS, peer=PEER, at_least=1.0, at_most=inf),),
+    units={OURS: "%", PEER: "%"},
+)
+
+
+def measure(kind: Kind, repetitions: int, measured: Measured, series: str) -> None:
+    """So many power-offs."""
+    found = measured.series.setdefault(series, [])
+    namespace = kind.pair.deployment.client_namespace(kind.pair.client_name)
+    for _ in range(repetitions):
+        master = kind.pair.master()
+        other = kind.pair.other(master)
+        kind.wait_ready(master)
+        with ExitStack() as stack:
+            held = [stack.enter_context(HeldConnection(namespace, VIP)) for _ in range(CONNECTIONS)]
+            servers = [one.ask() for one in held]
+            ends = {one.source for one in held}
+            wait_for(lambda: ends <= _known(kind, other), READY_SECONDS, f"{other} to be told")  # noqa: B023
+            kind.pair.deployment.lab.guest(master).power_off()
+            kind.pair.wait_master(other)
+            alive = sum(_lives(one, server) for one, server in zip(held, servers, strict=True))
+        found.append(100 * alive / CONNECTIONS)
+        kind.boot(master)
+
+
+def _known(kind: Kind, node: str) -> set[str]:
+    rows = (line.split() for line in kind.pair.deployment.lab.guest(node).out("ipvsadm", "-Lnc").splitlines())
+    return {row[3] for row in rows if row[0] == "TCP"}
+
+
+def _lives(one: HeldConnection, server: str) -> bool:
+    try:
+        return one.ask() == server
+    except (OSError, EOFError):
+        return False

@@ -1,0 +1,61 @@
+"""Who sends adverts of VRRP on the links of this director, as they are heard: adverts read, and remembered for a while.
+
+Pure. Of IPv4 only: adverts over IPv6 come from link-local addresses, of which nobody tells whose they are.
+"""
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address
+from typing import Final, NamedTuple
+
+MAX_SENDERS: Final = 64
+"""So many are remembered; whoever makes up more has been noticed by then."""
+MISSED: Final = 3
+"""A sender is forgotten when so many of its adverts did not come."""
+SHORTEST_SECONDS: Final = 10.0
+"""But not before that: reports take a while, too."""
+_IP_HEADER: Final = 20
+_VRRP_HEADER: Final = 8
+_TTL: Final = 255
+_V2, _V3, _ADVERT = 2, 3, 1
+_CENTISECONDS: Final = 100
+
+
+class Sender(NamedTuple):
+    """Somebody who sends adverts of one virtual router."""
+
+    device: str
+    """On whose link it was heard."""
+    router_id: int
+    address: IPv4Address
+
+
+class Advert(NamedTuple):
+    """One of them."""
+
+    sender: Sender
+    interval_seconds: float
+    """As it says."""
+
+
+def read_advert(packet: bytes, device: str) -> Advert | None:
+    """An IPv4 packet of protocol 112 with its header; None for what no speaker of VRRP heeds (RFC 9568, 7.1)."""
+    begin = (packet[0] & 0x0F) * 4 if packet else 0
+    if begin < _IP_HEADER or len(packet) < begin + _VRRP_HEADER or packet[8] != _TTL:
+        return None
+    body = packet[begin:]
+    version, kind = divmod(body[0], 16)
+    if version not in (_V2, _V3) or kind != _ADVERT:
+        return None
+    # Version 3: four bits that mean nothing, then hundredths of a second. Version 2: the authentication, then seconds.
+    interval = (int.from_bytes(body[4:6]) & 0x0FFF) / _CENTISECONDS if version == _V3 else float(body[5])
+    return Advert(Sender(device, body[1], IPv4Address(packet[12:16])), interval)
+
+
+def remember(known: Mapping[Sender, float], heard: Iterable[Advert], now: float) -> dict[Sender, float]:
+    """Until when each sender is remembered, after adverts that have just been heard. Moments of a monotonic clock."""
+    kept = {sender: until for sender, until in known.items() if until > now}
+    for advert in heard:
+        if advert.sender in kept or len(kept) < MAX_SENDERS:
+            lasts = max((MISSED + 1) * advert.interval_seconds, SHORTEST_SECONDS)
+            kept[advert.sender] = max(kept.get(advert.sender, 0.0), now + lasts)
+    return kept
