@@ -11,7 +11,10 @@ from lvs_api.base import ApiModel
 
 @dataclass(frozen=True, slots=True)
 class Ipvs:
-    """Marks a field (`Annotated`). `kernel` is the attribute, flag or file by which the kernel calls it."""
+    """Marks a field: `Annotated[Type | None, Ipvs(...)]`, not a part of its type, where it would not be found.
+
+    `kernel` is the attribute, flag or file by which the kernel calls it.
+    """
 
     kernel: str
     """A name of linux/ip_vs.h, without the prefix IPVS_ of its attributes, or a sysctl."""

@@ -194,12 +194,12 @@ class Tunnel(ApiModel):
     so that routers and network cards spread packets over ways and queues by their source port (Linux 5.2 and later).
     By GRE real servers of the other family are reached, too, where the service has no address of theirs and its group
     no `connectionSync`; they answer in the service's family."""
-    port: Annotated[Port, Ipvs("DEST_ATTR_TUN_PORT", ("--tun-port",))] | None = None
+    port: Annotated[Port | None, Ipvs("DEST_ATTR_TUN_PORT", ("--tun-port",))] = None
     """The UDP port of the real server to which packets go. Needed for GUE, and only for it; nothing else of the real
     server may use the port."""
-    checksum: (
-        Annotated[TunnelChecksum, Ipvs("DEST_ATTR_TUN_FLAGS", ("--tun-csum", "--tun-remcsum", "--tun-nocsum"))] | None
-    ) = None
+    checksum: Annotated[
+        TunnelChecksum | None, Ipvs("DEST_ATTR_TUN_FLAGS", ("--tun-csum", "--tun-remcsum", "--tun-nocsum"))
+    ] = None
     """Only with GUE. UDP: the director computes the checksum of the whole UDP packet; RemoteOffload: it says in the
     header where the real server completes the checksum of what is wrapped, if that was left to a network card, and
     else does as UDP. None when absent, by IPv6, too (RFC 6935)."""

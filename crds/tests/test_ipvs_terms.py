@@ -1,7 +1,8 @@
 """What the reference says of the kernel and of ipvsadm; that it is all of ipvsadm is tried in a lab."""
 
 import re
-from typing import Annotated, Any
+import sys
+from typing import Annotated, Any, get_args
 
 import pytest
 from pydantic import Field
@@ -79,6 +80,26 @@ def test_every_sysctl_is_named() -> None:
     terms = dict(terms_of(next(kind.spec for kind in USER_KINDS if kind.name == "LvsDirectorGroup")))
     named = {term.kernel for term in terms.values()}
     assert named >= {f"net.ipv4.vs.{name}" for name in IpvsSysctls.model_fields}
+
+
+def marks_within(annotation: Any) -> list[Ipvs]:
+    inner = [mark for part in get_args(annotation) for mark in marks_within(part)]
+    return [mark for mark in getattr(annotation, "__metadata__", ()) if isinstance(mark, Ipvs)] + inner
+
+
+def test_no_mark_stands_where_it_is_not_found() -> None:
+    assert marks_within(Annotated[int, Ipvs("A")] | None) == [Ipvs("A")]
+    models = [
+        model for name in sys.modules if name.startswith("lvs_api.") for model in vars(sys.modules[name]).values()
+    ]
+    ours = [model for model in models if isinstance(model, type) and issubclass(model, ApiModel)]
+    assert len(ours) > 20
+    assert not [
+        (model.__name__, name)
+        for model in ours
+        for name, field in model.model_fields.items()
+        if marks_within(field.annotation)
+    ]
 
 
 def test_an_option_is_a_fields_or_said_elsewhere() -> None:
