@@ -33,7 +33,7 @@ CONDITION: Final = {
 STATUS_BASE: Final = {"observedGeneration": 1, "conditions": [CONDITION]}
 _HTTP: Final = {"path": "/", "host": "example.org", "expectedStatuses": [200]}
 _CHECK: Final = {"intervalSeconds": 10, "timeoutSeconds": 5, "rise": 2, "fall": 3, "port": 80}
-_TUNNEL: Final = {"method": "Tunnel", "tunnel": {"type": "IPIP"}}
+_TUNNEL: Final = {"method": "Tunnel", "tunnel": {"type": "GUE", "port": 6080, "checksum": "UDP"}}
 _MARK: Final = {"value": 10, "families": ["IPv4", "IPv6"], "localDelivery": True}
 _SELECTOR: Final = {
     "matchLabels": {"a": "b"},
@@ -130,6 +130,7 @@ def full_objects() -> list[Raw]:
             pool={**pool, "healthCheck": {"tcp": {}}}, members=[slice_member("a", "10.0.0.1", forwarding=_TUNNEL)]
         ),
         lvs_node(directorGroups=["default"], givesWay=["default"], directorAddresses=["192.168.4.5", "2001:db8:4::5"]),
+        lvs_node(addresses=[{"address": "192.168.4.15", "device": "tunl0", "guePorts": [6080]}]),
     ]
 
 
@@ -212,7 +213,14 @@ def full_statuses() -> list[Raw]:
                     "viewDigest": "0" * 64,
                     "holdsAddresses": True,
                     "virtualRouters": [
-                        {"id": 55, "family": "IPv4", "state": "Fault", "since": "2026-01-01T00:00:00Z", "message": "m"}
+                        {
+                            "id": 55,
+                            "family": "IPv4",
+                            "state": "Fault",
+                            "since": "2026-01-01T00:00:00Z",
+                            "message": "m",
+                            "heardFrom": ["192.168.4.6"],
+                        }
                     ],
                     "groupGeneration": 1,
                 }

@@ -3,19 +3,22 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
 from lvs_api.kinds import DIRECTOR_GROUP, NODE, REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE, Kind
 from lvs_api.testing import director_group, real_server_pool, virtual_service
 from lvs_lab.waiting import wait_for
-from support.api_server import MERGE, ApiServer, running_api_server
+from support.api_server import MERGE, Answer, ApiServer, running_api_server
 from support.chart_release import OPERATOR, POLICIES, RIGHTS, account_token, install_parts
 from support.fake_agents import FakeAgents
 from support.operator_process import NAMESPACE
 
 DEADLINE: Final = 60.0
 INTERVAL: Final = 0.1
+_EDITS: Final = 5
+"""The operator writes a status once for a change."""
 DIRECTORS: Final = {"d1": "192.168.4.1", "d2": "192.168.4.2"}
 SERVERS: Final = {"s1": "192.168.4.100", "s2": "192.168.4.200"}
 GENERATED: Final = (SERVICE_SLICE, NODE)
@@ -74,9 +77,17 @@ class World:
         return service, pool
 
     def edit(self, raw: Mapping[str, Any], **spec: object) -> Json:
-        """Change fields of an object's spec, as a user does."""
+        """Change fields of an object's spec, as a user does: again where the operator wrote its status meanwhile."""
+        answer = self._edit_once(raw, spec)
+        for _ in range(_EDITS):
+            if answer.status != HTTPStatus.CONFLICT:
+                break
+            answer = self._edit_once(raw, spec)
+        return answer.raise_for_status()
+
+    def _edit_once(self, raw: Mapping[str, Any], spec: Mapping[str, object]) -> Answer:
         current = self.server.get(raw).raise_for_status()
-        return self.server.replace({**current, "spec": {**current["spec"], **spec}}).raise_for_status()
+        return self.server.replace({**current, "spec": {**current["spec"], **spec}})
 
     def generated(self) -> dict[str, tuple[str, Json]]:
         """Every object that the operator made, by kind and name: uid and spec."""
