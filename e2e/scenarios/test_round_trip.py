@@ -5,6 +5,7 @@ thresholds.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -23,7 +24,13 @@ pytestmark = pytest.mark.lab
 
 COUNT: Final = 60
 FILE: Final = "/run/round-trips.json"
-OPTIONS: Final = frozenset(f"-{letter}" for letter in "tuf6spMobrgimwxy") | {"--sctp-service", "--pe", "--tun-type"}
+OPTIONS: Final = frozenset(f"-{letter}" for letter in "tuf6spMobrgimwxy") | {
+    "--sctp-service",
+    "--pe",
+    *("--tun-type", "gre", "gue", "--tun-port", "--tun-csum", "--tun-remcsum", "--tun-nocsum"),
+}
+BOTH_WAYS: Final = {(True, False), (False, True)}
+"""Whether a service and its real server have IPv6 addresses."""
 TOPOLOGY: Final = """\
 segments: [lan]
 nodes:
@@ -51,9 +58,19 @@ def drawn() -> list[list[Block]]:
     return found
 
 
+def crossing(lines: list[str]) -> Iterator[tuple[str, str]]:
+    """Addresses of services with those of real servers of the other family."""
+    for line in lines:
+        if found := re.search(r"^-a (?:-t|-u|--sctp-service) (\S+):\d+ -r (\S+):\d+ -i", line):
+            vip, server = found.groups()
+            if (":" in vip) is not (":" in server):
+                yield vip, server
+
+
 def test_tables_come_back_from_a_kernel_as_they_were(director: GuestMachine) -> None:
     chosen = [lines_of(table) for table in drawn()]
     assert {word for lines in chosen for line in lines for word in line.split()} >= OPTIONS
+    assert {(":" in place, ":" in server) for lines in chosen for place, server in crossing(lines)} == BOTH_WAYS
     cases = []
     for lines in chosen:
         objects = imported(lines)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 VIPS: Final = ("192.168.4.15", "192.168.4.16", "2001:db8:4::15", "2001:db8::")
 SERVERS: Final = {4: [f"192.168.4.{last}" for last in range(100, 104)], 6: [f"2001:db8:4::{last}" for last in "1234"]}
+OTHER_FAMILY: Final = {4: 6, 6: 4}
 LONG: Final = {
     "-A": "--add-service",
     "-a": "--add-server",
@@ -31,6 +32,7 @@ LONG: Final = {
 }
 DEFAULTS: Final = ("-w 1", "-g", "-s wlc", "-p 300")
 """What may be left out, down to the option's value."""
+GRE: Final = " --tun-type gre --tun-nocsum"
 FLAGS: Final = {"fallback": "flag-1", "port": "flag-2"}
 
 Block = list[str]
@@ -47,6 +49,8 @@ class Server:
     mapped: int | None
     """Its port under NAT where it is not the service's."""
     words: str
+    crosses: bool = False
+    """It is of the other family than its service."""
 
 
 def lines_of(blocks: Sequence[Block]) -> list[str]:
@@ -61,12 +65,15 @@ def servers(draw: st.DrawFn) -> Server:
     words = f"{method} -w {draw(st.sampled_from([0, 1, 1, 3, 65535]))}"
     if upper:
         words += f" -x {upper}" + (f" -y {lower}" if lower else "")
+    crosses = False
     if method == "-i":
         checksum = draw(st.sampled_from(["nocsum", "csum", "remcsum"]))
         gue = f" --tun-type gue --tun-port {draw(st.integers(1, 65535))} --tun-{checksum}"
-        words += draw(st.sampled_from(["", " --tun-type gre --tun-nocsum", gue]))
+        tunnel = draw(st.sampled_from(["", GRE, gue]))
+        crosses = tunnel == GRE and draw(st.booleans())
+        words += tunnel
     mapped = draw(st.sampled_from([None, None, 8080, 8443])) if method == "-m" else None
-    return Server(last=draw(st.integers(0, 3)), method=method, mapped=mapped, words=words)
+    return Server(last=draw(st.integers(0, 3)), method=method, mapped=mapped, words=words, crosses=crosses)
 
 
 def server_sets() -> st.SearchStrategy[list[Server]]:
@@ -117,7 +124,8 @@ def blocks(draw: st.DrawFn, sets: Sequence[list[Server]], settings: Sequence[tup
     members: dict[str, str] = {}
     for one in draw(st.sampled_from(sets)):
         number = one.mapped if port and one.mapped is not None else port
-        members.setdefault(_endpoint(SERVERS[family][one.last], number), one.words)
+        theirs = OTHER_FAMILY[family] if one.crosses else family
+        members.setdefault(_endpoint(SERVERS[theirs][one.last], number), one.words)
     return place, [add, *(f"-a {place} -r {there} {words}" for there, words in members.items())]
 
 
@@ -195,6 +203,10 @@ DAMAGES: Final = (
             "192.168.9.101:80 -i -w 1 --tun-type gue --tun-port 6080 --tun-csum --tun-remcsum",
             "192.168.9.101:80 -i -w 1 --tun-type gre --tun-csum",
             "[2001:db8::9]:80 -i -w 1",
+            "[2001:db8::9]:80 -i -w 1 --tun-type gue --tun-port 6080 --tun-nocsum",
+            "[2001:db8::9]:80 -g -w 1",
+            "[2001:db8::9]:80 -m -w 1",
+            "192.168.9.101:80 -i -w 1 --tun-type gue --tun-port 65536 --tun-nocsum",
             "192.168.9.1:80 -g -w 1",
             "127.0.0.1:80 -m -w 1",
         )
