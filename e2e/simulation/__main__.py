@@ -5,20 +5,20 @@ The same seed gives the same course only with PYTHONHASHSEED=0, for courses depe
 
 import sys
 
-from simulation.happenings import draw_sequence, run_sequence, shorten, silence_logs
+from simulation.happenings import draw_sequence, run_sequence, shorten, silent_logs
 
 
 def main(first: int, count: int) -> int:
     """The exit code: 1 where something went wrong."""
-    silence_logs()
-    for seed in range(first, first + count):
-        sequence = draw_sequence(seed)
-        if run_sequence(seed, sequence) is not None:
-            short = shorten(seed, sequence)
-            print(f"seed {seed}: {run_sequence(seed, short)}", *short, sep="\n    ", flush=True)
-            return 1
-    print(f"{count} seeds, and nothing went wrong")
-    return 0
+    with silent_logs():
+        for seed in range(first, first + count):
+            sequence = draw_sequence(seed)
+            if run_sequence(seed, sequence) is not None:
+                short = shorten(seed, sequence)
+                print(f"seed {seed}: {run_sequence(seed, short)}", *short, sep="\n    ", flush=True)
+                return 1
+        print(f"{count} seeds, and nothing went wrong")
+        return 0
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -184,7 +185,15 @@ def shorten(seed: int, sequence: Sequence[Happening], *, patience: int = 300) ->
     return tuple(kept)
 
 
-def silence_logs() -> None:
-    """A world says much while it breaks."""
-    for name in ("lvs_agent", "lvs_operator"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+@contextmanager
+def silent_logs() -> Iterator[None]:
+    """A world says much while it breaks. Other tests of the same process read what is logged."""
+    loggers = [logging.getLogger(name) for name in ("lvs_agent", "lvs_operator")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -8,6 +8,7 @@ want, and still. One that fails is made short and printed; `LVS_WORLD_SEED=N` ru
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -25,7 +26,7 @@ from lvs_agent.decide.wanted_sysctls import SysctlRole
 from lvs_agent.errors import ApiUnavailable
 from lvs_agent.objects.watch import Reflector
 from lvs_core.node_specs import may_leave
-from simulation.happenings import Happening, draw_sequence, run_sequence, silence_logs
+from simulation.happenings import Happening, draw_sequence, run_sequence, silent_logs
 
 EXAMPLES = os.environ.get("LVS_WORLD_EXAMPLES", "40")
 SEED = os.environ.get("LVS_WORLD_SEED")
@@ -34,8 +35,9 @@ FEW = range(60)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def quiet() -> None:
-    silence_logs()
+def quiet() -> Iterator[None]:
+    with silent_logs():
+        yield
 
 
 def test_nothing_is_lost_and_all_is_well_in_the_end() -> None:
