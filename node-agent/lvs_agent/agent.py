@@ -41,6 +41,7 @@ from lvs_agent.decide.kernel_state import (
     KernelIpvs,
     KernelSysctls,
     ReceivePort,
+    Route,
 )
 from lvs_agent.decide.lost_ledger import lost_bindings
 from lvs_agent.decide.named_table import Naming
@@ -56,10 +57,10 @@ from lvs_agent.decide.packet_rules import (
     with_tunnels,
 )
 from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
-from lvs_agent.decide.receive_ports import guarded_ports, waiting_bindings, wanted_ports
+from lvs_agent.decide.receive_ports import PortClaims, former_ports, waiting_bindings, wanted_ports
 from lvs_agent.decide.setting_values import Numbers
 from lvs_agent.decide.sync_daemons import with_vrrp_roles
-from lvs_agent.decide.tunnel_guard import guard_tunnels
+from lvs_agent.decide.tunnel_guard import TunnelGuard, guard_tunnels
 from lvs_agent.decide.vrrp_tracking import Serving
 from lvs_agent.decide.withheld import Withheld
 from lvs_agent.disk.ledger import Ledger
@@ -252,9 +253,7 @@ class Agent:
         self._news.clear()
 
     async def _carry_out(self, plan: NodePlan) -> None:
-        if self._keeper.is_lost:
-            bindings = lost_bindings(plan, await self._links.read())
-            self._keeper.take_back(bindings, is_all=not plan.provisional)
+        known = await self._recall(plan)
         ledger = self._keeper.ledger
         refusals = await self._refusals.judge(plan, ledger)
         if self._prepared is None or not self._prepared.is_of(plan, refusals):
@@ -279,9 +278,7 @@ class Agent:
             words=self._prober.words(),
             still_carried=self._vrrp.still_carried(plan, await self._links.read()),
         )
-        guard = guard_tunnels(
-            plan, await self._links.read(), ledger.bindings, routes, guarded_ports(plan, ledger.ports)
-        )
+        guard = await self._guard_tunnels(plan, ledger, known, routes)
         rules, paused = with_tunnels(packet_rules(prepared), guard.rules), paused_connections(prepared)
         await self._packet_filter.take_on(rules, paused, provisional=plan.provisional)
         given = replace(given, waiting=self._keep_ports(plan))
@@ -334,10 +331,25 @@ class Agent:
         }
         self._status.report(Round(prepared, table, addresses, troubles, lacking, zeroed, vrrp.routers), now)
 
+    async def _recall(self, plan: NodePlan) -> frozenset[AddressBinding]:
+        """The addresses that the ledger names; where it was lost, those of the plan are taken back then."""
+        known = self._keeper.ledger.bindings
+        if self._keeper.is_lost:
+            bindings = lost_bindings(plan, await self._links.read())
+            self._keeper.take_back(bindings, is_all=not plan.provisional)
+        return known
+
+    async def _guard_tunnels(
+        self, plan: NodePlan, ledger: Ledger, known: AbstractSet[AddressBinding], routes: Mapping[IPAddress, Route]
+    ) -> TunnelGuard:
+        """Who may send wrapped packets. `known` are the addresses that the ledger named when the round began."""
+        links = await self._links.read()
+        claims = PortClaims(wanted_ports(plan, ledger.ports), ledger.ports, former_ports(plan, links, known))
+        return guard_tunnels(plan, links, ledger.bindings, routes, self._receive_ports.look(claims))
+
     def _keep_ports(self, plan: NodePlan) -> Mapping[AddressBinding, Fault]:
         """Open and close ports for GUE; the VIPs that wait for one."""
-        owned = self._keeper.ledger.ports
-        ports = self._receive_ports.converge(wanted_ports(plan, owned), owned, self._remember_ports)
+        ports = self._receive_ports.converge(self._remember_ports)
         self._keeper.settle(replace(self._keeper.ledger, ports=ports.owned))
         return waiting_bindings(plan, ports.faults)
 

@@ -19,6 +19,7 @@ from lvs_agent.kernel.netlink_wire import attribute
 from lvs_agent.kernel.receive_ports import KernelReceivePorts, read_port, request_payload
 from lvs_agent.kernel.receive_ports_contract import complaints
 from lvs_agent.serve.plan_text import plan_lines
+from lvs_api.conditions import ConditionType, find_condition
 from lvs_api.lvs_node import BindDevice, NodeAddressState
 from lvs_core.plan import NodePlan
 
@@ -160,6 +161,78 @@ async def test_a_port_of_somebody_else_that_is_not_wanted_is_left_alone(world: W
     await world.do(by_gue(6080), rounds=2)
     await world.do(NO_PART, rounds=2)
     assert world.receive_ports.present == {OTHER}
+
+
+async def test_strangers_to_what_something_else_has_are_not_kept_from_it(world: World) -> None:
+    """A program's clients are none of our business, also where a user names its port."""
+    ruled: list[PacketRules] = []
+    replace_table = world.packet_filter.replace
+
+    async def note(rules: PacketRules) -> None:
+        ruled.append(rules)
+        await replace_table(rules)
+
+    world.packet_filter.replace = note  # type: ignore[method-assign]
+    world.receive_ports.taken = {FOUR}
+    await world.do(by_gue(6080, 6081), rounds=3)
+    assert ruled
+    assert not [rules for rules in ruled if UnwrapRule(17, DIRECTOR, 6080) in rules.unwraps]
+    assert UnwrapRule(17, DIRECTOR, 6081) in ruled[-1].unwraps
+    world.receive_ports.taken = set()
+    await world.later(1)
+    assert UnwrapRule(17, DIRECTOR, 6080) in ruled[-1].unwraps
+
+
+async def test_a_port_that_somebody_opened_before_is_used_and_left_as_it_is(world: World) -> None:
+    world.receive_ports.present = {FOUR}
+    await world.do(by_gue(6080), rounds=2)
+    world.restart()
+    await world.do(by_gue(6080), rounds=2)
+    assert state(world) == (NodeAddressState.BOUND, None)
+    assert world.packet_filter.table is not None
+    assert world.packet_filter.table.rules.unwraps == {UnwrapRule(4, DIRECTOR)}
+    said = find_condition(world.status.conditions, ConditionType.TUNNELS_UNGUARDED)
+    assert said is not None
+    assert (said.status, said.reason) == ("True", "TunnelShared")
+    assert "somebody else opened UDP port 6080 for GUE by IPv4" in said.message
+    await world.do(NO_PART, rounds=2)
+    assert world.receive_ports.present == {FOUR}
+    assert find_condition(world.status.conditions, ConditionType.TUNNELS_UNGUARDED) is None
+
+
+@pytest.mark.parametrize("ledger", [None, b"damaged"])
+async def test_a_port_of_before_the_ledger_was_lost_is_ours_with_its_address(
+    world: World, ledger: bytes | None
+) -> None:
+    await world.do(by_gue(6080), rounds=2)
+    file = world.directory / "ledger"
+    if ledger is None:
+        file.unlink()
+    else:
+        file.write_bytes(ledger)
+    world.restart()
+    await world.do(by_gue(6080), rounds=2)
+    assert world.packet_filter.table is not None
+    assert UnwrapRule(17, DIRECTOR, 6080) in world.packet_filter.table.rules.unwraps
+    await world.do(NO_PART, rounds=2)
+    assert world.receive_ports.present == set()
+
+
+async def test_a_ledger_of_another_boot_names_no_port(world: World) -> None:
+    await world.do(by_gue(6080), rounds=2)
+    world.boot_id = "boot-2"
+    world.links.addresses = {one for one in world.links.addresses if one.device != "tunl0"}
+    world.restart()
+    await world.do(NO_PART, rounds=2)
+    assert world.receive_ports.present == {FOUR}, "somebody else's, opened before the agent began"
+
+
+async def test_our_port_is_guarded_where_somebody_else_uses_the_tunnel(world: World) -> None:
+    """Who keeps strangers out of his tunnel by his own filter does not know of our port."""
+    world.links.add_device("site-b", kind="ipip")
+    await world.do(by_gue(6080), rounds=2)
+    assert world.packet_filter.table is not None
+    assert world.packet_filter.table.rules.unwraps == {UnwrapRule(17, DIRECTOR, 6080)}
 
 
 async def test_by_a_provisional_plan_no_port_is_closed(world: World) -> None:

@@ -18,7 +18,7 @@ from lvs_agent.decide.kernel_state import (
     RouteKind,
 )
 from lvs_agent.decide.packet_table import ClampRule, PacketRules, PacketTable, UnwrapRule
-from lvs_agent.decide.tunnel_guard import TunnelGuard, guard_tunnels
+from lvs_agent.decide.tunnel_guard import PortSight, TunnelGuard, guard_tunnels
 from lvs_agent.serve.plan_text import plan_lines
 from lvs_api.conditions import ConditionType, Reason
 from lvs_api.lvs_node import BindDevice
@@ -206,17 +206,28 @@ def test_who_else_uses_gre(given: KernelLinks, *, others: bool) -> None:
     assert found.rules.clamps == {ClampRule(ip_address(VIP), 1436)}
 
 
-def test_a_port_for_gue_is_guarded_as_the_device_that_its_packets_come_to() -> None:
-    """With somebody else on tunl0 the port is open to him, too, whatever else there is."""
+def test_a_port_for_gue_that_is_ours_is_for_directors_whoever_uses_the_device() -> None:
+    """Who keeps strangers out of his tunnel by a filter of his own does not know of our port."""
     by_two = tunnelled(DIRECTOR)
     by_two = replace(by_two, bind=tuple(replace(one, gue_ports=(6080,)) for one in by_two.bind) + by_gre(DIRECTOR).bind)
-    port = frozenset({ReceivePort(AddressFamily.IPV4, 6080)})
+    port = ReceivePort(AddressFamily.IPV4, 6080)
+    ours = PortSight(ours=frozenset({port}))
     gre = UnwrapRule(47, ip_address(DIRECTOR))
-    alone = guard_tunnels(by_two, links(ETH0), frozenset(), {}, port)
+    alone = guard_tunnels(by_two, links(ETH0), frozenset(), {}, ours)
     assert alone.rules.unwraps == {gre, UnwrapRule(4, gre.source), UnwrapRule(17, gre.source, 6080)}
-    shared = guard_tunnels(by_two, links(ETH0, device("site-b", kind="ipip")), frozenset(), {}, port)
-    assert shared.rules.unwraps == {gre}
+    shared = guard_tunnels(by_two, links(ETH0, device("site-b", kind="ipip")), frozenset(), {}, ours)
+    assert shared.rules.unwraps == {gre, UnwrapRule(17, gre.source, 6080)}
     assert shared.rules.clamps == alone.rules.clamps == {ClampRule(ip_address(VIP), 1420)}
+
+
+def test_a_port_for_gue_of_somebody_else_is_open_to_him() -> None:
+    plan = replace(tunnelled(DIRECTOR), bind=tuple(replace(one, gue_ports=(6080,)) for one in tunnelled(DIRECTOR).bind))
+    port = ReceivePort(AddressFamily.IPV4, 6080)
+    found = guard_tunnels(plan, links(ETH0), frozenset(), {}, PortSight(theirs=frozenset({port})))
+    assert found.rules.unwraps == {UnwrapRule(4, ip_address(DIRECTOR))}
+    assert found.fault is not None
+    assert found.fault.reason is Reason.TUNNEL_SHARED
+    assert str(port) in found.fault.message
 
 
 def test_a_vip_that_comes_by_two_kinds_fits_into_both() -> None:

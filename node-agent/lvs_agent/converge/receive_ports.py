@@ -1,7 +1,7 @@
 """Keeps the ports for GUE: closed after their VIPs are unbound, open before these are bound.
 
-One that is open already counts as ours, as an address that is bound already does. One that somebody closes is opened
-again; one that is not ours and not wanted is left alone.
+One that is open before it is wanted is somebody else's, who may need it: it is used, and left as it is. One that he has
+of another use is left to him, too. One of ours that somebody closes is opened again.
 """
 
 import logging
@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import ReceivePort
+from lvs_agent.decide.receive_ports import NOTHING, PortClaims, in_use, judge_ports
 from lvs_agent.decide.remembered import not_remembered
+from lvs_agent.decide.tunnel_guard import NO_PORTS, PortSight
 from lvs_agent.errors import KernelError
 from lvs_agent.kernel.interface import ReceivePorts
 from lvs_agent.serve.metrics import AgentMetrics
@@ -41,17 +43,31 @@ class ReceivePortKeeper:
         self._metrics = metrics
         self._settled: frozenset[ReceivePort] = frozenset()
         self._said: Mapping[ReceivePort, Fault] = {}
+        self._claims = NOTHING
+        self._sight = NO_PORTS
+        self._unread: Fault | None = None
 
-    def converge(
-        self, wanted: frozenset[ReceivePort], owned: frozenset[ReceivePort], remember: Remember
-    ) -> PortOutcome:
-        """One round. What fails is told, and tried again in the next."""
-        outcome = PortOutcome()
-        if wanted or owned:
+    def look(self, claims: PortClaims) -> PortSight:
+        """How they are before anything is done about them; those that can not be read are taken for as they were."""
+        self._unread, self._claims = None, claims
+        self._sight = PortSight(ours=claims.owned)
+        if claims.wanted or claims.owned:
             try:
-                outcome = self._keep(wanted, owned, remember)
+                present = self._ports.read()
             except KernelError as error:
-                outcome = PortOutcome(owned=owned, faults=dict.fromkeys(wanted | owned, _refused(error)))
+                self._unread = _refused(error)
+            else:
+                free = {port for port in claims.wanted - present if self._ports.is_free(port)}
+                self._sight = judge_ports(present, claims, free)
+        return self._sight
+
+    def converge(self, remember: Remember) -> PortOutcome:
+        """What is to be done after that look. What fails is told, and tried again in the next round."""
+        wanted, owned, _ = self._claims
+        if self._unread is not None:
+            outcome = PortOutcome(owned=owned, faults=dict.fromkeys(wanted | owned, self._unread))
+        else:
+            outcome = self._keep(wanted, remember)
         for port, fault in outcome.faults.items():
             if self._said.get(port) != fault:
                 _log.warning("%s", fault.message)
@@ -59,10 +75,11 @@ class ReceivePortKeeper:
         self._settled = wanted - outcome.faults.keys()
         return outcome
 
-    def _keep(self, wanted: frozenset[ReceivePort], owned: frozenset[ReceivePort], remember: Remember) -> PortOutcome:
-        present = self._ports.read()
-        ours = present & (owned | wanted)
-        faults: dict[ReceivePort, Fault] = {}
+    def _keep(self, wanted: frozenset[ReceivePort], remember: Remember) -> PortOutcome:
+        ours, missing, theirs = self._sight
+        faults: dict[ReceivePort, Fault] = {
+            port: Fault(reason=Reason.KERNEL_REFUSED, message=in_use(port)) for port in wanted - ours - missing - theirs
+        }
         for port in sorted(ours - wanted):
             try:
                 self._ports.close_port(port)
@@ -72,7 +89,6 @@ class ReceivePortKeeper:
                 _log.info("closed %s", port)
                 self._metrics.kernel_writes.labels(_KIND).inc()
                 ours -= {port}
-        missing = wanted - present
         on_disk = remember(ours | missing) if missing else missing
         for port in sorted(missing):
             fault = self._open(port) if port in on_disk else not_remembered(str(port))

@@ -2,11 +2,25 @@
 
 from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
+from typing import Final, NamedTuple
 
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.kernel_state import AddressBinding, ReceivePort
-from lvs_agent.decide.tunnel_guard import TUNNEL_KINDS
+from lvs_agent.decide.kernel_state import AddressBinding, KernelLinks, ReceivePort
+from lvs_agent.decide.tunnel_guard import TUNNEL_KINDS, PortSight
 from lvs_core.plan import BoundAddress, NodePlan
+
+
+class PortClaims(NamedTuple):
+    """What of the ports for GUE is ours to have open."""
+
+    wanted: frozenset[ReceivePort]
+    owned: frozenset[ReceivePort]
+    """By the ledger."""
+    former: frozenset[ReceivePort] = frozenset()
+    """See `former_ports`."""
+
+
+NOTHING: Final = PortClaims(frozenset(), frozenset())
 
 
 def wanted_ports(plan: NodePlan, owned: AbstractSet[ReceivePort]) -> frozenset[ReceivePort]:
@@ -15,19 +29,33 @@ def wanted_ports(plan: NodePlan, owned: AbstractSet[ReceivePort]) -> frozenset[R
     return needed | owned if plan.provisional else needed
 
 
-def guarded_ports(plan: NodePlan, owned: AbstractSet[ReceivePort]) -> frozenset[ReceivePort]:
-    """Those that are open or will be: one that goes is guarded until it is closed."""
-    return wanted_ports(plan, owned) | owned
+def former_ports(plan: NodePlan, links: KernelLinks, known: AbstractSet[AddressBinding]) -> frozenset[ReceivePort]:
+    """Those that are ours if they are open, though the ledger may not say so: an earlier life made them, or a person.
+
+    They belong to VIPs that are bound as they shall be, of which the ledger (`known`) says nothing, either.
+    """
+    adopted = links.bindings() - known
+    return frozenset(port for bound in plan.bind if _binding(bound) in adopted for port in _ports(bound))
+
+
+def judge_ports(present: frozenset[ReceivePort], mine: PortClaims, free: AbstractSet[ReceivePort]) -> PortSight:
+    """Whose the ports are that are open; `free` are those that can be."""
+    ours = present & (mine.owned | (mine.former & mine.wanted))
+    return PortSight(ours=ours, opening=mine.wanted & free, theirs=(present & mine.wanted) - ours)
+
+
+def in_use(port: ReceivePort) -> str:
+    """Why a port can not be opened that a program or the kernel has."""
+    return f"{port}: something else on this node has it: see ss -lun and ip fou show"
 
 
 def waiting_bindings(plan: NodePlan, faults: Mapping[ReceivePort, Fault]) -> Mapping[AddressBinding, Fault]:
     """VIPs of which some port is not open, and why: they are not called bound, and not bound where they are not yet."""
-    return {
-        AddressBinding(address=bound.address, device=bound.device.value): faults[port]
-        for bound in plan.bind
-        for port in _ports(bound)
-        if port in faults
-    }
+    return {_binding(bound): faults[port] for bound in plan.bind for port in _ports(bound) if port in faults}
+
+
+def _binding(bound: BoundAddress) -> AddressBinding:
+    return AddressBinding(address=bound.address, device=bound.device.value)
 
 
 def _ports(bound: BoundAddress) -> Collection[ReceivePort]:

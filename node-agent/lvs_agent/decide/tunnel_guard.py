@@ -12,7 +12,7 @@ segment size in the answer that opens its connection. That answer passes the dir
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import (
@@ -48,6 +48,23 @@ class TunnelKind:
     """What leaves a port for GUE comes to it."""
 
 
+class PortSight(NamedTuple):
+    """How the ports for GUE were found."""
+
+    ours: frozenset[ReceivePort] = frozenset()
+    """Open, wanted or not."""
+    opening: frozenset[ReceivePort] = frozenset()
+    """Wanted, and nobody has them."""
+    theirs: frozenset[ReceivePort] = frozenset()
+    """Wanted, and opened by somebody else: used as they are."""
+
+    @property
+    def guarded(self) -> frozenset[ReceivePort]:
+        """Strangers are kept out of these: before one is opened, and until it is closed."""
+        return self.ours | self.opening
+
+
+NO_PORTS: Final = PortSight()
 TUNNEL_KINDS: Final[Mapping[BindDevice, TunnelKind]] = {
     BindDevice.TUNL0: TunnelKind(
         protocol=4, family=AddressFamily.IPV4, overhead=20, alike={"ipip": "tunl0"}, takes_gue=True
@@ -96,9 +113,9 @@ def guard_tunnels(
     links: KernelLinks,
     owned: AbstractSet[AddressBinding],
     routes: Mapping[IPAddress, Route],
-    ports: AbstractSet[ReceivePort] = frozenset(),
+    ports: PortSight = NO_PORTS,
 ) -> TunnelGuard:
-    """The rules of this moment; `owned` are the addresses that are ours now, `ports` those that are open or will be."""
+    """The rules of this moment; `owned` are the addresses that are ours now."""
     unwraps: set[UnwrapRule] = set()
     sizes: dict[IPAddress, int] = {}
     faults: list[Fault] = []
@@ -107,7 +124,7 @@ def guard_tunnels(
         if not vips:
             continue
         by_gue = {bound.address for bound in plan.bind if bound.device is device and bound.gue_ports}
-        open_to = {one.port for one in ports if tunnel.takes_gue and one.family is tunnel.family}
+        open_to = {one.port for one in ports.guarded if tunnel.takes_gue and one.family is tunnel.family}
         senders = [one for one in plan.director_addresses if one.version == _VERSIONS[tunnel.family]]
         ours = vips | {binding.address for binding in owned if binding.device == device.value}
         others = _other_users(device, tunnel, links, ours)
@@ -117,13 +134,15 @@ def guard_tunnels(
             faults.append(Fault(reason=Reason.DIRECTORS_UNKNOWN, message=_unknown(device)))
         else:
             unwraps |= {UnwrapRule(tunnel.protocol, sender) for sender in senders}
-            unwraps |= {UnwrapRule(_UDP, sender, port) for sender in senders for port in open_to}
+        # Whoever else uses the device, our port is for our directors.
+        unwraps |= {UnwrapRule(_UDP, sender, port) for sender in senders for port in open_to}
         mtu = _mtu(tunnel.family, senders, links, routes)
         if mtu is not None:
             for vip in vips:
                 overhead = tunnel.overhead + (_GUE_OVERHEAD if vip in by_gue else 0)
                 size = min(mtu - overhead - _HEADERS[family_of(vip)], _LARGEST_SEGMENT)
                 sizes[vip] = min(size, sizes.get(vip, size))
+    faults += [Fault(reason=Reason.TUNNEL_SHARED, message=_shared_port(port)) for port in sorted(ports.theirs)]
     clamps = frozenset(ClampRule(vip, size) for vip, size in sizes.items())
     rules = PacketRules(unwraps=frozenset(unwraps), clamps=clamps)
     return TunnelGuard(rules=rules, fault=faults[0] if faults else None)
@@ -180,6 +199,13 @@ def _shared(device: BindDevice, others: str) -> str:
     return (
         f"somebody else uses tunnels as {device.value} is one ({others}): wrapped packets are unwrapped whoever sends "
         "them; let your packet filter accept them from the directors and from his peers only"
+    )
+
+
+def _shared_port(port: ReceivePort) -> str:
+    return (
+        f"somebody else opened {port}, which stays open when it is needed no more: packets are unwrapped there whoever "
+        "sends them; let your packet filter accept them from the directors and from his peers only"
     )
 
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from lvs_agent.decide.kernel_state import ReceivePort
+from lvs_agent.decide.receive_ports import in_use
 from lvs_agent.errors import ReceivePortError
 
 
@@ -25,12 +26,16 @@ class FakeReceivePorts:
         self.reads += 1
         return frozenset(self.present)
 
+    def is_free(self, port: ReceivePort) -> bool:
+        """Whether nobody has it."""
+        return port not in self.present | self.taken
+
     def open(self, port: ReceivePort) -> None:
         """Refused where the number is taken."""
         if not self.module:
             raise ReceivePortError(f"{port}: the kernel can not unwrap GUE: load the module fou on this node")
         if port in self.present | self.taken:
-            raise ReceivePortError(f"{port}: something else on this node has it: see ss -lun and ip fou show")
+            raise ReceivePortError(in_use(port))
         self.writes += 1
         self.present.add(port)
 

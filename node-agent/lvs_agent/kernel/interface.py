@@ -164,6 +164,9 @@ class ReceivePorts(Protocol):
         Raises ReceivePortError and PermissionRefused; an error is never empty.
         """
 
+    def is_free(self, port: ReceivePort) -> bool:
+        """Whether neither a program nor the kernel has it, at any address of its family."""
+
     def open(self, port: ReceivePort) -> None:
         """Open one; loads the module where that is allowed.
 

@@ -12,6 +12,7 @@ import socket
 from typing import Final
 
 from lvs_agent.decide.kernel_state import AddressFamily, ReceivePort
+from lvs_agent.decide.receive_ports import in_use
 from lvs_agent.errors import PermissionRefused, ReceivePortError
 from lvs_agent.kernel.netlink_socket import AnswerLost, NetlinkSocket, RequestRefused
 from lvs_agent.kernel.netlink_wire import (
@@ -65,6 +66,17 @@ class KernelReceivePorts:
                 raise ReceivePortError(f"the kernel's answer about ports for GUE is not understood: {error}") from error
         raise ReceivePortError("ports for GUE could not be read in one piece")
 
+    def is_free(self, port: ReceivePort) -> bool:
+        """As a program finds it that asks for all of it; what else is in the way is told by opening it."""
+        try:
+            with socket.socket(socket.AddressFamily(port.family), socket.SOCK_DGRAM) as asking:
+                if port.family is AddressFamily.IPV6:
+                    asking.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                asking.bind(("", port.port))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
+        return True
+
     def open(self, port: ReceivePort) -> None:
         """Bind it to every address of its family."""
         self._look_up()
@@ -78,7 +90,7 @@ class KernelReceivePorts:
         if code in _NOT_PERMITTED:
             raise _permission(code)
         if code in _IN_USE:
-            raise ReceivePortError(f"{port}: something else on this node has it: see ss -lun and ip fou show")
+            raise ReceivePortError(in_use(port))
         if code:
             raise ReceivePortError(f"{port}: {os.strerror(code)}")
 

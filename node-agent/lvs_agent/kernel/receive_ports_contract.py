@@ -29,12 +29,18 @@ def both_families_have_one_number(given: ReceivePorts, _: Occupy) -> str | None:
 def one_that_is_open_is_refused(given: ReceivePorts, _: Occupy) -> str | None:
     """And stays open."""
     given.open(_FOUR)
+    if given.is_free(_FOUR) or not given.is_free(_SIX):
+        return "the wrong port is called free"
     return _refused(given, _FOUR) or _differs(given, {_FOUR})
 
 
 def one_that_a_program_has_is_refused(given: ReceivePorts, occupy: Occupy) -> str | None:
     """And is there once the program has let it go."""
+    if not given.is_free(_FOUR):
+        return f"{_FOUR} is not called free"
     with occupy(_FOUR):
+        if given.is_free(_FOUR) or not given.is_free(_SIX):
+            return "the wrong port is called free"
         if (said := _refused(given, _FOUR) or _differs(given, set())) is not None:
             return said
     given.open(_FOUR)
