@@ -22,7 +22,7 @@ from support.table_objects import ADDRESS, exported, imported, manifests
 
 pytestmark = pytest.mark.lab
 
-COUNT: Final = 60
+COUNT: Final = 100
 FILE: Final = "/run/round-trips.json"
 OPTIONS: Final = frozenset(f"-{letter}" for letter in "tuf6spMobrgimwxy") | {
     "--sctp-service",

@@ -59,7 +59,7 @@ def lines_of(blocks: Sequence[Block]) -> list[str]:
 
 @st.composite
 def servers(draw: st.DrawFn) -> Server:
-    method = draw(st.sampled_from(["-g", "-g", "-i", "-m"]))
+    method = draw(st.sampled_from(["-g", "-i", "-i", "-m"]))
     upper = draw(st.sampled_from([0, 0, 100, 2**31 - 1]))
     lower = draw(st.integers(0, upper))
     words = f"{method} -w {draw(st.sampled_from([0, 1, 1, 3, 65535]))}"

@@ -91,8 +91,8 @@ def _ports_go_at_once(view: Any, memory: Any, directors: Any, need: Any) -> bool
     return bool(need.port) or may_leave(view, memory, directors, need)
 
 
-def _open_nothing(_: Any, __: Any, owned: Any, ___: Any) -> PortOutcome:
-    return PortOutcome(owned=owned)
+def _open_nothing(_: Any, __: Any) -> PortOutcome:
+    return PortOutcome()
 
 
 judge_ipvs, step_drains = lvs_agent.converge.table.judge_ipvs, lvs_agent.decide.desired_state.step_drains
