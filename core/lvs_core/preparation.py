@@ -71,13 +71,15 @@ class Preparation:
             return None
         if name in signs.silent and self.view.silence_is_news:
             return None
-        bound = {
-            (address.address, address.device)
+        closed = {
+            (address.address, address.device): set(address.closed_ports or ())
             for address in node.status.addresses or ()
-            if address.state is NodeAddressState.BOUND
+            if address.state is NodeAddressState.BOUND or address.closed_ports
         }
         asked = told_needs(name, node.spec.addresses)
-        carried = frozenset(need for need in asked if (need.address, need.device) in bound)
+        carried = frozenset(
+            need for need in asked if need.port not in closed.get((need.address, need.device), {need.port})
+        )
         runs = self.view.nodes[name].ready or name in signs.heard
         is_heard = runs and name not in signs.silent and name not in signs.unheard
         is_current = is_heard and node.status.observed_generation == node.meta.generation

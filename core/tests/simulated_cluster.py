@@ -75,6 +75,8 @@ class Machine:
     """Members whose drain (True) or former method (False) is over here."""
     routers: list[VirtualRouterReport] | None = None
     """What it says of its virtual routers, of every group."""
+    taken: set[int] = field(default_factory=set)
+    """UDP ports that something else has."""
 
 
 class SimulatedCluster:
@@ -279,12 +281,7 @@ class SimulatedCluster:
         status = LvsNodeStatus(
             boot_id=f"{name}-boot-{machine.boot}",
             observed_generation=machine.told,
-            addresses=[
-                NodeAddressStatus(address=one.address, device=one.device, state=NodeAddressState.BOUND)
-                for one in sorted(machine.bound)
-                if not one.port
-            ]
-            or None,
+            addresses=[_address_status(one, machine) for one in sorted(machine.bound) if not one.port] or None,
             own_addresses=self._own_addresses(name) if machine.groups else None,
             director_groups=[
                 DirectorReport(
@@ -408,3 +405,15 @@ def _present(slices: Iterable[Slice]) -> Mapping[tuple[ObjectKey, str], set[Need
 def _is_of_present_method(need: Need, member: Member) -> bool:
     forwarding = member.forwarding
     return (need.device, need.port) == (device_of(forwarding, member.address), port_of(forwarding))
+
+
+def _address_status(bound: Need, machine: Machine) -> NodeAddressStatus:
+    closed = sorted(
+        one.port for one in machine.bound if one == bound._replace(port=one.port) and one.port in machine.taken
+    )
+    return NodeAddressStatus(
+        address=bound.address,
+        device=bound.device,
+        state=NodeAddressState.FAILED if closed else NodeAddressState.BOUND,
+        closed_ports=closed or None,
+    )

@@ -4,8 +4,10 @@ from typing import Any
 
 from core_objects import WEB, pool, real_servers, service, small_cluster
 from handshake_looks import asked, live, members
+from simulated_cluster import SimulatedCluster
 
 from lvs_api.network_types import ForwardingMethod, Tunnel, TunnelChecksum, TunnelType
+from lvs_core.cluster_view import Member
 
 
 def test_from_direct_routing_to_masquerade_the_node_keeps_the_vip_until_old_connections_ended() -> None:
@@ -108,6 +110,38 @@ def test_a_port_stays_open_until_connections_that_came_by_it_ended() -> None:
         assert set(before) <= set(asked(cluster, "n1")) or asked(cluster, "n1") == ["192.168.4.15 tunl0 6080,6081"]
         cluster.settle()
         assert asked(cluster, "n1") == [f"192.168.4.15 tunl0{ports}"]
+
+
+def test_a_port_that_can_not_be_opened_is_not_switched_to_and_harms_nobody() -> None:
+    """Of two services at one VIP each has a port of its own."""
+    cluster = small_cluster(forwarding=by_gue(6080))
+    other = [{"name": "other", "protocol": "TCP", "port": 81}]
+    cluster.put(pool(cluster, "other", realServers=real_servers(rs1="192.168.4.100")))
+    cluster.put(service(cluster, "other", ports=other, forwarding=by_gue(6082)))
+    cluster.settle()
+    assert ports_prepared(cluster) == {6080: True, 6082: True}
+    cluster.machines["n1"].taken = {6081}
+    cluster.put(service(cluster, forwarding=by_gue(6081)))
+    cluster.settle()
+    assert asked(cluster, "n1") == ["192.168.4.15 tunl0 6080,6081,6082"]
+    assert ports_prepared(cluster) == {6080: True, 6082: True}
+    cluster.machines["n1"].taken = {6081, 6082}
+    cluster.settle()
+    assert ports_prepared(cluster) == {6080: True, 6082: False}
+    cluster.machines["n1"].taken = set()
+    cluster.settle()
+    assert ports_prepared(cluster) == {6081: True, 6082: True}
+
+
+def ports_prepared(cluster: SimulatedCluster) -> dict[int | None, bool]:
+    """Whether the real server is prepared, by the port by which packets come to it."""
+    found = [one.forwarding.tunnel.port for one in every_member(cluster) if one.forwarding.tunnel is not None]
+    assert len(found) == len(set(found)) == 2
+    return {one.forwarding.tunnel.port: one.prepared for one in every_member(cluster) if one.forwarding.tunnel}
+
+
+def every_member(cluster: SimulatedCluster) -> list[Member]:
+    return [member for one in cluster.slices.values() for member in one.content.members if member.node == "n1"]
 
 
 def test_another_checksum_is_no_other_way() -> None:

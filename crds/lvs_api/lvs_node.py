@@ -51,7 +51,7 @@ class NodeAddress(ApiModel):
     gue_ports: (
         Annotated[list[Port], Field(max_length=MAX_GUE_PORTS, json_schema_extra={"x-lvs-list-set": True})] | None
     ) = None
-    """UDP ports at which packets for the VIP come in by GUE: open before the VIP is bound."""
+    """UDP ports at which packets for the VIP come in by GUE."""
 
 
 class LvsNodeSpec(ApiModel):
@@ -103,6 +103,11 @@ class NodeAddressStatus(ApiModel):
     """Bound: bound, this node does not answer ARP for it, and its `guePorts` are open."""
     message: Annotated[str, Field(max_length=256)] | None = None
     """Why it is not Bound."""
+    closed_ports: (
+        Annotated[list[Port], Field(max_length=MAX_GUE_PORTS, json_schema_extra={"x-lvs-list-set": True})] | None
+    ) = None
+    """All that keeps it from being Bound: these of its `guePorts` are not open. What comes to it in any other way is
+    received."""
 
 
 class VirtualRouterState(StrEnum):

@@ -68,5 +68,5 @@ class History:
     def _note_report(self, new: Raw) -> None:
         name, status = new["metadata"]["name"], new["status"]
         for one in status.get("addresses") or ():
-            if one["state"] == "Bound":
+            if one["state"] == "Bound" or one.get("closedPorts"):
                 self.bound_reports.add((name, status["bootId"], one["address"], one["device"]))

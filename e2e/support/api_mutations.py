@@ -205,7 +205,9 @@ def full_statuses() -> list[Raw]:
             "bootId": "b",
             "agentVersion": "1",
             "capabilities": {"kernelVersion": "6.1", "ipvsVersion": "1.2.1"},
-            "addresses": [{"address": "192.168.4.15", "device": "lo", "state": "Bound", "message": "m"}],
+            "addresses": [
+                {"address": "192.168.4.15", "device": "tunl0", "state": "Failed", "message": "m", "closedPorts": [6080]}
+            ],
             "ownAddresses": ["192.168.4.5", "2001:db8:4::5"],
             "directorGroups": [
                 {

@@ -57,7 +57,7 @@ from lvs_agent.decide.packet_rules import (
     with_tunnels,
 )
 from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
-from lvs_agent.decide.receive_ports import PortClaims, former_ports, waiting_bindings, wanted_ports
+from lvs_agent.decide.receive_ports import PortClaims, closed_ports, former_ports, wanted_ports
 from lvs_agent.decide.setting_values import Numbers
 from lvs_agent.decide.sync_daemons import with_vrrp_roles
 from lvs_agent.decide.tunnel_guard import TunnelGuard, guard_tunnels
@@ -225,10 +225,11 @@ class Agent:
     def word(self) -> NodeWord | None:
         """What this node carries, as its last round found it; None where that round failed, or none was made."""
         status = self._status.said
-        if status is None or self._looked is None:
+        if status is None or self._looked is None or self._prepared is None:
             return None
         age = round(1000 * (time.monotonic() - self._looked))
-        return NodeWord(boot_id=self._identity.boot_id, carried=carried(status), age_milliseconds=age)
+        given = carried(status, self._prepared.plan)
+        return NodeWord(boot_id=self._identity.boot_id, carried=given, age_milliseconds=age)
 
     def _links_changed(self) -> None:
         self._routes.doubt()
@@ -281,7 +282,7 @@ class Agent:
         guard = await self._guard_tunnels(plan, ledger, known, routes)
         rules, paused = with_tunnels(packet_rules(prepared), guard.rules), paused_connections(prepared)
         await self._packet_filter.take_on(rules, paused, provisional=plan.provisional)
-        given = replace(given, waiting=self._keep_ports(plan))
+        closed = self._keep_ports(plan)
         self._ftp_helper.converge(prepared)
         table = self._table.converge(prepared, around, self._remember_table)
         if not (plan.provisional or table.desired.keep_unknown):
@@ -329,7 +330,7 @@ class Agent:
             **undelivered_services(prepared, self._delivery.why_not),
             **faulty_services(prepared, self._packet_filter.why_not),
         }
-        self._status.report(Round(prepared, table, addresses, troubles, lacking, zeroed, vrrp.routers), now)
+        self._status.report(Round(prepared, table, addresses, troubles, lacking, closed, zeroed, vrrp.routers), now)
 
     async def _recall(self, plan: NodePlan) -> frozenset[AddressBinding]:
         """The addresses that the ledger names; where it was lost, those of the plan are taken back then."""
@@ -347,11 +348,11 @@ class Agent:
         claims = PortClaims(wanted_ports(plan, ledger.ports), ledger.ports, former_ports(plan, links, known))
         return guard_tunnels(plan, links, ledger.bindings, routes, self._receive_ports.look(claims))
 
-    def _keep_ports(self, plan: NodePlan) -> Mapping[AddressBinding, Fault]:
-        """Open and close ports for GUE; the VIPs that wait for one."""
+    def _keep_ports(self, plan: NodePlan) -> Mapping[AddressBinding, Mapping[int, Fault]]:
+        """Open and close ports for GUE; of VIPs those that are not open."""
         ports = self._receive_ports.converge(self._remember_ports)
         self._keeper.settle(replace(self._keeper.ledger, ports=ports.owned))
-        return waiting_bindings(plan, ports.faults)
+        return closed_ports(plan, ports.faults)
 
     def _remember_table(self, owned: OwnedIpvs) -> OwnedIpvs:
         return self._keeper.reserve(replace(self._keeper.ledger, ipvs=owned)).ipvs

@@ -11,7 +11,7 @@ from typing import Final
 from lvs_agent.converge.addresses import AddressOutcome
 from lvs_agent.converge.table import TableOutcome
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.kernel_state import AnyServiceKey
+from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey
 from lvs_agent.decide.node_report import NodeFacts, Troubles, report, report_failure
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.errors import LvsAgentError
@@ -42,6 +42,8 @@ class Round:
     troubles: Troubles
     lacking: Mapping[AnyServiceKey, Fault]
     """Of services that lack something beside the IPVS table: packet filter rules, say, or a helper."""
+    closed_ports: Mapping[AddressBinding, Mapping[int, Fault]]
+    """Of VIPs those that are to be open for GUE and are not."""
     zeroed: CountersZeroed | None
     routers: Mapping[str, Sequence[VirtualRouterReport]]
     """Virtual routers by director group."""
@@ -53,7 +55,7 @@ class Round:
             and self.table is other.table
             and self.addresses is other.addresses
             and (self.troubles, self.lacking, self.zeroed) == (other.troubles, other.lacking, other.zeroed)
-            and self.routers == other.routers
+            and (self.routers, self.closed_ports) == (other.routers, other.closed_ports)
         )
 
 
@@ -100,6 +102,7 @@ class StatusKeeper:
             bound=addresses.owned,
             own=addresses.own,
             address_faults=addresses.faults,
+            closed_ports=made.closed_ports,
             routers=made.routers,
             takes_traffic=addresses.takes_traffic,
             node_fault=table.unavailable or addresses.sysctl_fault,

@@ -11,6 +11,7 @@ from agent_world import NO_PART, VIP, World, full_disk, real_server, record_orde
 
 from lvs_agent.cleanup import clean_up
 from lvs_agent.decide.kernel_state import AddressFamily, ReceivePort
+from lvs_agent.decide.node_word import Carried
 from lvs_agent.decide.packet_table import ClampRule, PacketRules, PacketTable, UnwrapRule
 from lvs_agent.disk.ledger import LedgerFile
 from lvs_agent.errors import ReceivePortError
@@ -61,7 +62,7 @@ async def test_a_port_is_open_before_the_address_is_bound_and_closed_after_it_we
         order.append("close")
         closed(port)
 
-    world.receive_ports.open, world.receive_ports.close_port = open_port, close_port  # type: ignore[method-assign]
+    world.receive_ports.open, world.receive_ports.close_port = open_port, close_port
     await world.do(by_gue(6080), rounds=3)
     assert world.receive_ports.present == {FOUR}
     assert state(world) == (NodeAddressState.BOUND, None)
@@ -97,7 +98,7 @@ async def test_a_port_that_goes_is_guarded_until_it_is_closed(world: World) -> N
         assert UnwrapRule(17, DIRECTOR, port.port) in world.packet_filter.table.rules.unwraps
         closed(port)
 
-    world.receive_ports.close_port = close_port  # type: ignore[method-assign]
+    world.receive_ports.close_port = close_port
     await world.do(by_gue(6081), rounds=2)
     assert world.receive_ports.present == {OTHER}
     assert world.packet_filter.table is not None
@@ -119,10 +120,9 @@ async def test_a_port_that_somebody_closed_is_opened_again(world: World) -> None
     assert world.metric("lvs_agent_repairs_total", kind="receive_port") == 1
 
 
-async def test_a_port_that_something_else_has_keeps_the_address_away(world: World) -> None:
+async def test_a_port_that_something_else_has_is_named(world: World) -> None:
     world.receive_ports.taken = {FOUR}
     await world.do(by_gue(6080), rounds=2)
-    assert world.bound() == set()
     said, message = state(world)
     assert said is NodeAddressState.FAILED
     assert message is not None
@@ -131,6 +131,19 @@ async def test_a_port_that_something_else_has_keeps_the_address_away(world: Worl
     await world.later(1)
     assert world.bound() == {f"{VIP}@tunl0"}
     assert state(world) == (NodeAddressState.BOUND, None)
+
+
+async def test_one_port_that_is_not_open_takes_nothing_from_what_comes_by_another(world: World) -> None:
+    """Or as it is: another service, or the former port of the same one, uses the same VIP."""
+    world.receive_ports.taken = {OTHER}
+    await world.do(by_gue(6080, 6081), rounds=2)
+    assert world.bound() == {f"{VIP}@tunl0"}
+    (one,) = world.status.addresses or ()
+    assert (one.state, one.closed_ports) == (NodeAddressState.FAILED, [6081])
+    word = world.agent.word()
+    assert word is not None
+    vip = ip_address(VIP)
+    assert word.carried == {Carried(vip, BindDevice.TUNL0), Carried(vip, BindDevice.TUNL0, 6080)}
 
 
 async def test_an_address_whose_port_is_lost_stays_and_is_not_called_bound(world: World) -> None:
@@ -172,7 +185,7 @@ async def test_strangers_to_what_something_else_has_are_not_kept_from_it(world: 
         ruled.append(rules)
         await replace_table(rules)
 
-    world.packet_filter.replace = note  # type: ignore[method-assign]
+    world.packet_filter.replace = note
     world.receive_ports.taken = {FOUR}
     await world.do(by_gue(6080, 6081), rounds=3)
     assert ruled
@@ -251,13 +264,13 @@ async def test_ports_that_can_not_be_read_are_not_taken_for_none(world: World) -
     def fail() -> frozenset[ReceivePort]:
         raise ReceivePortError("ports for GUE could not be read in one piece")
 
-    world.receive_ports.read = fail  # type: ignore[method-assign]
+    world.receive_ports.read = fail
     await world.later(1)
     assert state(world) == (NodeAddressState.FAILED, "ports for GUE could not be read in one piece")
     assert world.bound() == {f"{VIP}@tunl0"}
     await world.do(NO_PART, rounds=2)
     assert world.receive_ports.present == {FOUR}
-    world.receive_ports.read = read  # type: ignore[method-assign]
+    world.receive_ports.read = read
     await world.later(1)
     assert world.receive_ports.present == set()
 
@@ -266,7 +279,6 @@ async def test_a_full_disk_holds_up_new_ports(world: World) -> None:
     with full_disk():
         await world.do(by_gue(6080), rounds=2)
         assert world.receive_ports.present == set()
-        assert world.bound() == set()
     await world.later(20)
     assert world.receive_ports.present == {FOUR}
 
@@ -286,7 +298,7 @@ async def test_cleanup_tells_what_it_could_not_close(world: World) -> None:
     def refuse(port: ReceivePort) -> None:
         raise ReceivePortError(f"{port} can not be closed")
 
-    world.receive_ports.close_port = refuse  # type: ignore[method-assign]
+    world.receive_ports.close_port = refuse
     file = LedgerFile(world.directory / "ledger", world.boot_id)
     assert f"{FOUR} can not be closed" in await clean(world, file)
     assert LedgerFile(world.directory / "ledger", world.boot_id).read().ports == {FOUR}

@@ -142,6 +142,26 @@ async def test_a_word_is_the_same_after_encoding() -> None:
     assert decode_word(body) == word
 
 
+def test_a_word_names_the_ports_for_gue_that_are_open() -> None:
+    vip = ip_address("2001:db8:1234:5678:9abc:def0:1234:1")
+    ports = (0, *range(65520, 65536))
+    word = a_word(*(Carried(vip + n, BindDevice.IP6TNL0, port) for n in range(MAX_NODE_ADDRESSES) for port in ports))
+    body = encode_word(word)
+    assert len(body) < MAX_WORD
+    assert decode_word(body) == word
+    heard = WordHeard(number=1, carried=word.carried)
+    line = encode_word_heard(heard)
+    assert decode_told(line) == Told(word=heard)
+    assert len(line) < MAX_LINE
+    assert decode_word(GOOD.replace(b'"lo"', b'"lo","guePorts":[6080]')).carried == {VIP, VIP._replace(port=6080)}
+
+
+@pytest.mark.parametrize("ports", ["6080", "[0]", "[65536]", "[true]", '["6080"]', str([1] * 17)])
+def test_ports_that_are_none_are_no_word(ports: str) -> None:
+    with pytest.raises(ValueError, match="ports that are none"):
+        decode_word(GOOD.replace(b'"lo"', b'"lo","guePorts":' + ports.encode()))
+
+
 def test_more_addresses_than_a_node_has_are_no_word() -> None:
     one = {"address": "192.168.4.15", "device": "lo"}
     body = json.dumps({"bootID": "b", "ageMilliseconds": 1, "addresses": [one] * (MAX_NODE_ADDRESSES + 1)})

@@ -53,8 +53,6 @@ class Given:
     routes: Mapping[IPAddress, Route]
     vrrp: Mapping[IPAddress, VirtualRouterState] = field(default_factory=dict)
     """What the VRRP daemon does with the addresses of which it has spoken."""
-    waiting: Mapping[AddressBinding, Fault] = field(default_factory=dict)
-    """What is not bound yet, and why; it stays where it is bound."""
 
     def is_same(self, other: "Given") -> bool:
         """Whether nothing of it was replaced."""
@@ -64,7 +62,6 @@ class Given:
             and self.sysctls is other.sysctls
             and self.routes is other.routes
             and self.vrrp == other.vrrp
-            and self.waiting == other.waiting
         )
 
     def after(self, outcome: "AddressOutcome") -> "Given":
@@ -153,7 +150,7 @@ class AddressKeeper:
         role = _role(given, desired, ownership)
         keeping = self._keep_sysctls(role, links, given.sysctls, partial(remember, ownership.owned))
         missing = self._to_bind(desired, ownership, served, silent=keeping.verdict.is_silent)
-        waiting = {**given.waiting, **self._duplicates.judge(self._first_claims(missing, desired), links)}
+        waiting = self._duplicates.judge(self._first_claims(missing, desired), links)
         missing = [change for change in missing if change.binding not in waiting]
         if missing:
             ours = ownership.owned | {change.binding for change in missing}

@@ -129,5 +129,6 @@ def why_not_believed(need: Carried, address: IPAddress, words: Words, since: flo
     if answer is None or answer.heard < since:
         return False, f"its agent is being asked whether it carries {need.address}"
     host = f"[{address}]" if address.version == _V6 else str(address)
-    detail = answer.detail or f"it has not got it bound and silent on {need.device}"
+    by_gue = f", and UDP port {need.port} open" if need.port else ""
+    detail = answer.detail or f"it has not got it bound and silent on {need.device}{by_gue}"
     return True, f"its agent at {host}:{words.port} does not confirm that it carries {need.address}: {detail}"

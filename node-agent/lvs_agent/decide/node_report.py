@@ -99,6 +99,8 @@ class NodeFacts:
     address_faults: Mapping[AddressBinding, Fault] = field(default_factory=dict)
     routers: Mapping[str, Sequence[VirtualRouterReport]] = field(default_factory=dict)
     """Virtual routers by director group."""
+    closed_ports: Mapping[AddressBinding, Mapping[int, Fault]] = field(default_factory=dict)
+    """Of VIPs those that are to be open for GUE and are not."""
     takes_traffic: bool = True
     """The sysctls are as a real server needs them."""
     node_fault: Fault | None = None
@@ -165,12 +167,14 @@ def report_failure(
     )
 
 
-def carried(status: LvsNodeStatus) -> frozenset[Carried]:
-    """What of a report may be taken for prepared: the same as the operator takes it for."""
+def carried(status: LvsNodeStatus, plan: NodePlan) -> frozenset[Carried]:
+    """What of a report on a plan may be taken for prepared: the same as the operator takes it for."""
+    ports = {(str(bound.address), bound.device): bound.gue_ports for bound in plan.bind}
     return frozenset(
-        Carried(ip_address(one.address), one.device)
+        Carried(ip_address(one.address), one.device, port)
         for one in status.addresses or ()
-        if one.state is NodeAddressState.BOUND
+        if one.state is NodeAddressState.BOUND or one.closed_ports
+        for port in {0, *ports.get((one.address, one.device), ())}.difference(one.closed_ports or ())
     )
 
 
@@ -348,11 +352,15 @@ def _node_addresses(facts: NodeFacts) -> Iterator[NodeAddressStatus]:
             state, message = NodeAddressState.FAILED, fault.message
         elif not facts.takes_traffic:
             state, message = NodeAddressState.FAILED, "bound, but the sysctls that keep it silent are not as needed"
+        closed = facts.closed_ports.get(binding) if state is NodeAddressState.BOUND else None
+        if closed:
+            state, message = NodeAddressState.FAILED, closed[min(closed)].message
         yield NodeAddressStatus(
             address=str(binding.address),
             device=BindDevice(binding.device),
             state=state,
             message=message[:_MAX_ADDRESS_MESSAGE] if message else None,
+            closed_ports=sorted(closed) if closed else None,
         )
 
 

@@ -128,7 +128,7 @@ def _need(planned: PlannedService, member: PlannedMember) -> Carried | None:
     device = device_for(member.method, tunnel, family_of_ip(member.address))
     if member.node is None or device is None or planned.vip is None:
         return None
-    return Carried(planned.vip, device)
+    return Carried(planned.vip, device, member.tunnel.port if member.tunnel is not None else 0)
 
 
 def _prepare_service(planned: PlannedService) -> PreparedService:

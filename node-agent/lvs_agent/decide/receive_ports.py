@@ -1,4 +1,4 @@
-"""Which ports for GUE this real server has open, and which of its VIPs wait for them."""
+"""Which ports for GUE this real server has open, and which of its VIPs lack them."""
 
 from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
@@ -49,9 +49,14 @@ def in_use(port: ReceivePort) -> str:
     return f"{port}: something else on this node has it: see ss -lun and ip fou show"
 
 
-def waiting_bindings(plan: NodePlan, faults: Mapping[ReceivePort, Fault]) -> Mapping[AddressBinding, Fault]:
-    """VIPs of which some port is not open, and why: they are not called bound, and not bound where they are not yet."""
-    return {_binding(bound): faults[port] for bound in plan.bind for port in _ports(bound) if port in faults}
+def closed_ports(plan: NodePlan, faults: Mapping[ReceivePort, Fault]) -> Mapping[AddressBinding, Mapping[int, Fault]]:
+    """VIPs that need ports that are not open, which ones, and why: by these nothing comes to them, else all does."""
+    found: dict[AddressBinding, dict[int, Fault]] = {}
+    for bound in plan.bind:
+        for port in _ports(bound):
+            if port in faults:
+                found.setdefault(_binding(bound), {})[port.port] = faults[port]
+    return found
 
 
 def _binding(bound: BoundAddress) -> AddressBinding:

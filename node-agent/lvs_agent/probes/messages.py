@@ -9,13 +9,11 @@ each answer.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any, Final, NamedTuple, TypeVar
 
 from lvs_agent.decide.health_verdict import Check, HttpRequest, Verdict
-from lvs_agent.decide.node_word import Carried
+from lvs_agent.decide.node_word import Carried, carried_of, carried_rows
 from lvs_agent.probes.interface import Result
-from lvs_api.lvs_node import BindDevice
 
 BEAT_SECONDS: Final = 1.0
 MAX_LINE: Final = 256 * 1024
@@ -120,7 +118,7 @@ def encode_tally(tally: Tally) -> bytes:
 
 def encode_word_heard(heard: WordHeard) -> bytes:
     """The line that tells an answer."""
-    return _line({"word": [heard.number, [[str(c.address), c.device] for c in heard.carried], heard.detail]})
+    return _line({"word": [heard.number, carried_rows(heard.carried), heard.detail]})
 
 
 def decode_orders(line: bytes) -> Orders:
@@ -139,7 +137,7 @@ def decode_told(line: bytes) -> Told:
     message = json.loads(line)
     if "word" in message:
         number, carried, detail = message["word"]
-        found = frozenset(Carried(ip_address(address), BindDevice(device)) for address, device in carried)
+        found = frozenset(one for row in carried for one in carried_of(*row))
         return Told(word=WordHeard(number=int(number), carried=found, detail=str(detail)))
     if "tally" in message:
         results, silent, not_made = message["tally"]
