@@ -3,19 +3,22 @@
 import json
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from lvs_lab.lab_machine import Capture, LabMachine
 from lvs_lab.waiting import wait_for
 from support.deployment import EXAMPLES, GONE_SECONDS, READY_SECONDS, Deployment, deployed
+from support.manifests import documents, pool_text, service_text
 from support.traffic import HeldConnection, answers, count_replies, url
 from support.wrapped_packets import send_wrapped
 
 pytestmark = pytest.mark.lab
 
 EXAMPLE: Final = EXAMPLES / "ipv6-tunnel"
+GUE: Final = EXAMPLES / "gue-tunnel"
+GUE_VIPS: Final = ("172.25.86.104", "2001:db8:86::104")
 OTHER_FAMILY: Final = EXAMPLES / "other-family-tunnel"
 OTHERS: Final = (("ipv4-by-ipv6", "172.25.86.101", "ip6"), ("ipv6-by-ipv4", "2001:db8:86::101", "ip"))
 """Services, their addresses, and the outer family as tcpdump names it."""
@@ -37,6 +40,20 @@ table inet silent {
 }
 """
 SIZE: Final = 1_000_000
+TAKEN: Final = 6090
+"""A port of a program."""
+ECHO: Final = (
+    'import socket, sys; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(("", int(sys.argv[1])))\n'
+    "while True: s.sendto(*s.recvfrom(2048))"
+)
+ASK: Final = (
+    "import socket, sys; s = socket.socket(type=socket.SOCK_DGRAM); s.settimeout(3)\n"
+    "s.sendto(b'hello', (sys.argv[1], int(sys.argv[2])))\n"
+    "try: print(s.recv(2048).decode(), end='')\n"
+    "except OSError as error: print(error, end='')"
+)
+BY_GUE: Final = "172.25.86.103"
+FORBIDDEN: Final = "/etc/modprobe.d/no-fou.conf"
 START_SECONDS: Final = 60.0
 """For an agent, on a busy machine."""
 
@@ -246,11 +263,112 @@ def gue_comes_in(web: Deployment, port: int) -> None:
         assert not answered(web, family, theirs, f"gue:{port}")
 
 
+def test_the_example_by_gue_serves_both_families(lab: Deployment) -> None:
+    lab.apply(GUE)
+    try:
+        lab.wait_ready("gue-web")
+        assert saved(lab).count("--tun-type gue --tun-port 6083 --tun-csum") == 2 * len(SERVERS)
+        for vip in GUE_VIPS:
+            wait_for(lambda vip=vip: answers(client(lab), vip), 10, f"{vip} to answer")
+            with lab.lab.machine(SERVERS[0]).capture("udp", "port", "6083") as wrapped:
+                assert count_replies(client(lab), vip, 10) == dict.fromkeys(SERVERS, 5)
+                wait_for(lambda wrapped=wrapped: len(wrapped.lines()) > 10, 5, "the capture to see GUE")
+            assert all(post(lab, vip, 10) for _ in SERVERS)
+    finally:
+        lab.delete(GUE / "web.yaml")
+
+
 def test_a_port_that_somebody_closes_is_opened_again(web: Deployment) -> None:
     web.patch("lvsvs", SERVICE, {"forwarding": {"method": "Tunnel", "tunnel": {"type": "GUE", "port": 6081}}})
     wait_for(lambda: (4, 6081) in ports(web, SERVERS[0]), GONE_SECONDS, "the port to be open")
     web.lab.guest(SERVERS[0]).out("ip", "fou", "del", "port", "6081")
     wait_for(lambda: (4, 6081) in ports(web, SERVERS[0]), 10, "the port to be open again")
+
+
+def by_gue(port: int) -> dict[str, Any]:
+    return {"forwarding": {"method": "Tunnel", "tunnel": {"type": "GUE", "port": port}}}
+
+
+def closed_ports(lab: Deployment, name: str) -> dict[str, list[int]]:
+    """Of a real server's VIPs the ports for GUE that it could not open."""
+    said = lab.get("lvsnode", name)["status"].get("addresses", ())
+    return {one["address"]: one["closedPorts"] for one in said if "closedPorts" in one}
+
+
+def asked_port(lab: Deployment, address: str, port: int) -> str:
+    """What a program at a UDP port answers the client."""
+    return client(lab).out("python3", "-c", ASK, address, str(port))
+
+
+def test_a_port_that_a_program_has_stays_the_program_s_and_the_service_serves_on(web: Deployment) -> None:
+    """By what it was reached before; a stranger to our tunnels is the program's client as ever."""
+    server = web.lab.guest(SERVERS[0])
+    web.patch("lvspool", SERVICE, {"drain": {"timeoutSeconds": 2}})
+    web.patch("lvsvs", SERVICE, by_gue(6081))
+    wait_for(lambda: wraps_by(web, "--tun-type gue --tun-port 6081 --tun-nocsum"), GONE_SECONDS, "the director to wrap")
+    web.wait_ready(SERVICE)
+    server.sh(f"python3 -c '{ECHO}' {TAKEN} < /dev/null > /dev/null 2>&1 & echo $! > /run/echo.pid")
+    try:
+        wait_for(lambda: asked_port(web, server.ip, TAKEN) == "hello", 10, "the program to answer")
+        web.patch("lvsvs", SERVICE, by_gue(TAKEN))
+        wait_for(lambda: closed_ports(web, SERVERS[0]) == {VIPS[4]: [TAKEN]}, GONE_SECONDS, "the port to be named")
+        wait_for(
+            lambda: saved(web).count(f"--tun-port {TAKEN}") == 3 and saved(web).count("--tun-port 6081") == 1,
+            GONE_SECONDS,
+            "all that can to have another port",
+        )
+        assert asked_port(web, server.ip, TAKEN) == "hello"
+        for vip in VIPS.values():
+            assert count_replies(client(web), vip, 10) == dict.fromkeys(SERVERS, 5)
+    finally:
+        server.sh("kill $(cat /run/echo.pid)")
+    wait_for(lambda: wraps_by(web, f"--tun-port {TAKEN}"), GONE_SECONDS, "all to have it")
+    wait_for(lambda: not answered(web, 4, client(web).ip, f"gue:{TAKEN}"), 10, "strangers to be kept out")
+
+
+def test_a_port_that_somebody_opened_is_used_and_stays_open(web: Deployment) -> None:
+    server = web.lab.guest(SERVERS[0])
+    web.patch("lvspool", SERVICE, {"drain": {"timeoutSeconds": 2}})
+    server.sh("modprobe fou; ip fou add port 6085 gue")
+    try:
+        web.patch("lvsvs", SERVICE, by_gue(6085))
+        said = web.wait_condition(SERVERS[0], "TunnelsUnguarded", "True", "TunnelShared", kind="lvsnode")
+        assert "somebody else opened UDP port 6085 for GUE by IPv4" in said["message"]
+        wait_for(lambda: wraps_by(web, "--tun-port 6085"), GONE_SECONDS, "the director to use it")
+        assert count_replies(client(web), VIPS[4], 10) == dict.fromkeys(SERVERS, 5)
+        web.patch("lvsvs", SERVICE, {"forwarding": {"method": "Tunnel", "tunnel": None}})
+        wait_for(lambda: ports(web, SERVERS[1]) == set(), GONE_SECONDS, "what the agents opened to be closed")
+        wait_for(lambda: ports(web, SERVERS[0]) == {(4, 6085)}, GONE_SECONDS, "his port alone to stay")
+    finally:
+        server.out("ip", "fou", "del", "port", "6085")
+
+
+def test_without_the_right_to_load_the_module_only_what_comes_by_gue_waits(web: Deployment) -> None:
+    name = SERVERS[0]
+    server = web.lab.guest(name)
+    web.patch("lvsvs", SERVICE, {"forwarding": {"method": "Tunnel", "tunnel": None}})
+    wait_for(lambda: ports(web, name) == set(), GONE_SECONDS, "no port to be open")
+    server.sh(f"echo install fou /bin/false > {FORBIDDEN}; if lsmod | grep -q '^fou '; then modprobe -r fou; fi")
+    other = documents(
+        pool_text("by-gue", {"name": "rs2", "address": server.ip}),
+        service_text(
+            "by-gue", "172.25.86.103", pool="by-gue", more={"directorGroupRef": {"name": "tunnels"}} | by_gue(6082)
+        ),
+    )
+    try:
+        web.apply(other)
+        wait_for(lambda: closed_ports(web, name) == {BY_GUE: [6082]}, READY_SECONDS, "the port to be named")
+        (said,) = [one for one in web.get("lvsnode", name)["status"]["addresses"] if "closedPorts" in one]
+        assert "load the module fou on this node" in said["message"]
+        web.wait_condition("by-gue", "Ready", "False")
+        web.wait_ready(SERVICE)
+        assert count_replies(client(web), VIPS[4], 10) == dict.fromkeys(SERVERS, 5)
+        server.sh(f"rm {FORBIDDEN}")
+        web.wait_ready("by-gue")
+        wait_for(lambda: answers(client(web), BY_GUE), 10, "it to answer")
+    finally:
+        server.sh(f"rm -f {FORBIDDEN}")
+        web.delete(other)
 
 
 def saved(lab: Deployment) -> str:

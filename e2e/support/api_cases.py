@@ -85,6 +85,9 @@ def _pools() -> Iterator[ApiCase]:
     yield taken("a member's source NAT", real_server_pool(realServers=[behind, real_server("b", "10.0.0.2")]))
     gre = real_server("a", "10.0.0.1", forwarding={"method": "Tunnel", "tunnel": {"type": "GRE"}})
     yield taken("a member by GRE", real_server_pool(realServers=[gre]))
+    six = real_server("b", "2001:db8::2", forwarding=gre["forwarding"])
+    yield taken("members of two families by GRE", real_server_pool(realServers=[gre, six]))
+    yield from _members_by_gue()
     for forwarding in ({"sourceNat": True}, {"method": "Tunnel", "sourceNat": True}):
         raw = real_server_pool(realServers=[real_server("a", "10.0.0.1", forwarding=forwarding)])
         name = f"a member's source NAT with {forwarding.get('method', 'no method told')}"
@@ -104,6 +107,18 @@ def _pools() -> Iterator[ApiCase]:
             changed(real_server_pool(), ("spec", field), {}),
             "unknown field",
         )
+
+
+def _members_by_gue() -> Iterator[ApiCase]:
+    def by(**tunnel: object) -> Raw:
+        forwarding = {"method": "Tunnel", "tunnel": {"type": "GUE", **tunnel}}
+        return real_server_pool(realServers=[real_server("a", "10.0.0.1", forwarding=forwarding)])
+
+    where = "spec.realServers[0].forwarding.tunnel"
+    yield taken("a member by GUE", by(port=6080, checksum="RemoteOffload"))
+    yield refused("a member by GUE without a port", f"{where}.port", by(), "needed for type GUE")
+    yield refused("a member by GRE with a port", f"{where}.port", by(type="GRE", port=6080), "must be absent")
+    yield refused("a member by IPIP with a checksum", f"{where}.checksum", by(type="IPIP", checksum="UDP"), "only for")
 
 
 def _checks() -> Iterator[ApiCase]:

@@ -39,6 +39,7 @@ TOPOLOGY_OF = {
     "ftp-dr": "ftp",
     "ipv6-dr": "ipv6-dr",
     "ipv6-nat": "ipv6-nat",
+    "gue-tunnel": "tunnels",
     "ipv6-tunnel": "tunnels",
     "other-family-tunnel": "tunnels",
 }
