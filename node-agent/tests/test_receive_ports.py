@@ -106,6 +106,24 @@ async def test_a_port_that_goes_is_guarded_until_it_is_closed(world: World) -> N
     assert world.bound() == {f"{VIP}@tunl0"}
 
 
+async def test_a_port_that_can_not_be_closed_stays_guarded_when_the_last_address_has_gone(world: World) -> None:
+    await world.do(by_gue(6080))
+    closed = world.receive_ports.close_port
+
+    def refuse(port: ReceivePort) -> None:
+        raise ReceivePortError(f"{port} can not be closed")
+
+    world.receive_ports.close_port = refuse
+    await world.do(replace(NO_PART, director_addresses=(DIRECTOR,)), rounds=2)
+    assert world.bound() == set()
+    assert world.packet_filter.table is not None
+    assert world.packet_filter.table.rules.unwraps == {UnwrapRule(17, DIRECTOR, 6080)}
+    world.receive_ports.close_port = closed
+    await world.later(1)
+    await world.later(1)
+    assert world.packet_filter.table is None
+
+
 async def test_each_family_has_its_port(world: World) -> None:
     both = replace(by_gue(6080), bind=by_gue(6080).bind + by_gue(6080, vip=VIP6).bind)
     await world.do(both)

@@ -44,8 +44,6 @@ class TunnelKind:
     """Bytes by which a packet grows."""
     alike: Mapping[str, str]
     """Kinds of devices that take the same packets, each with the one that comes with the kernel's module."""
-    takes_gue: bool = False
-    """What leaves a port for GUE comes to it."""
 
 
 class PortSight(NamedTuple):
@@ -66,12 +64,8 @@ class PortSight(NamedTuple):
 
 NO_PORTS: Final = PortSight()
 TUNNEL_KINDS: Final[Mapping[BindDevice, TunnelKind]] = {
-    BindDevice.TUNL0: TunnelKind(
-        protocol=4, family=AddressFamily.IPV4, overhead=20, alike={"ipip": "tunl0"}, takes_gue=True
-    ),
-    BindDevice.IP6TNL0: TunnelKind(
-        protocol=41, family=AddressFamily.IPV6, overhead=40, alike={"ip6tnl": "ip6tnl0"}, takes_gue=True
-    ),
+    BindDevice.TUNL0: TunnelKind(protocol=4, family=AddressFamily.IPV4, overhead=20, alike={"ipip": "tunl0"}),
+    BindDevice.IP6TNL0: TunnelKind(protocol=41, family=AddressFamily.IPV6, overhead=40, alike={"ip6tnl": "ip6tnl0"}),
     BindDevice.GRE0: TunnelKind(
         protocol=47,
         family=AddressFamily.IPV4,
@@ -124,7 +118,6 @@ def guard_tunnels(
         if not vips:
             continue
         by_gue = {bound.address for bound in plan.bind if bound.device is device and bound.gue_ports}
-        open_to = {one.port for one in ports.guarded if tunnel.takes_gue and one.family is tunnel.family}
         senders = [one for one in plan.director_addresses if one.version == _VERSIONS[tunnel.family]]
         ours = vips | {binding.address for binding in owned if binding.device == device.value}
         others = _other_users(device, tunnel, links, ours)
@@ -134,14 +127,19 @@ def guard_tunnels(
             faults.append(Fault(reason=Reason.DIRECTORS_UNKNOWN, message=_unknown(device)))
         else:
             unwraps |= {UnwrapRule(tunnel.protocol, sender) for sender in senders}
-        # Whoever else uses the device, our port is for our directors.
-        unwraps |= {UnwrapRule(_UDP, sender, port) for sender in senders for port in open_to}
         mtu = _mtu(tunnel.family, senders, links, routes)
         if mtu is not None:
             for vip in vips:
                 overhead = tunnel.overhead + (_GUE_OVERHEAD if vip in by_gue else 0)
                 size = min(mtu - overhead - _HEADERS[family_of(vip)], _LARGEST_SEGMENT)
                 sizes[vip] = min(size, sizes.get(vip, size))
+    # Whoever else uses the device, and whether it has a VIP still: our port is for our directors.
+    unwraps |= {
+        UnwrapRule(_UDP, sender, port.port)
+        for port in ports.guarded
+        for sender in plan.director_addresses
+        if sender.version == _VERSIONS[port.family]
+    }
     faults += [Fault(reason=Reason.TUNNEL_SHARED, message=_shared_port(port)) for port in sorted(ports.theirs)]
     clamps = frozenset(ClampRule(vip, size) for vip, size in sizes.items())
     rules = PacketRules(unwraps=frozenset(unwraps), clamps=clamps)
