@@ -121,7 +121,7 @@ def plan_manifests(view: ClusterView, own_addresses: Iterable[str]) -> ManifestP
     spec = LvsNodeSpec(
         director_groups=groups or None,
         gives_way=[name for name in groups if name in ids and _gives_way(directors[name], me)] or None,
-        addresses=node_addresses(needs),
+        addresses=node_addresses(sorted(needs)),
     )
     plan = compile_plan(
         AgentView(

@@ -75,14 +75,14 @@ def told_needs(node: str, addresses: Iterable[NodeAddress] | None) -> Iterator[N
 
 
 def node_addresses(needs: Iterable[Need]) -> list[NodeAddress] | None:
-    """The same the other way round, of one node, sorted. Of more ports than an entry can name the last are left out."""
+    """The same the other way round, of one node. An entry names the first ports, if it can not name all."""
     ports: dict[tuple[str, BindDevice], set[int]] = {}
     for need in needs:
-        ports.setdefault((need.address, need.device), set()).add(need.port)
+        named = ports.setdefault((need.address, need.device), set())
+        if need.port and len(named) < MAX_GUE_PORTS:
+            named.add(need.port)
     return [
-        NodeAddress.model_construct(
-            address=address, device=device, gue_ports=sorted(named - {0})[:MAX_GUE_PORTS] or None
-        )
+        NodeAddress.model_construct(address=address, device=device, gue_ports=sorted(named) or None)
         for (address, device), named in sorted(ports.items())
     ] or None
 

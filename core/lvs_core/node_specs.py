@@ -117,9 +117,9 @@ def _is_open(node: LvsNode | None) -> bool:
 
 
 def _told(node: LvsNode | None, needs: set[Need]) -> list[Need]:
-    """Of more than a LvsNode can name, those that are named already stay, and then the first."""
+    """Of more than a LvsNode can name, those that are named already come first, and the others then."""
     named = set() if node is None else set(told_needs(node.meta.name, node.spec.addresses))
-    return sorted([*sorted(needs & named), *sorted(needs - named)][:MAX_NODE_ADDRESSES])
+    return [*sorted(needs & named), *sorted(needs - named)][:MAX_NODE_ADDRESSES]
 
 
 def _gives_way(name: str, groups: Iterable[str], directors: Mapping[str, Directors]) -> list[str] | None:

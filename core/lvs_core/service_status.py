@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, find_condition, is_true
-from lvs_api.lvs_node import MAX_NODE_ADDRESSES, ServiceException
+from lvs_api.lvs_node import MAX_GUE_PORTS, MAX_NODE_ADDRESSES, ServiceException
 from lvs_api.virtual_service import DirectorState, DirectorStatus, LvsVirtualServiceStatus, RealServerCounts
 from lvs_core.accept import Accepted, Frozen, Verdict
 from lvs_core.checks import family_mismatch, unused_members
@@ -294,7 +294,7 @@ def _ready(service: VirtualService, needed: Sequence[Statement], serving: Servin
     if serving.full_nodes:
         message += (
             f"; no room for another address on {_some(sorted(serving.full_nodes))}: "
-            f"a LvsNode names at most {MAX_NODE_ADDRESSES}"
+            f"a LvsNode names at most {MAX_NODE_ADDRESSES}, and {MAX_GUE_PORTS} ports for GUE of each"
         )
     reason, why = _shortfall(serving)
     if counts.ready < counts.total:

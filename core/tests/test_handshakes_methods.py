@@ -6,6 +6,7 @@ from core_objects import WEB, pool, real_servers, service, small_cluster
 from handshake_looks import asked, live, members
 from simulated_cluster import SimulatedCluster
 
+from lvs_api.lvs_node import MAX_GUE_PORTS
 from lvs_api.network_types import ForwardingMethod, Tunnel, TunnelChecksum, TunnelType
 from lvs_core.cluster_view import Member
 
@@ -131,6 +132,25 @@ def test_a_port_that_can_not_be_opened_is_not_switched_to_and_harms_nobody() -> 
     cluster.machines["n1"].taken = set()
     cluster.settle()
     assert ports_prepared(cluster) == {6081: True, 6082: True}
+
+
+def test_the_port_that_is_one_too_many_takes_no_other_one_s_place() -> None:
+    """An LvsNode names so many of one VIP; what is there stays, whatever comes before it by number."""
+    cluster = small_cluster(forwarding=by_gue(7000))
+    cluster.put(pool(cluster, realServers=real_servers(rs1="192.168.4.100")))
+    for number in range(1, MAX_GUE_PORTS):
+        name, listened = f"web{number}", [{"name": "http", "protocol": "TCP", "port": 8000 + number}]
+        more = {"ports": listened, "realServerPoolRef": {"name": "web"}}
+        cluster.put(service(cluster, name, forwarding=by_gue(7000 + number), **more))
+    cluster.settle()
+    before = asked(cluster, "n1")
+    assert before == ["192.168.4.15 tunl0 " + ",".join(str(7000 + number) for number in range(MAX_GUE_PORTS))]
+    more = {"ports": [{"name": "http", "protocol": "TCP", "port": 9000}], "realServerPoolRef": {"name": "web"}}
+    cluster.put(service(cluster, "late", forwarding=by_gue(6000), **more))
+    cluster.settle()
+    assert asked(cluster, "n1") == before
+    found = {one.forwarding.tunnel.port: one.prepared for one in every_member(cluster) if one.forwarding.tunnel}
+    assert found == {**dict.fromkeys(range(7000, 7000 + MAX_GUE_PORTS), True), 6000: False}
 
 
 def ports_prepared(cluster: SimulatedCluster) -> dict[int | None, bool]:

@@ -83,7 +83,7 @@ def with_missing(before: LvsNode | None, live: LvsNode) -> LvsNode:
         return live
     groups = {*(live.spec.director_groups or ()), *(before.spec.director_groups or ())}
     name = live.meta.name
-    needs = {need for spec in (before.spec, live.spec) for need in told_needs(name, spec.addresses)}
+    needs = [need for spec in (before.spec, live.spec) for need in told_needs(name, spec.addresses)]
     return replace(
         live,
         spec=LvsNodeSpec.model_construct(
