@@ -241,6 +241,13 @@ def test_gue_takes_their_place_and_its_port_and_checksum_are_edited(web: Deploym
         )
         assert (four.ask(), six.ask()) == names
         gue_comes_in(web, 6081)
+        forwarding["tunnel"] = {"type": "GUE", "port": 6081, "checksum": "RemoteOffload"}
+        web.patch("lvsvs", SERVICE, {"forwarding": forwarding})
+        wait_for(
+            lambda: wraps_by(web, "--tun-type gue --tun-port 6081 --tun-remcsum"), GONE_SECONDS, "the way to be another"
+        )
+        assert (four.ask(), six.ask()) == names
+        gue_comes_in(web, 6081)
 
 
 def gue_comes_in(web: Deployment, port: int) -> None:
