@@ -181,6 +181,33 @@ def test_a_program_is_found_again_and_ended_with_its_children(tmp_path: Path) ->
     assert not alive(child)
 
 
+def may_be_urgent() -> bool:
+    """Whether this process has CAP_SYS_NICE, number 23 of capabilities(7)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (effective,) = (line.split()[1] for line in lines if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> 23 & 1)
+
+
+@pytest.mark.skipif(not may_be_urgent(), reason="this user may not say that something comes first")
+def test_an_urgent_program_comes_before_others(tmp_path: Path) -> None:
+    start = processes.start
+    urgent = start(tmp_path / "urgent", ["sleep", "1000"], log=tmp_path / "log", urgent=True)
+    other = start(tmp_path / "other", ["sleep", "1000"], log=tmp_path / "log")
+    try:
+        assert urgent.pid is not None
+        assert other.pid is not None
+        priorities = [os.getpriority(os.PRIO_PROCESS, one.pid) for one in (urgent, other)]
+        assert priorities[0] < priorities[1]
+        sessions = [Path(f"/proc/{one.pid}/autogroup") for one in (urgent, other)]
+        if sessions[0].exists():
+            niceness = [int(one.read_text().rpartition(" ")[2]) for one in sessions]
+            assert niceness[0] < niceness[1]
+    finally:
+        urgent.kill()
+        other.kill()
+    assert (tmp_path / "log").read_text() == ""
+
+
 def test_a_program_whose_note_is_gone_is_found_by_its_mark(tmp_path: Path) -> None:
     ours, other = tmp_path / "ours" / "pids", tmp_path / "other" / "pids"
     log = tmp_path / "log"
