@@ -190,18 +190,19 @@ def may_be_urgent() -> bool:
 
 @pytest.mark.skipif(not may_be_urgent(), reason="this user may not say that something comes first")
 def test_an_urgent_program_comes_before_others(tmp_path: Path) -> None:
-    start = processes.start
-    urgent = start(tmp_path / "urgent", ["sleep", "1000"], log=tmp_path / "log", urgent=True)
-    other = start(tmp_path / "other", ["sleep", "1000"], log=tmp_path / "log")
+    def started(name: str, *, urgent: bool) -> tuple[processes.Program, int]:
+        log = tmp_path / "log"
+        program = processes.start(tmp_path / name, ["sleep", "1000"], log=log, urgent=urgent)
+        assert program.pid is not None
+        return program, program.pid
+
+    urgent, urgent_pid = started("urgent", urgent=True)
+    other, other_pid = started("other", urgent=False)
     try:
-        assert urgent.pid is not None
-        assert other.pid is not None
-        priorities = [os.getpriority(os.PRIO_PROCESS, one.pid) for one in (urgent, other)]
-        assert priorities[0] < priorities[1]
-        sessions = [Path(f"/proc/{one.pid}/autogroup") for one in (urgent, other)]
-        if sessions[0].exists():
-            niceness = [int(one.read_text().rpartition(" ")[2]) for one in sessions]
-            assert niceness[0] < niceness[1]
+        assert os.getpriority(os.PRIO_PROCESS, urgent_pid) < os.getpriority(os.PRIO_PROCESS, other_pid)
+        if Path("/proc/self/autogroup").exists():
+            first, second = (Path(f"/proc/{pid}/autogroup").read_text() for pid in (urgent_pid, other_pid))
+            assert int(first.rpartition(" ")[2]) < int(second.rpartition(" ")[2])
     finally:
         urgent.kill()
         other.kill()
