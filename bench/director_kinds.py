@@ -1,13 +1,16 @@
 """The two kinds of directors that are compared: ours, and keepalived alone. Both are left, joined and booted alike."""
 
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from bench.keepalived_pair import PeerDirector, PeerSetup
+from lvs_lab.host_commands import run
 from lvs_lab.waiting import wait_for
 from support.director_pair import DirectorPair
-from support.fault_lab import DIRECTORS, SERVERS, SERVICE
+from support.fault_lab import DIRECTORS, NAME, SERVERS, SERVICE
 
 READY_SECONDS = 60.0
 
@@ -50,6 +53,11 @@ class Ours:
         """Power, agent and supervisor."""
         self.pair.deployment.lab.guest(name).power_on()
         self.pair.deployment.ensure_running()
+
+    def hand_over(self) -> None:
+        """As an administrator has it done."""
+        environment = {**os.environ, "KUBECONFIG": str(self.pair.deployment.lab.host_kubeconfig)}
+        run([sys.executable, "-m", "lvs_cli", "failover", NAME], env=environment)
 
     def wait_ready(self, master: str) -> None:
         """By what the directors report."""

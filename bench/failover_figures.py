@@ -53,6 +53,7 @@ def _measured(
     _tune(pair)
     ours = Ours(pair=pair)
     if "P12" in wanted:
+        hand_over.measure_asked(ours, others, found["P12"])
         hand_over.measure(ours, others, found["P12"], hand_over.OURS)
     if "P13" in wanted:
         surviving_connections.measure(ours, others, found["P13"], surviving_connections.OURS)

@@ -33,6 +33,7 @@ class PeerSetup:
         yield "    vrrp_garp_master_refresh 60"
         yield "    vrrp_garp_lower_prio_repeat 3"
         yield "    vrrp_garp_lower_prio_delay 1"
+        yield "    vrrp_lower_prio_no_advert true"
         yield "    vrrp_higher_prio_send_advert true"
         if self.servers:
             yield f"    lvs_sync_daemon eth0 peer id {self.router_id}"

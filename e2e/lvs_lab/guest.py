@@ -104,6 +104,8 @@ class Guest:
             log=self.console,
             netns=self._places.switches,
             env={"TMPDIR": str(self._places.memory)},
+            # A machine whose timers are late because tests run beside it would be no Master for long.
+            urgent=True,
         )
 
     def wait_until_up(self) -> None:

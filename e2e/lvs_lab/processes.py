@@ -16,6 +16,12 @@ from lvs_lab.waiting import wait_for
 _MARK = "LVS_LAB_NOTES"
 """Says in the environment of a lab's programs whose they are: the directory of its notes of process ids."""
 _GONE_SECONDS = 10
+_URGENT_NICE = -10
+_URGENT_SESSION = f"{{ echo {_URGENT_NICE} > /proc/self/autogroup; }} 2> /dev/null;"
+"""Where the kernel shares processors among sessions first, the niceness of a process counts within its own only.
+
+sched(7); a kernel without that has no such file.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,10 +109,12 @@ def start(
     netns: str | None = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    urgent: bool = False,
 ) -> Program:
     """Start a program in a session of its own with its output in a log; it outlives the process that starts it.
 
     It and its children carry the lab's mark, so that `kill_marked` finds them when notes and namespaces are gone.
+    What is urgent comes before other programs of this machine, as far as this user may say so.
     """
     program = Program(pid_file)
     if program.pid is not None:
@@ -117,8 +125,10 @@ def start(
     # The shell notes its id and start time and then becomes the program, so the note is there before the program runs.
     new, final = shlex.quote(f"{pid_file}.new"), shlex.quote(str(pid_file))
     note = f'{{ read -r line < /proc/$$/stat; set -- ${{line##*) }}; echo "$$ ${{20}}"; }} > {new}; mv {new} {final}'
-    become = " ".join(shlex.quote(word) for word in in_namespace(netns, argv))
-    script = f"{note}; exec {become} >> {shlex.quote(str(log))} 2>&1 < /dev/null"
+    # nice(1) runs the program also where it may not be so urgent, and says so in its log.
+    wanted = ["nice", "--adjustment", str(_URGENT_NICE), *argv] if urgent else argv
+    become = " ".join(shlex.quote(word) for word in in_namespace(netns, wanted))
+    script = f"{note}; {_URGENT_SESSION if urgent else ''} exec {become} >> {shlex.quote(str(log))} 2>&1 < /dev/null"
     place = f"cd {shlex.quote(str(cwd))} && " if cwd else ""
     environment = {**(env or {}), **mark(pid_file.parent)}
     run(["setsid", "--fork", "sh", "-c", f"{place}{script}"], env={**os.environ, **environment})

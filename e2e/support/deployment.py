@@ -179,10 +179,13 @@ class Deployment:
         """The nodes that have an agent as a process."""
         return [node.name for node in self.lab.topology.nodes if node.in_cluster and not node.kubelet]
 
-    def start_agent(self, node: str) -> None:
-        """Start a node's agent with a token of its own."""
-        kubeconfig = self.lab.agent_kubeconfig(node, AGENT_ACCOUNT, DEFAULT_NAMESPACE)
-        self.lab.agent(node).start(kubeconfig=kubeconfig, options=agent_options())
+    def agent_credentials(self, node: str) -> str:
+        """A kubeconfig with a new token for a node's agent, which the API server makes."""
+        return self.lab.agent_kubeconfig(node, AGENT_ACCOUNT, DEFAULT_NAMESPACE)
+
+    def start_agent(self, node: str, credentials: str | None = None) -> None:
+        """Start a node's agent with these credentials, or with new ones."""
+        self.lab.agent(node).start(kubeconfig=credentials or self.agent_credentials(node), options=agent_options())
 
     def start_vrrp(self, node: str) -> None:
         """Start a node's VRRP daemon, here and whenever it has to be brought back."""

@@ -1,7 +1,7 @@
 """The lab of two directors that are broken in every way: its names, its objects, and it with everything running."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -90,3 +90,31 @@ def must_be_settled(pair: DirectorPair, master: str) -> None:
     """Both say what they do, and nothing else happens."""
     pair.wait_settled(master)
     pair.must_stay(master)
+
+
+def api_server(pair: DirectorPair, where: str) -> AbstractContextManager[None]:
+    """The API server is `there` or `away` for as long as the context lasts."""
+    return _api_server_away(pair) if where == "away" else nullcontext()
+
+
+@contextmanager
+def _api_server_away(pair: DirectorPair) -> Iterator[None]:
+    pair.deployment.lab.control_plane.pause()
+    try:
+        yield
+    finally:
+        pair.deployment.lab.control_plane.resume()
+
+
+@contextmanager
+def deaf_to_adverts(pair: DirectorPair, name: str) -> Iterator[None]:
+    """Drop what comes in of VRRP, in a table of the packet filter that is nobody's."""
+    guest = pair.deployment.lab.guest(name)
+    guest.sh(
+        "nft add table ip fault && nft 'add chain ip fault heard { type filter hook input priority -300; }'"
+        " && nft add rule ip fault heard ip protocol 112 drop"
+    )
+    try:
+        yield
+    finally:
+        guest.out("nft", "delete", "table", "ip", "fault")

@@ -68,6 +68,11 @@ class FaultRecord:
         since = [one for one in self.heard() if one.sign is Sign.GRATUITOUS and one.at >= self.began]
         return [one for one in since if self.names.get(one.mac) == name]
 
+    def adverts_of(self, name: str) -> int:
+        """How many adverts a director has sent since the fault."""
+        since = [one for one in self.heard() if one.sign is Sign.ADVERT and one.at >= self.began]
+        return sum(self.names.get(one.mac) == name for one in since)
+
     def silence(self, client: str) -> float:
         """The longest time in which a client got no reply."""
         probe = self.probes[client]

@@ -181,6 +181,34 @@ def test_a_program_is_found_again_and_ended_with_its_children(tmp_path: Path) ->
     assert not alive(child)
 
 
+def may_be_urgent() -> bool:
+    """Whether this process has CAP_SYS_NICE, number 23 of capabilities(7)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (effective,) = (line.split()[1] for line in lines if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> 23 & 1)
+
+
+@pytest.mark.skipif(not may_be_urgent(), reason="this user may not say that something comes first")
+def test_an_urgent_program_comes_before_others(tmp_path: Path) -> None:
+    def started(name: str, *, urgent: bool) -> tuple[processes.Program, int]:
+        log = tmp_path / "log"
+        program = processes.start(tmp_path / name, ["sleep", "1000"], log=log, urgent=urgent)
+        assert program.pid is not None
+        return program, program.pid
+
+    urgent, urgent_pid = started("urgent", urgent=True)
+    other, other_pid = started("other", urgent=False)
+    try:
+        assert os.getpriority(os.PRIO_PROCESS, urgent_pid) < os.getpriority(os.PRIO_PROCESS, other_pid)
+        if Path("/proc/self/autogroup").exists():
+            first, second = (Path(f"/proc/{pid}/autogroup").read_text() for pid in (urgent_pid, other_pid))
+            assert int(first.rpartition(" ")[2]) < int(second.rpartition(" ")[2])
+    finally:
+        urgent.kill()
+        other.kill()
+    assert (tmp_path / "log").read_text() == ""
+
+
 def test_a_program_whose_note_is_gone_is_found_by_its_mark(tmp_path: Path) -> None:
     ours, other = tmp_path / "ours" / "pids", tmp_path / "other" / "pids"
     log = tmp_path / "log"

@@ -165,6 +165,9 @@ def _globals(node: str, places: VrrpPlaces) -> Iterator[str]:
     # Two that were Master behind a parting have both told neighbours: the one that stays has to have the last word.
     yield f"    vrrp_garp_lower_prio_repeat {ANNOUNCEMENTS}"
     yield "    vrrp_garp_lower_prio_delay 1"
+    # Otherwise whatever comes with its id, even a packet that is not heeded, puts the Master's next advert off by an
+    # interval (vrrp_dispatcher_read in vrrp_scheduler.c): one who sends more often than that would silence it.
+    yield "    vrrp_lower_prio_no_advert true"
     yield "    vrrp_higher_prio_send_advert true"
     yield "    vrrp_check_unicast_src"
     yield "}"
