@@ -10,10 +10,10 @@ IN_WORKERS := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 UNIT_TESTS := crds/tests core/tests operator/tests node-agent/tests cli/tests e2e/tests
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help venv lint check unit prepare api-test scenarios test test-long bench bench-ipvs bench-failover demo images manifests fmt generate lock clean
+.PHONY: help venv lint check unit prepare api-test scenarios e2e-kubernetes test test-long bench bench-ipvs bench-failover demo images manifests fmt generate lock clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.installed: requirements/dev.txt pyproject.toml
 	@echo "Python environment: installing the locked packages into $(VENV) (about a minute)"
@@ -48,6 +48,9 @@ api-test: prepare ## Tests against a real API server
 scenarios: prepare ## Tests on labs: guests with real kernels, a real control plane
 	$(BIN)/pytest $(IN_WORKERS) -m "not long" e2e/scenarios
 
+e2e-kubernetes: prepare ## Of these the life of a release on real kubelets: helm install, traffic, upgrade, uninstall, nothing left
+	$(BIN)/pytest e2e/scenarios/test_kubelet_quick_start.py
+
 test: lint prepare ## Everything that CI runs; pytest's summary of all tests comes last (about an hour on 2 cores, when prepared)
 	$(BIN)/pytest $(IN_WORKERS) -m "not long"
 
@@ -69,7 +72,7 @@ bench-failover: prepare ## Of these the figures about failing over: beside keepa
 demo: venv ## See it work: a cluster of real kernels, helm install, traffic, a dying server (KEEP=1 leaves it up)
 	@$(BIN)/python -m lvs_lab.demo
 
-images: venv ## Build both images with buildah, and say where they are
+images: venv ## Build both images with buildah; say where they, their sizes and lists of contents (CycloneDX) are
 	@$(BIN)/python -m lvs_lab.image_build
 
 manifests: venv ## Write dist/crds.yaml and dist/install.yaml for kubectl, from the chart (VALUES=FILE: your values)

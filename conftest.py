@@ -53,6 +53,15 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests want to be read, whether they pass or fail: `record_property("printed", text)`."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, text in getattr(report, "user_properties", ()):
+                if name == "printed" and report.when == "call":
+                    terminalreporter.write_line(str(text))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Who has started the workers takes their locks away."""
     if not hasattr(session.config, "workerinput"):

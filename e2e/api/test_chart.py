@@ -15,7 +15,7 @@ from lvs_operator.agent_daemonset import AgentDaemonSet, read_template
 from lvs_operator.api_client import ApiClient, read_kubeconfig
 from lvs_operator.settings import read_settings
 from support.api_server import ApiServer, running_api_server
-from support.chart_release import CHART, RELEASE, render, run_helm
+from support.chart_release import CHART, HELM_MAJORS, RELEASE, render, run_helm
 from support.operator_process import NAMESPACE
 
 Helm = Callable[..., subprocess.CompletedProcess[str]]
@@ -37,8 +37,10 @@ def agent_daemonset(objects: list[dict[str, Any]], directory: Path) -> Path:
 # --- rendering ---------------------------------------------------------------------------------------------------
 
 
-def test_helm_finds_nothing_to_complain_about(tmp_path: Path) -> None:
-    done = run_helm(tmp_path, "lint", "--strict", CHART)
+@pytest.mark.parametrize("major", HELM_MAJORS)
+def test_helm_finds_nothing_to_complain_about(tmp_path: Path, major: int) -> None:
+    assert run_helm(tmp_path, "version", "--short", major=major).stdout.startswith(f"v{major}.")
+    done = run_helm(tmp_path, "lint", "--strict", CHART, major=major)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 chart(s) failed" in done.stdout
 
@@ -60,9 +62,10 @@ MISTAKES = [
 ]
 
 
+@pytest.mark.parametrize("major", HELM_MAJORS)
 @pytest.mark.parametrize(("setting", "field"), MISTAKES)
-def test_a_wrong_value_is_refused_and_named(tmp_path: Path, setting: str, field: str) -> None:
-    done = run_helm(tmp_path, "template", RELEASE, CHART, f"--set={setting}")
+def test_a_wrong_value_is_refused_and_named(tmp_path: Path, setting: str, field: str, major: int) -> None:
+    done = run_helm(tmp_path, "template", RELEASE, CHART, f"--set={setting}", major=major)
     assert done.returncode != 0
     assert field in done.stderr
 
@@ -280,7 +283,7 @@ def test_an_upgrade_takes_the_director_group_over_and_uninstalling_leaves_the_cr
     assert (group["spec"]["failover"], group["spec"]["vrrp"]["advertIntervalMilliseconds"]) == ("VRRP", 200)
     sync = group["spec"]["connectionSync"]
     assert (sync["interface"], sync["syncId"], sync["multicastGroup"]) == ("bond1", 7, "224.0.0.81")
-    helm("uninstall", release, f"--namespace={NAMESPACE}")
+    helm("uninstall", release, f"--namespace={NAMESPACE}", "--no-hooks")  # nobody runs Jobs here
     assert cluster.kubectl("get", "lvsdirectorgroups").returncode == 0
     assert not get(cluster, "deployments", f"--namespace={NAMESPACE}")["items"]
     helm("install", release, CHART, f"--namespace={NAMESPACE}")

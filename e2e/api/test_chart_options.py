@@ -13,7 +13,7 @@ import yaml
 
 from lvs_operator.agent_daemonset import read_template
 from support.api_server import free_port
-from support.chart_release import CHART, OPERATOR, RELEASE, account_token, render, run_helm
+from support.chart_release import CHART, HELM_MAJORS, OPERATOR, RELEASE, account_token, render, run_helm
 from support.operator_process import NAMESPACE, running_operator
 from support.operator_world import World, world
 
@@ -55,10 +55,13 @@ def test_there_are_values_to_be_tried() -> None:
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda file: file.stem)
-def test_helm_lints_and_renders_with(values: Path, tmp_path: Path) -> None:
-    done = run_helm(tmp_path, "lint", "--strict", CHART, f"--values={values}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert render(tmp_path, f"--values={values}")
+def test_both_helms_lint_and_render_the_same_with(values: Path, tmp_path: Path) -> None:
+    for major in HELM_MAJORS:
+        done = run_helm(tmp_path, "lint", "--strict", CHART, f"--values={values}", major=major)
+        assert done.returncode == 0, done.stdout + done.stderr
+    third, fourth = (render(tmp_path, f"--values={values}", major=major) for major in HELM_MAJORS)
+    assert third
+    assert third == fourth
 
 
 MISTAKES = [
@@ -71,9 +74,10 @@ MISTAKES = [
 ]
 
 
+@pytest.mark.parametrize("major", HELM_MAJORS)
 @pytest.mark.parametrize(("setting", "field"), MISTAKES)
-def test_a_wrong_value_is_refused_and_named(tmp_path: Path, setting: str, field: str) -> None:
-    done = run_helm(tmp_path, "template", RELEASE, CHART, f"--set={setting}")
+def test_a_wrong_value_is_refused_and_named(tmp_path: Path, setting: str, field: str, major: int) -> None:
+    done = run_helm(tmp_path, "template", RELEASE, CHART, f"--set={setting}", major=major)
     assert done.returncode != 0
     assert field in done.stderr
 

@@ -27,7 +27,7 @@ def test_they_are_what_helm_template_gives(tmp_path: Path, options: tuple[str, .
     crds, install = (documents(path) for path in write_manifests(tmp_path, *options))
     rendered = render(tmp_path, API, *options)
     hooks = [one for one in rendered if "helm.sh/hook" in one["metadata"].get("annotations", {})]
-    assert [one["kind"] for one in hooks] == ["Pod"]
+    assert {one["metadata"]["annotations"]["helm.sh/hook"] for one in hooks} == {"test", "pre-delete"}
     assert {one["kind"] for one in crds} == {"CustomResourceDefinition"}
     assert crds == [one for one in rendered if one["kind"] == "CustomResourceDefinition"]
     namespace, *others = install

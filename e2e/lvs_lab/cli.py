@@ -146,6 +146,7 @@ def _prepare(_: argparse.Namespace) -> int:
     guest_root(guest_kernel())
     for build in (agent_packages, pause_image, kube_programs, helm_program, promql_program, load_program):
         build()
+    helm_program(3)
     return 0
 
 

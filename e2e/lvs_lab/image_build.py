@@ -17,6 +17,7 @@ from lvs_lab.artifacts import CHECKOUT, artifact, cache_root, digest, locked
 from lvs_lab.debian_archive import own_archive
 from lvs_lab.host_commands import run
 from lvs_lab.progress import run_logged
+from lvs_lab.sbom import write_sbom
 
 SUITE = "trixie"
 BASE_REFERENCE = f"docker.io/library/debian:{SUITE}-slim"
@@ -49,6 +50,24 @@ class Image:
     """The hash of what it was built from."""
     archive: Path
     """The image as a docker archive, to be imported into a container runtime."""
+
+    @property
+    def sbom(self) -> Path:
+        """What is in it, as a CycloneDX document; written where it is missing. Raises LabError."""
+        path = self.archive.with_name("sbom.cdx.json")
+        if not path.exists():
+            whole = path.with_suffix(".partial")
+            write_sbom(self.archive, whole)
+            whole.rename(path)
+        return path
+
+    @property
+    def megabytes(self) -> float:
+        """Its size, unpacked."""
+        return self.archive.stat().st_size / 1e6
+
+    def __str__(self) -> str:
+        return f"{self.reference}  {self.megabytes:.0f} MB unpacked  {self.archive}  contents: {self.sbom}"
 
     @property
     def reference(self) -> str:
@@ -168,11 +187,10 @@ def _pip_settings() -> dict[str, str]:
 
 
 def main() -> None:
-    """`make images`: build what is missing, and say what there is."""
+    """`make images`: build what is missing, and say what there is, with a list of what is in it."""
     host_packages.prepare()
     images = build_images()
-    for image in (images.operator, images.node_agent):
-        print(f"{image.reference}  {image.archive.stat().st_size / 1e6:.0f} MB unpacked  {image.archive}")
+    print(images.operator, images.node_agent, sep="\n")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from lvs_lab.host_commands import run
 from lvs_lab.progress import run_logged
 
 _KUBE_MODULE = PACKAGE / "kube_tools"
-_HELM_MODULE = PACKAGE / "helm_tool"
+_HELM_MODULES = {3: PACKAGE / "helm3_tool", 4: PACKAGE / "helm_tool"}
+_TOLD_OF_KUBERNETES = 3
+"""The Helm that does not find out by itself for which version of Kubernetes it was built."""
 _PROMQL_MODULE = PACKAGE / "promql_tool"
 KUBE_PROGRAMS = (
     "etcd",
@@ -42,11 +44,17 @@ def kube_programs() -> Path:
     return artifact("kube", key, build, title=f"Kubernetes {version}: compiling", expected="5 minutes cold on 2 cores")
 
 
-def helm_program() -> Path:
-    """The path of helm."""
-    version = _required("helm.sh/helm/v4", _HELM_MODULE)
-    flags = f"-s -w -X helm.sh/helm/v4/internal/version.version={version}"
-    return _only_tool(_HELM_MODULE, "helm", flags, title=f"Helm {version}: compiling", expected="90 s cold")
+def helm_program(major: int = 4) -> Path:
+    """The path of helm; there is also Helm 3, which many clusters are still installed with."""
+    module, path = _HELM_MODULES[major], f"helm.sh/helm/v{major}"
+    version = _required(path, module)
+    flags = f"-s -w -X {path}/internal/version.version={version}"
+    if major == _TOLD_OF_KUBERNETES:
+        # Without these it renders as for Kubernetes 1.20.
+        _, minor, _ = re.findall(r"\d+", _required("k8s.io/client-go", module))
+        for package in ("chartutil", "lint/rules"):
+            flags += f" -X {path}/pkg/{package}.k8sVersionMajor=1 -X {path}/pkg/{package}.k8sVersionMinor={minor}"
+    return _only_tool(module, "helm", flags, title=f"Helm {version}: compiling", expected="100 s cold")
 
 
 def promql_program() -> Path:

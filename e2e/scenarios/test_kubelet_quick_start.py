@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from lvs_api.api_group import DEFAULT_NAMESPACE
+from lvs_api.api_group import DEFAULT_NAMESPACE, LABEL_NODE_AGENT
 from lvs_lab.host_commands import run
+from lvs_lab.image_build import build_images
 from lvs_lab.lab import standard_topology
 from lvs_lab.waiting import wait_for
-from support.chart_deployment import AGENTS, ChartDeployment, installed
-from support.deployment import EXAMPLES, GONE_SECONDS, RELEASE
+from support.chart_deployment import CHART, INSTALL_SECONDS, ChartDeployment, installed
+from support.deployment import EXAMPLES, RELEASE
 from support.example_cases import CASES
 from support.neighbours import claimants, mac_of
 from support.quick_start import HEALTH_BOUND, KEY, MANIFEST, RETURN_BOUND, SERVERS, VIP, active_director, quick_shape
@@ -26,6 +27,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.kubelet]
 DIRECTORS = ("director-1", "director-2")
 POD_SECONDS = 120.0
 """For a pod to start on a busy machine."""
+ROLLOUT_SECONDS = 300.0
+"""For the agents of all nodes, one after the other."""
 (S13,) = (case for case in CASES if case.example == "s13-nat")
 
 
@@ -217,19 +220,65 @@ def test_nat_passes_kube_proxys_rules(web: ChartDeployment) -> None:
     assert count_replies(client, S13.vip, 300) == S13.expected_replies(300)
 
 
+def test_upgrade_replaces_operator_and_agents_under_traffic(web: ChartDeployment) -> None:
+    """To other tags of the images and another value: there is no version before this one to come from."""
+    images, tag = build_images(), "next"
+    for node in (*DIRECTORS, *SERVERS, S13.director):
+        for image in (images.operator, images.node_agent):
+            tagged = ["ctr", "--namespace=k8s.io", "images", "tag", image.reference, f"{image.repository}:{tag}"]
+            web.lab.guest(node).out(*tagged)
+    before = web.agent_pods()
+    with steady_requests(web.client_namespace("client"), VIP) as record:
+        values = f"--set=operator.image.tag={tag},nodeAgent.image.tag={tag},nodeAgent.logLevel=DEBUG"
+        options = ["--namespace", DEFAULT_NAMESPACE, "--reset-then-reuse-values", values]
+        web.lab.helm("upgrade", RELEASE, CHART, *options, "--wait", f"--timeout={INSTALL_SECONDS}s")
+
+        def replaced() -> bool:
+            now = web.agent_pods()
+            return set(now) == set(before) and not set(now.values()) & set(before.values())
+
+        wait_for(replaced, ROLLOUT_SECONDS, "every agent to be replaced", interval=0.5)
+    assert record.failures == []
+    ran = "--output=jsonpath={.items[*].spec.containers[*].image}"
+    listed = web.lab.kubectl(
+        "--namespace", DEFAULT_NAMESPACE, "get", "pods", "--field-selector=status.phase=Running", ran
+    )
+    assert {image.rpartition(":")[2] for image in listed.stdout.split()} == {tag}
+    for director in DIRECTORS:
+        assert web.shape(director) == quick_shape()
+
+
+def test_uninstall_is_refused_while_there_is_a_service_and_taken_back(web: ChartDeployment) -> None:
+    release = [RELEASE, "--namespace", DEFAULT_NAMESPACE]
+    with steady_requests(web.client_namespace("client"), VIP) as record:
+        refused = web.lab.helm("uninstall", *release, f"--timeout={INSTALL_SECONDS}s", check=False)
+        assert not refused.ok
+        assert "There are LvsVirtualServices: default/" in refused.stdout + refused.stderr, refused
+        web.lab.helm("rollback", *release, "2", "--wait", f"--timeout={INSTALL_SECONDS}s")
+    assert record.failures == []
+    for director in DIRECTORS:
+        assert web.shape(director) == quick_shape()
+
+
 def test_deletion_and_uninstall_leave_nothing(web: ChartDeployment) -> None:
+    """In the order of docs/how-to/install.md, without looking in between: the chart's hook waits for the nodes."""
     web.delete(EXAMPLES / S13.example, MANIFEST)
+    options = ["--namespace", DEFAULT_NAMESPACE, "--wait", f"--timeout={INSTALL_SECONDS}s"]
+    web.lab.helm("uninstall", RELEASE, *options, timeout=INSTALL_SECONDS + 30)
     for director in (*DIRECTORS, S13.director):
-        web.wait_shape(director, {}, deadline=GONE_SECONDS)
-    wait_agents(web, *DIRECTORS)
-    for name in SERVERS:
-        assert f"{VIP}/32" not in web.addresses(name, "lo")
-        assert changed_sysctls(web, name) == {}
-    # As docs/how-to/install.md has it: the DaemonSet is the operator's.
-    web.lab.helm("uninstall", RELEASE, "--namespace", DEFAULT_NAMESPACE, "--wait", "--timeout=120s")
-    web.lab.kubectl("--namespace", DEFAULT_NAMESPACE, "delete", "daemonset", AGENTS)
-    left = ["--namespace", DEFAULT_NAMESPACE, "get", "pods,daemonsets,deployments", "--output=name"]
-    wait_for(lambda: web.lab.kubectl(*left).stdout == "", POD_SECONDS, "the pods to go", interval=0.5)
+        assert web.shape(director) == {}
     for director in DIRECTORS:
         assert f"{VIP}/32" not in web.addresses(director, "eth0")
         assert changed_sysctls(web, director) == {}
+    for name in SERVERS:
+        assert f"{VIP}/32" not in web.addresses(name, "lo")
+        assert changed_sysctls(web, name) == {}
+    assert web.names("lvsnodes") == []
+    assert web.names("lvsdirectorgroups") == []
+    labelled = ["get", "nodes", f"--selector={LABEL_NODE_AGENT}", "--output=name"]
+    assert web.lab.kubectl(*labelled).stdout == ""
+    namespaced = ["--namespace", DEFAULT_NAMESPACE, "get", "--output=name"]
+    mine = f"--selector=app.kubernetes.io/instance={RELEASE}"
+    left = [*namespaced, "pods,daemonsets,deployments,jobs,serviceaccounts,roles,rolebindings", mine]
+    wait_for(lambda: web.lab.kubectl(*left).stdout == "", POD_SECONDS, "the pods to go", interval=0.5)
+    assert web.lab.kubectl("get", "clusterroles,clusterrolebindings", mine, "--output=name").stdout == ""

@@ -20,6 +20,8 @@ RELEASE: Final = "lvs-operator"
 OPERATOR: Final = RELEASE
 AGENT: Final = f"{RELEASE}-agent"
 RIGHTS: Final = frozenset({"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"})
+HELM_MAJORS: Final = (3, 4)
+"""The versions of Helm that the chart is for."""
 POLICIES: Final = frozenset({"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"})
 IN_FORCE_SECONDS: Final = 30.0
 
@@ -27,30 +29,36 @@ Json = dict[str, Any]
 
 
 def run_helm(
-    home: Path, *arguments: str, environment: Mapping[str, str] | None = None
+    home: Path, *arguments: str, environment: Mapping[str, str] | None = None, major: int = 4
 ) -> subprocess.CompletedProcess[str]:
     """Run Helm with a home of its own."""
+    command, whole = helm_command(home, *arguments, environment=environment, major=major)
+    return subprocess.run(command, env=whole, capture_output=True, text=True, check=False, timeout=120)
+
+
+def helm_command(
+    home: Path, *arguments: str, environment: Mapping[str, str] | None = None, major: int = 4
+) -> tuple[list[str], dict[str, str]]:
+    """The same for those who start it themselves: command and environment."""
     kept = {f"HELM_{part}_HOME": str(home / part.lower()) for part in ("CACHE", "CONFIG", "DATA")}
-    return subprocess.run(
-        [str(helm_program()), *arguments],
-        env={**os.environ, **kept, **(environment or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    return [str(helm_program(major)), *arguments], {**os.environ, **kept, **(environment or {})}
 
 
-def render(home: Path, *options: str) -> list[Json]:
+def render(home: Path, *options: str, major: int = 4) -> list[Json]:
     """The objects of `helm template`."""
-    done = run_helm(home, "template", RELEASE, CHART, f"--namespace={NAMESPACE}", *options)
+    done = run_helm(home, "template", RELEASE, CHART, f"--namespace={NAMESPACE}", *options, major=major)
     assert done.returncode == 0, done.stderr
     return [document for document in yaml.safe_load_all(done.stdout) if document]
 
 
+def is_hook(raw: Mapping[str, Any]) -> bool:
+    """Whether Helm makes it only at some moment of a release's life."""
+    return "helm.sh/hook" in raw["metadata"].get("annotations", {})
+
+
 def install_parts(server: ApiServer, kinds: Collection[str]) -> None:
     """Apply the chart's objects of some kinds; wait until policies that are among them are in force."""
-    wanted = [one for one in render(server.directory) if one["kind"] in kinds]
+    wanted = [one for one in render(server.directory) if one["kind"] in kinds and not is_hook(one)]
     done = server.kubectl("apply", "--server-side", "--filename=-", stdin=yaml.safe_dump_all(wanted))
     assert done.returncode == 0, done.stderr
     if set(kinds) >= POLICIES:

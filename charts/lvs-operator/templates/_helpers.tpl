@@ -51,3 +51,10 @@ helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Versio
 {{- $image := index . 1 -}}
 {{ $image.repository }}:{{ $image.tag | default (index . 0).Chart.AppVersion }}
 {{- end }}
+
+{{/* What runs at `helm uninstall` before anything is deleted, by weight; what an earlier attempt left is replaced. */}}
+{{- define "lvs.uninstallHook" -}}
+helm.sh/hook: pre-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}

@@ -1,0 +1,137 @@
+"""Helm 3, Helm 4, kubectl: each installs the chart into a cluster of its own, and what is there then does not drift."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from lvs_lab.plain_manifests import write_manifests
+from support.api_server import ApiServer, running_api_server
+from support.chart_release import CHART, HELM_MAJORS, RELEASE, is_hook, render, run_helm
+from support.operator_process import NAMESPACE
+
+Json = dict[str, Any]
+Key = tuple[str, str, str]
+OPTIONS: Final = ("--set=flowSchema.enabled=true,networkPolicy.enabled=true",)
+OF_THE_API_SERVER: Final = {"resourceVersion", "managedFields", "creationTimestamp", "uid"}
+"""What says of an object who wrote it and when, and not what it is."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Way:
+    """A cluster, and how the chart comes into it."""
+
+    server: ApiServer
+    apply: Callable[[], None]
+    """Install, or upgrade to the same."""
+
+
+def helm(server: ApiServer, major: int, *arguments: str) -> str:
+    """Helm at an API server; it must succeed."""
+    environment = {"KUBECONFIG": str(server.kubeconfig)}
+    done = run_helm(server.directory, *arguments, environment=environment, major=major)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def kubectl(server: ApiServer, *arguments: str, stdin: str | None = None) -> str:
+    """Likewise kubectl."""
+    done = server.kubectl(*arguments, stdin=stdin)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def by_helm(server: ApiServer, *majors: int) -> Callable[[], None]:
+    """Install with the first, upgrade with the last."""
+
+    def apply() -> None:
+        listed = json.loads(helm(server, majors[-1], "list", f"--namespace={NAMESPACE}", "--output=json"))
+        major = majors[-1] if listed else majors[0]
+        helm(server, major, "upgrade", "--install", RELEASE, CHART, f"--namespace={NAMESPACE}", *_CREATE, *OPTIONS)
+
+    return apply
+
+
+def by_kubectl(server: ApiServer, mode: str) -> Callable[[], None]:
+    """Apply the files of `make manifests`."""
+    crds, install = write_manifests(server.directory / "dist", *OPTIONS)
+
+    def apply() -> None:
+        kubectl(server, "apply", mode, f"--filename={crds}")
+        kubectl(server, "wait", "--for=condition=Established", "--timeout=60s", f"--filename={crds}")
+        kubectl(server, "apply", mode, f"--filename={install}")
+
+    return apply
+
+
+_CREATE: Final = ("--create-namespace",)
+WAYS: Final[dict[str, Callable[[ApiServer], Callable[[], None]]]] = {
+    "helm-3": lambda server: by_helm(server, 3),
+    "helm-4": lambda server: by_helm(server, 4),
+    "helm-3-then-4": lambda server: by_helm(server, 3, 4),
+    "kubectl-client-side": lambda server: by_kubectl(server, "--server-side=false"),
+    "kubectl-server-side": lambda server: by_kubectl(server, "--server-side=true"),
+}
+
+
+@pytest.fixture(scope="module", params=list(WAYS))
+def way(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
+    """The chart is there already."""
+    directory = tmp_path_factory.mktemp(request.param)
+    with running_api_server(directory, extra_flags=("--allow-privileged=true",)) as server:
+        made = Way(server=server, apply=WAYS[request.param](server))
+        made.apply()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the chart says, as one file: hooks come and go, but the group is there to stay."""
+    objects = render(tmp_path_factory.mktemp("rendered"), *OPTIONS)
+    return yaml.safe_dump_all([one for one in objects if not is_hook(one) or one["kind"] == "LvsDirectorGroup"])
+
+
+def seen(server: ApiServer, rendered: str) -> dict[Key, Json]:
+    """Every object of the release as it is in the cluster, without what the API server says of itself."""
+    found = json.loads(kubectl(server, "get", "--filename=-", "--output=json", stdin=rendered))["items"]
+    objects = {}
+    for raw in found:
+        metadata = {key: value for key, value in raw["metadata"].items() if key not in OF_THE_API_SERVER}
+        # The group is made by a hook first, and from the upgrade on it is an object like others.
+        noted = {key: value for key, value in metadata.pop("annotations", {}).items() if "helm.sh/hook" not in key}
+        metadata["annotations"] = noted
+        key = (raw["kind"], metadata.get("namespace", ""), metadata["name"])
+        objects[key] = {**raw, "metadata": metadata, "status": None}
+    return objects
+
+
+def test_what_is_there_is_what_the_chart_says(way: Way, rendered: str) -> None:
+    texts = [one for one in yaml.safe_load_all(rendered) if one["kind"] != "LvsDirectorGroup"]
+    flags = ("--server-side", "--force-conflicts", "--field-manager=looker", "--filename=-")
+    assert kubectl(way.server, "diff", *flags, stdin=yaml.safe_dump_all(texts)) == ""
+    group = json.loads(kubectl(way.server, "get", "lvsdirectorgroup", "default", "--output=json"))
+    (wanted,) = [one for one in yaml.safe_load_all(rendered) if one["kind"] == "LvsDirectorGroup"]
+    assert wanted["spec"].items() <= group["spec"].items()
+
+
+def test_doing_it_again_changes_nothing(way: Way, rendered: str) -> None:
+    before = seen(way.server, rendered)
+    assert len(before) == len(list(yaml.safe_load_all(rendered)))
+    way.apply()
+    assert seen(way.server, rendered) == before
+
+
+@pytest.mark.parametrize("major", HELM_MAJORS)
+def test_helm_takes_everything_away_but_what_is_to_stay(tmp_path: Path, rendered: str, major: int) -> None:
+    with running_api_server(tmp_path, extra_flags=("--allow-privileged=true",)) as server:
+        apply = by_helm(server, major)
+        for _ in range(2):
+            apply()
+        helm(server, major, "uninstall", RELEASE, f"--namespace={NAMESPACE}", "--no-hooks")  # nobody runs Jobs here
+        left = kubectl(server, "get", "--ignore-not-found", "--filename=-", "--output=name", stdin=rendered).split()
+        assert left
+        assert {name.partition(".")[0] for name in left} == {"customresourcedefinition"}
