@@ -55,6 +55,8 @@ class Given:
     """What the VRRP daemon does with the addresses of which it has spoken."""
     waiting: Mapping[AddressBinding, Fault] = field(default_factory=dict)
     """What is not bound yet, and why; it stays where it is bound."""
+    withdrawn: frozenset[IPAddress] = frozenset()
+    """VIPs that are not carried for want of quorum."""
 
     def is_same(self, other: "Given") -> bool:
         """Whether nothing of it was replaced."""
@@ -65,6 +67,7 @@ class Given:
             and self.routes is other.routes
             and self.vrrp == other.vrrp
             and self.waiting == other.waiting
+            and self.withdrawn == other.withdrawn
         )
 
     def after(self, outcome: "AddressOutcome") -> "Given":
@@ -317,7 +320,7 @@ def _judge(given: Given, desired: DesiredAddresses, links: KernelLinks) -> LinkO
 
 
 def _desire(given: Given, links: KernelLinks) -> DesiredAddresses:
-    desired = desire_addresses(given.prepared.plan, links, given.owned, given.vrrp)
+    desired = desire_addresses(given.prepared.plan, links, given.owned, given.vrrp, given.withdrawn)
     return desired.without(given.prepared.refusals.faults)
 
 

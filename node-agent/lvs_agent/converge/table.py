@@ -89,6 +89,7 @@ class _LastRound:
             and all(drain.over for drain in around.drains.values())
             and not self.outcome.desired.standing_in
             and self.outcome.desired.standings is around.standings
+            and self.outcome.desired.quorums is around.quorums
             and not is_news(around.standings, self.around.words, around.words)
         )
 
@@ -169,7 +170,10 @@ class TableKeeper:
             self._write(changes)
             attempted.update(changes)
             table = self._read_again(table, {change.service for change in changes})
-            around = replace(around, owned=ours, drains=judged.desired.drains, standings=judged.desired.standings)
+            desired = judged.desired
+            around = replace(
+                around, owned=ours, drains=desired.drains, standings=desired.standings, quorums=desired.quorums
+            )
             judged = _judge(prepared, replace(around, kernel=table))
         self._known = table
         faults = {**service_faults(waiting), **self._faults(judged, attempted)}
