@@ -17,7 +17,7 @@ class QuorumKeeper:
         self.met: Mapping[AnyServiceKey, bool] = {}
         """Which kernel services have theirs, as of the last round."""
         self.told_below: frozenset[ObjectKey] | None = None
-        """LvsVirtualServices that were below theirs before the first round, by what the node's status said then."""
+        """For the first round: LvsVirtualServices that were below theirs, by what the node's status says."""
         self.withdrawn: frozenset[IPAddress] = frozenset()
 
     def recall(self, reported: Callable[[], LvsNodeStatus | None], boot_id: str) -> None:
@@ -32,7 +32,7 @@ class QuorumKeeper:
 
     def follow(self, prepared: PreparedPlan, met: Mapping[AnyServiceKey, bool]) -> frozenset[IPAddress]:
         """The same by what a round came to. What is to go is unbound where a round begins, so one is asked for."""
-        before, self.met = self.withdrawn, met
+        before, self.met, self.told_below = self.withdrawn, met, frozenset()
         if self.look(prepared) != before:
             self._wake()
         return self.withdrawn
