@@ -199,7 +199,7 @@ class TableKeeper:
         return outcome
 
     def _look(self, draining: set[AnyServiceKey]) -> tuple[KernelIpvs, bool]:
-        """The table, and whether all of it was read just now."""
+        """The table, and whether all of it was read just now, with its counts of connections."""
         now = self._monotonic()
         known = self._known
         if known is not None and now < self._next_full_read:
@@ -211,7 +211,7 @@ class TableKeeper:
         table = self._ipvs.read()
         took = self._monotonic() - now
         self._next_full_read = now + min(_READ_SHARE * took, _LONGEST_BETWEEN_READS)
-        return (known, True) if known is not None and not draining and _is_same(table, known) else (table, True)
+        return (known, False) if known is not None and not draining and _is_same(table, known) else (table, True)
 
     def _read_again(self, table: KernelIpvs, services: set[AnyServiceKey]) -> KernelIpvs:
         """The table with these services read anew."""

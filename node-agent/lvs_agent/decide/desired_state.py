@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
-from lvs_agent.decide.asked_drains import asked_drains, slices_drain
+from lvs_agent.decide.asked_drains import asked_drains, slices_drain, untold_drains
 from lvs_agent.decide.drain import Drain, DrainCause, DrainKey, step_drains
 from lvs_agent.decide.first_verdicts import UP, first_verdicts, weight_in_kernel
 from lvs_agent.decide.fresh_word import (
@@ -97,7 +97,7 @@ class ServicePart:
     waiting: tuple[Waiting, ...]
     """Members with something to say."""
     vanishing: int
-    """Entries that still drain though the slices no longer have them."""
+    """Entries that still drain, or have connections of a former method, though the slices no longer say so."""
     quorum: QuorumNow | None = None
     """None: the service asks for none."""
 
@@ -212,7 +212,7 @@ class _Composer:
             paused=planned.paused,
             member_names=tuple(member.planned.name for member in self._service.members),
             waiting=tuple(paused if planned.paused else waiting),
-            vanishing=len(vanishing),
+            vanishing=len(vanishing) + self._untold(),
             quorum=self._quorum(destinations, waiting),
         )
         return WantedService(settings=self._service.settings, destinations=destinations), part
@@ -302,6 +302,13 @@ class _Composer:
             elif not drain.over:
                 vanishing[key] = replace(state.settings, weight=0)
         return vanishing
+
+    def _untold(self) -> int:
+        """Real servers with connections of a former method of which the slices do not speak."""
+        if not self._drains:
+            return 0
+        untold = untold_drains(self._service, self._state, self._around.drains)
+        return sum(not self._drains[key].over for key in untold if key in self._drains)
 
     def _has_entry(self, member: PreparedMember) -> bool:
         """Whether a member without weight has an entry in the kernel."""

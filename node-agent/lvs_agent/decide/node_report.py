@@ -255,7 +255,9 @@ def _exception(name: ObjectKey, standing: _Standing) -> ServiceException | None:
     elif without:
         fault = _members_fault(without, total)
     elif vanishing:
-        fault = Fault(reason=Reason.MEMBERS_NOT_READY, message=f"{vanishing} former real servers still drain")
+        fault = Fault(
+            reason=Reason.MEMBERS_NOT_READY, message=f"{vanishing} former real servers, or ways to them, still drain"
+        )
     elif not total:
         fault = Fault(reason=Reason.NO_MEMBERS, message="it has no real servers")
     elif standing.notes:
