@@ -45,9 +45,11 @@ def unseen_by(deployment: Deployment, director: str) -> Iterator[None]:
     address = deployment.lab.machine(director).ip
     for name in SERVERS:
         deployment.lab.machine(name).out("ip", "route", "add", "blackhole", f"{address}/32")
-    yield
-    for name in SERVERS:
-        deployment.lab.machine(name).out("ip", "route", "del", "blackhole", f"{address}/32")
+    try:
+        yield
+    finally:
+        for name in SERVERS:
+            deployment.lab.machine(name).out("ip", "route", "del", "blackhole", f"{address}/32")
 
 
 def reasons(deployment: Deployment, director: str) -> list[str]:
