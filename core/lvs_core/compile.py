@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from types import MappingProxyType
 
 from lvs_api.network_types import ConnectionHelper, Family, Tunnel, TunnelChecksum, TunnelType
+from lvs_api.quorum import BelowQuorum, Quorum
 from lvs_api.real_server_pool import HealthCheck
 from lvs_api.service_slice import AcceptedPool, AcceptedService
 from lvs_api.virtual_service import Persistence, ServicePort
@@ -28,6 +29,7 @@ from lvs_core.plan import (
     NodePlan,
     PlannedMember,
     PlannedPersistence,
+    PlannedQuorum,
     PlannedService,
     PlannedTunnel,
     TcpTarget,
@@ -179,6 +181,7 @@ def _services(
             drain_seconds=pool.drain.timeout_seconds,
             paused=service.paused,
             members=_members(members, service, front, pool.health_check),
+            quorum=_quorum(service.quorum),
         )
 
 
@@ -235,6 +238,12 @@ def _persistence(persistence: Persistence | None, family: Family) -> PlannedPers
     return PlannedPersistence(
         timeout_seconds=persistence.timeout_seconds, prefix_length=prefix, engine=persistence.engine
     )
+
+
+def _quorum(quorum: Quorum | None) -> PlannedQuorum | None:
+    if quorum is None:
+        return None
+    return PlannedQuorum(quorum.weight, quorum.hysteresis, quorum.below == BelowQuorum.WITHDRAW_ADDRESS)
 
 
 def _members(

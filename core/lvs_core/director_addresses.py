@@ -37,10 +37,11 @@ class TunnelDirectors:
     def _of(self, name: str) -> Collection[str] | None:
         """All addresses of a director. None where its agent names none yet, or as many as it can: there may be more.
 
-        A Node that is out of service sends nothing.
+        A machine that is out of service sends nothing, but it stays a director, and when it has power again it may
+        carry addresses at once, without a word from the operator.
         """
-        node, lvs_node = self.view.nodes.get(name), self.view.lvs_nodes.get(name)
-        if node is None or node.out_of_service:
+        lvs_node = self.view.lvs_nodes.get(name)
+        if name not in self.view.nodes:
             return ()
         own = lvs_node.status.own_addresses if lvs_node is not None and lvs_node.status is not None else None
         if not own or len(own) >= MAX_OWN_ADDRESSES:

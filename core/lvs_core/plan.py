@@ -158,6 +158,15 @@ class PlannedPersistence:
     """It finds, among such clients, those that are one."""
 
 
+class PlannedQuorum(NamedTuple):
+    """How much of the real servers must be in use, by their weights; see `lvs_api.quorum`."""
+
+    weight: int
+    hysteresis: int
+    withdraws: bool
+    """Below it the address is not to be carried for this service."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedService:
     """One virtual service of the kernel: one address, port and protocol of a LvsVirtualService, or its mark."""
@@ -190,6 +199,7 @@ class PlannedService:
     """Those to which its packets can come, sorted by name: of the family of the key, or by GRE of the other one."""
     has_one_director: bool = False
     """Nobody else directs it: a DirectRouting or Tunnel member may be this director itself."""
+    quorum: PlannedQuorum | None = None
 
     def claims(self) -> tuple[AnyVirtualKey, ...]:
         """What no other virtual service of the node can have."""

@@ -297,6 +297,7 @@ def _accepted(verdict: Accepted, existing: Sequence[Slice]) -> Settings:
             scheduler_flags=spec.scheduler_flags,
             persistence=spec.persistence,
             one_packet_scheduling=spec.one_packet_scheduling,
+            quorum=spec.quorum,
             paused=spec.paused,
         ),
         pool=AcceptedPool.model_construct(

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, find_condition, is_true
 from lvs_api.lvs_node import MAX_GUE_PORTS, MAX_NODE_ADDRESSES, ServiceException
+from lvs_api.quorum import BelowQuorum
 from lvs_api.virtual_service import DirectorState, DirectorStatus, LvsVirtualServiceStatus, RealServerCounts
 from lvs_core.accept import Accepted, Frozen, Verdict
 from lvs_core.checks import family_mismatch, unused_members
@@ -31,6 +32,11 @@ class Word(NamedTuple):
     """It has acted on the present settings; else the state is what it was."""
     has_counts: bool = True
     """Its report had room to say how many real servers are ready."""
+
+    @property
+    def is_below_quorum(self) -> bool:
+        """Of the real servers too little is in use, as this director sees them."""
+        return self.exception is not None and self.exception.reason == Reason.BELOW_QUORUM
 
 
 class Serving(NamedTuple):
@@ -154,7 +160,9 @@ def _news(exception: ServiceException | None, *, holds: bool, is_active: bool) -
     elif holds:
         state = DirectorState.ACTIVE
     elif is_active:
-        state, message = DirectorState.PENDING, "It does not carry the addresses yet"
+        is_below = exception is not None and exception.reason == Reason.BELOW_QUORUM
+        message = exception.message if exception is not None and is_below else "It does not carry the addresses yet"
+        state = DirectorState.PENDING
     return Word(state, message, exception, is_news=True)
 
 
@@ -229,7 +237,10 @@ def _programmed(
         before = find_condition(conditions, kind)
         reason = _known(word.exception, before)
         return _statement(kind, False, reason, f"Director {name}: {word.message}", generation)
-    if (missing := _missing_carrier(carriers, words, generation)) is not None:
+    quorum = first.service.quorum
+    may_withdraw = quorum is not None and quorum.below == BelowQuorum.WITHDRAW_ADDRESS
+    withdrawn = {name: word for name, word in words.items() if may_withdraw and word.is_below_quorum}
+    if (missing := _missing_carrier(carriers, words, withdrawn, generation)) is not None:
         return missing
     late = [name for name, word in heard.items() if word.state not in PROGRAMMED]
     if late and not is_true(conditions, kind):
@@ -243,13 +254,17 @@ def _programmed(
 
 
 def _missing_carrier(
-    carriers: Sequence[str | None], words: Mapping[str, Word], generation: int | None
+    carriers: Sequence[str | None], words: Mapping[str, Word], withdrawn: Mapping[str, Word], generation: int | None
 ) -> Statement | None:
     """The first of those that are to carry its addresses that does not, or is not there."""
     for carrier in carriers:
         active = words.get(carrier or "")
         if active is not None and active.state is DirectorState.ACTIVE:
             continue
+        name = carrier or next(iter(withdrawn), "")
+        if (below := withdrawn.get(name)) is not None and below.exception is not None:
+            message = f"Director {name}: {below.exception.message}"
+            return _statement(ConditionType.PROGRAMMED, False, Reason.BELOW_QUORUM, message, generation)
         unknown = active is None or active.state is DirectorState.UNKNOWN
         message = active.message if active is not None else "Addresses are with no director of the group"
         return _statement(
@@ -297,6 +312,8 @@ def _ready(service: VirtualService, needed: Sequence[Statement], serving: Servin
             f"a LvsNode names at most {MAX_NODE_ADDRESSES}, and {MAX_GUE_PORTS} ports for GUE of each"
         )
     reason, why = _shortfall(serving)
+    if serving.active is not None and serving.active.is_below_quorum:
+        return _statement(kind, False, Reason.BELOW_QUORUM, f"{message}{why}", generation)
     if counts.ready < counts.total:
         if counts.ready == 0 and reason is Reason.MEMBERS_NOT_READY:
             reason = Reason.NO_MEMBER_READY
@@ -352,7 +369,7 @@ def _shortfall(serving: Serving) -> tuple[Reason, str]:
     if any(one.node in full_nodes and not one.prepared for one in members):
         return Reason.NODE_FULL, why
     exception = active.exception if active is not None else None
-    if exception is not None and counts.ready < counts.total:
+    if active is not None and exception is not None and (counts.ready < counts.total or active.is_below_quorum):
         why += f"; {exception.message}"
         return KNOWN_REASONS.get(exception.reason, Reason.MEMBERS_NOT_READY), why
     return Reason.MEMBERS_NOT_READY, why

@@ -4,7 +4,7 @@ Directors see the slices through a watch: every write is one event, and a direct
 kernel stays until it acts on a later one, and what it reported last may be older still.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
@@ -274,7 +274,7 @@ class SimulatedCluster:
         if node is None or self.is_off(name):
             return
         seen = self.events[machine.at].values()
-        leftover = sorted({key[0] for key in machine.entries.keys() - self._seen(machine).keys()})
+        leftover = sorted({key[0] for key in self._leftover(machine)})
         drained: dict[ObjectKey, set[str]] = {}
         for key, member, _ in machine.finished:
             drained.setdefault(key, set()).add(member)
@@ -313,6 +313,15 @@ class SimulatedCluster:
             or None,
         )
         self.lvs_nodes[name] = replace(node, status=status)
+
+    def _leftover(self, machine: Machine) -> Iterator[Destination]:
+        """Members that the slices no longer have, or by which way connections came they no longer tell."""
+        seen = self._seen(machine)
+        for key, entry in machine.entries.items():
+            member, needs = seen.get(key, (None, set[Need]()))
+            is_told = member is not None and (member.former is not None or member.draining_seconds is not None)
+            if member is None or not (is_told or entry.needs <= needs):
+                yield key
 
     def is_off(self, name: str) -> bool:
         """A Node is called out of service by somebody who knows that the machine is off."""

@@ -5,7 +5,7 @@ from lvs_api.lvs_node import BindDevice
 from lvs_api.network_types import Family, ForwardingMethod, TunnelChecksum, TunnelType
 from lvs_core.cluster_view import ObjectKey
 from lvs_core.compile import AgentView, compile_plan
-from lvs_core.plan import DirectorPlan, Holding, HttpTarget, NodePlan, PlannedTunnel
+from lvs_core.plan import DirectorPlan, Holding, HttpTarget, NodePlan, PlannedQuorum, PlannedTunnel
 from lvs_core.view_objects import group_from_raw, lvs_node_from_raw, slice_from_raw
 
 SERVICE = ObjectKey("default", "web")
@@ -45,6 +45,16 @@ def settings(**changes: object) -> dict[str, object]:
 
 def pool(**changes: object) -> dict[str, object]:
     return {**testing.service_slice()["spec"]["pool"], **changes}
+
+
+def test_a_quorum_is_told() -> None:
+    told = {"weight": 3, "hysteresis": 1, "below": "WithdrawAddress"}
+    (one,) = directing(web(settings(quorum=told))).services
+    assert one.quorum == PlannedQuorum(weight=3, hysteresis=1, withdraws=True)
+    (one,) = directing(web(settings(quorum={}))).services
+    assert one.quorum == PlannedQuorum(weight=1, hysteresis=0, withdraws=False)
+    (one,) = directing(web()).services
+    assert one.quorum is None
 
 
 def table(director: DirectorPlan) -> list[str]:

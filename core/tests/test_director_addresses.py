@@ -49,12 +49,28 @@ def test_a_director_that_joins_opens_the_real_servers_until_it_has_named_its_own
     assert told(cluster) == ["192.168.4.5", "192.168.4.6"]
 
 
-def test_one_that_is_out_of_service_sends_nothing() -> None:
+def test_one_that_is_out_of_service_is_let_in_when_it_returns() -> None:
+    """By VRRP it is Master before the operator has looked again."""
     cluster = small_cluster(directors=2, **TUNNEL)
     cluster.settle()
-    cluster.nodes["d2"] = replace(cluster.nodes["d2"], out_of_service=True)
+    cluster.reboot("d2")
+    cluster.nodes["d2"] = replace(cluster.nodes["d2"], out_of_service=True, ready=False)
     cluster.settle()
-    assert told(cluster) == ["192.168.4.5"]
+    assert told(cluster) == ["192.168.4.5", "192.168.4.6"]
+    cluster.nodes["d2"] = replace(cluster.nodes["d2"], out_of_service=False, ready=True)
+    live(cluster, "d2")
+    assert any(entry.needs for entry in cluster.machines["d2"].entries.values())
+    assert list(cluster.kept_out()) == []
+
+
+def test_one_that_was_out_of_service_before_it_named_any_may_return_with_any() -> None:
+    cluster = small_cluster(directors=1, **TUNNEL)
+    cluster.add_node(replace(director("d2", "192.168.4.6"), out_of_service=True))
+    cluster.settle()
+    assert told(cluster) is None
+    cluster.nodes["d2"] = replace(cluster.nodes["d2"], labels={})
+    cluster.settle()
+    assert told(cluster) == ["192.168.4.5"], "no longer selected, it is no director when it returns"
 
 
 def test_a_former_director_counts_until_it_has_let_go() -> None:

@@ -1,5 +1,6 @@
 """Edits of the method of forwarding, step by step; and what is there at rest, and in the end."""
 
+from dataclasses import replace
 from typing import Any
 
 from core_objects import WEB, pool, real_servers, service, small_cluster
@@ -251,3 +252,28 @@ def test_a_member_with_a_method_of_its_own_has_not_the_services_source_nat() -> 
     cluster.settle()
     found = {name: member.forwarding.source_nat for name, member in members(cluster).items()}
     assert found == {"rs1": None, "rs2": True}
+
+
+def test_a_director_that_nobody_waited_for_is_waited_for_when_it_is_back() -> None:
+    """It was called gone when the others had finished; connections of the former method may live on it."""
+    cluster = small_cluster(directors=2)
+    cluster.settle()
+    cluster.put(service(cluster, forwarding={"method": "Masquerade"}))
+    cluster.round()
+    cluster.nodes["d1"] = replace(cluster.nodes["d1"], ready=False)
+    for _ in range(3):
+        for name in ("d2", "n1", "n2"):
+            cluster.act(name)
+            cluster.finish(name)
+            cluster.report(name)
+        cluster.round()
+    members = [one for part in cluster.slices.values() for one in part.content.members]
+    assert [one.former for one in members] == [None, None]
+    cluster.nodes["d1"] = replace(cluster.nodes["d1"], ready=True)
+    cluster.act("d1")
+    cluster.report("d1")
+    cluster.round()
+    assert list(cluster.forwarded_without_address()) == []
+    assert cluster.lvs_nodes["n1"].spec.addresses
+    cluster.settle()
+    assert "n1" not in cluster.lvs_nodes

@@ -94,6 +94,40 @@ def test_a_report_without_room_speaks_of_the_rest_by_its_last_exception(last: di
     assert condition(cluster, ConditionType.PROGRAMMED).status == said
 
 
+@pytest.mark.parametrize(
+    ("below", "holds", "said"),
+    [
+        ("KeepAddress", True, {"Programmed": "True Programmed", "Ready": "False BelowQuorum"}),
+        ("WithdrawAddress", True, {"Programmed": "True Programmed", "Ready": "False BelowQuorum"}),
+        ("WithdrawAddress", False, {"Programmed": "False BelowQuorum", "Ready": "False BelowQuorum"}),
+        ("KeepAddress", False, {"Programmed": "False NotProgrammed", "Ready": "False NotProgrammed"}),
+    ],
+)
+def test_a_service_below_quorum_is_not_ready(below: str, holds: bool, said: dict[str, str]) -> None:
+    cluster = small_cluster(quorum={"weight": 3, "below": below})
+    cluster.settle()
+    except_(cluster, "d1", reason="BelowQuorum", programmed=True, ready=1)
+    one = cluster.lvs_nodes["d1"]
+    assert one.status is not None
+    (report,) = one.status.director_groups or ()
+    carries = [report.model_copy(update={"holds_addresses": holds})]
+    cluster.lvs_nodes["d1"] = replace(one, status=one.status.model_copy(update={"director_groups": carries}))
+    cluster.round()
+    found = brief(cluster)
+    assert {kind: found[kind] for kind in said} == said
+    if holds:
+        assert condition(cluster, ConditionType.READY).message == "1 of 2 real servers take connections; why"
+
+
+def test_quorum_may_be_lost_with_every_real_server_in_use() -> None:
+    cluster = small_cluster(quorum={"weight": 9})
+    cluster.settle()
+    except_(cluster, "d1", reason="BelowQuorum", programmed=True, ready=2)
+    cluster.round()
+    assert brief(cluster)["Ready"] == "False BelowQuorum"
+    assert condition(cluster, ConditionType.READY).message == "2 of 2 real servers take connections; why"
+
+
 def test_exceptions_of_directors() -> None:
     cluster = small_cluster(directors=2)
     cluster.settle()

@@ -58,6 +58,7 @@ class Reason(StrEnum):
     READY = "Ready"
     MEMBERS_NOT_READY = "MembersNotReady"
     NO_MEMBER_READY = "NoMemberReady"
+    BELOW_QUORUM = "BelowQuorum"
     UNVERIFIED = "Unverified"
     NOT_CONFIRMED = "NotConfirmed"
     DIRECTOR_IS_REAL_SERVER = "DirectorIsRealServer"

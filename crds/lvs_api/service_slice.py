@@ -18,6 +18,7 @@ from lvs_api.network_types import (
     UsableIpAddress,
     Weight,
 )
+from lvs_api.quorum import Quorum
 from lvs_api.real_server_pool import Drain, HealthCheck, OnFailure
 from lvs_api.virtual_service import FirewallMark, Persistence, ServicePort
 
@@ -57,6 +58,8 @@ class AcceptedService(ApiModel):
     """Persistence."""
     one_packet_scheduling: bool = False
     """One-packet scheduling."""
+    quorum: Quorum | None = None
+    """How much of the real servers must be in use."""
     paused: bool = False
     """Agents leave everything of this service as it is."""
 

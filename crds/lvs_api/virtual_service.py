@@ -29,6 +29,7 @@ from lvs_api.network_types import (
     ServicePortNumber,
     UsableIpAddress,
 )
+from lvs_api.quorum import BelowQuorum, Quorum
 
 
 class ServicePort(ApiModel):
@@ -168,6 +169,8 @@ class LvsVirtualServiceSpec(ApiModel):
     """Present: connections of one client stick to one real server."""
     one_packet_scheduling: Annotated[bool, Ipvs("IP_VS_SVC_F_ONEPACKET", ("--ops",))] = False
     """Schedule every UDP datagram by itself (ipvsadm -o); only where all ports are UDP, or under a mark."""
+    quorum: Quorum | None = None
+    """Present: how much of the real servers must be in use, and what becomes of the addresses when less is."""
     real_server_pool_ref: RealServerPoolReference
     """The pool behind this service."""
     director_group_ref: DirectorGroupReference = DirectorGroupReference()
@@ -286,6 +289,18 @@ class LvsVirtualServiceSpec(ApiModel):
             message="sourceNat needs addresses and ports to be found by (no firewallMark), and connections (no "
             "onePacketScheduling)",
             field="forwarding.sourceNat",
+        ),
+        Rule(
+            cel="!has(self.quorum) || !has(self.quorum.below) || self.quorum.below != 'WithdrawAddress' || "
+            "!has(self.firewallMark) || has(self.addresses)",
+            check=lambda self: (
+                self.quorum is None
+                or self.quorum.below != BelowQuorum.WITHDRAW_ADDRESS
+                or self.firewall_mark is None
+                or self.addresses is not None
+            ),
+            message="quorum.below WithdrawAddress needs addresses: without them there is nothing to withdraw",
+            field="quorum.below",
         ),
         Rule(
             cel="self.directorGroupRef.name == oldSelf.directorGroupRef.name",

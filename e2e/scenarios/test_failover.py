@@ -184,12 +184,12 @@ def hand_over(pair: DirectorPair, *words: str) -> Completed:
 def test_a_planned_hand_over_moves_the_address_once(pair: DirectorPair) -> None:
     master = pair.master()
     other = pair.other(master)
-    with silence_of(pair, 8, "planned hand-over"):
+    with silence_of(pair, "planned hand-over"):
         done = hand_over(pair)
         assert done.stdout == f"failover: {other} carries the addresses instead of {master}\n", done.stderr
         pair.wait_master(other)
     pair.wait_settled(other)
-    with silence_of(pair, 8, "planned hand-over to a director by name"):
+    with silence_of(pair, "planned hand-over to a director by name"):
         done = hand_over(pair, "--to", master)
         assert done.stdout == f"failover: {master} carries the addresses instead of {other}\n", done.stderr
         pair.wait_master(master)
@@ -202,7 +202,7 @@ def test_nothing_is_handed_over_to_a_director_without_a_link(pair: DirectorPair)
     other = pair.other(master)
     pair.deployment.lab.guest(other).link("down")
     pair.wait_states({other: "Fault"})
-    with silence_of(pair, 4, "hand-over refused"):
+    with silence_of(pair, "hand-over refused"):
         refused = hand_over(pair)
     assert refused.stderr.startswith(f"error: failover: refused: no other director is ready: {other} is in Fault")
     assert pair.owners() == [master]
@@ -212,13 +212,13 @@ def test_a_cordoned_director_gives_the_address_away_and_comes_last(pair: Directo
     master = pair.master()
     other = pair.other(master)
     deployment = pair.deployment
-    with silence_of(pair, 8, "cordon"):
+    with silence_of(pair, "cordon"):
         deployment.lab.kubectl("cordon", master)
         pair.wait_master(other)
     pair.wait_settled(other)
     priorities = deployment.get("lvsdg", "failover")["status"]["virtualRouters"][0]["priorities"]
     assert [one["node"] for one in priorities] == [other, master]
-    with silence_of(pair, 8, "the other loses its link"):
+    with silence_of(pair, "the other loses its link"):
         deployment.lab.guest(other).link("down")
         pair.wait_master(master)
     deployment.lab.kubectl("uncordon", master)
@@ -231,7 +231,7 @@ def test_maintenance_moves_the_address_though_the_director_comes_first(pair: Dir
     if pair.master() != DIRECTORS[0]:
         assert hand_over(pair, "--to", DIRECTORS[0]).returncode == 0
         pair.wait_settled(DIRECTORS[0])
-    with silence_of(pair, 8, "maintenance"):
+    with silence_of(pair, "maintenance"):
         deployment.patch("lvsdg", "failover", {"maintenance": [DIRECTORS[0]]})
         pair.wait_master(DIRECTORS[1])
     pair.wait_settled(DIRECTORS[1])

@@ -6,6 +6,7 @@ import pytest
 
 from lvs_lab.waiting import wait_for
 from support.deployment import Deployment
+from support.neighbours import claimants
 from support.quick_start import (
     HEALTH_BOUND,
     KEY,
@@ -92,6 +93,29 @@ def test_check_on_another_port(web: Deployment) -> None:
     server = web.lab.machine("server-1").serve(port=8099)
     web.wait_shape(active, quick_shape(weights={"server-1": 1, "server-2": 0, "server-3": 0}), deadline=RETURN_BOUND)
     server.stop()
+
+
+def test_an_address_with_too_little_behind_it_is_withdrawn_where_the_service_says_so(web: Deployment) -> None:
+    """Without VRRP the active director takes it off, stays the active one, and puts it back."""
+    active = active_director(web)
+    web.patch("lvsvs", "web", {"quorum": {"weight": 2, "below": "WithdrawAddress"}})
+    web.wait_ready("web")
+
+    def carried() -> bool:
+        return any(f"{VIP}/32" in web.addresses(director, "eth0") for director in DIRECTORS)
+
+    web.lab.machine("server-1").server(port=80).stop()
+    web.wait_weight(active, KEY, f"{SERVERS['server-1']}:80", 0, deadline=HEALTH_BOUND)
+    assert carried()
+    web.lab.machine("server-2").server(port=80).stop()
+    wait_for(lambda: not carried(), HEALTH_BOUND, "the address to go")
+    web.wait_condition("web", "Ready", "False", "BelowQuorum")
+    assert claimants(client(web), VIP) == set()
+    assert active_director(web) == active
+    web.lab.machine("server-2").serve(port=80)
+    wait_for(carried, RETURN_BOUND + 3, "the address to be back")
+    wait_for(lambda: answers(client(web), VIP), 10, f"{VIP} to answer")
+    web.wait_condition("web", "Ready", "True", "MembersNotReady")
 
 
 def test_dead_probe_process_changes_no_weight(web: Deployment) -> None:

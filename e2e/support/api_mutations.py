@@ -69,6 +69,7 @@ def full_objects() -> list[Raw]:
         "persistence": {"timeoutSeconds": 300, "ipv4PrefixLength": 32, "ipv6PrefixLength": 128},
         "onePacketScheduling": False,
         "paused": False,
+        "quorum": {"weight": 2, "hysteresis": 1, "below": "WithdrawAddress"},
     }
     member = {"port": 8080, "weight": 2, "state": "Active", "forwarding": behind, **thresholds}
     calls = {**settings["persistence"], "engine": "sip"}

@@ -15,7 +15,7 @@ MASQUERADE: Final = {"method": "Masquerade"}
 
 def service_cases() -> Iterator[ApiCase]:
     """All of them."""
-    for cases in (addresses, ports, service_rules, source_nat, helpers, marks, grouped):
+    for cases in (addresses, ports, service_rules, source_nat, helpers, marks, grouped, quorums):
         yield from cases()
 
 
@@ -152,7 +152,7 @@ def service_rules() -> Iterator[ApiCase]:
     yield taken("a name just short enough", virtual_service("a" * 63))
     long_group = virtual_service(directorGroupRef={"name": "a" * 64})
     yield refused("a group's name too long", "spec.directorGroupRef.name", long_group)
-    for field in ("sorryServer", "quorum", "addressPoolRef"):
+    for field in ("sorryServer", "addressPoolRef"):
         yield refused(
             f"{field}, which is not built",
             f"spec.{field}",
@@ -264,3 +264,25 @@ def grouped() -> Iterator[ApiCase]:
     yield refused("another port, grouped", "spec.ports", moved, "ports stay as they are")
     both = virtual_service(ports=None, firewallMark={"value": 10}, portMode="Grouped")
     yield refused("grouped, and a mark", "spec.portMode", both, "a mark of its own choice")
+
+
+def quorums() -> Iterator[ApiCase]:
+    def asked(**quorum: object) -> Raw:
+        return virtual_service(quorum=quorum)
+
+    yield taken("a quorum, nothing told", asked())
+    yield taken("a quorum that withdraws", asked(weight=2, hysteresis=1, below="WithdrawAddress"))
+    for weight in (0, 2**31):
+        yield refused(f"a quorum of {weight}", "spec.quorum.weight", asked(weight=weight))
+    yield refused("a negative hysteresis", "spec.quorum.hysteresis", asked(hysteresis=-1))
+    for quorum in ({"hysteresis": 1}, {"weight": 3, "hysteresis": 3}):
+        yield refused(f"as much hysteresis as weight {quorum}", "spec.quorum.hysteresis", asked(**quorum), "less than")
+    yield refused("another word for below", "spec.quorum.below", asked(below="Withdraw"))
+    mark = {"value": 10, "families": ["IPv4"]}
+    withdraws = {"below": "WithdrawAddress"}
+    bare = virtual_service(addresses=None, ports=None, firewallMark=mark, quorum=withdraws)
+    yield refused("nothing to withdraw", "spec.quorum.below", bare, "needs addresses")
+    kept = virtual_service(addresses=None, ports=None, firewallMark=mark, quorum={})
+    yield taken("a quorum under a mark", kept)
+    carried = virtual_service(ports=None, firewallMark={"value": 10}, quorum=withdraws)
+    yield taken("a mark's address is withdrawn", carried)

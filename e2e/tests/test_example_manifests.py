@@ -34,6 +34,7 @@ TOPOLOGY_OF = {
     "s20-vrrp": "s20",
     "s21-double-master": "s21",
     "s24-source-nat": "s24",
+    "quorum": "failover",
     "forward-cache": "cache",
     "ftp-nat": "ftp",
     "ftp-dr": "ftp",

@@ -139,7 +139,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "the table is flushed at the end": ({"lvs_agent.agent.Agent.run": _flush_at_the_end}, "which its plan has"),
     "everything in the table is ours": ({"lvs_agent.converge.table.judge_ipvs": _all_is_ours}, "which no user deleted"),
     "weights are forgotten with a restart": (
-        {"lvs_agent.decide.desired_state._weight_in_kernel": lambda *_: 0},
+        {"lvs_agent.decide.first_verdicts.weight_in_kernel": lambda *_: 0},
         "takes the weight",
     ),
     "a drain is over at once": ({"lvs_agent.decide.desired_state.step_drains": _over_at_once}, "before its time"),

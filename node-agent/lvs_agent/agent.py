@@ -19,6 +19,7 @@ from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.ftp_helper import FtpHelperKeeper
 from lvs_agent.converge.node_settings import NodeSettingsKeeper
 from lvs_agent.converge.packet_filter import PacketFilterKeeper, Remains
+from lvs_agent.converge.quorums import QuorumKeeper
 from lvs_agent.converge.receive_ports import ReceivePortKeeper
 from lvs_agent.converge.refusals import RefusalKeeper
 from lvs_agent.converge.route_lookup import RouteLookup
@@ -173,6 +174,7 @@ class Agent:
         self._contest = ContestKeeper(links, boot_clock)
         self._prepared: PreparedPlan | None = None
         self._standings: Mapping[MemberKey, Standing] = {}
+        self._quorums = QuorumKeeper(self.wake)
         self._looked: float | None = None
         """Monotonic clock at the beginning of the last round; None where that failed."""
         self._failure: str | None = None
@@ -262,7 +264,14 @@ class Agent:
         prepared = self._prepared
         routes = await self._routes.look_up(prepared.routed)
         states = self._vrrp.look(plan)
-        given = Given(prepared=prepared, owned=ledger.bindings, sysctls=ledger.sysctls, routes=routes, vrrp=states)
+        given = Given(
+            prepared=prepared,
+            owned=ledger.bindings,
+            sysctls=ledger.sysctls,
+            routes=routes,
+            vrrp=states,
+            withdrawn=self._quorums.look(prepared),
+        )
         host_routes = wanted_host_routes(prepared, routes)
         await self._addresses.let_go(given, self._remember_addresses)
         await self._host_routes.take_on(host_routes)
@@ -278,6 +287,8 @@ class Agent:
             standings=self._standings,
             words=self._prober.words(),
             still_carried=self._vrrp.still_carried(plan, await self._links.read()),
+            quorums=self._quorums.met,
+            told_below=self._quorums.told_below or frozenset(),
         )
         guard = await self._guard_tunnels(plan, ledger, known, routes)
         rules, paused = with_tunnels(packet_rules(prepared), guard.rules), paused_connections(prepared)
@@ -299,7 +310,8 @@ class Agent:
         self._prober.ask(table.desired.asks)
         if not plan.provisional:
             await self._host_routes.let_go(host_routes)
-        given = replace(given, owned=self._keeper.ledger.bindings, sysctls=self._keeper.ledger.sysctls)
+        withdrawn, ledger = self._quorums.follow(prepared, table.desired.quorums), self._keeper.ledger
+        given = replace(given, owned=ledger.bindings, sysctls=ledger.sysctls, withdrawn=withdrawn)
         unready = unready_addresses(prepared, self._packet_filter.why_not)
         served = table.served - unready if unready else table.served
         serving = Serving(
@@ -309,6 +321,7 @@ class Agent:
             unready=dict.fromkeys(unready, self._packet_filter.why_not or ""),
             unavailable=table.unavailable.message if table.unavailable is not None else None,
             masters=self._vrrp.masters(),
+            withdrawn=withdrawn,
         )
         vrrp = self._vrrp.converge(serving, await self._links.read())
         addresses = await self._addresses.take_on(given, served, self._remember_addresses)
@@ -330,14 +343,20 @@ class Agent:
             **undelivered_services(prepared, self._delivery.why_not),
             **faulty_services(prepared, self._packet_filter.why_not),
         }
-        self._status.report(Round(prepared, table, addresses, troubles, lacking, closed, zeroed, vrrp.routers), now)
+        self._status.report(
+            Round(prepared, table, addresses, troubles, lacking, closed, zeroed, vrrp.routers, withdrawn), now
+        )
 
     async def _recall(self, plan: NodePlan) -> frozenset[AddressBinding]:
-        """The addresses that the ledger names; where it was lost, those of the plan are taken back then."""
+        """The addresses that the ledger names; where it was lost, those of the plan are taken back then.
+
+        What was said of quorums before this process is read as well.
+        """
         known = self._keeper.ledger.bindings
         if self._keeper.is_lost:
             bindings = lost_bindings(plan, await self._links.read())
             self._keeper.take_back(bindings, is_all=not plan.provisional)
+        self._quorums.recall(self._source.reported_status, self._identity.boot_id)
         return known
 
     async def _guard_tunnels(

@@ -4,6 +4,7 @@ The same is not put together again: most rounds find everything as it was.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -11,7 +12,7 @@ from typing import Final
 from lvs_agent.converge.addresses import AddressOutcome
 from lvs_agent.converge.table import TableOutcome
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey
+from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey, IPAddress
 from lvs_agent.decide.node_report import NodeFacts, Troubles, report, report_failure
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.errors import LvsAgentError
@@ -47,6 +48,8 @@ class Round:
     zeroed: CountersZeroed | None
     routers: Mapping[str, Sequence[VirtualRouterReport]]
     """Virtual routers by director group."""
+    withdrawn: AbstractSet[IPAddress] = frozenset()
+    """VIPs that are not carried for want of quorum."""
 
     def says_as(self, other: "Round") -> bool:
         """Whether the same would be said of both. Outcomes are the same objects where nothing changed."""
@@ -56,6 +59,7 @@ class Round:
             and self.addresses is other.addresses
             and (self.troubles, self.lacking, self.zeroed) == (other.troubles, other.lacking, other.zeroed)
             and (self.routers, self.closed_ports) == (other.routers, other.closed_ports)
+            and self.withdrawn == other.withdrawn
         )
 
 
@@ -104,6 +108,7 @@ class StatusKeeper:
             address_faults=addresses.faults,
             closed_ports=made.closed_ports,
             routers=made.routers,
+            withdrawn=made.withdrawn,
             takes_traffic=addresses.takes_traffic,
             node_fault=table.unavailable or addresses.sysctl_fault,
             troubles=made.troubles,
@@ -113,6 +118,7 @@ class StatusKeeper:
         self._last, self.said = made, self._say(self._facts)
         self._metrics.services_not_programmed.set(len(self._facts.service_faults))
         self._metrics.words_awaited.set(len(table.desired.asks))
+        self._metrics.addresses_withdrawn.set(len(made.withdrawn))
         self._metrics.members = table.desired.services
 
     def _is_said(self, made: Round, capabilities: NodeCapabilities) -> bool:

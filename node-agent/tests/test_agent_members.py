@@ -315,6 +315,42 @@ async def test_a_drain_of_a_former_method_that_was_over_says_nothing_of_leaving(
     assert [d.members for d in world.status.drained or ()] == [["rs100"]]
 
 
+@pytest.mark.parametrize("was_told", [False, True], ids=["never told", "told no longer"])
+async def test_connections_of_a_method_that_the_slices_do_not_tell_are_named_until_they_have_ended(
+    world: World, was_told: bool
+) -> None:
+    """Nobody waits for a director that is out of reach; when it is back, its real servers' nodes have to."""
+    await world.do(director(service(member(100, node="n1"))))
+    world.health.answer(100, VIP, heard=world.now + 1)
+    await world.later(1)
+    world.ipvs.set_connections(SERVICE, destination(100), active=1)
+    edited = member(100, node="n1", method=ForwardingMethod.MASQUERADE)
+    if was_told:
+        former = FormerMethod(method=ForwardingMethod.DIRECT_ROUTING, timeout_seconds=300)
+        await world.do(director(service(replace(edited, former=former))))
+        assert world.status.exceptions == []
+    await world.do(director(service(edited)), rounds=2)
+    assert world.ipvs.services[SERVICE].destinations[destination(100)].settings.method is KernelMethod.MASQUERADE
+    assert world.weights() == {"100": 1}
+    assert (world.exception().draining, world.exception().programmed) == (1, True)
+    assert world.exception().message == "1 former real servers, or ways to them, still drain"
+    world.restart()
+    await world.do(director(service(edited)))
+    assert world.exception().draining == 1
+    world.ipvs.set_connections(SERVICE, destination(100), active=0)
+    await world.later(1)
+    world.ipvs.set_connections(SERVICE, destination(100), active=2)
+    await world.later(1)
+    assert world.status.exceptions == []
+
+
+async def test_a_plain_machine_gives_nothing_up_by_an_edit_of_its_method(world: World) -> None:
+    await world.do(director(service(member(100))))
+    world.ipvs.set_connections(SERVICE, destination(100), active=1)
+    await world.do(director(service(member(100, method=ForwardingMethod.TUNNEL))), rounds=2)
+    assert world.status.exceptions == []
+
+
 async def test_more_drained_members_than_a_status_can_name_are_named_in_turn(world: World) -> None:
     leaving = [
         replace(member(1), name=f"rs{n:03}", address=ip_address(f"10.9.{n // 200}.{n % 200}"), draining_seconds=60)

@@ -53,6 +53,8 @@ class Given:
     routes: Mapping[IPAddress, Route]
     vrrp: Mapping[IPAddress, VirtualRouterState] = field(default_factory=dict)
     """What the VRRP daemon does with the addresses of which it has spoken."""
+    withdrawn: frozenset[IPAddress] = frozenset()
+    """VIPs that are not carried for want of quorum."""
 
     def is_same(self, other: "Given") -> bool:
         """Whether nothing of it was replaced."""
@@ -62,6 +64,7 @@ class Given:
             and self.sysctls is other.sysctls
             and self.routes is other.routes
             and self.vrrp == other.vrrp
+            and self.withdrawn == other.withdrawn
         )
 
     def after(self, outcome: "AddressOutcome") -> "Given":
@@ -314,7 +317,7 @@ def _judge(given: Given, desired: DesiredAddresses, links: KernelLinks) -> LinkO
 
 
 def _desire(given: Given, links: KernelLinks) -> DesiredAddresses:
-    desired = desire_addresses(given.prepared.plan, links, given.owned, given.vrrp)
+    desired = desire_addresses(given.prepared.plan, links, given.owned, given.vrrp, given.withdrawn)
     return desired.without(given.prepared.refusals.faults)
 
 

@@ -89,6 +89,7 @@ class _LastRound:
             and all(drain.over for drain in around.drains.values())
             and not self.outcome.desired.standing_in
             and self.outcome.desired.standings is around.standings
+            and self.outcome.desired.quorums is around.quorums
             and not is_news(around.standings, self.around.words, around.words)
         )
 
@@ -169,7 +170,10 @@ class TableKeeper:
             self._write(changes)
             attempted.update(changes)
             table = self._read_again(table, {change.service for change in changes})
-            around = replace(around, owned=ours, drains=judged.desired.drains, standings=judged.desired.standings)
+            desired = judged.desired
+            around = replace(
+                around, owned=ours, drains=desired.drains, standings=desired.standings, quorums=desired.quorums
+            )
             judged = _judge(prepared, replace(around, kernel=table))
         self._known = table
         faults = {**service_faults(waiting), **self._faults(judged, attempted)}
@@ -195,7 +199,7 @@ class TableKeeper:
         return outcome
 
     def _look(self, draining: set[AnyServiceKey]) -> tuple[KernelIpvs, bool]:
-        """The table, and whether all of it was read just now."""
+        """The table, and whether all of it was read just now, with its counts of connections."""
         now = self._monotonic()
         known = self._known
         if known is not None and now < self._next_full_read:
@@ -207,7 +211,7 @@ class TableKeeper:
         table = self._ipvs.read()
         took = self._monotonic() - now
         self._next_full_read = now + min(_READ_SHARE * took, _LONGEST_BETWEEN_READS)
-        return (known, True) if known is not None and not draining and _is_same(table, known) else (table, True)
+        return (known, False) if known is not None and not draining and _is_same(table, known) else (table, True)
 
     def _read_again(self, table: KernelIpvs, services: set[AnyServiceKey]) -> KernelIpvs:
         """The table with these services read anew."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from lvs_agent.decide.drain import Drain, DrainCause, DrainKey
-from lvs_agent.decide.kernel_state import KernelIpvs, ServiceState
+from lvs_agent.decide.kernel_state import ForwardingMethod, KernelIpvs, ServiceState
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.decide.prepared_plan import PreparedMember, PreparedPlan, PreparedService
 from lvs_core.plan import PlannedMember
@@ -12,7 +12,10 @@ from lvs_core.plan import PlannedMember
 def asked_drains(
     prepared: PreparedPlan, kernel: KernelIpvs, owned: OwnedIpvs, known: Mapping[DrainKey, Drain]
 ) -> dict[DrainKey, float]:
-    """Every drain that the slices ask for, and those of members that vanished without being asked; with its seconds.
+    """Every drain that the slices ask for, and those that they should have asked for; with its seconds.
+
+    These are of members that vanished without a word, and of former methods that the slices no longer tell, or never
+    told this director: it was out of reach, and nobody waited for it.
 
     By a provisional plan none begins and none ends: `known` are those under way.
     """
@@ -25,6 +28,7 @@ def asked_drains(
         state = kernel.services.get(service.key)
         if service.asks_drains:
             asked.update(_slices_drains(service, state))
+        asked.update(untold_drains(service, state, known))
         if state is None or state.destinations.keys() <= service.staying:
             continue
         ours = owned.get(service.key, frozenset())
@@ -46,6 +50,36 @@ def slices_drain(member: PlannedMember) -> tuple[DrainCause, float] | None:
     if member.former is not None:
         return DrainCause.FORMER_METHOD, float(member.former.timeout_seconds)
     return None
+
+
+def untold_drains(
+    service: PreparedService, state: ServiceState | None, known: Mapping[DrainKey, Drain]
+) -> dict[DrainKey, float]:
+    """Drains of former methods that the slices do not ask for, of members whose nodes would give up a VIP."""
+    drains: dict[DrainKey, float] = {}
+    for member in service.members:
+        if member.planned.node is None or slices_drain(member.planned) is not None:
+            continue
+        key = DrainKey(service=service.key, destination=member.key, cause=DrainCause.FORMER_METHOD)
+        before = known.get(key)
+        if before is not None:
+            if not before.over:
+                drains[key] = before.timeout_seconds
+        elif _has_other_way(state, member):
+            drains[key] = float(service.planned.drain_seconds)
+    return drains
+
+
+def _has_other_way(state: ServiceState | None, member: PreparedMember) -> bool:
+    """Whether connections live that came by a method which needs something of the node, and is about to be edited."""
+    destination = state.destinations.get(member.key) if state else None
+    if destination is None or not destination.connections:
+        return False
+    now, wanted = destination.settings, member.with_weight
+    if now.method is ForwardingMethod.MASQUERADE:
+        return False
+    by, asked = now.tunnel, wanted.tunnel
+    return (now.method, by.type, by.port) != (wanted.method, asked.type, asked.port)
 
 
 def _slices_drains(service: PreparedService, state: ServiceState | None) -> dict[DrainKey, float]:

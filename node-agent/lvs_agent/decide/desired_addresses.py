@@ -60,12 +60,16 @@ def desire_addresses(
     links: KernelLinks,
     owned: AbstractSet[AddressBinding],
     vrrp: Mapping[IPAddress, VirtualRouterState] = MappingProxyType({}),
+    withdrawn: AbstractSet[IPAddress] = frozenset(),
 ) -> DesiredAddresses:
-    """The addresses of this moment; `owned` are those that are ours now, `vrrp` says what the VRRP daemon does."""
+    """The addresses of this moment; `owned` are those that are ours now, `vrrp` says what the VRRP daemon does.
+
+    `withdrawn` VIPs are not carried for want of real servers behind them.
+    """
     carried = {binding for binding in owned if binding.device not in SILENT_DEVICES}
     sorted_out = _Director(links, vrrp, carried)
     for director in plan.directing:
-        sorted_out.add(director)
+        sorted_out.add(director, withdrawn)
     kept = sorted_out.kept | carried if plan.provisional else sorted_out.kept
     carried_here = {binding.address for binding in sorted_out.vips | kept}
     silent = {
@@ -105,7 +109,7 @@ class _Director:
         self.by_vrrp: set[AddressBinding] = set()
         self.homeless: dict[IPAddress, str] = {}
 
-    def add(self, director: DirectorPlan) -> None:
+    def add(self, director: DirectorPlan, withdrawn: AbstractSet[IPAddress]) -> None:
         """Sort out the VIPs of one group."""
         live = {one.vip for one in director.services if not one.paused}
         if director.incomplete:
@@ -117,8 +121,10 @@ class _Director:
                 self.kept |= self._mine.get(address, set())
                 if self._vrrp.get(address) is VirtualRouterState.MASTER:
                     self.by_vrrp |= self._bound.get(address, set())
-            elif director.holding is Holding.HOLD and (device := self._device(address, director)) is not None:
-                self.vips.add(AddressBinding(address=address, device=device))
+            elif director.holding is Holding.HOLD:
+                device = self._device(address, director)
+                if device is not None and address not in withdrawn:
+                    self.vips.add(AddressBinding(address=address, device=device))
 
     def _leave_to_vrrp(self, address: IPAddress, director: DirectorPlan) -> None:
         """What was bound before the daemon has taken over stays until then, so that the address is never absent."""

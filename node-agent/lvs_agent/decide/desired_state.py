@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
-from lvs_agent.decide.asked_drains import asked_drains, slices_drain
+from lvs_agent.decide.asked_drains import asked_drains, slices_drain, untold_drains
 from lvs_agent.decide.drain import Drain, DrainCause, DrainKey, step_drains
+from lvs_agent.decide.first_verdicts import UP, first_verdicts, weight_in_kernel
 from lvs_agent.decide.fresh_word import (
     MemberKey,
     MemberNow,
@@ -30,13 +31,13 @@ from lvs_agent.decide.kernel_state import (
     IPAddress,
     KernelIpvs,
     Route,
-    ServiceState,
     WantedService,
 )
 from lvs_agent.decide.node_word import Carried
 from lvs_agent.decide.on_link import not_on_link
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.decide.prepared_plan import PreparedMember, PreparedPlan, PreparedService
+from lvs_agent.decide.quorum import QuorumNow, WeightInUse, step_quorum
 from lvs_agent.decide.stored_plan import as_it_is
 from lvs_api.conditions import Reason
 from lvs_api.real_server_pool import OnFailure
@@ -63,6 +64,10 @@ class Circumstances:
     """None: agents are not asked, and `prepared` is believed whenever it was said."""
     still_carried: frozenset[IPAddress] = frozenset()
     """VIPs that are no longer in the plan, and that the VRRP daemon has yet to let go."""
+    quorums: Mapping[AnyServiceKey, bool] = field(default_factory=dict)
+    """Which kernel services had their quorum until now."""
+    told_below: frozenset[ObjectKey] = frozenset()
+    """LvsVirtualServices that were below theirs, by what was reported before the agent was restarted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +97,9 @@ class ServicePart:
     waiting: tuple[Waiting, ...]
     """Members with something to say."""
     vanishing: int
-    """Entries that still drain though the slices no longer have them."""
+    """Entries that still drain, or have connections of a former method, though the slices no longer say so."""
+    quorum: QuorumNow | None = None
+    """None: the service asks for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,13 +118,15 @@ class DesiredIpvs:
     """Checks to run, with the verdict to begin with."""
     services: Mapping[ObjectKey, tuple[ServicePart, ...]] = field(default_factory=dict)
     standings: Mapping[MemberKey, Standing] = field(default_factory=dict)
+    quorums: Mapping[AnyServiceKey, bool] = field(default_factory=dict)
+    """Which kernel services have their quorum, of those that ask for one."""
     asks: frozenset[IPAddress] = frozenset()
     """Real servers whose agents are to be asked what they carry."""
 
 
 def desire(prepared: PreparedPlan, around: Circumstances) -> DesiredIpvs:
     """The desired table of this moment."""
-    checks = first_verdicts(prepared, around)
+    checks = first_verdicts(prepared, around.health, around.kernel)
     provisional = prepared.plan.provisional
     asked = asked_drains(prepared, around.kernel, around.owned, around.drains)
     drains = step_drains(around.drains, asked, around.kernel, around.now)
@@ -150,28 +159,9 @@ def desire(prepared: PreparedPlan, around: Circumstances) -> DesiredIpvs:
         checks={check: result.verdict for check, result in checks.items()},
         services={name: tuple(parts) for name, parts in services.items()},
         standings=standings,
+        quorums={part.key: part.quorum.is_met for parts in services.values() for part in parts if part.quorum},
         asks=frozenset(key.destination.address for key, one in standings.items() if one.asked_since is not None),
     )
-
-
-def first_verdicts(prepared: PreparedPlan, around: Circumstances) -> dict[Check, CheckResult]:
-    """The verdict on every check of the plan.
-
-    Without one yet, a member that has weight in the kernel is up: a restarted agent, or an edited check, takes nobody
-    out before it failed. Every other one is new and waits until it rose.
-    """
-    results: dict[Check, CheckResult] = {}
-    for service in prepared.services:
-        for member in service.members:
-            check = member.check
-            if check is None:
-                continue
-            known = results.get(check) or around.health.get(check)
-            if known is None or (known is _NEW and known is results.get(check)):
-                state = around.kernel.services.get(service.key)
-                known = _UP if _weight_in_kernel(state, member.key) > 0 else _NEW
-            results[check] = known
-    return results
 
 
 class _Composer:
@@ -222,9 +212,39 @@ class _Composer:
             paused=planned.paused,
             member_names=tuple(member.planned.name for member in self._service.members),
             waiting=tuple(paused if planned.paused else waiting),
-            vanishing=len(vanishing),
+            vanishing=len(vanishing) + self._untold(),
+            quorum=self._quorum(destinations, waiting),
         )
         return WantedService(settings=self._service.settings, destinations=destinations), part
+
+    def _quorum(
+        self, destinations: Mapping[DestinationKey, DestinationSettings], waiting: Iterable[Waiting]
+    ) -> QuorumNow | None:
+        """How the service stands to its quorum. A paused one by what the kernel has, for that stays."""
+        planned = self._service.planned
+        if planned.quorum is None:
+            return None
+        before = self._around.quorums.get(self._service.key)
+        if before is None and planned.service in self._around.told_below:
+            before = False
+        if planned.paused:
+            there = self._state.destinations.values() if self._state is not None else ()
+            sure = sum(one.settings.weight for one in there)
+            return step_quorum(before, WeightInUse(sure, sure), planned.quorum)
+        sure = sum(one.weight for one in destinations.values())
+        undrained = {one.name for one in waiting if one.leaving and not one.drained}
+        open_ones = (
+            member.with_weight.weight
+            for member in self._service.members
+            if not destinations.get(member.key, member.without_weight).weight
+            and (member.planned.name in undrained or self._is_unknown(member))
+        )
+        return step_quorum(before, WeightInUse(sure, sure + sum(open_ones)), planned.quorum)
+
+    def _is_unknown(self, member: PreparedMember) -> bool:
+        """Whether it lacks nothing but the first words of its check."""
+        is_unknown = member.check is not None and self._checks[member.check].verdict is Verdict.UNKNOWN
+        return is_unknown and member.planned.may_have_weight and self._why_not_on_link(member.planned) is None
 
     def as_it_is(self, wanted: WantedService) -> WantedService:
         """The service as the kernel has it, but for what fails now; as it is wanted where that has none."""
@@ -249,7 +269,7 @@ class _Composer:
         word, which has an end of its own.
         """
         shall = tuple(carriers)
-        if any(_weight_in_kernel(self._state, key) for key in shall):
+        if any(weight_in_kernel(self._state, key) for key in shall):
             return 0.0
         if shall or any(is_due(standing, self._around.now) for standing in self.standings.values()):
             return math.inf
@@ -283,6 +303,13 @@ class _Composer:
                 vanishing[key] = replace(state.settings, weight=0)
         return vanishing
 
+    def _untold(self) -> int:
+        """Real servers with connections of a former method of which the slices do not speak."""
+        if not self._drains:
+            return 0
+        untold = untold_drains(self._service, self._state, self._around.drains)
+        return sum(not self._drains[key].over for key in untold if key in self._drains)
+
     def _has_entry(self, member: PreparedMember) -> bool:
         """Whether a member without weight has an entry in the kernel."""
         if member.planned.refused is not None:
@@ -309,8 +336,8 @@ class _Composer:
     ) -> tuple[Reason, str] | None:
         """The same with what is believed of a member that needs the VIP."""
         key = MemberKey(self._service.key, member.key)
-        result = self._checks[member.check] if member.check is not None else _UP
-        weight = _weight_in_kernel(self._state, member.key)
+        result = self._checks[member.check] if member.check is not None else UP
+        weight = weight_in_kernel(self._state, member.key)
         standing = self.standings[key] = step_standing(
             self._around.standings.get(key),
             MemberNow(
@@ -347,7 +374,7 @@ class _Composer:
 
     def _paused(self, member: PreparedMember, why: tuple[Reason, str] | None) -> Waiting | None:
         """A member of a service that stays as it is; None where it has weight, and would have it without the pause."""
-        if _weight_in_kernel(self._state, member.key):
+        if weight_in_kernel(self._state, member.key):
             if why is None:
                 return None
             return Waiting(name=member.planned.name, has_weight=True, reason=why[0], detail=why[1])
@@ -358,10 +385,6 @@ class _Composer:
             reason=Reason.PAUSED,
             detail="the service is paused",
         )
-
-
-_UP = CheckResult(verdict=Verdict.UP)
-_NEW = CheckResult(verdict=Verdict.UNKNOWN)
 
 
 def _why_objects_say_no(member: PlannedMember) -> tuple[Reason, str]:
@@ -376,11 +399,6 @@ def _why_not_up(result: CheckResult) -> str:
     if result.verdict is Verdict.UNKNOWN:
         return "not yet checked often enough"
     return f"its check fails: {result.detail}" if result.detail else "its check fails"
-
-
-def _weight_in_kernel(state: ServiceState | None, key: DestinationKey) -> int:
-    destination = state.destinations.get(key) if state else None
-    return destination.settings.weight if destination else 0
 
 
 def _reason(word: str) -> Reason:

@@ -1,6 +1,7 @@
 """What this node's agent says in LvsNode.status: a digest per group and exceptions, never a row per service."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Final
@@ -10,6 +11,7 @@ from lvs_agent.decide.desired_state import DesiredIpvs, ServicePart, Waiting
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey, IPAddress
 from lvs_agent.decide.node_word import Carried
+from lvs_agent.decide.quorum import below_quorum
 from lvs_agent.decide.refused_addresses import NO_REFUSALS, Refusals
 from lvs_agent.decide.setting_report import SettingRow, summary
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld
@@ -101,6 +103,8 @@ class NodeFacts:
     """Virtual routers by director group."""
     closed_ports: Mapping[AddressBinding, Mapping[int, Fault]] = field(default_factory=dict)
     """Of VIPs those that are to be open for GUE and are not."""
+    withdrawn: AbstractSet[IPAddress] = frozenset()
+    """VIPs that are not carried for want of quorum."""
     takes_traffic: bool = True
     """The sysctls are as a real server needs them."""
     node_fault: Fault | None = None
@@ -119,6 +123,8 @@ class _Standing:
     parts: list[ServicePart] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     notes: list[Fault] = field(default_factory=list)
+    below: str = ""
+    """By how much it is short of its quorum, and what comes of it."""
 
 
 def report(facts: NodeFacts, before: Sequence[Condition] | None) -> LvsNodeStatus:
@@ -196,8 +202,9 @@ def _standings(facts: NodeFacts) -> dict[ObjectKey, _Standing]:
         faults = [fault for part in parts for fault in _part_faults(facts, part, by_address)]
         notes = [facts.service_notes[part.key] for part in parts if part.key in facts.service_notes]
         quiet = not any(part.waiting or part.vanishing or part.paused or not part.member_names for part in parts)
-        if faults or notes or not quiet:
-            standings[name] = _Standing(parts=list(parts), faults=faults, notes=notes)
+        below = _below_quorum(parts, facts.withdrawn)
+        if faults or notes or below or not quiet:
+            standings[name] = _Standing(parts=list(parts), faults=faults, notes=notes, below=below)
     for name, fault in _further_faults(facts):
         standings.setdefault(name, _Standing(parts=list(facts.desired.services.get(name, ())))).faults.append(fault)
     return standings
@@ -246,10 +253,15 @@ def _exception(name: ObjectKey, standing: _Standing) -> ServiceException | None:
         fault = standing.faults[0]
     elif any(part.paused for part in parts):
         fault = Fault(reason=Reason.PAUSED, message=f"{_PAUSED}{_after_the_pause(waiting)}")
+    elif standing.below:
+        why = f"; {_members_fault(without, total).message}" if without else ""
+        fault = Fault(reason=Reason.BELOW_QUORUM, message=f"{standing.below}{why}")
     elif without:
         fault = _members_fault(without, total)
     elif vanishing:
-        fault = Fault(reason=Reason.MEMBERS_NOT_READY, message=f"{vanishing} former real servers still drain")
+        fault = Fault(
+            reason=Reason.MEMBERS_NOT_READY, message=f"{vanishing} former real servers, or ways to them, still drain"
+        )
     elif not total:
         fault = Fault(reason=Reason.NO_MEMBERS, message="it has no real servers")
     elif standing.notes:
@@ -265,6 +277,16 @@ def _exception(name: ObjectKey, standing: _Standing) -> ServiceException | None:
         ready=total - len(without),
         draining=sum(member.leaving for member in waiting) + vanishing,
     )
+
+
+def _below_quorum(parts: Iterable[ServicePart], withdrawn: AbstractSet[IPAddress]) -> str:
+    """The first address at which the service is below quorum, in words; empty where there is none."""
+    for vip, now in below_quorum((part.vip, part.quorum) for part in parts):
+        what = f"below quorum: real servers of weight {now.in_use} are in use, {now.needed} is needed"
+        if vip is None:
+            return what
+        return f"{what}; {vip} is {'withdrawn here' if vip in withdrawn else 'kept'}"
+    return ""
 
 
 def _after_the_pause(waiting: Iterable[Waiting]) -> str:

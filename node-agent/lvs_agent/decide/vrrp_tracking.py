@@ -17,6 +17,7 @@ from lvs_api.lvs_node import MAX_HEARD, VirtualRouterReport, VirtualRouterState
 from lvs_api.network_types import Family
 
 _MAX_MESSAGE: Final = 256
+_BELOW_QUORUM: Final = "every service of its addresses is below quorum here"
 _GIVES_WAY: Final = "it gives way to another director, as it was told"
 
 
@@ -33,9 +34,15 @@ class Serving:
     """Without packet filter rules that they need, and why."""
     unavailable: str | None = None
     """Why there is no IPVS."""
+    withdrawn: frozenset[IPAddress] = frozenset()
+    """VIPs that are not carried for want of quorum."""
     masters: AbstractSet[RouterKey] = frozenset()
     """Virtual routers whose addresses are carried here. A packet filter that fails takes none of them away: the rules
     that were set may well be there, and another director may be no better off."""
+
+    def lacks_quorum(self, addresses: Iterable[IPAddress]) -> str | None:
+        """Why a virtual router of these is not to be carried for want of real servers."""
+        return _BELOW_QUORUM if self.withdrawn.issuperset(addresses) else None
 
 
 def hindrances(
@@ -66,8 +73,8 @@ def _hindrance(
             return refused[address].message
         if address in serving.unready and one.key not in serving.masters:
             return f"{address}: {serving.unready[address]}"
-    if serving.unavailable is not None:
-        return serving.unavailable
+    if (why := serving.unavailable or serving.lacks_quorum(addresses)) is not None:
+        return why
     missing = [address for address in addresses if address in wanted and address not in serving.served]
     for address in missing:
         if not excused[address]:

@@ -82,6 +82,11 @@ class AgentMetrics:
             ["reason"],
             registry=self.registry,
         )
+        self.addresses_withdrawn = Gauge(
+            "lvs_agent_addresses_withdrawn",
+            "VIPs that this director does not carry, for every service of them is below quorum",
+            registry=self.registry,
+        )
         self.counters_up = Gauge(
             "lvs_agent_counters_up",
             "0 when the IPVS table could not be read for this page, which then lacks the kernel's counters",
