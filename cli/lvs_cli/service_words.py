@@ -7,9 +7,12 @@ from lvs_api.virtual_service import LvsVirtualServiceSpec, LvsVirtualServiceStat
 Service = ApiObject[LvsVirtualServiceSpec, LvsVirtualServiceStatus]
 
 
-def addresses_of(spec: LvsVirtualServiceSpec) -> str:
-    """The addresses; - where it has none of its own."""
-    return ",".join(spec.addresses or ()) or "-"
+def addresses_of(service: Service) -> str:
+    """The addresses that it names, or was given by a pool; - where it has none."""
+    named, status = service.spec.addresses, service.status
+    if service.spec.address_pool_ref is not None:
+        named = status.addresses if status is not None else None
+    return ",".join(named or ()) or "-"
 
 
 def ports_of(spec: LvsVirtualServiceSpec) -> str:

@@ -65,7 +65,7 @@ def row(service: Service) -> tuple[str, ...]:
     return (
         service.metadata.namespace or "",
         service.metadata.name,
-        addresses_of(service.spec),
+        addresses_of(service),
         ports_of(service.spec),
         ",".join(active) or "-",
         ready.status.value if ready else ConditionStatus.UNKNOWN.value,

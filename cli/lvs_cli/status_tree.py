@@ -110,7 +110,7 @@ class _View:
         servers = [Branch(_server(one, self.nodes)) for one in self.members.get(key, ())]
         words = why(service, status) or "Ready"
         return Branch(
-            f"{meta.qualified_name} {addresses_of(service.spec)} {ports_of(service.spec)}: {words}",
+            f"{meta.qualified_name} {addresses_of(service)} {ports_of(service.spec)}: {words}",
             [*directors, *servers],
         )
 

@@ -1,5 +1,6 @@
 """The lines of `kubectl lvs status`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from lvs_api.conditions import EPOCH
 from lvs_api.kinds import VIRTUAL_SERVICE
 from lvs_api.objects import parse_object
+from lvs_api.virtual_service import AddressPoolReference
 from lvs_cli.__main__ import main
 from lvs_cli.output import table
 from lvs_cli.service_words import Service
@@ -38,6 +40,14 @@ def test_a_service_that_nobody_has_seen() -> None:
     assert row(service()) == (
         "shop", "web", "192.168.4.15", "80/TCP", "-", "Unknown", "-", "not seen by the operator yet",
     )  # fmt: skip
+
+
+def test_a_service_whose_address_is_given_shows_it() -> None:
+    asking = service(addresses=["192.168.4.70"])
+    reference = AddressPoolReference(name="public")
+    spec = asking.spec.model_copy(update={"addresses": None, "address_pool_ref": reference})
+    assert row(replace(asking, spec=spec))[2] == "192.168.4.70"
+    assert row(replace(asking, spec=spec, status=None))[2] == "-"
 
 
 def test_a_service_that_is_served() -> None:

@@ -1,17 +1,20 @@
 """Which services are accepted, which stay frozen as they run, and which have to wait."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from lvs_api.conditions import ConditionType, Reason, is_true
+from lvs_api.conditions import ConditionType, Reason, find_condition, is_true
 from lvs_api.network_types import Family, Protocol
 from lvs_core import frontends
+from lvs_core.address_allocation import allocate_addresses
 from lvs_core.allocate import FIRST_MARK, LAST_MARK, choose_mark
 from lvs_core.checks import (
     Candidate,
     Problem,
     References,
+    address_field,
     first_candidate_problem,
     first_reference_problem,
 )
@@ -19,6 +22,7 @@ from lvs_core.cluster_view import ClusterView, DirectorGroup, ObjectKey, Slice, 
 from lvs_core.directors import Directors
 from lvs_core.frontends import Frontend
 from lvs_core.members import GroupDirectors, PoolFinder
+from lvs_core.permissions import Permissions, running, wants_of
 
 
 class Claim(NamedTuple):
@@ -66,13 +70,22 @@ class Frozen:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Withdrawn:
+    """No LvsAddressPool permits what its objects say, or what runs of it: it is taken away."""
+
+    problem: Problem
+    references_found: bool = True
+    """What it refers to is there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Waiting:
     """Nothing is wrong; something must happen first."""
 
     message: str
 
 
-Verdict = Accepted | Frozen | Waiting
+Verdict = Accepted | Frozen | Withdrawn | Waiting
 
 
 def is_current(view: ClusterView, one: Slice) -> bool:
@@ -85,7 +98,8 @@ def is_current(view: ClusterView, one: Slice) -> bool:
 
 def judge(view: ClusterView, finder: PoolFinder, directors: Mapping[str, Directors]) -> Mapping[ObjectKey, Verdict]:
     """A verdict for every service that is not being deleted."""
-    held = _Held(view)
+    permissions = Permissions(view)
+    allocated = allocate_addresses(view, permissions)
     verdicts: dict[ObjectKey, Verdict] = {}
     candidates: list[Candidate] = []
     for key, service in view.services.items():
@@ -93,16 +107,57 @@ def judge(view: ClusterView, finder: PoolFinder, directors: Mapping[str, Directo
             continue
         refs = _references(view, key, service)
         problem = first_reference_problem(refs)
-        candidate = None if problem is not None else _candidate(view, finder, directors, refs)
+        references_found, chosen = problem is None, allocated.get(key)
+        if isinstance(chosen, Problem):
+            problem = problem or chosen
+        candidate = None
+        if problem is None and not isinstance(chosen, Problem):
+            candidate = _candidate(view, finder, directors, refs, chosen)
         if candidate is not None:
-            problem = first_candidate_problem(candidate)
+            problem = _not_permitted(permissions, candidate) or first_candidate_problem(candidate)
         if problem is not None:
-            verdicts[key] = Frozen(problem=problem, references_found=candidate is not None)
+            verdicts[key] = _refused(view, permissions, key, problem, references_found=references_found)
         elif candidate is not None:
             candidates.append(candidate)
+    held = _Held(view, frozenset(key for key, verdict in verdicts.items() if isinstance(verdict, Withdrawn)))
     for candidate in sorted(candidates, key=held.rank):
-        verdicts[candidate.key] = held.claim(candidate)
+        verdict = held.claim(candidate)
+        if isinstance(verdict, Frozen):
+            verdict = _refused(view, permissions, candidate.key, verdict.problem, references_found=True)
+        verdicts[candidate.key] = verdict
     return dict(sorted(verdicts.items()))
+
+
+def _not_permitted(permissions: Permissions, candidate: Candidate) -> Problem | None:
+    if not permissions.in_force:
+        return None
+    view, key, spec = candidate.view, candidate.key, candidate.spec
+    wanted = wants_of(spec, ((one.name, one.address) for one in candidate.members))
+    served = running(one for one in view.slices_by_service.get(key, ()) if is_current(view, one))
+    return permissions.problem(key.namespace, wanted, served)
+
+
+def _refused(
+    view: ClusterView, permissions: Permissions, key: ObjectKey, problem: Problem, *, references_found: bool
+) -> Frozen | Withdrawn:
+    """Frozen, unless what is refused, or what runs of it, is not permitted.
+
+    What was withdrawn stays so until it can be accepted: directors that see its slices go ask for that word.
+    """
+    if problem.reason is not Reason.NOT_PERMITTED:
+        slices = [one for one in view.slices_by_service.get(key, ()) if is_current(view, one)]
+        served = running(slices)
+        revoked = permissions.problem(key.namespace, served, served)
+        if revoked is None and (slices or not _is_withdrawn(view.services[key])):
+            return Frozen(problem=problem, references_found=references_found)
+        refused = replace(problem, condition=ConditionType.ACCEPTED, reason=Reason.NOT_PERMITTED)
+        problem = revoked or refused
+    return Withdrawn(problem=problem, references_found=references_found)
+
+
+def _is_withdrawn(service: VirtualService) -> bool:
+    said = find_condition(service.status.conditions if service.status is not None else None, ConditionType.ACCEPTED)
+    return said is not None and said.reason == Reason.NOT_PERMITTED
 
 
 def _references(view: ClusterView, key: ObjectKey, service: VirtualService) -> References:
@@ -120,11 +175,18 @@ def _references(view: ClusterView, key: ObjectKey, service: VirtualService) -> R
 
 
 def _candidate(
-    view: ClusterView, finder: PoolFinder, directors: Mapping[str, Directors], refs: References
+    view: ClusterView,
+    finder: PoolFinder,
+    directors: Mapping[str, Directors],
+    refs: References,
+    chosen: Sequence[str] | None,
 ) -> Candidate | None:
+    """`chosen` are the addresses of a service that has them from a LvsAddressPool."""
     spec, group, pool = refs.service.spec, refs.group, refs.pool
     if spec is None or group is None or pool is None or pool.spec is None:
         return None
+    if chosen is not None:
+        spec = spec.model_copy(update={"addresses": list(chosen)})
     return Candidate(
         key=refs.key,
         service=refs.service,
@@ -165,7 +227,7 @@ def _claims(group: str, service: Frontend) -> Iterator[AnyClaim]:
 class _Held:
     """Who holds what: by slices first, for they are what directors serve, then in the order of judgement."""
 
-    def __init__(self, view: ClusterView) -> None:
+    def __init__(self, view: ClusterView, withdrawn: AbstractSet[ObjectKey]) -> None:
         self._claims: dict[AnyClaim, Holder] = {}
         self._groups: dict[str, tuple[str, Holder]] = {}
         self._holders: set[Holder] = set()
@@ -180,7 +242,7 @@ class _Held:
             if one.content.service is None:
                 continue
             holder = Holder(one.service_key, one.content.service_uid)
-            current = is_current(view, one)
+            current = is_current(view, one) and one.service_key not in withdrawn
             for claim in _claims(one.content.director_group, one.content.service):
                 (self._claims if current else self._leftover).setdefault(claim, holder)
             mark = one.content.service.firewall_mark
@@ -231,7 +293,7 @@ class _Held:
         for claim in claims:
             if claim in self._leftover:
                 left = self._leftover[claim]
-                return Waiting(message=f"waits until the directors' copy of the deleted service {left.service} is gone")
+                return Waiting(message=f"waits until the directors' copy of the service {left.service} is gone")
         mark = self._choose_mark(candidate, own) if frontends.is_grouped(candidate.spec) else None
         if mark is not None:
             claims += [MarkClaim(group, mark, family) for family in frontends.families(candidate.spec)]
@@ -278,6 +340,6 @@ def _elsewhere(candidate: Candidate, address: str, group: str, holder: Holder) -
     return Problem(
         condition=ConditionType.ACCEPTED,
         reason=Reason.CONFLICT,
-        message=f"spec.addresses[{index}]: {address} is carried by the directors of LvsDirectorGroup {group} for "
-        f"{holder.service}, and no address can be in two groups; use another address, or that group",
+        message=f"{address_field(candidate.spec, index)}: {address} is carried by the directors of LvsDirectorGroup "
+        f"{group} for {holder.service}, and no address can be in two groups; use another address, or that group",
     )

@@ -125,6 +125,11 @@ def unreadable_pool(refs: References) -> Problem | None:
     return _unresolved(Reason.INVALID, f"LvsRealServerPool {refs.pool_key} is invalid: {refs.pool.spec_error}")
 
 
+def address_field(spec: LvsVirtualServiceSpec, index: int) -> str:
+    """The field that brought an address."""
+    return f"spec.addresses[{index}]" if spec.address_pool_ref is None else "spec.addressPoolRef"
+
+
 def node_address(case: Candidate) -> Problem | None:
     """A VIP that is a Node's own address would be taken away from that Node.
 
@@ -135,7 +140,8 @@ def node_address(case: Candidate) -> Problem | None:
         if node is not None and address not in case.served:
             return _refused(
                 Reason.NODE_ADDRESS,
-                f"spec.addresses[{index}]: {address} is an address of Node {node.name}; use one that no machine has",
+                f"{address_field(case.spec, index)}: {address} is an address of Node {node.name}; "
+                "use one that no machine has",
             )
     return None
 
@@ -148,8 +154,8 @@ def no_ipv6_in_vrrp2(case: Candidate) -> Problem | None:
         if family_of(address) is Family.IPV6:
             return _refused(
                 Reason.IPV6_NEEDS_VRRP3,
-                f"spec.addresses[{index}]: {address} is IPv6, and LvsDirectorGroup {case.group.meta.name} speaks VRRP "
-                "version 2, which has none; use a group of version 3, or remove the address",
+                f"{address_field(case.spec, index)}: {address} is IPv6, and LvsDirectorGroup {case.group.meta.name} "
+                "speaks VRRP version 2, which has none; use a group of version 3, or remove the address",
             )
     return None
 
@@ -334,7 +340,7 @@ def family_mismatch(case: Candidate) -> Problem | None:
         index, address = next(
             ((index, one) for index, one in enumerate(vips(case.spec)) if family_of(one) is family), (None, None)
         )
-        where, what = f"spec.addresses[{index}]", f"{address} is {family}"
+        where, what = address_field(case.spec, index or 0), f"{address} is {family}"
         if address is None:
             where, what = "spec.firewallMark.families", f"{family} is asked for"
         return _unresolved(

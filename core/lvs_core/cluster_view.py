@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
+from lvs_api.address_pool import LvsAddressPoolSpec, LvsAddressPoolStatus
 from lvs_api.director_group import LvsDirectorGroupSpec, LvsDirectorGroupStatus
 from lvs_api.lvs_node import LvsNodeSpec, LvsNodeStatus
 from lvs_api.network_types import Family, Forwarding, ForwardingMethod, Tunnel
@@ -126,6 +127,25 @@ class DirectorGroup:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AddressPool:
+    """A LvsAddressPool. One of `spec` and `spec_error` is set."""
+
+    meta: ObjectMeta
+    spec: LvsAddressPoolSpec | None = None
+    spec_error: str | None = None
+    status: LvsAddressPoolStatus | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Namespace:
+    """A Namespace, as far as it concerns us."""
+
+    name: str
+    uid: str = ""
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ClusterNode:
     """A Node of the cluster, as far as it concerns us."""
 
@@ -232,7 +252,7 @@ class Slice:
         return ObjectKey(self.meta.namespace or "", self.content.service_name)
 
 
-NamedT = TypeVar("NamedT", VirtualService, Pool, DirectorGroup, LvsNode, Slice)
+NamedT = TypeVar("NamedT", VirtualService, Pool, DirectorGroup, AddressPool, LvsNode, Slice)
 
 
 def _by_key(objects: Iterable[NamedT]) -> Mapping[ObjectKey, NamedT]:
@@ -250,6 +270,10 @@ class ClusterView:
     lvs_nodes: Mapping[str, LvsNode]
     slices: Mapping[ObjectKey, Slice]
     signs: AgentSigns
+    address_pools: Mapping[str, AddressPool]
+    namespaces: Mapping[str, Namespace]
+    address_pools_known: bool
+    """False: pools may exist that are not here. Nothing is permitted then that is not served, and nothing withdrawn."""
 
     @cached_property
     def slices_by_service(self) -> Mapping[ObjectKey, tuple[Slice, ...]]:
@@ -317,6 +341,9 @@ def make_view(
     lvs_nodes: Iterable[LvsNode] = (),
     slices: Iterable[Slice] = (),
     signs: AgentSigns = NOTHING_HEARD_AMISS,
+    address_pools: Iterable[AddressPool] = (),
+    namespaces: Iterable[Namespace] = (),
+    address_pools_known: bool = True,
 ) -> ClusterView:
     """A view in which every mapping is sorted, so that equal objects give equal results in equal order."""
     return ClusterView(
@@ -327,4 +354,7 @@ def make_view(
         lvs_nodes={key.name: node for key, node in _by_key(lvs_nodes).items()},
         slices=_by_key(slices),
         signs=signs,
+        address_pools={key.name: pool for key, pool in _by_key(address_pools).items()},
+        namespaces={one.name: one for one in sorted(namespaces, key=lambda one: one.name)},
+        address_pools_known=address_pools_known,
     )

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from lvs_core.accept import judge
+from lvs_core.address_pool_status import address_pool_statuses
 from lvs_core.cluster_view import ClusterView, ObjectKey, SliceContent
 from lvs_core.decision import Decision
 from lvs_core.directors import Directors, directors_of
@@ -81,6 +82,7 @@ def decide(view: ClusterView, memory: Memory, now: str) -> Decision:
             name: group_status(view, group, directors, Served(services=by_group[name], ids=ids.get(name)), now)
             for name, group in view.groups.items()
         },
+        address_pools=address_pool_statuses(view, verdicts, slices.values(), now),
         memory=expect(memory, [(key, content) for key, one in resolved.items() for content in one.slices.values()]),
         again_seconds=_again_seconds(view, memory, directors, now),
     )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lvs_api.address_pool import LvsAddressPoolStatus
 from lvs_api.director_group import LvsDirectorGroupStatus
 from lvs_api.lvs_node import LvsNodeSpec
 from lvs_api.real_server_pool import LvsRealServerPoolStatus
@@ -31,6 +32,7 @@ class Decision:
     services: Mapping[ObjectKey, LvsVirtualServiceStatus]
     pools: Mapping[ObjectKey, LvsRealServerPoolStatus]
     groups: Mapping[str, LvsDirectorGroupStatus]
+    address_pools: Mapping[str, LvsAddressPoolStatus]
     memory: Memory
     """To be given to the next `decide`."""
     again_seconds: float | None = None

@@ -14,7 +14,8 @@ from lvs_api.kinds import DIRECTOR_GROUP, REAL_SERVER_POOL, VIRTUAL_SERVICE, Kin
 from lvs_api.lvs_node import LvsNodeSpec
 from lvs_api.objects import ObjectMeta, find_violations, parse_metadata, parse_object
 from lvs_api.violations import InvalidObject, Violation
-from lvs_core.accept import Accepted, Frozen, Verdict, judge
+from lvs_api.virtual_service import LvsVirtualServiceSpec
+from lvs_core.accept import Accepted, Frozen, Verdict, Withdrawn, judge
 from lvs_core.checks import Candidate, family_mismatch
 from lvs_core.cluster_view import ClusterNode, ClusterView, DirectorGroup, LvsNode, ObjectKey, Slice, make_view
 from lvs_core.compile import AgentView, compile_plan
@@ -80,9 +81,16 @@ def check_manifest(raw: Raw) -> None:
         violation = Violation(field="kind", message=message)
         raise InvalidObject(kind=kind, name=_name(raw), violations=[violation])
     read = parse_object(_OUR_KINDS[kind], raw)
-    violations = find_violations(read)
+    violations = [*find_violations(read), *_not_from_files(read.spec)]
     if violations:
         raise InvalidObject(kind=kind, name=read.metadata.qualified_name, violations=violations)
+
+
+def _not_from_files(spec: object) -> Iterator[Violation]:
+    """Who gives out addresses remembers them, and nobody does so here."""
+    if isinstance(spec, LvsVirtualServiceSpec) and spec.address_pool_ref is not None:
+        message = "addresses of a pool are given out by the operator; name addresses"
+        yield Violation(field="spec.addressPoolRef", message=message)
 
 
 def read_manifests(documents: Iterable[Raw]) -> ClusterView:
@@ -219,7 +227,7 @@ def _id_problems(ids: Mapping[str, RouterIds]) -> Iterator[ManifestProblem]:
 def _problems(verdicts: Mapping[ObjectKey, Verdict], directors: Mapping[str, Directors]) -> Iterator[ManifestProblem]:
     for key, verdict in verdicts.items():
         problem = None
-        if isinstance(verdict, Frozen):
+        if isinstance(verdict, Frozen | Withdrawn):
             problem = verdict.problem
         elif isinstance(verdict, Accepted):
             problem = family_mismatch(verdict.candidate)

@@ -14,7 +14,7 @@ from lvs_api.real_server_pool import RealServerState
 from lvs_api.service_slice import MEMBERS_PER_SLICE, AcceptedPool, AcceptedService
 from lvs_api.virtual_service import FirewallMark
 from lvs_core import frontends
-from lvs_core.accept import Accepted, Verdict, is_current
+from lvs_core.accept import Accepted, Verdict, Withdrawn, is_current
 from lvs_core.checks import MAX_SLICES
 from lvs_core.cluster_view import ClusterView, Former, Member, ObjectKey, Slice, SliceContent
 from lvs_core.directors import Directors
@@ -56,7 +56,12 @@ class Resolver:
     drain_reports: DrainReports
 
     def resolve(self, key: ObjectKey, verdict: Verdict) -> ResolvedService:
-        """The slices of a service. One that is not accepted keeps what it has; nodes' states count all the same."""
+        """The slices of a service. One that is not accepted keeps what it has; nodes' states count all the same.
+
+        One that is withdrawn has none, as if it had been deleted.
+        """
+        if isinstance(verdict, Withdrawn):
+            return ResolvedService(slices={}, needs=frozenset())
         existing = [one for one in self.view.slices_by_service.get(key, ()) if is_current(self.view, one)]
         members = [member for one in existing for member in one.content.members]
         if isinstance(verdict, Accepted):

@@ -8,7 +8,7 @@ from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason
 from lvs_api.lvs_node import MAX_GUE_PORTS, MAX_NODE_ADDRESSES, ServiceException
 from lvs_api.quorum import BelowQuorum
 from lvs_api.virtual_service import DirectorState, DirectorStatus, LvsVirtualServiceStatus, RealServerCounts
-from lvs_core.accept import Accepted, Frozen, Verdict
+from lvs_core.accept import Accepted, Frozen, Verdict, Withdrawn
 from lvs_core.checks import family_mismatch, unused_members
 from lvs_core.cluster_view import ClusterView, Member, ObjectKey, SliceContent, VirtualService, needs_address
 from lvs_core.director_reports import present_boot, report_of
@@ -186,6 +186,9 @@ def _accepted(service: VirtualService, verdict: Verdict, first: SliceContent | N
     if isinstance(verdict, Accepted):
         value, reason, message = True, Reason.ACCEPTED, "The service is accepted"
         return _statement(ConditionType.ACCEPTED, value, reason, message, generation)
+    if isinstance(verdict, Withdrawn):
+        message = f"{verdict.problem.message}. The service is withdrawn"
+        return _statement(ConditionType.ACCEPTED, False, verdict.problem.reason, message, generation)
     if not isinstance(verdict, Frozen):
         return _statement(ConditionType.ACCEPTED, None, Reason.PENDING, verdict.message, generation)
     problem = verdict.problem
@@ -200,11 +203,12 @@ def _accepted(service: VirtualService, verdict: Verdict, first: SliceContent | N
 
 def _resolved(service: VirtualService, verdict: Verdict) -> Statement:
     kind, generation = ConditionType.RESOLVED_REFS, service.meta.generation
-    if isinstance(verdict, Frozen):
+    if isinstance(verdict, Frozen | Withdrawn):
         if verdict.problem.condition is kind:
             return _statement(kind, False, verdict.problem.reason, verdict.problem.message, generation)
         if not verdict.references_found:
-            return _statement(kind, None, Reason.PENDING, "The service itself is invalid", generation)
+            why = "withdrawn" if isinstance(verdict, Withdrawn) else "invalid"
+            return _statement(kind, None, Reason.PENDING, f"The service itself is {why}", generation)
     message = "The pool and the director group are found"
     if isinstance(verdict, Accepted):
         mismatch = family_mismatch(verdict.candidate)
@@ -225,7 +229,7 @@ def _programmed(
     """True needs every director that can be heard, and is not lost again while a new one takes up its work."""
     kind = ConditionType.PROGRAMMED
     if first is None or first.service is None or carriers is None:
-        return _statement(kind, False, Reason.NOT_PROGRAMMED, "Nothing has been accepted yet", None)
+        return _statement(kind, False, Reason.NOT_PROGRAMMED, "Nothing is accepted", None)
     heard = {name: word for name, word in words.items() if word.state is not DirectorState.UNKNOWN}
     is_news = bool(heard) and all(word.is_news for word in heard.values())
     generation = first.service.generation if is_news else None
@@ -335,7 +339,7 @@ def _remark(service: VirtualService, serving: Serving) -> tuple[Reason, str]:
 def _unverified(service: VirtualService, members: Sequence[Member]) -> str:
     """What nobody can say of real servers that take packets for the VIP; empty where all is known."""
     carrying = [one for one in members if needs_address(one.forwarding.method)]
-    if carrying and service.spec is not None and not vips(service.spec):
+    if carrying and service.spec is not None and service.spec.address_pool_ref is None and not vips(service.spec):
         return "; nobody verifies that real servers have the addresses of marked packets, for none is named"
     plain = [one.name for one in carrying if one.node is None]
     return f"; nobody verifies the VIP on {_some(plain)}, for no Node has their address" if plain else ""

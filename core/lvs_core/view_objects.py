@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from lvs_api.api_group import ANNOTATION_HAND_OVER
 from lvs_api.base import ApiModel
-from lvs_api.kinds import DIRECTOR_GROUP, NODE, REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE, Kind
+from lvs_api.kinds import ADDRESS_POOL, DIRECTOR_GROUP, NODE, REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE, Kind
 from lvs_api.network_types import host_address
 from lvs_api.objects import ObjectMeta, find_violations, parse_metadata, parse_object, to_raw
 from lvs_api.real_server_pool import Drain, LvsRealServerPoolSpec
@@ -19,11 +19,13 @@ from lvs_api.service_slice import FormerForwarding, LvsServiceSliceSpec, SliceMe
 from lvs_api.violations import InvalidObject, Violation
 from lvs_core.cluster_view import (
     OUT_OF_SERVICE_TAINT,
+    AddressPool,
     ClusterNode,
     DirectorGroup,
     Former,
     LvsNode,
     Member,
+    Namespace,
     Pool,
     PoolMember,
     PoolSpec,
@@ -60,6 +62,18 @@ def group_from_raw(raw: Raw) -> DirectorGroup:
     said = (raw["metadata"].get("annotations") or {}).get(ANNOTATION_HAND_OVER)
     asked = said if isinstance(said, str) else None
     return DirectorGroup(meta=meta, spec=spec, spec_error=error, status=status, hand_over_request=asked)
+
+
+def address_pool_from_raw(raw: Raw) -> AddressPool:
+    """A LvsAddressPool. A spec that is wrong becomes `spec_error`; raises InvalidObject for bad metadata only."""
+    meta, spec, error, status = _user_object(ADDRESS_POOL, raw)
+    return AddressPool(meta=meta, spec=spec, spec_error=error, status=status)
+
+
+def namespace_from_raw(raw: Raw) -> Namespace:
+    """A Namespace of the cluster (core/v1). Raises InvalidObject."""
+    meta = parse_metadata(raw, namespaced=False)
+    return Namespace(name=meta.name, uid=meta.uid, labels=meta.labels)
 
 
 def lvs_node_from_raw(raw: Raw) -> LvsNode:

@@ -5,8 +5,8 @@ from typing import Any
 from simulated_cluster import SimulatedCluster
 
 from lvs_api import testing
-from lvs_core.cluster_view import ClusterNode, DirectorGroup, ObjectKey, Pool, VirtualService
-from lvs_core.view_objects import group_from_raw, pool_from_raw, service_from_raw
+from lvs_core.cluster_view import AddressPool, ClusterNode, DirectorGroup, ObjectKey, Pool, VirtualService
+from lvs_core.view_objects import address_pool_from_raw, group_from_raw, pool_from_raw, service_from_raw
 
 WEB = ObjectKey("default", "web")
 DIRECTOR_LABELS = {"lvs-director": "true"}
@@ -28,6 +28,11 @@ def service(cluster: SimulatedCluster, name: str = "web", **changes: object) -> 
 def pool(cluster: SimulatedCluster, name: str = "web", **changes: object) -> Pool:
     made = pool_from_raw(testing.real_server_pool(name, **changes))
     return Pool(meta=cluster.meta(name), spec=made.spec, spec_error=made.spec_error)
+
+
+def address_pool(cluster: SimulatedCluster, name: str = "public", **changes: object) -> AddressPool:
+    made = address_pool_from_raw(testing.address_pool(name, **changes))
+    return AddressPool(meta=cluster.meta(name, None), spec=made.spec, spec_error=made.spec_error)
 
 
 def group(cluster: SimulatedCluster, name: str = "default", **changes: object) -> DirectorGroup:

@@ -21,12 +21,14 @@ from lvs_api.lvs_node import (
 )
 from lvs_api.objects import ObjectMeta
 from lvs_core.cluster_view import (
+    AddressPool,
     AgentSigns,
     ClusterNode,
     ClusterView,
     DirectorGroup,
     LvsNode,
     Member,
+    Namespace,
     ObjectKey,
     Pool,
     Slice,
@@ -86,6 +88,9 @@ class SimulatedCluster:
         self.services: dict[ObjectKey, VirtualService] = {}
         self.pools: dict[ObjectKey, Pool] = {}
         self.groups: dict[str, DirectorGroup] = {}
+        self.address_pools: dict[str, AddressPool] = {}
+        self.address_pools_known = True
+        self.namespaces: dict[str, Namespace] = {}
         self.nodes: dict[str, ClusterNode] = {}
         self.lvs_nodes: dict[str, LvsNode] = {}
         self.slices: dict[ObjectKey, Slice] = {}
@@ -115,13 +120,15 @@ class SimulatedCluster:
         self.nodes[node.name] = node
         self.machines.setdefault(node.name, Machine(name=node.name))
 
-    def put(self, one: VirtualService | Pool | DirectorGroup) -> None:
+    def put(self, one: VirtualService | Pool | DirectorGroup | AddressPool) -> None:
         """Create an object, or edit its spec."""
         # Three shelves of different types, taken as one: the key's type follows from the shelf, which mypy cannot see.
         shelf: dict[Any, Any] = self.pools
         key: str | ObjectKey = key_of(one.meta)
         if isinstance(one, DirectorGroup):
             shelf, key = self.groups, one.meta.name
+        elif isinstance(one, AddressPool):
+            shelf, key = self.address_pools, one.meta.name
         elif isinstance(one, VirtualService):
             shelf = self.services
         old = shelf.get(key)
@@ -145,6 +152,9 @@ class SimulatedCluster:
             nodes=self.nodes.values(),
             lvs_nodes=self.lvs_nodes.values(),
             slices=self.slices.values(),
+            address_pools=self.address_pools.values(),
+            address_pools_known=self.address_pools_known,
+            namespaces=self.namespaces.values(),
             signs=AgentSigns(
                 late=frozenset(self.late | self.silent),
                 silent=frozenset(self.silent),
@@ -170,13 +180,18 @@ class SimulatedCluster:
             elif old.spec != spec:
                 meta = replace(old.meta, generation=old.meta.generation + 1)
                 self.lvs_nodes[name] = replace(old, meta=meta, spec=spec)
+        self._write_statuses(decision)
+        return decision
+
+    def _write_statuses(self, decision: Decision) -> None:
         for key, service_status in decision.services.items():
             self.services[key] = replace(self.services[key], status=service_status)
         for key, pool_status in decision.pools.items():
             self.pools[key] = replace(self.pools[key], status=pool_status)
+        for name, address_pool_status in decision.address_pools.items():
+            self.address_pools[name] = replace(self.address_pools[name], status=address_pool_status)
         for name, group_status in decision.groups.items():
             self.groups[name] = replace(self.groups[name], status=group_status)
-        return decision
 
     def _write_slice(self, where: ObjectKey, content: SliceContent | None) -> None:
         old = self.slices.get(where)

@@ -100,6 +100,8 @@ def _type(node: Schema) -> str:
 def _string_type(node: Schema) -> str:
     if "enum" in node:
         return ", ".join(f"`{word}`" for word in node["enum"])
+    if any("isCIDR" in rule["rule"] for rule in node.get(RULES, ())):
+        return "CIDR or `FIRST-LAST`"
     if any("isIP" in rule["rule"] for rule in node.get(RULES, ())):
         return "IP address"
     return f"string, at most {node['maxLength']} characters"

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from lvs_api.api_group import CATEGORY, GROUP, VERSION
 from lvs_api.conditions import EPOCH, ConditionStatus, ConditionType, Reason
-from lvs_api.kinds import DIRECTOR_GROUP, NODE, REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE, Kind
+from lvs_api.kinds import ADDRESS_POOL, DIRECTOR_GROUP, NODE, REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE, Kind
 from lvs_api.structural_schema import Schema, structural_schema
 
 Column = dict[str, Any]
@@ -34,7 +34,7 @@ _AGE: Final = _column("Age", ".metadata.creationTimestamp", "Time since it was m
 
 COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
     VIRTUAL_SERVICE.name: (
-        _column("Address", ".spec.addresses", "The virtual IP addresses."),
+        _column("Address", ".status.addresses", "The virtual IP addresses that it has."),
         _column("Scheduler", ".spec.scheduler", "How real servers are chosen."),
         _column("Forwarding", ".spec.forwarding.method", "How packets reach the real servers."),
         _column("Director", '.status.directors[?(@.state=="Active")].node', "The Node that holds the addresses."),
@@ -57,6 +57,14 @@ COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
         _column("Active", ".status.active", "The Node that holds the addresses."),
         _column("Failover", ".spec.failover", "How the addresses move."),
         _column("Services", ".status.services", "Virtual services served.", kind="integer"),
+        _READY,
+        _REASON,
+        _AGE,
+    ),
+    ADDRESS_POOL.name: (
+        _column("Ranges", ".spec.ranges", "The addresses."),
+        _column("Addresses", ".status.addresses", "How many there are.", kind="integer"),
+        _column("Used", ".status.used", "Addresses that services have.", kind="integer"),
         _READY,
         _REASON,
         _AGE,
@@ -96,7 +104,7 @@ DEFAULT_STATUS: Final[Mapping[str, Schema]] = {
             }
         ]
     }
-    for kind in (VIRTUAL_SERVICE, REAL_SERVER_POOL, DIRECTOR_GROUP)
+    for kind in (VIRTUAL_SERVICE, REAL_SERVER_POOL, DIRECTOR_GROUP, ADDRESS_POOL)
 }
 """Kinds that people wait for: a fresh object is not ready, and nothing that waits may take it for ready."""
 

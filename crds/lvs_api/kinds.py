@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+from lvs_api.address_pool import LvsAddressPoolSpec, LvsAddressPoolStatus
 from lvs_api.base import ApiModel
 from lvs_api.director_group import LvsDirectorGroupSpec, LvsDirectorGroupStatus
 from lvs_api.lvs_node import LvsNodeSpec, LvsNodeStatus
@@ -69,6 +70,16 @@ DIRECTOR_GROUP: Final = Kind(
     status=LvsDirectorGroupStatus,
     max_name_length=63,
 )
+ADDRESS_POOL: Final = Kind(
+    name="LvsAddressPool",
+    plural="lvsaddresspools",
+    short_name="lvsap",
+    namespaced=False,
+    description="Addresses that virtual services of some namespaces may have, and the real servers behind them. With "
+    "at least one such pool, what no pool permits is refused.",
+    spec=LvsAddressPoolSpec,
+    status=LvsAddressPoolStatus,
+)
 SERVICE_SLICE: Final = Kind(
     name="LvsServiceSlice",
     plural="lvsserviceslices",
@@ -91,5 +102,5 @@ NODE: Final = Kind(
     status=LvsNodeStatus,
 )
 
-USER_KINDS: Final[tuple[Kind[Any, Any], ...]] = (VIRTUAL_SERVICE, REAL_SERVER_POOL, DIRECTOR_GROUP)
+USER_KINDS: Final[tuple[Kind[Any, Any], ...]] = (VIRTUAL_SERVICE, REAL_SERVER_POOL, DIRECTOR_GROUP, ADDRESS_POOL)
 ALL_KINDS: Final[tuple[Kind[Any, Any], ...]] = (*USER_KINDS, SERVICE_SLICE, NODE)

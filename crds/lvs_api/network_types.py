@@ -1,7 +1,7 @@
 """Addresses, ports, protocols, schedulers and forwarding: the words that several kinds share."""
 
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
@@ -13,6 +13,15 @@ NOT_AN_ADDRESS: Final = "must be an IPv4 or IPv6 address, with no zone or prefix
 NOT_CANONICAL: Final = "must be in canonical spelling (RFC 5952)"
 NOT_MULTICAST: Final = "must be a multicast address: in 224.0.0.0/4 or ff00::/8"
 NOT_USABLE: Final = "must be the address of a host: not unspecified, loopback, link-local, multicast or broadcast"
+NOT_A_RANGE: Final = "must be a CIDR (192.0.2.0/24), or the first and the last address with a hyphen between them"
+NOT_A_CANONICAL_RANGE: Final = "must be in canonical spelling, a CIDR without bits behind its prefix"
+NOT_IN_ORDER: Final = (
+    "must go from the lower address to the higher one of the same family; IPv6 addresses may differ in their last "
+    "group only: write others as a CIDR"
+)
+FIRST_NOT_USABLE: Final = (
+    "must begin and end with addresses of hosts: not unspecified, loopback, link-local, multicast or broadcast"
+)
 
 
 def _read_address(text: str) -> IPv4Address | IPv6Address:
@@ -53,6 +62,48 @@ def _check_multicast_address(text: str) -> str:
     return text
 
 
+def _check_range(text: str) -> str:
+    """A CIDR or two addresses; the API server's rules are in `structural_schema.range_rules`."""
+    if "/" in text:
+        _check_cidr(text)
+        return text
+    first, hyphen, last = text.partition("-")
+    try:
+        ends = [ip_address(first), ip_address(last)]
+    except ValueError:
+        raise ValueError(NOT_A_RANGE) from None
+    if any(isinstance(end, IPv6Address) and (end.scope_id or end.ipv4_mapped) for end in ends) or not hyphen:
+        raise ValueError(NOT_A_RANGE)
+    if [str(end) for end in ends] != [first, last]:
+        raise ValueError(NOT_A_CANONICAL_RANGE)
+    same_beginning = first.rpartition(":")[0] == last.rpartition(":")[0]
+    if ends[0].version != ends[1].version or not same_beginning or int(ends[0]) > int(ends[1]):
+        raise ValueError(NOT_IN_ORDER)
+    return text
+
+
+def _check_cidr(text: str) -> None:
+    if "%" in text:
+        raise ValueError(NOT_A_RANGE)
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(NOT_A_RANGE) from None
+    first = network.network_address
+    if isinstance(first, IPv6Address) and first.ipv4_mapped is not None:
+        raise ValueError(NOT_A_RANGE)
+    if str(network) != text:
+        raise ValueError(f"{NOT_A_CANONICAL_RANGE}: write {network}")
+
+
+def _check_usable_range(text: str) -> str:
+    """Whether it begins, and as two addresses ends, with what a host can have; within it there may be others."""
+    _check_range(text)
+    if any(host_address(end) is None for end in text.partition("/")[0].split("-")):
+        raise ValueError(FIRST_NOT_USABLE)
+    return text
+
+
 def host_address(text: str) -> str | None:
     """The canonical spelling of a host's address; None for what can not be a UsableIpAddress in any spelling."""
     try:
@@ -88,6 +139,20 @@ MulticastAddress = Annotated[
     AfterValidator(_check_multicast_address),
 ]
 """An IpAddress that is a multicast group's."""
+MAX_RANGE_LENGTH: Final = 91
+"""Two IPv6 addresses of 45 characters and the hyphen."""
+AddressRange = Annotated[
+    str,
+    Field(min_length=3, max_length=MAX_RANGE_LENGTH, json_schema_extra={"x-lvs-ip": "range"}),
+    AfterValidator(_check_range),
+]
+"""Addresses that follow one another: a CIDR, or the first and the last one with a hyphen between them."""
+UsableAddressRange = Annotated[
+    str,
+    Field(min_length=3, max_length=MAX_RANGE_LENGTH, json_schema_extra={"x-lvs-ip": "usable-range"}),
+    AfterValidator(_check_usable_range),
+]
+"""An AddressRange that begins with a host's address."""
 DNS_SUBDOMAIN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 MemberName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_SUBDOMAIN)]
 NODE_MEMBER_PREFIX: Final = "node."
@@ -292,7 +357,7 @@ class LabelSelectorRequirement(ApiModel):
 
 
 class LabelSelector(ApiModel):
-    """A Kubernetes label selector; an empty one selects every Node."""
+    """A Kubernetes label selector; an empty one selects all."""
 
     match_labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=64)] | None = None
     """Labels that must have exactly these values."""

@@ -12,7 +12,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lvs_api.base import LIST_KEY, LIST_SET, RULES, ApiModel
-from lvs_api.network_types import NOT_AN_ADDRESS, NOT_CANONICAL, NOT_MULTICAST, NOT_USABLE
+from lvs_api.network_types import (
+    FIRST_NOT_USABLE,
+    NOT_A_CANONICAL_RANGE,
+    NOT_A_RANGE,
+    NOT_AN_ADDRESS,
+    NOT_CANONICAL,
+    NOT_IN_ORDER,
+    NOT_MULTICAST,
+    NOT_USABLE,
+)
 
 Schema = dict[str, Any]
 
@@ -66,6 +75,50 @@ def address_rules(which: str) -> list[Schema]:
         groups = ("224.0.0.0/4", "ff00::/8")
         within = " || ".join(f"cidr('{group}').containsIP(ip(self))" for group in groups)
         rules.append({"rule": f"!isIP(self) || {within}", "message": NOT_MULTICAST})
+    return rules
+
+
+def range_rules(which: str) -> list[Schema]:
+    """The API server's side of AddressRange ("range") and UsableAddressRange ("usable-range").
+
+    CEL has no order of addresses: of IPv4 the octets are added up; IPv6 groups cannot be, for a `::` stands for a
+    number of them, so only the last one may differ, and is compared as text filled up with zeros. No macro runs over
+    the parts: the estimator takes a string for a list of as many parts as it may have characters.
+    """
+    first, last = "self.split('-')[0]", "self.split('-')[1]"
+    is_range = f"self.split('-').size() == 2 && isIP({first}) && isIP({last})"
+
+    def number(address: str) -> str:
+        octets = [f"int({address}.split('.')[{index}])" for index in range(4)]
+        return f"(({octets[0]} * 256 + {octets[1]}) * 256 + {octets[2]}) * 256 + {octets[3]}"
+
+    def head(address: str) -> str:
+        return f"{address}.substring(0, {address}.lastIndexOf(':'))"
+
+    def tail(address: str) -> str:
+        group = f"{address}.substring({address}.lastIndexOf(':') + 1)"
+        return f"('0000' + {group}).substring(size({group}))"
+
+    ipv4 = f"ip({first}).family() == 4 ? {number(first)} <= {number(last)}"
+    ipv6 = f"{head(first)} == {head(last)} && {tail(first)} <= {tail(last)}"
+    in_order = f"ip({first}).family() == ip({last}).family() && ({ipv4} : {ipv6})"
+    rules: list[Schema] = [
+        {"rule": f"isCIDR(self) || ({is_range})", "message": NOT_A_RANGE},
+        {
+            "rule": "isCIDR(self) ? cidr(self) == cidr(self).masked() && ip.isCanonical(self.split('/')[0]) : "
+            f"!({is_range}) || (ip.isCanonical({first}) && ip.isCanonical({last}))",
+            "message": NOT_A_CANONICAL_RANGE,
+        },
+        {"rule": f"isCIDR(self) || !({is_range}) || ({in_order})", "message": NOT_IN_ORDER},
+    ]
+    if which == "usable-range":
+        rules.append(
+            {
+                "rule": "isCIDR(self) ? cidr(self).ip().isGlobalUnicast() : "
+                f"!({is_range}) || (ip({first}).isGlobalUnicast() && ip({last}).isGlobalUnicast())",
+                "message": FIRST_NOT_USABLE,
+            }
+        )
     return rules
 
 
@@ -181,7 +234,7 @@ def _scalar(node: Schema, path: str) -> Schema:
         if is_read_as_something_else(word) and not node.get(WRITTEN_BY_PROGRAMS):
             raise SchemaError(f"{path}: YAML reads {word} as something other than a string")
     if IP in node:
-        result[RULES] = address_rules(node[IP])
+        result[RULES] = range_rules(node[IP]) if node[IP].endswith("range") else address_rules(node[IP])
     return result
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lvs_api.api_group import API_VERSION, DEFAULT_DIRECTOR_GROUP, LABEL_DIRECTOR_GROUP
-from lvs_api.kinds import DIRECTOR_GROUP, NODE, REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE, Kind
+from lvs_api.kinds import ADDRESS_POOL, DIRECTOR_GROUP, NODE, REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE, Kind
 
 Raw = dict[str, Any]
 
@@ -57,6 +57,12 @@ def director_group(name: str = DEFAULT_DIRECTOR_GROUP, /, **changes: object) -> 
     """The nodes with the label `lvs-director: "true"`."""
     spec = {"nodes": {"selector": {"matchLabels": {"lvs-director": "true"}}}}
     return raw_object(DIRECTOR_GROUP, name, _changed(spec, changes))
+
+
+def address_pool(name: str = "public", /, **changes: object) -> Raw:
+    """192.168.4.0/24 for every namespace, with any IPv4 real servers."""
+    spec = {"ranges": ["192.168.4.0/24"], "namespaces": {"selector": {}}, "realServerRanges": ["0.0.0.0/0"]}
+    return raw_object(ADDRESS_POOL, name, _changed(spec, changes))
 
 
 def service_slice(service: str = "web", /, *, index: int = 0, namespace: str = "default", **changes: object) -> Raw:

@@ -103,6 +103,17 @@ class Persistence(ApiModel):
     calls of a proxy are told apart with `onePacketScheduling`."""
 
 
+class AddressPoolReference(ApiModel):
+    """A LvsAddressPool that gives out the addresses."""
+
+    name: ObjectName
+    """Its name."""
+    families: (
+        Annotated[list[Family], Field(min_length=1, max_length=2, json_schema_extra={"x-lvs-list-set": True})] | None
+    ) = None
+    """One address of each of these; where absent one of the family of the pool's first range."""
+
+
 class RealServerPoolReference(ApiModel):
     """A LvsRealServerPool of the same namespace."""
 
@@ -142,8 +153,12 @@ class LvsVirtualServiceSpec(ApiModel):
         Annotated[list[UsableIpAddress], Field(min_length=1, max_length=2)] | None,
         Ipvs("SVC_ATTR_AF, SVC_ATTR_ADDR", ("--tcp-service", "--udp-service", "--sctp-service")),
     ] = None
-    """The virtual IP addresses (VIPs): one, or one of each family, in canonical spelling. Needed, unless there is a
-    `firewallMark`: with it they only say which addresses directors carry and real servers bind."""
+    """The virtual IP addresses (VIPs): one, or one of each family, in canonical spelling. Needed, unless there is an
+    `addressPoolRef` or a `firewallMark`: with a mark they only say which addresses directors carry and real servers
+    bind."""
+    address_pool_ref: AddressPoolReference | None = None
+    """Present: the operator chooses the addresses out of this pool, and `status.addresses` tells them. A service keeps
+    what it was given for as long as the pool has it."""
     ports: (
         Annotated[list[ServicePort], Field(min_length=1, max_length=32, json_schema_extra={"x-lvs-list-key": "name"})]
         | None
@@ -187,10 +202,18 @@ class LvsVirtualServiceSpec(ApiModel):
             field="addresses",
         ),
         Rule(
-            cel="has(self.addresses) || has(self.firewallMark)",
-            check=lambda self: self.addresses is not None or self.firewall_mark is not None,
-            message="addresses are needed, unless there is a firewallMark",
+            cel="has(self.addresses) || has(self.firewallMark) || has(self.addressPoolRef)",
+            check=lambda self: (
+                not (self.addresses is None and self.firewall_mark is None) or self.address_pool_ref is not None
+            ),
+            message="addresses are needed, unless there is an addressPoolRef or a firewallMark",
             field="addresses",
+        ),
+        Rule(
+            cel="!has(self.addressPoolRef) || (!has(self.addresses) && !has(self.firewallMark))",
+            check=lambda self: self.address_pool_ref is None or (self.addresses is None and self.firewall_mark is None),
+            message="addressPoolRef chooses the addresses: remove it, or addresses and firewallMark",
+            field="addressPoolRef",
         ),
         Rule(
             cel="has(self.ports) != has(self.firewallMark)",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lvs_api.kinds import ALL_KINDS, VIRTUAL_SERVICE
-from lvs_api.testing import director_group, lvs_node, real_server_pool, service_slice, virtual_service
+from lvs_api.testing import address_pool, director_group, lvs_node, real_server_pool, service_slice, virtual_service
 from lvs_lab.waiting import wait_for
 from support.api_server import MERGE, ApiServer, collection_path, object_path, running_api_server
 from support.chart_release import (
@@ -89,7 +89,8 @@ def tokens(cluster: ApiServer) -> Tokens:
 @pytest.fixture(scope="module")
 def objects(cluster: ApiServer, tokens: Tokens) -> None:
     """What the requests are about, each made by who may; afterwards every policy is in force."""
-    for raw in (real_server_pool(namespace=TEAM), virtual_service(namespace=TEAM), director_group("web")):
+    of_nobody = (director_group("web"), address_pool("web"))
+    for raw in (real_server_pool(namespace=TEAM), virtual_service(namespace=TEAM), *of_nobody):
         cluster.create(raw).raise_for_status()
     for raw in (SLICE, *(lvs_node(node) for node in NODES)):
         # Rights take a moment to be known, like policies.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from lvs_api.kinds import SERVICE_SLICE
-from lvs_api.testing import real_server
+from lvs_api.testing import address_pool, real_server
 from support.chart_release import OPERATOR, RELEASE, render
 from support.operator_process import NAMESPACE, running_operator
 from support.operator_world import SERVERS, World, world
@@ -35,7 +35,9 @@ NOT_SEEN_HERE = {
             (GROUP, "lvsdirectorgroups"),
             (GROUP, "lvsserviceslices"),
             (GROUP, "lvsnodes"),
+            (GROUP, "lvsaddresspools"),
             ("", "nodes"),
+            ("", "namespaces"),
         )
     },
     Right("", "events", "patch"): "an event that repeats",
@@ -75,7 +77,9 @@ def used(log: Path) -> Iterator[Right]:
 
 
 def live(scene: World) -> None:
-    """A service comes, becomes ready, is edited, loses a real server, and goes with all that it had."""
+    """A service that a pool permits comes, becomes ready, is edited, loses a real server, and goes with all it had."""
+    permitting = scene.server.create(address_pool()).raise_for_status()
+    scene.wait_condition(permitting, "Ready", "True", "Ready")
     service, pool = scene.create_web()
     scene.wait_condition(service, "Ready", "True", "Ready")
     scene.edit(service, scheduler="rr")

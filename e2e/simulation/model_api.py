@@ -18,14 +18,16 @@ Key = tuple[str, str]
 
 OURS: Final = "/apis/lvs-operator.io/v1alpha1"
 KINDS: Final = {
+    "namespaces": "Namespace",
     "nodes": "Node",
+    "lvsaddresspools": "LvsAddressPool",
     "lvsdirectorgroups": "LvsDirectorGroup",
     "lvsrealserverpools": "LvsRealServerPool",
     "lvsvirtualservices": "LvsVirtualService",
     "lvsserviceslices": "LvsServiceSlice",
     "lvsnodes": "LvsNode",
 }
-USERS: Final = frozenset({"lvsvirtualservices", "lvsrealserverpools", "lvsdirectorgroups"})
+USERS: Final = frozenset({"lvsvirtualservices", "lvsrealserverpools", "lvsdirectorgroups", "lvsaddresspools"})
 NAMESPACED: Final = frozenset({"lvsvirtualservices", "lvsrealserverpools", "lvsserviceslices"})
 GENERATIONS_APART: Final = 1000
 """A namesake's generations begin so much higher: each (kind, name, generation) is one state of one object."""

@@ -15,6 +15,7 @@ from lvs_api.testing import (
     virtual_service,
 )
 from lvs_api.violations import InvalidObject, Violation
+from support.address_pool_cases import address_pool_cases
 from support.api_case import ApiCase, Raw, changed, port, refused, taken
 from support.service_cases import service_cases
 from support.vrrp_cases import vrrp_cases
@@ -27,7 +28,7 @@ def all_cases() -> list[ApiCase]:
     services = [*service_cases()]
     pools = [*_pools(), *_checks()]
     groups = [*_selectors(), *_node_settings(), *_connection_sync(), *vrrp_cases()]
-    return [*services, *pools, *groups, *_internal(), *_sizes()]
+    return [*services, *pools, *groups, *address_pool_cases(), *_internal(), *_sizes()]
 
 
 def python_says(raw: Raw) -> tuple[Violation, ...]:

@@ -8,6 +8,7 @@ from lvs_api.kinds import ALL_KINDS
 from lvs_api.node_settings import IpvsSysctls
 from lvs_api.structural_schema import structural_schema
 from lvs_api.testing import (
+    address_pool,
     director_group,
     lvs_node,
     real_server,
@@ -96,6 +97,9 @@ def full_objects() -> list[Raw]:
         virtual_service(ports=[_SIP_PORT], persistence=calls, onePacketScheduling=True),
         virtual_service(forwarding={"method": "Masquerade", "sourceNat": False}),
         virtual_service(addresses=None, ports=None, firewallMark=_MARK),
+        virtual_service(addresses=None, addressPoolRef={"name": "public", "families": ["IPv4", "IPv6"]}),
+        address_pool(namespaces={"selector": _SELECTOR}, firewallMarks=[10]),
+        address_pool(namespaces={"names": ["team-a"]}),
         real_server_pool(
             realServers=[real_server("a", "10.0.0.1", **member)],
             nodes={"selector": _SELECTOR, "addressType": "InternalIP"},
@@ -158,6 +162,7 @@ def full_statuses() -> list[Raw]:
         }
     }
     pool = real_server_pool("status") | {"status": {**STATUS_BASE, "members": 3, "services": 1}}
+    addresses = address_pool("status") | {"status": {**STATUS_BASE, "addresses": 256, "used": 2}}
     directors = [
         {
             "node": "d1",
@@ -236,7 +241,7 @@ def full_statuses() -> list[Raw]:
             "countersZeroed": {"request": "t/default/web", "time": "2026-01-01T00:00:00Z", "services": 1},
         }
     }
-    return [service, pool, group, node]
+    return [service, pool, addresses, group, node]
 
 
 def spoiled(raw: Raw, part: str) -> Iterator[ApiCase]:

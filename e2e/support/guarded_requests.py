@@ -188,6 +188,7 @@ def _statuses() -> Iterator[tuple[str, Guarded]]:
         ("lvsvirtualservices", f"namespaces/{TEAM}/"),
         ("lvsrealserverpools", f"namespaces/{TEAM}/"),
         ("lvsdirectorgroups", ""),
+        ("lvsaddresspools", ""),
     ):
         path = f"/apis/{API_VERSION}/{parent}{plural}/web/status"
         yield f"patch the status of {plural}", _patch(path, forged, **own)

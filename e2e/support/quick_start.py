@@ -61,6 +61,7 @@ def restore(deployment: Deployment) -> None:
         machine = deployment.lab.machine(server)
         if not answers(machine, "127.0.0.1"):
             machine.serve(port=80)
+    kubectl("delete", "lvsap", "--all")
     listed = json.loads(kubectl("get", "lvsvs,lvspool", "--output=json").stdout)["items"]
     there = {(item["kind"], item["metadata"]["name"]) for item in listed}
     kept = {("LvsVirtualService", "web"), ("LvsRealServerPool", "web")}

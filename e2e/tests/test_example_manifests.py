@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from lvs_api.kinds import ALL_KINDS, DIRECTOR_GROUP, REAL_SERVER_POOL, VIRTUAL_SERVICE
+from lvs_api.kinds import ADDRESS_POOL, ALL_KINDS, DIRECTOR_GROUP, REAL_SERVER_POOL, VIRTUAL_SERVICE
 from lvs_api.objects import ApiObject, find_violations, parse_object
+from lvs_core.address_ranges import read_range
 from lvs_lab.topology import Topology, parse_topology
 
 ROOT = Path(__file__).parents[2]
@@ -16,6 +17,7 @@ TOPOLOGIES = ROOT / "e2e" / "lvs_lab" / "topologies"
 KIND_NAMES = (REAL_SERVER_POOL.name, DIRECTOR_GROUP.name, VIRTUAL_SERVICE.name)
 TOPOLOGY_OF = {
     "quick-start": "plain",
+    "address-pool": "plain",
     "s7-connection-sync": "plain",
     "s8-sctp": "s8",
     "s8-firewall-mark": "s8",
@@ -64,7 +66,8 @@ def test_every_example_is_known() -> None:
 def test_example_is_valid(directory: Path) -> None:
     objects = read_objects(directory)
     assert [str(violation) for obj in objects for violation in find_violations(obj)] == []
-    assert {obj.kind.name for obj in objects} == {DIRECTOR_GROUP.name, REAL_SERVER_POOL.name, VIRTUAL_SERVICE.name}
+    more = {ADDRESS_POOL.name} if directory.name == "address-pool" else set()
+    assert {obj.kind.name for obj in objects} == {*KIND_NAMES, *more}
 
 
 @pytest.mark.parametrize("directory", EXAMPLES, ids=lambda path: path.name)
@@ -75,6 +78,9 @@ def test_references_lead_somewhere(directory: Path) -> None:
         if obj.kind.name == VIRTUAL_SERVICE.name:
             assert obj.spec.real_server_pool_ref.name in named[REAL_SERVER_POOL.name]
             assert obj.spec.director_group_ref.name in named[DIRECTOR_GROUP.name]
+            if obj.spec.address_pool_ref is not None:
+                pools = {pool.metadata.name for pool in objects if pool.kind is ADDRESS_POOL}
+                assert obj.spec.address_pool_ref.name in pools
 
 
 @pytest.mark.parametrize("directory", EXAMPLES, ids=lambda path: path.name)
@@ -94,3 +100,6 @@ def test_topology_has_the_directors_and_real_servers(directory: Path) -> None:
             assert any(wanted <= dict(node.labels).items() for node in topology.nodes)
         if obj.kind.name == VIRTUAL_SERVICE.name:
             assert not set(obj.spec.addresses or ()) & addresses
+        if obj.kind is ADDRESS_POOL:
+            ranges = [read_range(one) for one in obj.spec.ranges]
+            assert not [address for address in addresses if any(address in one for one in ranges)]

@@ -11,7 +11,7 @@ from lvs_api.kinds import ALL_KINDS
 from lvs_lab.artifacts import CHECKOUT
 from support.health_checks import GITOPS, LUA, argo_health, flux_expressions, flux_health, kstatus
 
-USER_KINDS = ("LvsVirtualService", "LvsRealServerPool", "LvsDirectorGroup")
+USER_KINDS = ("LvsVirtualService", "LvsRealServerPool", "LvsDirectorGroup", "LvsAddressPool")
 RECORDED: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "judged_objects.json").read_text())
 LARGEST_ANNOTATION = 256 * 1024
 """Client-side apply keeps the whole object in one; apimachinery `TotalAnnotationSizeLimitB`."""

@@ -1,4 +1,4 @@
--- Health of LvsVirtualService, LvsRealServerPool and LvsDirectorGroup for Argo CD; argocd-cm.yaml beside it has the same text.
+-- Health of what users write (LvsVirtualService and the like) for Argo CD; argocd-cm.yaml beside it has the same text.
 -- Degraded: somebody has to change something. Progressing: it may come of itself, as a Deployment without ready pods.
 local health = { status = "Progressing", message = "The operator has not seen this object yet" }
 local status = obj.status

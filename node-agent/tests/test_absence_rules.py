@@ -96,6 +96,13 @@ CASES = {
     "the owner is gone": Case(look_ups=answered(GONE)),
     "the owner is another": Case(look_ups=answered(OwnerAnswer(uid="another"))),
     "the owner is being deleted": Case(look_ups=answered(OwnerAnswer(uid=OWNER.uid, deleting=True))),
+    "the owner is withdrawn": Case(look_ups=answered(OwnerAnswer(uid=OWNER.uid, withdrawn=True))),
+    "the owner is withdrawn, and a CRD was made anew since": Case(
+        look_ups=answered(OwnerAnswer(uid=OWNER.uid, withdrawn=True), made=LATER),
+        served=(FIRST,),
+        reason=Reason.CRD_MISSING,
+        asks=True,
+    ),
     "the owner is there": Case(look_ups=answered(THERE), served=(FIRST,), reason=Reason.SERVICE_EXISTS, asks=True),
     "no answer": Case(
         look_ups=answered(GONE, problem=TROUBLE), served=(FIRST,), reason=Reason.LOOK_UP_FAILED, asks=True

@@ -187,6 +187,18 @@ async def test_a_slice_deleted_by_hand_stays_until_it_is_made_anew(tmp_path: Pat
         assert side.services() == ["mail", "web"]
 
 
+async def test_a_service_that_is_withdrawn_goes(tmp_path: Path) -> None:
+    """Its slices go before this director has heard why: it asks, until the operator has said so."""
+    async with a_director(tmp_path) as side:
+        side.server.remove(service_slice("web"))
+        await until(lambda: side.reason() is Reason.SERVICE_EXISTS)
+        refused = virtual_service("web")
+        refused["status"] = {"conditions": [{"type": "Accepted", "status": "False", "reason": "NotPermitted"}]}
+        side.server.put(refused)
+        await until(lambda: side.services() == ["mail"], seconds=90)  # it asks more and more seldom
+        assert side.reason() is None
+
+
 async def test_what_is_held_goes_when_the_trouble_is_over(tmp_path: Path) -> None:
     async with a_director(tmp_path) as side:
         no_right_to_services(side.server)

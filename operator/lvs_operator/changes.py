@@ -15,7 +15,16 @@ from lvs_core.cluster_view import ClusterNode, ClusterView, ObjectKey, SliceCont
 from lvs_core.decision import Decision
 from lvs_core.director_addresses import merged
 from lvs_core.view_objects import slice_to_raw
-from lvs_operator.watched_kinds import DIRECTOR_GROUPS, LVS_NODES, NODES, POOLS, SLICES, VIRTUAL_SERVICES, Meta
+from lvs_operator.watched_kinds import (
+    ADDRESS_POOLS,
+    DIRECTOR_GROUPS,
+    LVS_NODES,
+    NODES,
+    POOLS,
+    SLICES,
+    VIRTUAL_SERVICES,
+    Meta,
+)
 from lvs_operator.writer import Create, Delete, MendMetadata, ReplacePart, SetLabel, Write
 
 MANAGER: Final = "lvs-operator"
@@ -31,7 +40,7 @@ class Changes:
     losses: tuple[Write, ...]
     """Deletions, addresses and parts taken from LvsNodes, labels taken from Nodes: only on complete knowledge."""
     new_conflicts: tuple[ObjectKey, ...]
-    """Services about to be told of a conflict for the first time."""
+    """Services about to be told of a conflict, or that they are not permitted, for the first time."""
 
 
 def find_changes(view: ClusterView, decision: Decision, versions: Mapping[str, int]) -> Changes:
@@ -159,6 +168,7 @@ def _statuses(view: ClusterView, decision: Decision) -> Iterator[ReplacePart]:
         (VIRTUAL_SERVICES, view.services, decision.services),
         (POOLS, view.pools, decision.pools),
         (DIRECTOR_GROUPS, view.groups, decision.groups),
+        (ADDRESS_POOLS, view.address_pools, decision.address_pools),
     )
     for kind, existing, wanted in tables:
         for key, status in wanted.items():
@@ -170,7 +180,8 @@ def _statuses(view: ClusterView, decision: Decision) -> Iterator[ReplacePart]:
 def _new_conflicts(view: ClusterView, decision: Decision) -> Iterator[ObjectKey]:
     for key, status in decision.services.items():
         existing = view.services.get(key)
-        if _says(status, Reason.CONFLICT) and existing is not None and not _says(existing.status, Reason.CONFLICT):
+        said = [reason for reason in (Reason.CONFLICT, Reason.NOT_PERMITTED) if _says(status, reason)]
+        if existing is not None and any(not _says(existing.status, reason) for reason in said):
             yield key
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
+from lvs_api.address_pool import LvsAddressPoolStatus
 from lvs_api.conditions import (
     Condition,
     ConditionStatus,
@@ -18,13 +19,15 @@ from lvs_api.real_server_pool import LvsRealServerPoolStatus
 from lvs_api.virtual_service import LvsVirtualServiceStatus
 from lvs_core.cluster_view import ClusterView, ObjectKey
 from lvs_core.decision import Decision
-from lvs_operator.watched_kinds import DIRECTOR_GROUPS, LVS_NODES, POOLS, SLICES, VIRTUAL_SERVICES
+from lvs_operator.watched_kinds import ADDRESS_POOLS, DIRECTOR_GROUPS, LVS_NODES, POOLS, SLICES, VIRTUAL_SERVICES
 from lvs_operator.writer import WriteKey
 
 MAX_FIELDS: Final = 8
 """Named in a message; the rest is counted."""
 
-StatusT = TypeVar("StatusT", LvsVirtualServiceStatus, LvsRealServerPoolStatus, LvsDirectorGroupStatus)
+StatusT = TypeVar(
+    "StatusT", LvsVirtualServiceStatus, LvsRealServerPoolStatus, LvsDirectorGroupStatus, LvsAddressPoolStatus
+)
 Dropped = Mapping[WriteKey, Sequence[str]]
 
 
@@ -43,6 +46,7 @@ def mark_outdated(view: ClusterView, decision: Decision, dropped: Dropped, now: 
         elif key.kind == VIRTUAL_SERVICES.name:
             lost_of_services.setdefault(where, []).append(f"{key.kind} {lost}")
     lost_of_pools = _own(dropped, POOLS.name)
+    lost_of_address_pools = _own(dropped, ADDRESS_POOLS.name)
     lost_of_groups = _own(dropped, DIRECTOR_GROUPS.name)
     return replace(
         decision,
@@ -53,6 +57,12 @@ def mark_outdated(view: ClusterView, decision: Decision, dropped: Dropped, now: 
         pools={
             key: _marked(status, view.pools[key].status, lost_of_pools.get(key, []), now)
             for key, status in decision.pools.items()
+        },
+        address_pools={
+            name: _marked(
+                status, view.address_pools[name].status, lost_of_address_pools.get(ObjectKey("", name), []), now
+            )
+            for name, status in decision.address_pools.items()
         },
         groups={
             name: _marked(

@@ -33,9 +33,12 @@ from lvs_operator.event_poster import EventPoster
 from lvs_operator.kind_guard import LOOK_SECONDS, KindGuard, mark_held
 from lvs_operator.leader import Leader
 from lvs_operator.status_events import status_events
+from lvs_operator.tenancy import Tenancy
 from lvs_operator.watched_kinds import (
+    ADDRESS_POOLS,
     DIRECTOR_GROUPS,
     LVS_NODES,
+    NAMESPACES,
     NODES,
     POOLS,
     SLICES,
@@ -96,6 +99,7 @@ class Reconciler:
         self._daemonset = daemonset
         self._signs = signs
         self._guard = KindGuard(client)
+        self._tenancy = Tenancy(cache, self._guard)
         self._events = events
         self._writer = Writer(client, cache, leader.may_write, self._tell_events)
         self._memory = Memory()
@@ -218,6 +222,9 @@ class Reconciler:
             logger.warning("the agents' DaemonSet stays as it is: %s", error)
 
     async def _round(self) -> int:
+        if self._tenancy.asks_for_look:
+            await self._look_at_kinds()
+            self._tenancy.looked()
         view, changes = self._decide()
         looked = self._asks_for_look(changes)
         if looked:
@@ -301,6 +308,9 @@ class Reconciler:
             lvs_nodes=self._readable(LVS_NODES),
             slices=self._readable(SLICES),
             signs=self._signs(),
+            address_pools=self._readable(ADDRESS_POOLS),
+            namespaces=self._readable(NAMESPACES),
+            address_pools_known=self._tenancy.known,
         )
 
     def _readable(self, kind: WatchedKind) -> Iterable[Any]:

@@ -6,7 +6,7 @@ from lvs_api.director_group import LvsDirectorGroupStatus, VirtualRouterStatus
 from lvs_api.events import MAX_EVENT_MESSAGE, EventReason, EventType, Occurrence, condition_events
 from lvs_core.cluster_view import ClusterView, ObjectKey
 from lvs_core.decision import Decision
-from lvs_operator.watched_kinds import DIRECTOR_GROUPS, POOLS, VIRTUAL_SERVICES
+from lvs_operator.watched_kinds import ADDRESS_POOLS, DIRECTOR_GROUPS, POOLS, VIRTUAL_SERVICES
 from lvs_operator.writer import ReplacePart
 
 
@@ -22,6 +22,9 @@ def status_events(view: ClusterView, decision: Decision, write: ReplacePart) -> 
     if write.kind is POOLS:
         earlier = view.pools[key].status
         return tuple(condition_events(earlier.conditions if earlier else None, decision.pools[key].conditions))
+    if write.kind is ADDRESS_POOLS:
+        said = view.address_pools[key.name].status
+        return tuple(condition_events(said.conditions if said else None, decision.address_pools[key.name].conditions))
     return ()
 
 

@@ -8,8 +8,10 @@ from lvs_api import kinds
 from lvs_api.api_group import GROUP, VERSION
 from lvs_api.violations import InvalidObject, Violation
 from lvs_core.view_objects import (
+    address_pool_from_raw,
     group_from_raw,
     lvs_node_from_raw,
+    namespace_from_raw,
     node_from_raw,
     pool_from_raw,
     service_from_raw,
@@ -115,6 +117,7 @@ def _same_but_version(one: Any, other: Any) -> bool:  # noqa: ANN401 -- values o
 VIRTUAL_SERVICES: Final = _kind(kinds.VIRTUAL_SERVICE, service_from_raw)
 POOLS: Final = _kind(kinds.REAL_SERVER_POOL, pool_from_raw)
 DIRECTOR_GROUPS: Final = _kind(kinds.DIRECTOR_GROUP, group_from_raw)
+ADDRESS_POOLS: Final = _kind(kinds.ADDRESS_POOL, address_pool_from_raw)
 SLICES: Final = _kind(kinds.SERVICE_SLICE, slice_from_raw)
 LVS_NODES: Final = _kind(kinds.NODE, lvs_node_from_raw)
 NODES: Final = WatchedKind(
@@ -126,4 +129,22 @@ NODES: Final = WatchedKind(
     parse=_or_unreadable(node_from_raw),
     same=lambda one, other: bool(one == other),
 )
-WATCHED_KINDS: Final = (NODES, DIRECTOR_GROUPS, POOLS, VIRTUAL_SERVICES, SLICES, LVS_NODES)
+NAMESPACES: Final = WatchedKind(
+    name="Namespace",
+    plural="namespaces",
+    group="",
+    version="v1",
+    namespaced=False,
+    parse=_or_unreadable(namespace_from_raw),
+    same=lambda one, other: bool(one == other),
+)
+WATCHED_KINDS: Final = (
+    NAMESPACES,
+    NODES,
+    ADDRESS_POOLS,
+    DIRECTOR_GROUPS,
+    POOLS,
+    VIRTUAL_SERVICES,
+    SLICES,
+    LVS_NODES,
+)

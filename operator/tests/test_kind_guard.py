@@ -127,6 +127,7 @@ async def test_the_director_groups_say_so() -> None:
         services={},
         pools={},
         groups={"default": status},
+        address_pools={},
         memory=Memory(),
     )
     held = mark_held(view, decided, await looked(lvsnodes=MISSING), NOW).groups["default"]

@@ -91,6 +91,7 @@ def decision(**parts: Any) -> Decision:
         "services": {},
         "pools": {},
         "groups": {},
+        "address_pools": {},
         "memory": Memory(),
     }
     return Decision(**(nothing | parts))

@@ -35,6 +35,8 @@ class OwnerAnswer:
     uid: str | None = None
     """None: nothing."""
     deleting: bool = False
+    withdrawn: bool = False
+    """Its status says that no LvsAddressPool permits it: the operator has taken its slices away."""
     real_servers: int | None = None
     """How many real servers stay, by its status; None where that does not say."""
 
@@ -233,7 +235,7 @@ def _judge_owner(one: Slice, owner: Owner, answers: LookUps | None, enough: _Eno
             "apply the LvsVirtualService anew"
         )
         return Fault(reason=Reason.CRD_MISSING, message=message)
-    if answer.uid != owner.uid or answer.deleting or enough(answer):
+    if answer.uid != owner.uid or answer.deleting or answer.withdrawn or enough(answer):
         return None
     message = f"slice {one.meta.name} is gone, but its LvsVirtualService is there: the operator has to make it anew"
     return Fault(reason=Reason.SERVICE_EXISTS, message=message)

@@ -13,7 +13,7 @@ from lvs_agent.decide.faults import Fault
 from lvs_agent.errors import ApiUnavailable
 from lvs_agent.objects.api_connection import ApiConnection, ApiRefused
 from lvs_api.api_group import API_VERSION, GROUP
-from lvs_api.conditions import Reason
+from lvs_api.conditions import ConditionStatus, ConditionType, Reason
 from lvs_api.kinds import ALL_KINDS, SERVICE_SLICE, VIRTUAL_SERVICE, Kind
 
 CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -105,10 +105,12 @@ class RemovalCheck:
         raw = await self._get(f"/apis/{API_VERSION}/namespaces/{namespace}/{VIRTUAL_SERVICE.plural}/{name}")
         if raw is None:
             return OwnerAnswer()
-        counts = (raw.get("status") or {}).get("realServers") or {}
+        status = raw.get("status") or {}
+        counts = status.get("realServers") or {}
         return OwnerAnswer(
             uid=raw["metadata"]["uid"],
             deleting="deletionTimestamp" in raw["metadata"],
+            withdrawn=any(_says_withdrawn(one) for one in status.get("conditions") or ()),
             real_servers=counts.get("total"),
         )
 
@@ -123,6 +125,11 @@ class RemovalCheck:
         if not isinstance(found.get("metadata"), dict) or not found["metadata"].get("uid"):
             raise ApiUnavailable(f"{path}: not an object")
         return found
+
+
+def _says_withdrawn(condition: Raw) -> bool:
+    said = (condition.get("type"), condition.get("status"), condition.get("reason"))
+    return said == (ConditionType.ACCEPTED, ConditionStatus.FALSE, Reason.NOT_PERMITTED)
 
 
 def crd_trouble(crd: Raw | None) -> str | None:
