@@ -46,8 +46,19 @@ def neighbour(client: LabMachine, address: str) -> str | None:
 
 
 def wait_for_neighbour(client: LabMachine, address: str, mac: str, *, deadline: float) -> None:
-    """Wait until the client believes that an address is at a MAC address."""
-    wait_for(lambda: neighbour(client, address) == mac, deadline, f"{client.name} to believe {address} at {mac}")
+    """Wait until the client believes that an address is at a MAC address.
+
+    One that believes nothing asks: gratuitous ARP corrects what is known, and teaches nobody who never wanted to know.
+    """
+
+    def believes() -> bool:
+        believed = neighbour(client, address)
+        if believed is None:
+            asked = client.exec(["ping", "-c", "1", "-W", "1", address])
+            assert asked.returncode in ASKED, f"ping did not ask: {asked.stderr}"
+        return believed == mac
+
+    wait_for(believes, deadline, f"{client.name} to believe {address} at {mac}")
 
 
 def mac_of(machine: LabMachine, device: str = "eth0") -> str:
