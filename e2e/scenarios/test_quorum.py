@@ -10,7 +10,7 @@ from support.agent_state import wait_rounds
 from support.deployment import EXAMPLES, READY_SECONDS, Deployment, deployed
 from support.director_pair import TAKE_OVER_SECONDS, DirectorPair
 from support.neighbours import claimants
-from support.traffic import count_replies
+from support.traffic import answers, count_replies
 
 pytestmark = pytest.mark.lab
 
@@ -32,10 +32,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 @pytest.fixture
 def pair(lab: Deployment) -> DirectorPair:
-    """Both directors up, one of them Master, and the service Ready."""
+    """Both directors up, one of them Master, the service Ready, and the client has found it."""
     lab.wait_ready("quorum")
     pair = DirectorPair(deployment=lab, names=DIRECTORS, client_name="fo-client", vip=VIP, router_id=67)
     pair.wait_settled(pair.master())
+    wait_for(lambda: answers(pair.client, VIP), TAKE_OVER_SECONDS, f"{VIP} to answer")
     return pair
 
 
