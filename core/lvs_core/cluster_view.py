@@ -16,6 +16,7 @@ from lvs_api.network_types import Family, Forwarding, ForwardingMethod, Tunnel
 from lvs_api.objects import ObjectMeta
 from lvs_api.real_server_pool import (
     Drain,
+    EndpointMembers,
     HealthCheck,
     LvsRealServerPoolStatus,
     NodeMembers,
@@ -97,6 +98,7 @@ class PoolSpec:
 
     real_servers: tuple[PoolMember, ...] = ()
     nodes: NodeMembers | None = None
+    endpoints: EndpointMembers | None = None
     weight: int = 1
     health_check: HealthCheck | None = None
     on_failure: OnFailure = OnFailure.ZERO_WEIGHT

@@ -137,6 +137,7 @@ def pool_spec(spec: LvsRealServerPoolSpec) -> PoolSpec:
             for server in spec.real_servers or ()
         ),
         nodes=spec.nodes,
+        endpoints=spec.endpoints,
         weight=spec.weight,
         health_check=spec.health_check,
         on_failure=spec.on_failure,
