@@ -17,6 +17,7 @@ from lvs_core.checks import (
 )
 from lvs_core.cluster_view import ClusterView, DirectorGroup, ObjectKey, Slice, VirtualService
 from lvs_core.directors import Directors
+from lvs_core.endpoint_checks import first_endpoint_problem
 from lvs_core.frontends import Frontend
 from lvs_core.members import GroupDirectors, PoolFinder
 
@@ -95,7 +96,7 @@ def judge(view: ClusterView, finder: PoolFinder, directors: Mapping[str, Directo
         problem = first_reference_problem(refs)
         candidate = None if problem is not None else _candidate(view, finder, directors, refs)
         if candidate is not None:
-            problem = first_candidate_problem(candidate)
+            problem = first_endpoint_problem(candidate) or first_candidate_problem(candidate)
         if problem is not None:
             verdicts[key] = Frozen(problem=problem, references_found=candidate is not None)
         elif candidate is not None:

@@ -25,6 +25,7 @@ from lvs_api.real_server_pool import (
 )
 from lvs_api.service_slice import AcceptedPool, AcceptedService
 from lvs_api.virtual_service import LvsVirtualServiceSpec, LvsVirtualServiceStatus
+from lvs_core.endpoints import CoreService, EndpointSlice
 
 OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
 """Set by an administrator who knows that the node is powered off (kubernetes.io, non-graceful node shutdown)."""
@@ -183,6 +184,15 @@ class Former(NamedTuple):
     timeout_seconds: int
 
 
+class MemberPort(NamedTuple):
+    """Where packets for one port of a service go on a member."""
+
+    name: str
+    """The service's port."""
+    number: int
+    """The member's."""
+
+
 class Member(NamedTuple):
     """A member of a slice; see `lvs_api.service_slice.SliceMember` for the fields."""
 
@@ -200,6 +210,9 @@ class Member(NamedTuple):
     former: Former | None
     draining_seconds: int | None
     """None: it stays; else it leaves, within so many seconds."""
+    ports: tuple[MemberPort, ...] = ()
+    """Its own for each port of the service that it serves, sorted by name; empty: it serves all, at `port` if it has
+    one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -241,6 +254,14 @@ def _by_key(objects: Iterable[NamedT]) -> Mapping[ObjectKey, NamedT]:
     return dict(sorted(((key_of(one.meta), one) for one in objects), key=lambda item: item[0]))
 
 
+def _by_service(slices: Iterable[EndpointSlice]) -> Mapping[ObjectKey, tuple[EndpointSlice, ...]]:
+    grouped: dict[ObjectKey, list[EndpointSlice]] = {}
+    for one in slices:
+        if one.service:
+            grouped.setdefault(ObjectKey(one.namespace, one.service), []).append(one)
+    return {key: tuple(sorted(ones, key=lambda one: one.name)) for key, ones in grouped.items()}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClusterView:
     """Everything at one moment. Build it with `make_view`, which sorts."""
@@ -251,6 +272,9 @@ class ClusterView:
     nodes: Mapping[str, ClusterNode]
     lvs_nodes: Mapping[str, LvsNode]
     slices: Mapping[ObjectKey, Slice]
+    core_services: Mapping[ObjectKey, CoreService]
+    endpoint_slices: Mapping[ObjectKey, tuple[EndpointSlice, ...]]
+    """By the Service to which they belong."""
     signs: AgentSigns
 
     @cached_property
@@ -318,6 +342,8 @@ def make_view(
     nodes: Iterable[ClusterNode] = (),
     lvs_nodes: Iterable[LvsNode] = (),
     slices: Iterable[Slice] = (),
+    core_services: Iterable[CoreService] = (),
+    endpoint_slices: Iterable[EndpointSlice] = (),
     signs: AgentSigns = NOTHING_HEARD_AMISS,
 ) -> ClusterView:
     """A view in which every mapping is sorted, so that equal objects give equal results in equal order."""
@@ -328,5 +354,7 @@ def make_view(
         nodes={node.name: node for node in sorted(nodes, key=lambda node: node.name)},
         lvs_nodes={key.name: node for key, node in _by_key(lvs_nodes).items()},
         slices=_by_key(slices),
+        core_services={ObjectKey(one.namespace, one.name): one for one in core_services},
+        endpoint_slices=_by_service(endpoint_slices),
         signs=signs,
     )

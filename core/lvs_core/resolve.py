@@ -85,7 +85,7 @@ class Resolver:
                 if settled is not None:
                     slot.append(settled)
         for newcomer in missing.values():
-            settled = self._settle(settings, None, newcomer)
+            settled = self._settle(settings, None, newcomer) if newcomer.is_ready else None
             if settled is not None:
                 _find_room(slots, settled)
         slices = dict(_contents(settings, slots, existing))
@@ -213,13 +213,13 @@ def _member(wanted: WantedMember, *, forwarding_from: Member | None, prepared: b
         refused=wanted.refused,
         former=None,
         draining_seconds=None,
+        ports=wanted.ports,
     )
 
 
 def _destination(settings: Settings, member: Member | WantedMember) -> tuple[str, int]:
     """What tells members apart in the kernel; only in services of one port do members have ports of their own."""
-    service = settings.service
-    return member.address, frontends.destination_port(service, member.port, frontends.only_port(service))
+    return member.address, frontends.telling_port(settings.service, member)
 
 
 def _renamed(settings: Settings, taken: Mapping[tuple[str, int], str], existing: Iterable[Slice]) -> Mapping[str, str]:
