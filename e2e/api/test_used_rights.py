@@ -36,6 +36,8 @@ NOT_SEEN_HERE = {
             (GROUP, "lvsserviceslices"),
             (GROUP, "lvsnodes"),
             ("", "nodes"),
+            ("", "services"),
+            ("discovery.k8s.io", "endpointslices"),
         )
     },
     Right("", "events", "patch"): "an event that repeats",

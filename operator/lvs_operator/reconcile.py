@@ -34,7 +34,9 @@ from lvs_operator.kind_guard import LOOK_SECONDS, KindGuard, mark_held
 from lvs_operator.leader import Leader
 from lvs_operator.status_events import status_events
 from lvs_operator.watched_kinds import (
+    CORE_SERVICES,
     DIRECTOR_GROUPS,
+    ENDPOINT_SLICES,
     LVS_NODES,
     NODES,
     POOLS,
@@ -300,6 +302,8 @@ class Reconciler:
             nodes=self._readable(NODES),
             lvs_nodes=self._readable(LVS_NODES),
             slices=self._readable(SLICES),
+            core_services=self._readable(CORE_SERVICES),
+            endpoint_slices=self._readable(ENDPOINT_SLICES),
             signs=self._signs(),
         )
 

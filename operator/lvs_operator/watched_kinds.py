@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 from lvs_api import kinds
 from lvs_api.api_group import GROUP, VERSION
 from lvs_api.violations import InvalidObject, Violation
+from lvs_core.endpoints import core_service_from_raw, endpoint_slice_from_raw
 from lvs_core.view_objects import (
     group_from_raw,
     lvs_node_from_raw,
@@ -126,4 +127,31 @@ NODES: Final = WatchedKind(
     parse=_or_unreadable(node_from_raw),
     same=lambda one, other: bool(one == other),
 )
-WATCHED_KINDS: Final = (NODES, DIRECTOR_GROUPS, POOLS, VIRTUAL_SERVICES, SLICES, LVS_NODES)
+CORE_SERVICES: Final = WatchedKind(
+    name="Service",
+    plural="services",
+    group="",
+    version="v1",
+    namespaced=True,
+    parse=_or_unreadable(core_service_from_raw),
+    same=lambda one, other: bool(one == other),
+)
+ENDPOINT_SLICES: Final = WatchedKind(
+    name="EndpointSlice",
+    plural="endpointslices",
+    group="discovery.k8s.io",
+    version="v1",
+    namespaced=True,
+    parse=_or_unreadable(endpoint_slice_from_raw),
+    same=lambda one, other: bool(one == other),
+)
+WATCHED_KINDS: Final = (
+    NODES,
+    CORE_SERVICES,
+    ENDPOINT_SLICES,
+    DIRECTOR_GROUPS,
+    POOLS,
+    VIRTUAL_SERVICES,
+    SLICES,
+    LVS_NODES,
+)
