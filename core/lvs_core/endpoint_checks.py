@@ -77,6 +77,19 @@ def missing_service(case: Candidate, endpoints: EndpointMembers) -> Problem | No
     )
 
 
+def missing_slices(case: Candidate, endpoints: EndpointMembers) -> Problem | None:
+    """Kubernetes has not got round to the Service yet, which is made anew perhaps: that is no news of its pods."""
+    key = _service_key(case, endpoints)
+    if not case.view.core_services[key].has_selector or case.view.endpoint_slices.get(key):
+        return None
+    return Problem(
+        condition=ConditionType.RESOLVED_REFS,
+        reason=Reason.ENDPOINTS_UNKNOWN,
+        message=f"{_field(case)}: there is no EndpointSlice of Service {key}; Kubernetes makes one, if its controller "
+        "manager runs",
+    )
+
+
 def missing_port(case: Candidate, endpoints: EndpointMembers) -> Problem | None:
     """A port for which the Service has none."""
     key = _service_key(case, endpoints)
@@ -116,6 +129,7 @@ ENDPOINT_CHECKS: Final[tuple[EndpointCheck, ...]] = (
     one_name_for_several_ports,
     missing_service,
     missing_port,
+    missing_slices,
     service_as_endpoint,
 )
 """In the order in which a user would mend them."""

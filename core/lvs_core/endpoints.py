@@ -74,6 +74,8 @@ class CoreService:
     name: str
     has_endpoints: bool
     """False: it is of type ExternalName."""
+    has_selector: bool
+    """Kubernetes keeps slices for it: at least one, also where it finds no pod."""
     ports: tuple[NamedPort, ...]
 
 
@@ -85,6 +87,7 @@ def core_service_from_raw(raw: Raw) -> CoreService:
         namespace=meta.namespace or "",
         name=meta.name,
         has_endpoints=spec.get("type") != _EXTERNAL_NAME,
+        has_selector=bool(spec.get("selector")),
         ports=tuple(_named(one) for one in _mappings(spec, "ports", "Service", meta.name) if _is_known(one)),
     )
 

@@ -303,6 +303,21 @@ def test_a_deleted_service_freezes_what_runs() -> None:
     assert brief(cluster) == {}
 
 
+def test_no_slice_of_a_service_with_a_selector_is_no_news_of_its_pods() -> None:
+    cluster = pods_cluster()
+    cluster.core_services = [core_service_from_raw(core_service(HTTP, selector={"app": "web"}))]
+    tell(cluster, endpoint_slice({ONE: None}, HTTP))
+    cluster.settle()
+    tell(cluster)
+    cluster.settle()
+    said = condition(cluster, ConditionType.RESOLVED_REFS)
+    assert (said.status, said.reason) == ("False", "EndpointsUnknown")
+    assert brief(cluster) == {ONE: "8080 1"}
+    tell(cluster, endpoint_slice({}, HTTP))
+    cluster.settle()
+    assert brief(cluster) == {}
+
+
 def test_a_slice_that_names_the_vip_is_refused() -> None:
     cluster = pods_cluster()
     tell(cluster, endpoint_slice({ONE: None, "192.168.4.15": None}, HTTP))

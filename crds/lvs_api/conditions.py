@@ -52,6 +52,7 @@ class Reason(StrEnum):
     POOL_NOT_FOUND = "PoolNotFound"
     SERVICE_NOT_FOUND = "ServiceNotFound"
     PORT_NOT_FOUND = "PortNotFound"
+    ENDPOINTS_UNKNOWN = "EndpointsUnknown"
     DIRECTOR_GROUP_NOT_FOUND = "DirectorGroupNotFound"
     NO_DIRECTORS = "NoDirectors"
     NO_MEMBERS = "NoMembers"
