@@ -1,5 +1,6 @@
 """What of a service clients meet: its addresses and ports, or the mark by which its packets are found."""
 
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from lvs_api.network_types import Family
@@ -11,8 +12,21 @@ Frontend = LvsVirtualServiceSpec | AcceptedService
 """Both have the same fields for it."""
 
 
+class Place(NamedTuple):
+    """A destination under one port of a service."""
+
+    port: str
+    """Its name."""
+    address: str
+    number: int
+
+
 class HasPorts(Protocol):
     """A member, wanted or of a slice."""
+
+    @property
+    def address(self) -> str:
+        """Where packets go."""
 
     @property
     def port(self) -> int | None:
@@ -87,6 +101,13 @@ def takes(member: HasPorts, port: ServicePort | None) -> bool:
 def telling_port(service: Frontend, member: HasPorts) -> int:
     """The port that tells members of the same address apart; of several the first by name."""
     return member.ports[0].number if member.ports else destination_port(service, member.port, only_port(service))
+
+
+def places(service: Frontend, member: HasPorts) -> Iterator[Place]:
+    """Where it stands under the service's ports; nowhere under a mark that somebody else sets."""
+    for port in ports(service):
+        if takes(member, port):
+            yield Place(port.name, member.address, destination_port(service, own_port(member, port), port))
 
 
 def only_port(service: Frontend) -> ServicePort | None:

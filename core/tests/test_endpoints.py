@@ -43,6 +43,15 @@ def served(cluster: SimulatedCluster) -> dict[str, list[str]]:
     }
 
 
+def cluster_names(cluster: SimulatedCluster) -> dict[str, str]:
+    """The ports of all members, those that leave too, by name."""
+    return {
+        member.name: " ".join(f"{name}:{number}" for name, number in member.ports) or str(member.port)
+        for one in cluster.slices.values()
+        for member in one.content.members
+    }
+
+
 def test_a_ready_endpoint_gets_the_pools_weight_at_its_own_port() -> None:
     cluster = pods_cluster(pool_fields={"weight": 7})
     tell(cluster, endpoint_slice({ONE: {"ready": True}, TWO: None}, HTTP))
@@ -164,6 +173,31 @@ def test_every_port_of_a_service_has_its_own() -> None:
     tell(cluster, endpoint_slice({ONE: None}, {**HTTPS, "port": 7443}, HTTP))
     cluster.settle()
     assert served(cluster) == {"http": [f"{ONE}:8080"], "https": [f"{ONE}:7443"]}
+
+
+def test_what_no_director_has_in_its_table_does_not_wait_for_its_drain() -> None:
+    cluster = pods_cluster(HTTP, HTTPS, ports=TWO_PORTS)
+    tell(cluster, endpoint_slice({ONE: None}, HTTPS))
+    cluster.settle()
+    assert set(cluster_names(cluster)) == {"endpoint.10-1-0-1.8443"}
+    tell(cluster, endpoint_slice({ONE: None}, HTTPS, HTTP))
+    cluster.round()
+    assert cluster_names(cluster) == {"endpoint.10-1-0-1.8080": "http:8080 https:8443"}
+    cluster.put(service(cluster, forwarding={"method": "Masquerade"}, ports=TWO_PORTS[1:]))
+    cluster.round()
+    assert cluster_names(cluster) == {"endpoint.10-1-0-1.8443": "8443"}
+
+
+def test_a_port_that_one_loses_drains() -> None:
+    cluster = pods_cluster(HTTP, HTTPS, ports=TWO_PORTS)
+    tell(cluster, endpoint_slice({ONE: None}, HTTPS, HTTP))
+    cluster.settle()
+    tell(cluster, endpoint_slice({ONE: None}, HTTPS))
+    cluster.round()
+    assert set(cluster_names(cluster)) == {"endpoint.10-1-0-1.8080", "endpoint.10-1-0-1.8443"}
+    assert served(cluster) == {"http": [f"{ONE}:8080"], "https": [f"{ONE}:8443"]}
+    cluster.settle()
+    assert served(cluster) == {"http": [], "https": [f"{ONE}:8443"]}
 
 
 @pytest.mark.parametrize(
