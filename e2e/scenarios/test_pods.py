@@ -28,6 +28,8 @@ SERVERS: Final = ("server-1", "server-2")
 NODE_ADDRESSES: Final = {"server-1": "192.168.10.21", "server-2": "192.168.10.22"}
 POD_SECONDS: Final = 120.0
 """For a pod to start or end on a busy machine."""
+DRAIN_SECONDS: Final = 60.0
+"""The example's. Behind NAT the kernel counts a connection that the server closed for two minutes."""
 TOPOLOGY: Final = """
 segments: [lan]
 nodes:
@@ -210,7 +212,7 @@ def test_a_slice_written_by_hand_adds_a_plain_server(web: ChartDeployment) -> No
     web.wait_weight(DIRECTOR, KEY, entry, 1, deadline=POD_SECONDS)
     assert count_replies(web.lab.machine("client"), VIP, 30) == Counter({"server-1": 10, "server-2": 20})
     web.lab.kubectl("delete", "endpointslice", "pods-web-by-hand")
-    web.wait_weight(DIRECTOR, KEY, entry, None, deadline=GONE_SECONDS)
+    web.wait_weight(DIRECTOR, KEY, entry, None, deadline=DRAIN_SECONDS + GONE_SECONDS)
 
 
 def test_without_its_service_the_pods_stay_real_servers(web: ChartDeployment) -> None:
