@@ -151,6 +151,8 @@ def _master(router: VirtualRouterStatus) -> str:
 def _server(member: SliceMember, nodes: Mapping[str, Node]) -> str:
     """A real server, and what the objects know against it; its checks are the directors' to tell."""
     port = f" port {member.port}" if member.port is not None else ""
+    if member.ports:
+        port = f" ports {', '.join(f'{one.name} {one.port}' for one in member.ports)}"
     head = f"real server {member.name} {member.address}{port}, {member.forwarding.method}, weight {member.weight}"
     return "; ".join([head, *_against(member, nodes)])
 

@@ -178,3 +178,21 @@ def test_marks_and_sctp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     sctp = service_slice(service=accepted(ports=ports), members=[member("a", "192.168.4.100")])
     code, lines, _ = exported(monkeypatch, capsys, Slices(sctp))
     assert (code, lines[0]) == (0, "-A --sctp-service 192.168.4.15:3868 -s wrr")
+
+
+def test_an_endpoint_has_a_port_for_each(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    ports = [{"name": "http", "port": 80, "protocol": "TCP"}, {"name": "https", "port": 443, "protocol": "TCP"}]
+    own = [{"name": "http", "port": 8080}, {"name": "https", "port": 8443}]
+    behind: dict[str, Any] = {"forwarding": {"method": "Masquerade"}}
+    both = member("endpoint.10-1-0-1.8080", "10.1.0.1", ports=own, **behind)
+    one = member("endpoint.10-1-0-2.9443", "10.1.0.2", ports=[{"name": "https", "port": 9443}], **behind)
+    cluster = Slices(service_slice(service=accepted(ports=ports), members=[both, one]))
+    code, lines, _ = exported(monkeypatch, capsys, cluster)
+    assert code == 0
+    assert lines == [
+        "-A -t 192.168.4.15:80 -s wrr",
+        "-a -t 192.168.4.15:80 -r 10.1.0.1:8080 -m -w 1",
+        "-A -t 192.168.4.15:443 -s wrr",
+        "-a -t 192.168.4.15:443 -r 10.1.0.1:8443 -m -w 1",
+        "-a -t 192.168.4.15:443 -r 10.1.0.2:9443 -m -w 1",
+    ]

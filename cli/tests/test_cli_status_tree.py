@@ -93,7 +93,13 @@ SECOND_SLICE = service_slice(
             node="n4",
             forwarding=MASQUERADE,
             former={"forwarding": {"method": "DirectRouting"}, "timeoutSeconds": 60},
-        )
+        ),
+        slice_member(
+            "endpoint.10-1-0-1.8080",
+            "10.1.0.1",
+            ports=[{"name": "http", "port": 8080}, {"name": "https", "port": 8443}],
+            forwarding=MASQUERADE,
+        ),
     ],
 )
 NODES = (
@@ -134,6 +140,7 @@ LvsDirectorGroup default: Ready: Master is d2 of virtual router 55; not reportin
    ├─ director d1: Standby
    ├─ director d2: Active: MembersNotReady: 1 of 5 real servers have weight (rs1: refused)
    ├─ director d3: Unknown
+   ├─ real server endpoint.10-1-0-1.8080 10.1.0.1 ports http 8080, https 8443, Masquerade, weight 1
    ├─ real server rs0 192.168.4.99, Masquerade, weight 1; connections by DirectRouting end, within 60 s
    ├─ real server rs1 192.168.4.100, DirectRouting, weight 1; Unverified: a plain machine
    ├─ real server rs2 192.168.4.101, DirectRouting, weight 1; not prepared: no agent on n2 has reported

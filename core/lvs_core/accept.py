@@ -20,6 +20,7 @@ from lvs_core.checks import (
 )
 from lvs_core.cluster_view import ClusterView, DirectorGroup, ObjectKey, Slice, VirtualService
 from lvs_core.directors import Directors
+from lvs_core.endpoint_checks import first_endpoint_problem
 from lvs_core.frontends import Frontend
 from lvs_core.members import GroupDirectors, PoolFinder
 from lvs_core.permissions import Permissions, running, wants_of
@@ -114,7 +115,11 @@ def judge(view: ClusterView, finder: PoolFinder, directors: Mapping[str, Directo
         if problem is None and not isinstance(chosen, Problem):
             candidate = _candidate(view, finder, directors, refs, chosen)
         if candidate is not None:
-            problem = _not_permitted(permissions, candidate) or first_candidate_problem(candidate)
+            problem = (
+                _not_permitted(permissions, candidate)
+                or first_endpoint_problem(candidate)
+                or first_candidate_problem(candidate)
+            )
         if problem is not None:
             verdicts[key] = _refused(view, permissions, key, problem, references_found=references_found)
         elif candidate is not None:

@@ -24,7 +24,7 @@ from lvs_core.cluster_view import (
     needs_address,
 )
 from lvs_core.crossing import served_families
-from lvs_core.frontends import destination_port, families, is_grouped, only_port, ports, vips
+from lvs_core.frontends import families, is_grouped, only_port, ports, telling_port, vips
 from lvs_core.members import WantedMember
 from lvs_core.virtual_routers import speaks_vrrp, vrrp_of
 
@@ -222,9 +222,8 @@ def _overridden_method(case: Candidate, server: PoolMember, forwarding: Forwardi
 def duplicate_member(case: Candidate) -> Problem | None:
     """Two members that mean the same destination are one in the kernel."""
     destinations: dict[tuple[str, int], str] = {}
-    port = only_port(case.spec)
     for member in case.members:
-        number = destination_port(case.spec, member.port, port)
+        number = telling_port(case.spec, member)
         first = destinations.setdefault((member.address, number), member.name)
         if first != member.name:
             return _refused(
@@ -292,9 +291,10 @@ def too_many_members(case: Candidate) -> Problem | None:
     """More real servers than slices can carry."""
     if len(case.members) <= MAX_MEMBERS:
         return None
+    where = "spec.nodes.selector" if case.pool_spec.endpoints is None else "spec.endpoints"
     return _refused(
         Reason.INVALID,
-        f"LvsRealServerPool {_pool_key(case)} spec.nodes.selector: finds {len(case.members)} real servers, "
+        f"LvsRealServerPool {_pool_key(case)} {where}: finds {len(case.members)} real servers, "
         f"at most {MAX_MEMBERS} are possible; select fewer",
     )
 

@@ -17,6 +17,7 @@ from lvs_api.network_types import Family, Forwarding, ForwardingMethod, Tunnel
 from lvs_api.objects import ObjectMeta
 from lvs_api.real_server_pool import (
     Drain,
+    EndpointMembers,
     HealthCheck,
     LvsRealServerPoolStatus,
     NodeMembers,
@@ -25,6 +26,7 @@ from lvs_api.real_server_pool import (
 )
 from lvs_api.service_slice import AcceptedPool, AcceptedService
 from lvs_api.virtual_service import LvsVirtualServiceSpec, LvsVirtualServiceStatus
+from lvs_core.endpoints import CoreService, EndpointSlice
 
 OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
 """Set by an administrator who knows that the node is powered off (kubernetes.io, non-graceful node shutdown)."""
@@ -98,6 +100,7 @@ class PoolSpec:
 
     real_servers: tuple[PoolMember, ...] = ()
     nodes: NodeMembers | None = None
+    endpoints: EndpointMembers | None = None
     weight: int = 1
     health_check: HealthCheck | None = None
     on_failure: OnFailure = OnFailure.ZERO_WEIGHT
@@ -201,6 +204,15 @@ class Former(NamedTuple):
     timeout_seconds: int
 
 
+class MemberPort(NamedTuple):
+    """Where packets for one port of a service go on a member."""
+
+    name: str
+    """The service's port."""
+    number: int
+    """The member's."""
+
+
 class Member(NamedTuple):
     """A member of a slice; see `lvs_api.service_slice.SliceMember` for the fields."""
 
@@ -218,6 +230,9 @@ class Member(NamedTuple):
     former: Former | None
     draining_seconds: int | None
     """None: it stays; else it leaves, within so many seconds."""
+    ports: tuple[MemberPort, ...] = ()
+    """Its own for each port of the service that it serves, sorted by name; empty: it serves all, at `port` if it has
+    one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -259,6 +274,14 @@ def _by_key(objects: Iterable[NamedT]) -> Mapping[ObjectKey, NamedT]:
     return dict(sorted(((key_of(one.meta), one) for one in objects), key=lambda item: item[0]))
 
 
+def _by_service(slices: Iterable[EndpointSlice]) -> Mapping[ObjectKey, tuple[EndpointSlice, ...]]:
+    grouped: dict[ObjectKey, list[EndpointSlice]] = {}
+    for one in slices:
+        if one.service:
+            grouped.setdefault(ObjectKey(one.namespace, one.service), []).append(one)
+    return {key: tuple(sorted(ones, key=lambda one: one.name)) for key, ones in grouped.items()}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClusterView:
     """Everything at one moment. Build it with `make_view`, which sorts."""
@@ -269,6 +292,9 @@ class ClusterView:
     nodes: Mapping[str, ClusterNode]
     lvs_nodes: Mapping[str, LvsNode]
     slices: Mapping[ObjectKey, Slice]
+    core_services: Mapping[ObjectKey, CoreService]
+    endpoint_slices: Mapping[ObjectKey, tuple[EndpointSlice, ...]]
+    """By the Service to which they belong."""
     signs: AgentSigns
     address_pools: Mapping[str, AddressPool]
     namespaces: Mapping[str, Namespace]
@@ -340,6 +366,8 @@ def make_view(
     nodes: Iterable[ClusterNode] = (),
     lvs_nodes: Iterable[LvsNode] = (),
     slices: Iterable[Slice] = (),
+    core_services: Iterable[CoreService] = (),
+    endpoint_slices: Iterable[EndpointSlice] = (),
     signs: AgentSigns = NOTHING_HEARD_AMISS,
     address_pools: Iterable[AddressPool] = (),
     namespaces: Iterable[Namespace] = (),
@@ -353,6 +381,8 @@ def make_view(
         nodes={node.name: node for node in sorted(nodes, key=lambda node: node.name)},
         lvs_nodes={key.name: node for key, node in _by_key(lvs_nodes).items()},
         slices=_by_key(slices),
+        core_services={ObjectKey(one.namespace, one.name): one for one in core_services},
+        endpoint_slices=_by_service(endpoint_slices),
         signs=signs,
         address_pools={key.name: pool for key, pool in _by_key(address_pools).items()},
         namespaces={one.name: one for one in sorted(namespaces, key=lambda one: one.name)},

@@ -14,7 +14,7 @@ from lvs_api.virtual_service import Persistence, ServicePort
 from lvs_core.cluster_view import DirectorGroup, LvsNode, Member, ObjectKey, Slice, family_of
 from lvs_core.crossing import served_families
 from lvs_core.digest import slices_digest
-from lvs_core.frontends import destination_port, families, marked_families, ports, vips
+from lvs_core.frontends import destination_port, families, marked_families, own_port, ports, takes, vips
 from lvs_core.group_settings import settings_of
 from lvs_core.plan import (
     AnyVirtualKey,
@@ -255,9 +255,14 @@ def _members(
     """
     chosen: dict[tuple[str, int], Member] = {}
     every = families(service)
-    fitting = (one for one in members if front.family in served_families(one.address, one.forwarding, every))
+    fitting = (
+        one
+        for one in members
+        if front.family in served_families(one.address, one.forwarding, every) and takes(one, front.port)
+    )
     for member in sorted(fitting, key=lambda member: (member.draining_seconds is not None, member.name)):
-        chosen.setdefault((member.address, destination_port(service, member.port, front.port)), member)
+        number = destination_port(service, own_port(member, front.port), front.port)
+        chosen.setdefault((member.address, number), member)
     return tuple(
         _planned_member(member, number, check)
         for (_, number), member in sorted(chosen.items(), key=lambda item: item[1].name)

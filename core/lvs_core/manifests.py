@@ -13,6 +13,7 @@ from lvs_api.director_group import GroupMember, LvsDirectorGroupStatus, VirtualR
 from lvs_api.kinds import DIRECTOR_GROUP, REAL_SERVER_POOL, VIRTUAL_SERVICE, Kind
 from lvs_api.lvs_node import LvsNodeSpec
 from lvs_api.objects import ObjectMeta, find_violations, parse_metadata, parse_object
+from lvs_api.real_server_pool import LvsRealServerPoolSpec
 from lvs_api.violations import InvalidObject, Violation
 from lvs_api.virtual_service import LvsVirtualServiceSpec
 from lvs_core.accept import Accepted, Frozen, Verdict, Withdrawn, judge
@@ -81,15 +82,18 @@ def check_manifest(raw: Raw) -> None:
         violation = Violation(field="kind", message=message)
         raise InvalidObject(kind=kind, name=_name(raw), violations=[violation])
     read = parse_object(_OUR_KINDS[kind], raw)
-    violations = [*find_violations(read), *_not_from_files(read.spec)]
+    violations = (*find_violations(read), *_needs_kubernetes(read.spec))
     if violations:
         raise InvalidObject(kind=kind, name=read.metadata.qualified_name, violations=violations)
 
 
-def _not_from_files(spec: object) -> Iterator[Violation]:
-    """Who gives out addresses remembers them, and nobody does so here."""
+def _needs_kubernetes(spec: object) -> Iterator[Violation]:
+    """What of a spec is followed by an operator only."""
+    if isinstance(spec, LvsRealServerPoolSpec) and spec.endpoints is not None:
+        message = "EndpointSlices are not read from files; name the addresses in realServers"
+        yield Violation(field="spec.endpoints", message=message)
     if isinstance(spec, LvsVirtualServiceSpec) and spec.address_pool_ref is not None:
-        message = "addresses of a pool are given out by the operator; name addresses"
+        message = "addresses of a pool are given out by the operator, who remembers them; name addresses"
         yield Violation(field="spec.addressPoolRef", message=message)
 
 

@@ -1,4 +1,4 @@
-"""Who the real servers of a service are to be, from its pool and the Nodes."""
+"""Who the real servers of a service are to be, from its pool, the Nodes and the endpoints of a Service."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 from lvs_api.conditions import Reason
 from lvs_api.network_types import NODE_MEMBER_PREFIX, NODE_MEMBER_PREFIX_IPV6, Family, Forwarding
-from lvs_api.real_server_pool import RealServerState
+from lvs_api.real_server_pool import OnFailure, RealServerState
 from lvs_api.virtual_service import LvsVirtualServiceSpec
 from lvs_core.cluster_view import (
     ClusterNode,
     ClusterView,
     Member,
+    MemberPort,
     ObjectKey,
     PoolSpec,
     family_of,
@@ -21,7 +22,9 @@ from lvs_core.cluster_view import (
     shared_forwarding,
 )
 from lvs_core.crossing import crosses, served_families
-from lvs_core.frontends import families
+from lvs_core.endpoint_members import FoundEndpoint, found_endpoints, matched_ports
+from lvs_core.endpoints import CoreService, EndpointSlice, EndpointState
+from lvs_core.frontends import families, ports
 from lvs_core.selectors import selects
 
 
@@ -38,6 +41,9 @@ class WantedMember(NamedTuple):
     node: str | None
     state: RealServerState
     refused: str | None
+    ports: tuple[MemberPort, ...] = ()
+    is_ready: bool = True
+    """False: an endpoint that is not; it keeps its place, and does not join before it is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,29 +80,32 @@ class PoolFinder:
         return found
 
     def count(self, key: ObjectKey, pool: PoolSpec) -> int:
-        """How many real servers a pool has: entries and selected Nodes, each once."""
+        """How many real servers a pool has: entries, selected Nodes and endpoints, each once."""
         named = {server.address for server in pool.real_servers}
         others = (node for node in self.selected_nodes(key, pool) if named.isdisjoint(node.internal_addresses))
-        return len(pool.real_servers) + sum(1 for node in others if node.internal_addresses)
+        selected = [node for node in others if node.internal_addresses]
+        named.update(address for node in selected for address in node.internal_addresses)
+        return len(pool.real_servers) + len(selected) + len(self._endpoint_addresses(key, pool) - named)
 
     def find(
         self, key: ObjectKey, pool: PoolSpec, service: LvsVirtualServiceSpec, directors: GroupDirectors
     ) -> tuple[WantedMember, ...]:
         """The members for a service: those to which some of its packets can come, sorted by name.
 
-        An entry of `realServers` goes before a selected Node with the same address: so weights are given per Node.
+        An entry of `realServers` goes before a selected Node with the same address: so weights are given per Node. Both
+        go before an endpoint, say a pod of the host's network.
         """
         wanted = families(service)
         named = {server.address for server in pool.real_servers}
-        members = [
-            *self._named(pool, service),
-            *(
-                member
-                for node in self.selected_nodes(key, pool)
-                for member in _node_members(node, pool, service)
-                if member.address not in named
-            ),
+        nodes = [
+            member
+            for node in self.selected_nodes(key, pool)
+            for member in _node_members(node, pool, service)
+            if member.address not in named
         ]
+        named.update(member.address for member in nodes)
+        endpoints = [member for member in self._endpoints(key, pool, service) if member.address not in named]
+        members = [*self._named(pool, service), *nodes, *endpoints]
         return tuple(
             sorted(
                 (
@@ -107,6 +116,33 @@ class PoolFinder:
                 key=lambda member: member.name,
             )
         )
+
+    def core_service(self, key: ObjectKey, pool: PoolSpec) -> CoreService | None:
+        """The Service whose endpoints are members; None where it is missing, or none is named."""
+        if pool.endpoints is None:
+            return None
+        return self.view.core_services.get(ObjectKey(key.namespace, pool.endpoints.service_ref.name))
+
+    def _endpoint_addresses(self, key: ObjectKey, pool: PoolSpec) -> set[str]:
+        """Those that do not terminate, at whatever ports."""
+        return {
+            address
+            for one in self._endpoint_slices(key, pool)
+            for address, state in one.endpoints
+            if state is not EndpointState.TERMINATING
+        }
+
+    def _endpoint_slices(self, key: ObjectKey, pool: PoolSpec) -> tuple[EndpointSlice, ...]:
+        core = self.core_service(key, pool)
+        return self.view.endpoint_slices.get(ObjectKey(core.namespace, core.name), ()) if core is not None else ()
+
+    def _endpoints(self, key: ObjectKey, pool: PoolSpec, service: LvsVirtualServiceSpec) -> Iterator[WantedMember]:
+        core = self.core_service(key, pool)
+        if pool.endpoints is None or core is None:
+            return
+        matched = matched_ports(pool.endpoints, core, service)
+        for found in found_endpoints(self._endpoint_slices(key, pool), matched):
+            yield _endpoint_member(found, pool, service)
 
     def _named(self, pool: PoolSpec, service: LvsVirtualServiceSpec) -> Iterator[WantedMember]:
         nodes: Mapping[str, ClusterNode] = self.view.nodes_by_address
@@ -149,6 +185,31 @@ def _node_members(node: ClusterNode, pool: PoolSpec, service: LvsVirtualServiceS
         )
 
 
+def _endpoint_member(found: FoundEndpoint, pool: PoolSpec, service: LvsVirtualServiceSpec) -> WantedMember:
+    """What an endpoint's state means: weight, none for a while, out, or away."""
+    is_ready = found.state is EndpointState.READY
+    state = RealServerState.ACTIVE
+    if found.state is EndpointState.TERMINATING:
+        state = RealServerState.DRAINING
+    elif not is_ready and pool.on_failure is OnFailure.REMOVE:
+        state = RealServerState.DISABLED
+    has_one_port = len(ports(service)) == 1
+    return WantedMember(
+        name=found.name,
+        address=found.address,
+        port=found.ports[0].number if has_one_port else None,
+        weight=pool.weight if is_ready else 0,
+        forwarding=shared_forwarding(service.forwarding),
+        upper_threshold=0,
+        lower_threshold=0,
+        node=None,
+        state=state,
+        refused=None,
+        ports=() if has_one_port else found.ports,
+        is_ready=is_ready,
+    )
+
+
 def _judged(member: WantedMember, directors: GroupDirectors, wanted: AbstractSet[Family]) -> WantedMember:
     """A DirectRouting or Tunnel member that is one of several directors would balance again what another one sends it.
 
@@ -186,6 +247,7 @@ def wanted_as_they_are(
                 node=member.node or _director_at(view, member.address, directors),
                 state=RealServerState.ACTIVE,
                 refused=member.refused,
+                ports=member.ports,
             ),
             theirs,
             frozenset(),

@@ -73,10 +73,18 @@ def pool_status(finder: PoolFinder, pool: Pool, services: int, now: str) -> LvsR
     else:
         members = finder.count(key_of(pool.meta), pool.spec)
         facts = [(ConditionType.ACCEPTED, True, Reason.ACCEPTED, "The pool is valid")]
-        if members:
+        endpoints = pool.spec.endpoints
+        if endpoints is not None and finder.core_service(key_of(pool.meta), pool.spec) is None:
+            message = (
+                f"spec.endpoints.serviceRef.name: there is no Service {endpoints.service_ref.name} here; create it"
+            )
+            facts.append((ConditionType.READY, False, Reason.SERVICE_NOT_FOUND, message))
+        elif members:
             facts.append((ConditionType.READY, True, Reason.READY, f"{members} real servers"))
         else:
             message = "spec.nodes.selector finds no Node with an InternalIP, and spec.realServers is empty"
+            if endpoints is not None:
+                message = f"Service {endpoints.service_ref.name} has no endpoints, and nothing else is found"
             facts.append((ConditionType.READY, False, Reason.NO_MEMBERS, message))
     statements = [
         Statement(type=kind, status=truth(value), reason=reason, message=message, generation=generation)

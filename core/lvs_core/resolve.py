@@ -7,6 +7,7 @@ carries goes last, see `node_specs`.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from lvs_api.network_types import Forwarding, ForwardingMethod, Tunnel, TunnelType
@@ -19,6 +20,7 @@ from lvs_core.checks import MAX_SLICES
 from lvs_core.cluster_view import ClusterView, Former, Member, ObjectKey, Slice, SliceContent
 from lvs_core.directors import Directors
 from lvs_core.drained import DrainReports
+from lvs_core.frontends import Place
 from lvs_core.members import WantedMember, wanted_as_they_are
 from lvs_core.needs import Need, member_needs, needs_for
 from lvs_core.preparation import Preparation
@@ -80,17 +82,21 @@ class Resolver:
         missing = {one.name: one for one in wanted}
         taken = {_destination(settings, one): one.name for one in wanted}
         renamed = _renamed(settings, taken, existing)
+        has_ports = any(member.ports for one in existing for member in one.content.members)
+        places = {place for one in (wanted if has_ports else ()) for place in frontends.places(settings.service, one)}
         for one in existing:
             slot = slots.setdefault(one.content.index, [])
             for member in one.content.members:
                 successor = missing.pop(renamed.get(member.name, member.name), None)
-                if successor is None and _destination(settings, member) in taken:
+                if successor is None and (
+                    _destination(settings, member) in taken or _has_no_place(settings, member, places)
+                ):
                     continue  # the same destination lives on under another name: there is nothing to drain
                 settled = self._settle(settings, member, successor)
                 if settled is not None:
                     slot.append(settled)
         for newcomer in missing.values():
-            settled = self._settle(settings, None, newcomer)
+            settled = self._settle(settings, None, newcomer) if newcomer.is_ready else None
             if settled is not None:
                 _find_room(slots, settled)
         slices = dict(_contents(settings, slots, existing))
@@ -218,13 +224,21 @@ def _member(wanted: WantedMember, *, forwarding_from: Member | None, prepared: b
         refused=wanted.refused,
         former=None,
         draining_seconds=None,
+        ports=wanted.ports,
     )
 
 
 def _destination(settings: Settings, member: Member | WantedMember) -> tuple[str, int]:
     """What tells members apart in the kernel; only in services of one port do members have ports of their own."""
-    service = settings.service
-    return member.address, frontends.destination_port(service, member.port, frontends.only_port(service))
+    return member.address, frontends.telling_port(settings.service, member)
+
+
+def _has_no_place(settings: Settings, member: Member, places: AbstractSet[Place]) -> bool:
+    """Whether all that an endpoint serves is another's now, or no port of the service any more.
+
+    No director has it in its table then, so none would report it drained.
+    """
+    return bool(member.ports) and all(place in places for place in frontends.places(settings.service, member))
 
 
 def _renamed(settings: Settings, taken: Mapping[tuple[str, int], str], existing: Iterable[Slice]) -> Mapping[str, str]:

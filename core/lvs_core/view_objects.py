@@ -16,6 +16,7 @@ from lvs_api.network_types import host_address
 from lvs_api.objects import ObjectMeta, find_violations, parse_metadata, parse_object, to_raw
 from lvs_api.real_server_pool import Drain, LvsRealServerPoolSpec
 from lvs_api.service_slice import FormerForwarding, LvsServiceSliceSpec, SliceMember, SliceServiceReference
+from lvs_api.service_slice import MemberPort as SliceMemberPort
 from lvs_api.violations import InvalidObject, Violation
 from lvs_core.cluster_view import (
     OUT_OF_SERVICE_TAINT,
@@ -25,6 +26,7 @@ from lvs_core.cluster_view import (
     Former,
     LvsNode,
     Member,
+    MemberPort,
     Namespace,
     Pool,
     PoolMember,
@@ -151,6 +153,7 @@ def pool_spec(spec: LvsRealServerPoolSpec) -> PoolSpec:
             for server in spec.real_servers or ()
         ),
         nodes=spec.nodes,
+        endpoints=spec.endpoints,
         weight=spec.weight,
         health_check=spec.health_check,
         on_failure=spec.on_failure,
@@ -205,6 +208,7 @@ def _member(one: SliceMember) -> Member:
         if one.former is None
         else Former(shared_forwarding(one.former.forwarding), one.former.timeout_seconds),
         draining_seconds=None if one.draining is None else one.draining.timeout_seconds,
+        ports=tuple(sorted(MemberPort(port.name, port.port) for port in one.ports or ())),
     )
 
 
@@ -225,6 +229,7 @@ def _slice_member(member: Member) -> SliceMember:
         if member.former is None
         else FormerForwarding(forwarding=member.former.forwarding, timeout_seconds=member.former.timeout_seconds),
         draining=None if member.draining_seconds is None else Drain(timeout_seconds=member.draining_seconds),
+        ports=[SliceMemberPort(name=name, port=number) for name, number in member.ports] or None,
     )
 
 

@@ -40,6 +40,7 @@ from lvs_core.cluster_view import (
 from lvs_core.decide import decide
 from lvs_core.decision import Decision
 from lvs_core.digest import slices_digest
+from lvs_core.endpoints import CoreService, EndpointSlice
 from lvs_core.memory import Memory
 from lvs_core.needs import Need, device_of, port_of, slices_needs, told_needs
 
@@ -94,6 +95,8 @@ class SimulatedCluster:
         self.nodes: dict[str, ClusterNode] = {}
         self.lvs_nodes: dict[str, LvsNode] = {}
         self.slices: dict[ObjectKey, Slice] = {}
+        self.core_services: list[CoreService] = []
+        self.endpoint_slices: list[EndpointSlice] = []
         self.events: list[Slices] = [{}]
         self.machines: dict[str, Machine] = {}
         self.memory = Memory()
@@ -155,6 +158,8 @@ class SimulatedCluster:
             address_pools=self.address_pools.values(),
             address_pools_known=self.address_pools_known,
             namespaces=self.namespaces.values(),
+            core_services=self.core_services,
+            endpoint_slices=self.endpoint_slices,
             signs=AgentSigns(
                 late=frozenset(self.late | self.silent),
                 silent=frozenset(self.silent),

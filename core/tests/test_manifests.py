@@ -191,3 +191,12 @@ def test_two_groups_of_one_id_are_a_problem_of_the_second() -> None:
     (problem,) = made.problems
     assert problem.object == "LvsDirectorGroup second"
     assert "55 belongs to LvsDirectorGroup default" in problem.message
+
+
+def test_endpoints_need_kubernetes() -> None:
+    pool = testing.real_server_pool("pods", realServers=None, endpoints={"serviceRef": {"name": "pods"}})
+    with pytest.raises(InvalidObject) as caught:
+        read_manifests(files(pool))
+    (violation,) = caught.value.violations
+    assert violation.field == "spec.endpoints"
+    assert "EndpointSlices are not read from files; name the addresses in realServers" in violation.message

@@ -159,11 +159,17 @@ NODE_MEMBER_PREFIX: Final = "node."
 """Begins the names of members that are Nodes found by a selector, by their IPv4 address; the Node's name follows."""
 NODE_MEMBER_PREFIX_IPV6: Final = "node6."
 """The same, by their IPv6 address."""
+ENDPOINT_MEMBER_PREFIX: Final = "endpoint."
+"""Begins the names of members that EndpointSlices name; address and port follow."""
+MEMBER_PREFIXES: Final = (NODE_MEMBER_PREFIX, NODE_MEMBER_PREFIX_IPV6, ENDPOINT_MEMBER_PREFIX)
+"""No entry of `realServers` has a name that begins so."""
 SliceMemberName = Annotated[
     str, Field(min_length=1, max_length=253 + len(NODE_MEMBER_PREFIX_IPV6), pattern=DNS_SUBDOMAIN)
 ]
-"""A MemberName, or `node.` or `node6.` and a Node's name."""
+"""A MemberName, `node.` or `node6.` and a Node's name, or `endpoint.`, an address and a port."""
 PortName = Annotated[str, Field(min_length=1, max_length=15, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+EndpointPortName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+"""The name of a port of a Service, and so of its EndpointSlices."""
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=DNS_SUBDOMAIN)]
 NamespaceName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 LabelledName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_SUBDOMAIN)]

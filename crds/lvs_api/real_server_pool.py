@@ -9,13 +9,14 @@ from lvs_api.base import ApiModel, Rule
 from lvs_api.conditions import Condition
 from lvs_api.ipvs_terms import Ipvs
 from lvs_api.network_types import (
-    NODE_MEMBER_PREFIX,
-    NODE_MEMBER_PREFIX_IPV6,
+    MEMBER_PREFIXES,
     Count,
+    EndpointPortName,
     Forwarding,
     Generation,
     LabelSelector,
     MemberName,
+    ObjectName,
     Port,
     Threshold,
     UsableIpAddress,
@@ -35,7 +36,8 @@ class RealServer(ApiModel):
     """One machine, named by its address."""
 
     name: MemberName
-    """Unique within the pool; names that begin with `node.` or `node6.` belong to nodes found by selector."""
+    """Unique within the pool; names that begin with `node.` or `node6.` belong to nodes found by selector, those with
+    `endpoint.` to endpoints of a Service."""
     address: Annotated[UsableIpAddress, Ipvs("DEST_ATTR_ADDR, DEST_ATTR_ADDR_FAMILY", ("--real-server",))]
     """Where the director sends packets. Where it is a cluster Node's, that node prepares itself for the service."""
     port: Annotated[Port | None, Ipvs("DEST_ATTR_PORT", ("--real-server",))] = None
@@ -54,9 +56,10 @@ class RealServer(ApiModel):
 
     rules = (
         Rule(
-            cel=f"!self.name.startsWith('{NODE_MEMBER_PREFIX}') && !self.name.startsWith('{NODE_MEMBER_PREFIX_IPV6}')",
-            check=lambda self: not self.name.startswith((NODE_MEMBER_PREFIX, NODE_MEMBER_PREFIX_IPV6)),
-            message="names that begin with node. or node6. belong to nodes found by selector",
+            cel=" && ".join(f"!self.name.startsWith('{prefix}')" for prefix in MEMBER_PREFIXES),
+            check=lambda self: not self.name.startswith(MEMBER_PREFIXES),
+            message="names that begin with node. or node6. belong to nodes found by selector, with endpoint. to "
+            "endpoints of a Service",
             field="name",
         ),
         Rule(
@@ -82,6 +85,26 @@ class NodeMembers(ApiModel):
     """Which Nodes, by their labels."""
     address_type: NodeAddressType = NodeAddressType.INTERNAL_IP
     """Which of a Node's addresses the directors send packets to."""
+
+
+class EndpointServiceReference(ApiModel):
+    """A Service of the pool's own namespace."""
+
+    name: ObjectName
+    """Its name."""
+
+
+class EndpointMembers(ApiModel):
+    """The endpoints of a Service as real servers, as its EndpointSlices tell them: pods, or what stands there by hand.
+
+    Only with Masquerade, for pods carry no VIP.
+    """
+
+    service_ref: EndpointServiceReference
+    """Whose EndpointSlices (label `kubernetes.io/service-name`), whoever manages them."""
+    port_name: EndpointPortName | None = None
+    """Which of the Service's ports, by its name; only where the LvsVirtualService has one port. When absent each port
+    of the LvsVirtualService takes the one of the same name, and where both have only one, that one."""
 
 
 class TcpCheck(ApiModel):
@@ -159,7 +182,10 @@ def _members_are_distinct(spec: Any) -> bool:  # noqa: ANN401 -- see Rule.check
 
 
 class LvsRealServerPoolSpec(ApiModel):
-    """Who the real servers are (at least one of `realServers` and `nodes`), how they are checked and how they leave."""
+    """Who the real servers are, how they are checked and how they leave.
+
+    At least one of `realServers`, `nodes` and `endpoints` says who.
+    """
 
     real_servers: (
         Annotated[list[RealServer], Field(max_length=256, json_schema_extra={"x-lvs-list-key": "name"})] | None
@@ -167,6 +193,9 @@ class LvsRealServerPoolSpec(ApiModel):
     """Machines by address."""
     nodes: NodeMembers | None = None
     """Cluster nodes by label."""
+    endpoints: EndpointMembers | None = None
+    """Pods, as endpoints of a Service. One gets weight while it is ready; one that is not keeps its connections
+    (`onFailure`: ZeroWeight) or goes (Remove), and one that terminates or vanishes leaves as `drain` says."""
     weight: Annotated[Weight, Ipvs("DEST_ATTR_WEIGHT", ("--weight",))] = 1
     """Weight of members that do not name their own."""
     health_check: HealthCheck | None = None
@@ -178,9 +207,9 @@ class LvsRealServerPoolSpec(ApiModel):
 
     rules = (
         Rule(
-            cel="has(self.nodes) || (has(self.realServers) && size(self.realServers) > 0)",
-            check=lambda self: self.nodes is not None or bool(self.real_servers),
-            message="at least one of realServers and nodes is needed",
+            cel="has(self.nodes) || has(self.endpoints) || (has(self.realServers) && size(self.realServers) > 0)",
+            check=lambda self: self.nodes is not None or self.endpoints is not None or bool(self.real_servers),
+            message="at least one of realServers, nodes and endpoints is needed",
             field="realServers",
         ),
         Rule(

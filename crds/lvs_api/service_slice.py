@@ -11,6 +11,7 @@ from lvs_api.network_types import (
     LabelledName,
     ObjectName,
     Port,
+    PortName,
     Scheduler,
     SchedulerFlag,
     SliceMemberName,
@@ -88,16 +89,31 @@ class FormerForwarding(ApiModel):
     """How long the real server stays prepared for them, counted by each director from when it first sees this."""
 
 
+class MemberPort(ApiModel):
+    """Where packets for one port of a service go on a real server."""
+
+    name: PortName
+    """The service's port."""
+    port: Port
+    """The real server's."""
+
+
 class SliceMember(ApiModel):
     """One real server of the service."""
 
     name: SliceMemberName
-    """The real server's name in the pool, or `node.` (by its IPv6 address `node6.`) and the Node's name for one
-    found by selector."""
+    """The real server's name in the pool; `node.` (by its IPv6 address `node6.`) and the Node's name for one found by
+    selector; `endpoint.`, its address and its port for an endpoint of a Service."""
     address: UsableIpAddress
     """Where packets go."""
     port: Port | None = None
     """Its own port where it has one; else the service port's realServerPort, else the service's port."""
+    ports: (
+        Annotated[list[MemberPort], Field(min_length=1, max_length=32, json_schema_extra={"x-lvs-list-key": "name"})]
+        | None
+    ) = None
+    """Present for an endpoint of a Service, where the LvsVirtualService has several ports: its own port for each of
+    those that it serves."""
     weight: Weight
     """The weight that the user gave; checks and preparation come on top."""
     forwarding: Forwarding

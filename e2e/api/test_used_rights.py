@@ -38,6 +38,8 @@ NOT_SEEN_HERE = {
             (GROUP, "lvsaddresspools"),
             ("", "nodes"),
             ("", "namespaces"),
+            ("", "services"),
+            ("discovery.k8s.io", "endpointslices"),
         )
     },
     Right("", "events", "patch"): "an event that repeats",

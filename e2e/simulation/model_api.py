@@ -21,6 +21,8 @@ KINDS: Final = {
     "namespaces": "Namespace",
     "nodes": "Node",
     "lvsaddresspools": "LvsAddressPool",
+    "services": "Service",
+    "endpointslices": "EndpointSlice",
     "lvsdirectorgroups": "LvsDirectorGroup",
     "lvsrealserverpools": "LvsRealServerPool",
     "lvsvirtualservices": "LvsVirtualService",
@@ -28,7 +30,9 @@ KINDS: Final = {
     "lvsnodes": "LvsNode",
 }
 USERS: Final = frozenset({"lvsvirtualservices", "lvsrealserverpools", "lvsdirectorgroups", "lvsaddresspools"})
-NAMESPACED: Final = frozenset({"lvsvirtualservices", "lvsrealserverpools", "lvsserviceslices"})
+NAMESPACED: Final = frozenset(
+    {"services", "endpointslices", "lvsvirtualservices", "lvsrealserverpools", "lvsserviceslices"}
+)
 GENERATIONS_APART: Final = 1000
 """A namesake's generations begin so much higher: each (kind, name, generation) is one state of one object."""
 PAGE: Final = 3
@@ -87,7 +91,8 @@ class Place(NamedTuple):
 
 def read_path(path: str) -> Place:
     """A path of one of the kinds."""
-    parts = path.removeprefix(OURS if path.startswith(OURS) else "/api/v1").strip("/").split("/")
+    base = next(one for one in (OURS, "/apis/discovery.k8s.io/v1", "/api/v1") if path.startswith(one))
+    parts = path.removeprefix(base).strip("/").split("/")
     namespace = ""
     if parts[0] == "namespaces" and len(parts) > 2:
         namespace, parts = parts[1], parts[2:]

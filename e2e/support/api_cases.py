@@ -46,6 +46,7 @@ def _pools() -> Iterator[ApiCase]:
     yield taken("nodes alone", real_server_pool(realServers=None, nodes=nodes))
     yield taken("nodes and no machine", real_server_pool(realServers=[], nodes=nodes))
     yield refused("nobody", "spec.realServers", real_server_pool(realServers=None), "at least one of")
+    yield from _endpoints()
     yield refused("an empty list", "spec.realServers", real_server_pool(realServers=[]), "at least one of")
     yield taken(
         "one address, two ports",
@@ -56,9 +57,9 @@ def _pools() -> Iterator[ApiCase]:
         yield refused(f"an address twice {fields}", "spec.realServers", raw, "only once")
     raw = real_server_pool(realServers=[real_server("a", "10.0.0.1"), real_server("a", "10.0.0.2")])
     yield refused("a member's name twice", "spec.realServers[1]", raw, "Duplicate")
-    for name in ("node.web1", "node.a.b"):
+    for name, whose in (("node.web1", "nodes"), ("node6.a.b", "nodes"), ("endpoint.10-0-0-1.80", "endpoints")):
         raw = real_server_pool(realServers=[real_server(name, "10.0.0.1")])
-        yield refused(f"reserved name {name}", "spec.realServers[0].name", raw, "belong to nodes")
+        yield refused(f"reserved name {name}", "spec.realServers[0].name", raw, whose)
     yield taken(
         "name node", real_server_pool(realServers=[real_server("node", "10.0.0.1"), real_server("node1.x", "10.0.0.2")])
     )
@@ -101,13 +102,26 @@ def _pools() -> Iterator[ApiCase]:
         "spec.realServers[0].address",
         real_server_pool(realServers=[real_server("a", "2001:DB8::1")]),
     )
-    for field in ("endpoints", "slowStart"):
-        yield refused(
-            f"{field}, which is not built",
-            f"spec.{field}",
-            changed(real_server_pool(), ("spec", field), {}),
-            "unknown field",
-        )
+    raw = changed(real_server_pool(), ("spec", "slowStart"), {})
+    yield refused("slowStart, which is not built", "spec.slowStart", raw, "unknown field")
+
+
+def _endpoints() -> Iterator[ApiCase]:
+    ref = {"serviceRef": {"name": "web"}}
+    yield taken("endpoints alone", real_server_pool(realServers=None, endpoints=ref))
+    yield taken("endpoints beside all else", real_server_pool(nodes={"selector": {}}, endpoints=ref))
+    named = {**ref, "portName": "a-port-name-of-a-service-may-be-longer-than-ours"}
+    yield taken("endpoints of a named port", real_server_pool(realServers=None, endpoints=named))
+    for name, endpoints, field, said in (
+        ("of no Service", {}, "spec.endpoints.serviceRef", "Required value"),
+        ("of a Service without a name", {"serviceRef": {"name": ""}}, "spec.endpoints.serviceRef.name", ""),
+        ("elsewhere", {"serviceRef": {"name": "web", "namespace": "b"}}, "spec.endpoints.serviceRef.namespace", ""),
+        ("of a port by number", {**ref, "portName": 80}, "spec.endpoints.portName", ""),
+        ("of a port in capitals", {**ref, "portName": "HTTP"}, "spec.endpoints.portName", ""),
+        ("of a port too long", {**ref, "portName": "a" * 64}, "spec.endpoints.portName", ""),
+        ("with weights", {**ref, "weight": 1}, "spec.endpoints.weight", "unknown field"),
+    ):
+        yield refused(f"endpoints {name}", field, real_server_pool(realServers=None, endpoints=endpoints), said)
 
 
 def _members_by_gue() -> Iterator[ApiCase]:
@@ -243,6 +257,12 @@ def _internal() -> Iterator[ApiCase]:
     marked = {**first["service"], "ports": None, "firewallMark": {"value": 10}}
     marked = {field: value for field, value in marked.items() if value is not None}
     yield taken("a slice of a mark", service_slice(service=marked))
+    several = slice_member("endpoint.10-0-0-1.8080", "10.0.0.1", ports=[port("http", 8080), port("https", 8443)])
+    yield taken("a member with a port for each", service_slice(members=[several]))
+    none = slice_member("a", "10.0.0.1", ports=[])
+    yield refused("a member with no port of several", "spec.members[0].ports", service_slice(members=[none]))
+    twice = slice_member("a", "10.0.0.1", ports=[port("http", 8080), port("http", 8443)])
+    yield refused("a member with a port twice", "spec.members[0].ports[1]", service_slice(members=[twice]), "Duplicate")
     yield taken("a member by a long node name", service_slice(members=[slice_member("node." + "a" * 253, "10.0.0.1")]))
     yield taken("the builder's node", lvs_node())
     both = [{"address": "10.0.0.1", "device": device} for device in ("lo", "tunl0", "gre0")]

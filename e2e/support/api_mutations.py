@@ -83,6 +83,7 @@ def full_objects() -> list[Raw]:
         "a",
         "10.0.0.1",
         port=80,
+        ports=[{"name": "http", "port": 8080}],
         node="n1",
         bootId="b",
         refused="NotOnLink",
@@ -103,6 +104,7 @@ def full_objects() -> list[Raw]:
         real_server_pool(
             realServers=[real_server("a", "10.0.0.1", **member)],
             nodes={"selector": _SELECTOR, "addressType": "InternalIP"},
+            endpoints={"serviceRef": {"name": "web"}, "portName": "http"},
             weight=3,
             healthCheck={**_CHECK, "http": _HTTP},
             onFailure="Remove",

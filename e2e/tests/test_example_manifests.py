@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lvs_api.api_group import API_VERSION
 from lvs_api.kinds import ADDRESS_POOL, ALL_KINDS, DIRECTOR_GROUP, REAL_SERVER_POOL, VIRTUAL_SERVICE
 from lvs_api.objects import ApiObject, find_violations, parse_object
 from lvs_core.address_ranges import read_range
@@ -18,6 +19,7 @@ KIND_NAMES = (REAL_SERVER_POOL.name, DIRECTOR_GROUP.name, VIRTUAL_SERVICE.name)
 TOPOLOGY_OF = {
     "quick-start": "plain",
     "address-pool": "plain",
+    "pods": "kubelet",
     "s7-connection-sync": "plain",
     "s8-sctp": "s8",
     "s8-firewall-mark": "s8",
@@ -48,10 +50,14 @@ TOPOLOGY_OF = {
 }
 
 
+def documents(directory: Path) -> list[dict[str, Any]]:
+    return [raw for path in sorted(directory.glob("*.yaml")) for raw in yaml.safe_load_all(path.read_text())]
+
+
 def read_objects(directory: Path) -> list[ApiObject[Any, Any]]:
+    """Those of our kinds."""
     kinds = {kind.name: kind for kind in ALL_KINDS}
-    documents = [raw for path in sorted(directory.glob("*.yaml")) for raw in yaml.safe_load_all(path.read_text())]
-    return [parse_object(kinds[raw["kind"]], raw) for raw in documents]
+    return [parse_object(kinds[raw["kind"]], raw) for raw in documents(directory) if raw["apiVersion"] == API_VERSION]
 
 
 def topology_of(directory: Path) -> Topology:
@@ -81,6 +87,9 @@ def test_references_lead_somewhere(directory: Path) -> None:
             if obj.spec.address_pool_ref is not None:
                 pools = {pool.metadata.name for pool in objects if pool.kind is ADDRESS_POOL}
                 assert obj.spec.address_pool_ref.name in pools
+        if obj.kind.name == REAL_SERVER_POOL.name and obj.spec.endpoints is not None:
+            services = {raw["metadata"]["name"] for raw in documents(directory) if raw["kind"] == "Service"}
+            assert obj.spec.endpoints.service_ref.name in services
 
 
 @pytest.mark.parametrize("directory", EXAMPLES, ids=lambda path: path.name)

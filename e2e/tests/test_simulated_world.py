@@ -102,11 +102,12 @@ S1_BOOTS = Happening("power_cycle", ("s1", 5.0, 0.1, 20.0, 20.0), 12.0)
 CLIENTS = Happening("clients", ("d1", 7), 0.0)
 S1_LEAVES = Happening("put_pool", ("one", {"192.168.4.102": (1, "Active")}, True), 3.0)
 BY_GUE = Happening("put_service", ("web", "one", "GUE to 6080", "rr"), 15.0)
+D1_IS_LATE = Happening("lag", ("d1", 9.0, 2.0), 0.0)
 WEB_GOES = Happening("delete_service", ("web",), 3.0)
 RARE: dict[str, tuple[Happening, ...]] = {
     "weight without a fresh word": (S1_BOOTS,),
     "a drain is over at once": (CLIENTS, S1_LEAVES),
-    "a port is given up before the directors have reported": (BY_GUE, CLIENTS, WEB_GOES),
+    "a port is given up before the directors have reported": (BY_GUE, CLIENTS, D1_IS_LATE, WEB_GOES),
     "ports are not opened": (BY_GUE, CLIENTS),
 }
 """What chance would take long to come to."""

@@ -13,6 +13,7 @@ from lvs_operator.agent_daemonset import AgentDaemonSet, read_template
 from lvs_operator.agent_leases import AgentLeases
 from lvs_operator.api_client import ApiClient, BlockingApiClient, read_kubeconfig
 from lvs_operator.cache import Cache
+from lvs_operator.concern import is_of_concern
 from lvs_operator.errors import OperatorError, SettingsError
 from lvs_operator.event_poster import EventPoster
 from lvs_operator.health_endpoint import HealthEndpoint
@@ -97,8 +98,11 @@ class Operator:
         self._loop.call_soon_threadsafe(self._take, kind, raw, gone)
 
     def _take(self, kind: WatchedKind, raw: Mapping[str, Any], gone: bool) -> None:
+        before = self._cache.get(kind, raw["metadata"]["uid"])
         if self._cache.apply(kind, raw, gone=gone):
-            self._reconciler.wake()
+            after = self._cache.get(kind, raw["metadata"]["uid"])
+            if is_of_concern(self._cache, before, after):
+                self._reconciler.wake()
 
     def _listed(self) -> None:
         """From the watch thread."""

@@ -36,7 +36,9 @@ from lvs_operator.status_events import status_events
 from lvs_operator.tenancy import Tenancy
 from lvs_operator.watched_kinds import (
     ADDRESS_POOLS,
+    CORE_SERVICES,
     DIRECTOR_GROUPS,
+    ENDPOINT_SLICES,
     LVS_NODES,
     NAMESPACES,
     NODES,
@@ -307,6 +309,8 @@ class Reconciler:
             nodes=self._readable(NODES),
             lvs_nodes=self._readable(LVS_NODES),
             slices=self._readable(SLICES),
+            core_services=self._readable(CORE_SERVICES),
+            endpoint_slices=self._readable(ENDPOINT_SLICES),
             signs=self._signs(),
             address_pools=self._readable(ADDRESS_POOLS),
             namespaces=self._readable(NAMESPACES),

@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 from lvs_api import kinds
 from lvs_api.api_group import GROUP, VERSION
 from lvs_api.violations import InvalidObject, Violation
+from lvs_core.endpoints import core_service_from_raw, endpoint_slice_from_raw
 from lvs_core.view_objects import (
     address_pool_from_raw,
     group_from_raw,
@@ -138,9 +139,29 @@ NAMESPACES: Final = WatchedKind(
     parse=_or_unreadable(namespace_from_raw),
     same=lambda one, other: bool(one == other),
 )
+CORE_SERVICES: Final = WatchedKind(
+    name="Service",
+    plural="services",
+    group="",
+    version="v1",
+    namespaced=True,
+    parse=_or_unreadable(core_service_from_raw),
+    same=lambda one, other: bool(one == other),
+)
+ENDPOINT_SLICES: Final = WatchedKind(
+    name="EndpointSlice",
+    plural="endpointslices",
+    group="discovery.k8s.io",
+    version="v1",
+    namespaced=True,
+    parse=_or_unreadable(endpoint_slice_from_raw),
+    same=lambda one, other: bool(one == other),
+)
 WATCHED_KINDS: Final = (
     NAMESPACES,
     NODES,
+    CORE_SERVICES,
+    ENDPOINT_SLICES,
     ADDRESS_POOLS,
     DIRECTOR_GROUPS,
     POOLS,

@@ -277,7 +277,7 @@ def _stays(member: Member) -> bool:
 
 def _destination(member: Member) -> tuple[str, int | None]:
     """What tells members of one service apart in the kernel, whatever they are called."""
-    return member.address, member.port
+    return member.address, member.ports[0].number if member.ports else member.port
 
 
 def _left_out(one: Slice, same: Iterable[Slice]) -> list[Member]:
