@@ -9,6 +9,7 @@ from typing import NamedTuple
 from lvs_api.conditions import Reason
 from lvs_api.network_types import NODE_MEMBER_PREFIX, NODE_MEMBER_PREFIX_IPV6, Family, Forwarding
 from lvs_api.real_server_pool import RealServerState
+from lvs_api.service_slice import AcceptedService
 from lvs_api.virtual_service import LvsVirtualServiceSpec
 from lvs_core.cluster_view import (
     ClusterNode,
@@ -21,7 +22,7 @@ from lvs_core.cluster_view import (
     shared_forwarding,
 )
 from lvs_core.crossing import crosses, served_families
-from lvs_core.frontends import families
+from lvs_core.frontends import families, vips
 from lvs_core.selectors import selects
 
 
@@ -100,7 +101,7 @@ class PoolFinder:
         return tuple(
             sorted(
                 (
-                    _judged(member, directors, wanted)
+                    _judged(member, directors, wanted, has_addresses=bool(vips(service)))
                     for member in members
                     if served_families(member.address, member.forwarding, wanted)
                 ),
@@ -149,30 +150,39 @@ def _node_members(node: ClusterNode, pool: PoolSpec, service: LvsVirtualServiceS
         )
 
 
-def _judged(member: WantedMember, directors: GroupDirectors, wanted: AbstractSet[Family]) -> WantedMember:
-    """A DirectRouting or Tunnel member that is one of several directors would balance again what another one sends it.
+def _judged(
+    member: WantedMember, directors: GroupDirectors, wanted: AbstractSet[Family], *, has_addresses: bool
+) -> WantedMember:
+    """What a DirectRouting or Tunnel member that is a director must not balance again is what another one sends it.
 
     The only director takes for itself what falls to it, at the VIP that it carries: nothing has to be prepared there.
+    One of several is prepared as any real server, and its agent sees to it that such packets find the server: it knows
+    them by the VIP. Where nobody names one (a mark that somebody else sets), or the packets are of another family than
+    the address by which they come, it can not.
     A member of another family than its packets keeps sync daemons from starting, and they keep it out of the kernel.
     """
     if member.node in directors.names and needs_address(member.forwarding.method):
-        if len(directors.names) > 1:
+        refused = None if member.refused == Reason.DIRECTOR_IS_REAL_SERVER else member.refused
+        if len(directors.names) == 1:
+            member = member._replace(node=None, refused=refused)
+        elif not has_addresses or crosses(member.address, member.forwarding, wanted):
             return member._replace(refused=Reason.DIRECTOR_IS_REAL_SERVER.value)
-        still_refused = None if member.refused == Reason.DIRECTOR_IS_REAL_SERVER else member.refused
-        member = member._replace(node=None, refused=still_refused)
+        else:
+            member = member._replace(refused=refused)
     if directors.synchronize and crosses(member.address, member.forwarding, wanted):
         return member._replace(refused=Reason.OTHER_FAMILY_WITH_SYNC.value)
     return member
 
 
 def wanted_as_they_are(
-    view: ClusterView, members: Sequence[Member], directors: Sequence[str]
+    view: ClusterView, members: Sequence[Member], directors: Sequence[str], service: AcceptedService
 ) -> tuple[WantedMember, ...]:
     """The members of a service whose objects cannot be followed: those that it has, except the leaving.
 
-    One whose Node has become a director is refused all the same.
+    One whose Node has become a director is judged anew all the same.
     """
     theirs = GroupDirectors(names=directors, synchronize=False)
+    wanted, has_addresses = families(service), bool(vips(service))
     return tuple(
         _judged(
             WantedMember(
@@ -188,7 +198,8 @@ def wanted_as_they_are(
                 refused=member.refused,
             ),
             theirs,
-            frozenset(),
+            wanted,
+            has_addresses=has_addresses,
         )
         for member in sorted(members, key=lambda member: member.name)
         if member.draining_seconds is None
