@@ -104,7 +104,7 @@ def _director_plan(view: AgentView, name: str, taken: dict[AnyVirtualKey, Object
             continue
         members = tuple(member for part in parts for member in part.content.members)
         for compiled in _services(key, parts[0].content.service_uid, settings.service, settings.pool, members):
-            planned = compiled if is_alone else _with_me(compiled, me)
+            planned = _with_me(compiled, me)
             theirs = next((one for one in planned.claims() if taken.get(one, key) != key), None)
             if theirs is None:
                 taken.update(dict.fromkeys(planned.claims(), key))

@@ -1,6 +1,6 @@
 """Who the real servers of a service are to be, from its pool and the Nodes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +22,7 @@ from lvs_core.cluster_view import (
     shared_forwarding,
 )
 from lvs_core.crossing import crosses, served_families
-from lvs_core.frontends import families, vips
+from lvs_core.frontends import families, is_marked_by_others
 from lvs_core.selectors import selects
 
 
@@ -45,8 +45,8 @@ class WantedMember(NamedTuple):
 class GroupDirectors:
     """What of its directors counts for who can be a real server."""
 
-    names: Sequence[str]
-    """Nodes that the group selects."""
+    names: Collection[str]
+    """Nodes that the group selects, and former directors that have not let go."""
     synchronize: bool
     """They run sync daemons."""
 
@@ -101,7 +101,7 @@ class PoolFinder:
         return tuple(
             sorted(
                 (
-                    _judged(member, directors, wanted, has_addresses=bool(vips(service)))
+                    _judged(member, directors, wanted, by_others=is_marked_by_others(service))
                     for member in members
                     if served_families(member.address, member.forwarding, wanted)
                 ),
@@ -151,21 +151,21 @@ def _node_members(node: ClusterNode, pool: PoolSpec, service: LvsVirtualServiceS
 
 
 def _judged(
-    member: WantedMember, directors: GroupDirectors, wanted: AbstractSet[Family], *, has_addresses: bool
+    member: WantedMember, directors: GroupDirectors, wanted: AbstractSet[Family], *, by_others: bool
 ) -> WantedMember:
     """What a DirectRouting or Tunnel member that is a director must not balance again is what another one sends it.
 
     The only director takes for itself what falls to it, at the VIP that it carries: nothing has to be prepared there.
     One of several is prepared as any real server, and its agent sees to it that such packets find the server: it knows
-    them by the VIP. Where nobody names one (a mark that somebody else sets), or the packets are of another family than
-    the address by which they come, it can not.
+    them by the VIP and gives them a mark of its own. Where somebody else sets marks his may be the last, and where
+    packets are of another family than the address by which they come there is none for them: it can not.
     A member of another family than its packets keeps sync daemons from starting, and they keep it out of the kernel.
     """
     if member.node in directors.names and needs_address(member.forwarding.method):
         refused = None if member.refused == Reason.DIRECTOR_IS_REAL_SERVER else member.refused
         if len(directors.names) == 1:
             member = member._replace(node=None, refused=refused)
-        elif not has_addresses or crosses(member.address, member.forwarding, wanted):
+        elif by_others or crosses(member.address, member.forwarding, wanted):
             return member._replace(refused=Reason.DIRECTOR_IS_REAL_SERVER.value)
         else:
             member = member._replace(refused=refused)
@@ -175,14 +175,14 @@ def _judged(
 
 
 def wanted_as_they_are(
-    view: ClusterView, members: Sequence[Member], directors: Sequence[str], service: AcceptedService
+    view: ClusterView, members: Sequence[Member], directors: Collection[str], service: AcceptedService
 ) -> tuple[WantedMember, ...]:
     """The members of a service whose objects cannot be followed: those that it has, except the leaving.
 
     One whose Node has become a director is judged anew all the same.
     """
     theirs = GroupDirectors(names=directors, synchronize=False)
-    wanted, has_addresses = families(service), bool(vips(service))
+    wanted, by_others = families(service), is_marked_by_others(service)
     return tuple(
         _judged(
             WantedMember(
@@ -199,7 +199,7 @@ def wanted_as_they_are(
             ),
             theirs,
             wanted,
-            has_addresses=has_addresses,
+            by_others=by_others,
         )
         for member in sorted(members, key=lambda member: member.name)
         if member.draining_seconds is None

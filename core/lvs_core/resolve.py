@@ -67,7 +67,7 @@ class Resolver:
                 return ResolvedService(slices={one.key: one.content for one in existing}, needs=frozenset())
             settings = _frozen(first, first.content.service, first.content.pool)
             directors = self.directors.get(settings.group)
-            names = directors.selected if directors is not None else ()
+            names = {*directors.selected, *directors.forwarding} if directors is not None else ()
             wanted = wanted_as_they_are(self.view, members, names, settings.service)
         return self._place(settings, existing, wanted)
 
