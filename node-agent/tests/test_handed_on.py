@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_world import SERVICE, VIP, World, director, member, real_server, record_order, service, service_on
+from agent_world import NAME, SERVICE, VIP, World, director, member, real_server, record_order, service, service_on
 
 from lvs_agent.decide.kernel_state import AddressFamily, FirewallMarkKey, Route, RouteKind
+from lvs_agent.decide.named_table import name_entries
 from lvs_agent.decide.packet_table import HANDED_ON_MARK, HandedOnRule
 from lvs_api.lvs_node import BindDevice
 from lvs_api.network_types import Family, Protocol
@@ -173,3 +174,23 @@ async def test_a_port_more_is_made_at_once(world: World) -> None:
     key = VirtualServerKey(address=ip_address(VIP), port=443, protocol=Protocol.TCP)
     await world.do(both(*both().directing[0].services, service(member(100), key=key)))
     assert service_on(443) in world.ipvs.services
+
+
+async def test_the_marks_service_is_told_by_a_name_of_its_own(world: World) -> None:
+    await world.do(both(), rounds=3)
+    named = {one.key: (one.service, one.port_name) for one in name_entries(world.ipvs.read(), world.agent.naming())}
+    assert named == {MARK: (None, "handed-on"), SERVICE: (NAME, "http")}
+    somebody_elses = {one.key: one.port_name for one in name_entries(world.ipvs.read(), None)}
+    assert somebody_elses[MARK] is None
+
+
+async def test_a_link_that_is_down_is_not_waited_for(world: World) -> None:
+    """What cannot be asked by it does not come by it either."""
+    world.probe.down_devices.add("eth0")
+    await world.do(both(), rounds=3)
+    assert (rules(world), state(world)) == (frozenset(), ("Bound", None))
+
+
+async def test_without_an_own_address_in_the_groups_status_it_waits(world: World) -> None:
+    await world.do(both(own=()), rounds=3)
+    assert state(world) == ("Failed", "the director group's status does not name this node's own IPv4 address yet")

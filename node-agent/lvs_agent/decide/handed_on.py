@@ -40,6 +40,8 @@ from lvs_core.plan import NodePlan
 
 HANDED_ON_SERVICES: Final = frozenset(FirewallMarkKey(family=family, mark=HANDED_ON_MARK) for family in AddressFamily)
 
+_NAMES: Final = {AddressFamily.IPV4: "IPv4", AddressFamily.IPV6: "IPv6"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandedOn:
@@ -81,7 +83,7 @@ def handed_on(prepared: PreparedPlan, owned: OwnedIpvs, macs: AbstractSet[bytes]
         key = FirewallMarkKey(family=family, mark=HANDED_ON_MARK)
         here = _own_address(family, plan, owned.get(key, frozenset()))
         if here is None:
-            lacks = lacks or f"the director group's status does not name this node's own {family.name} address yet"
+            lacks = lacks or f"the director group's status does not name this node's own {_NAMES[family]} address yet"
         elif lacks is None:
             services[key] = _served_here(here)
     rules = {
