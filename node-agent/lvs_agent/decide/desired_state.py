@@ -157,7 +157,7 @@ def desire(prepared: PreparedPlan, around: Circumstances) -> DesiredIpvs:
             wanted[service.key] = service_now
         services.setdefault(service.planned.service, []).append(part)
     return DesiredIpvs(
-        wanted={**around.handed_on, **wanted},
+        wanted={**around.handed_on, **wanted} if around.handed_on else wanted,
         frozen=frozenset(frozen),
         keep_unknown=provisional or any(director.incomplete for director in prepared.plan.directing),
         standing_in=standing_in,

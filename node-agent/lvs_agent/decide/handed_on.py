@@ -64,8 +64,10 @@ def own_vips(prepared: PreparedPlan, owned: OwnedIpvs) -> frozenset[IPAddress]:
     Of a mark's service that the plan does not have any more nobody knows the VIP: it may be each.
     """
     bound = frozenset(one.address for one in prepared.plan.bind)
+    if not bound or not (prepared.services or owned):
+        return frozenset()
     former = owned.keys() - HANDED_ON_SERVICES - {service.key for service in prepared.services}
-    if not bound or any(isinstance(key, FirewallMarkKey) for key in former):
+    if any(isinstance(key, FirewallMarkKey) for key in former):
         return bound
     directed = {service.planned.vip for service in prepared.services}
     return bound & (directed | {key.address for key in former if isinstance(key, ServiceKey)})
