@@ -206,7 +206,7 @@ def wanted_as_they_are(
     )
 
 
-def _director_at(view: ClusterView, address: str, directors: Sequence[str]) -> str | None:
+def _director_at(view: ClusterView, address: str, directors: Collection[str]) -> str | None:
     """The director that a real server without a Node is: it was the only one when it joined."""
     node = view.nodes_by_address.get(address)
     return node.name if node is not None and node.name in directors else None

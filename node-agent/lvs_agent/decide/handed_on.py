@@ -107,12 +107,13 @@ def ways_to_ask(
     """Their addresses on this node's links, each with the device; who is on none sends nothing by DirectRouting."""
     found = {address: routes[address] for known in directors.values() for address in known if address in routes}
     return {
-        address: route.device
+        address: device.name
         for address, route in found.items()
         if route.on_link
-        and route.device in links.devices
-        and links.devices[route.device].arp_capable
-        and links.devices[route.device].hardware_address
+        and route.device is not None
+        and (device := links.devices.get(route.device)) is not None
+        and device.arp_capable
+        and device.hardware_address
     }
 
 
