@@ -232,7 +232,7 @@ def _with_names(lines: list[tuple[str, str]]) -> Iterator[str]:
 
 def _service_name(service: TableService) -> str:
     if service.name is None:
-        return "-"
+        return service.port_name or "-"
     return "/".join(filter(None, (service.namespace, service.name, service.port_name)))
 
 

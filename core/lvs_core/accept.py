@@ -207,7 +207,7 @@ def _candidate(
 
 def _group_directors(group: DirectorGroup, who: Directors) -> GroupDirectors:
     synchronize = group.spec is not None and group.spec.connection_sync is not None
-    return GroupDirectors(names=who.selected, synchronize=synchronize)
+    return GroupDirectors(names=frozenset(who.selected).union(who.forwarding), synchronize=synchronize)
 
 
 def served_addresses(view: ClusterView, key: ObjectKey) -> frozenset[str]:

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import ip_address
 from types import MappingProxyType
+from typing import NamedTuple
 
 from lvs_api.network_types import ConnectionHelper, Family, Tunnel, TunnelChecksum, TunnelType
 from lvs_api.quorum import BelowQuorum, Quorum
 from lvs_api.real_server_pool import HealthCheck
 from lvs_api.service_slice import AcceptedPool, AcceptedService
 from lvs_api.virtual_service import Persistence, ServicePort
-from lvs_core.cluster_view import DirectorGroup, LvsNode, Member, ObjectKey, Slice, family_of
+from lvs_core.cluster_view import DirectorGroup, LvsNode, Member, ObjectKey, Slice, family_of, needs_address
 from lvs_core.crossing import served_families
 from lvs_core.digest import slices_digest
 from lvs_core.frontends import destination_port, families, marked_families, own_port, ports, takes, vips
@@ -27,6 +28,7 @@ from lvs_core.plan import (
     IpAddress,
     MarkKey,
     NodePlan,
+    OtherDirector,
     PlannedMember,
     PlannedPersistence,
     PlannedQuorum,
@@ -88,6 +90,8 @@ def _director_plan(view: AgentView, name: str, taken: dict[AnyVirtualKey, Object
     slices = _of_group(view.slices, name)
     known = (group.status.directors if group is not None and group.status is not None else None) or ()
     is_alone = [one.node for one in known] == [view.node]
+    own = next((_ips(one.addresses) for one in known if one.node == view.node), ())
+    me = _Me(view.node, own)
     services: list[PlannedService] = []
     conflicts: list[tuple[ObjectKey, AnyVirtualKey, ObjectKey]] = []
     incomplete: list[ObjectKey] = []
@@ -99,7 +103,8 @@ def _director_plan(view: AgentView, name: str, taken: dict[AnyVirtualKey, Object
             incomplete.append(key)
             continue
         members = tuple(member for part in parts for member in part.content.members)
-        for planned in _services(key, parts[0].content.service_uid, settings.service, settings.pool, members):
+        for compiled in _services(key, parts[0].content.service_uid, settings.service, settings.pool, members):
+            planned = _with_me(compiled, me)
             theirs = next((one for one in planned.claims() if taken.get(one, key) != key), None)
             if theirs is None:
                 taken.update(dict.fromkeys(planned.claims(), key))
@@ -123,6 +128,8 @@ def _director_plan(view: AgentView, name: str, taken: dict[AnyVirtualKey, Object
         held=tuple((key, view.held[key]) for key, _ in by_service if key in view.held),
         generation=group.meta.generation if group is not None else None,
         vrrp=vrrp,
+        own_addresses=own,
+        others=tuple(OtherDirector(one.node, _ips(one.addresses)) for one in known if one.node != view.node),
         gives_way=gives_way,
     )
 
@@ -160,6 +167,13 @@ def _by_service(slices: Iterable[Slice]) -> Iterator[tuple[ObjectKey, Sequence[S
         yield key, sorted(grouped[key][uid], key=lambda one: one.content.index)
 
 
+class _Me(NamedTuple):
+    """The node that the plan is for, and by which addresses it is known."""
+
+    node: str
+    addresses: tuple[IpAddress, ...]
+
+
 def _services(
     key: ObjectKey, uid: str, service: AcceptedService, pool: AcceptedPool, members: Sequence[Member]
 ) -> Iterator[PlannedService]:
@@ -183,6 +197,22 @@ def _services(
             members=_members(members, service, front, pool.health_check),
             quorum=_quorum(service.quorum),
         )
+
+
+def _with_me(planned: PlannedService, me: _Me) -> PlannedService:
+    """One of several directors is no stranger to itself: what falls to it needs no report of its own."""
+    if not any(_is_me(member, me) for member in planned.members):
+        return planned
+    members = (
+        replace(member, node=None, prepared=True, boot_id=None, is_here=True) if _is_me(member, me) else member
+        for member in planned.members
+    )
+    return replace(planned, members=tuple(members))
+
+
+def _is_me(member: PlannedMember, me: _Me) -> bool:
+    is_known = member.node == me.node or member.address in me.addresses
+    return is_known and member.refused is None and needs_address(member.method)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -324,6 +354,10 @@ def _check_target(member: Member, port: int, check: HealthCheck | None) -> Check
         rise=check.rise,
         fall=check.fall,
     )
+
+
+def _ips(texts: Iterable[str] | None) -> tuple[IpAddress, ...]:
+    return tuple(_ip(text) for text in texts or ())
 
 
 def _ip_order(address: IpAddress) -> tuple[int, int]:

@@ -80,6 +80,11 @@ def is_marked(service: Frontend) -> bool:
     return service.firewall_mark is not None or is_grouped(service)
 
 
+def is_marked_by_others(service: Frontend) -> bool:
+    """Whether somebody else sets the mark by which its packets are found."""
+    return service.firewall_mark is not None and not is_grouped(service)
+
+
 def destination_port(service: Frontend, member_port: int | None, port: ServicePort | None) -> int:
     """Where packets for a service's port go on a member; 0: they keep theirs, under port 0 or a mark."""
     if is_marked(service) or port is None or port.port == 0:

@@ -11,7 +11,7 @@ from lvs_core.directors import Directors
 from lvs_core.object_status import MAX_DIRECTORS, Statement, stated, truth
 from lvs_core.settings_status import settings_statement
 from lvs_core.virtual_routers import RouterIds
-from lvs_core.vrrp_status import is_unicast, own_addresses, router_statuses, still_speaking, vrrp_readiness
+from lvs_core.vrrp_status import own_addresses, router_statuses, still_speaking, vrrp_readiness
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +33,7 @@ def group_status(
     for name in [*directors.selected, *still_speaking(view, group, directors)][:MAX_DIRECTORS]:
         report = report_of(view.lvs_nodes.get(name), group.meta.name)
         holds = report is not None and report.holds_addresses
-        own = own_addresses(view, group, name) if is_unicast(group) else ()
+        own = own_addresses(view, group, name)
         members.append(
             GroupMember(
                 node=name,

@@ -1,6 +1,6 @@
 """Who the real servers of a service are to be, from its pool, the Nodes and the endpoints of a Service."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +9,7 @@ from typing import NamedTuple
 from lvs_api.conditions import Reason
 from lvs_api.network_types import NODE_MEMBER_PREFIX, NODE_MEMBER_PREFIX_IPV6, Family, Forwarding
 from lvs_api.real_server_pool import OnFailure, RealServerState
+from lvs_api.service_slice import AcceptedService
 from lvs_api.virtual_service import LvsVirtualServiceSpec
 from lvs_core.cluster_view import (
     ClusterNode,
@@ -24,7 +25,7 @@ from lvs_core.cluster_view import (
 from lvs_core.crossing import crosses, served_families
 from lvs_core.endpoint_members import FoundEndpoint, found_endpoints, matched_ports
 from lvs_core.endpoints import CoreService, EndpointSlice, EndpointState
-from lvs_core.frontends import families, ports
+from lvs_core.frontends import families, is_marked_by_others, ports
 from lvs_core.selectors import selects
 
 
@@ -50,8 +51,8 @@ class WantedMember(NamedTuple):
 class GroupDirectors:
     """What of its directors counts for who can be a real server."""
 
-    names: Sequence[str]
-    """Nodes that the group selects."""
+    names: Collection[str]
+    """Nodes that the group selects, and former directors that have not let go."""
     synchronize: bool
     """They run sync daemons."""
 
@@ -109,7 +110,7 @@ class PoolFinder:
         return tuple(
             sorted(
                 (
-                    _judged(member, directors, wanted)
+                    _judged(member, directors, wanted, by_others=is_marked_by_others(service))
                     for member in members
                     if served_families(member.address, member.forwarding, wanted)
                 ),
@@ -210,30 +211,39 @@ def _endpoint_member(found: FoundEndpoint, pool: PoolSpec, service: LvsVirtualSe
     )
 
 
-def _judged(member: WantedMember, directors: GroupDirectors, wanted: AbstractSet[Family]) -> WantedMember:
-    """A DirectRouting or Tunnel member that is one of several directors would balance again what another one sends it.
+def _judged(
+    member: WantedMember, directors: GroupDirectors, wanted: AbstractSet[Family], *, by_others: bool
+) -> WantedMember:
+    """What a DirectRouting or Tunnel member that is a director must not balance again is what another one sends it.
 
     The only director takes for itself what falls to it, at the VIP that it carries: nothing has to be prepared there.
+    One of several is prepared as any real server, and its agent sees to it that such packets find the server: it knows
+    them by the VIP and gives them a mark of its own. Where somebody else sets marks his may be the last, and where
+    packets are of another family than the address by which they come there is none for them: it can not.
     A member of another family than its packets keeps sync daemons from starting, and they keep it out of the kernel.
     """
     if member.node in directors.names and needs_address(member.forwarding.method):
-        if len(directors.names) > 1:
+        refused = None if member.refused == Reason.DIRECTOR_IS_REAL_SERVER else member.refused
+        if len(directors.names) == 1:
+            member = member._replace(node=None, refused=refused)
+        elif by_others or crosses(member.address, member.forwarding, wanted):
             return member._replace(refused=Reason.DIRECTOR_IS_REAL_SERVER.value)
-        still_refused = None if member.refused == Reason.DIRECTOR_IS_REAL_SERVER else member.refused
-        member = member._replace(node=None, refused=still_refused)
+        else:
+            member = member._replace(refused=refused)
     if directors.synchronize and crosses(member.address, member.forwarding, wanted):
         return member._replace(refused=Reason.OTHER_FAMILY_WITH_SYNC.value)
     return member
 
 
 def wanted_as_they_are(
-    view: ClusterView, members: Sequence[Member], directors: Sequence[str]
+    view: ClusterView, members: Sequence[Member], directors: Collection[str], service: AcceptedService
 ) -> tuple[WantedMember, ...]:
     """The members of a service whose objects cannot be followed: those that it has, except the leaving.
 
-    One whose Node has become a director is refused all the same.
+    One whose Node has become a director is judged anew all the same.
     """
     theirs = GroupDirectors(names=directors, synchronize=False)
+    wanted, by_others = families(service), is_marked_by_others(service)
     return tuple(
         _judged(
             WantedMember(
@@ -250,14 +260,15 @@ def wanted_as_they_are(
                 ports=member.ports,
             ),
             theirs,
-            frozenset(),
+            wanted,
+            by_others=by_others,
         )
         for member in sorted(members, key=lambda member: member.name)
         if member.draining_seconds is None
     )
 
 
-def _director_at(view: ClusterView, address: str, directors: Sequence[str]) -> str | None:
+def _director_at(view: ClusterView, address: str, directors: Collection[str]) -> str | None:
     """The director that a real server without a Node is: it was the only one when it joined."""
     node = view.nodes_by_address.get(address)
     return node.name if node is not None and node.name in directors else None

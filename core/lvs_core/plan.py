@@ -141,6 +141,8 @@ class PlannedMember:
     former: FormerMethod | None
     draining_seconds: int | None
     """Not None: weight 0 at once; drained when it has no connections, at the latest after this."""
+    is_here: bool = False
+    """It is this director itself, to which the kernel gives what falls to it: nothing has to be prepared for that."""
 
     @property
     def may_have_weight(self) -> bool:
@@ -211,6 +213,14 @@ class PlannedService:
         return self.key.family if isinstance(self.key, MarkKey) else family_of_ip(self.key.address)
 
 
+class OtherDirector(NamedTuple):
+    """Another director of a group."""
+
+    node: str
+    addresses: tuple[IpAddress, ...]
+    """Its own, one of each family; empty until its agent has named them."""
+
+
 class Holding(Enum):
     """What a director does with the VIPs of a group on its network device."""
 
@@ -252,6 +262,10 @@ class DirectorPlan:
     """Of the group, where it is known: its settings are among those of the plan."""
     vrrp: VrrpPlan | None = None
     """Where `holding` is VRRP."""
+    own_addresses: tuple[IpAddress, ...] = ()
+    """Of this director, by the group's status: one of each family."""
+    others: tuple[OtherDirector, ...] = ()
+    """The other directors of the group, by its status, in its order."""
     gives_way: bool = False
     """Another director is to carry the addresses: with VRRP it lets go for some seconds, once."""
 

@@ -74,7 +74,8 @@ class Resolver:
                 return ResolvedService(slices={one.key: one.content for one in existing}, needs=frozenset())
             settings = _frozen(first, first.content.service, first.content.pool)
             directors = self.directors.get(settings.group)
-            wanted = wanted_as_they_are(self.view, members, directors.selected if directors is not None else ())
+            names = {*directors.selected, *directors.forwarding} if directors is not None else ()
+            wanted = wanted_as_they_are(self.view, members, names, settings.service)
         return self._place(settings, existing, wanted)
 
     def _place(self, settings: Settings, existing: Sequence[Slice], wanted: Sequence[WantedMember]) -> ResolvedService:
@@ -137,9 +138,14 @@ class Resolver:
         return member._replace(prepared=boot is not None, boot_id=boot)
 
     def _become_node(self, settings: Settings, member: Member, wanted: WantedMember) -> Member:
-        """A plain machine that joined the cluster goes on as one until its agent has reported what it carries."""
+        """A plain machine that joined the cluster goes on as one until its agent has reported what it carries.
+
+        But not a director, the only one until now: others must not send it what it would balance again.
+        """
         joined = self._join(settings, wanted)
-        return joined if joined.prepared else self._keep(settings, member, wanted._replace(node=None))
+        directors = self.directors.get(settings.group)
+        is_director = directors is not None and wanted.node in directors.forwarding
+        return joined if joined.prepared or is_director else self._keep(settings, member, wanted._replace(node=None))
 
     def _keep(self, settings: Settings, member: Member, wanted: WantedMember) -> Member:
         """Edits take effect in place, the method when the node is ready for it."""

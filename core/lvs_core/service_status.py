@@ -365,7 +365,10 @@ def _shortfall(serving: Serving) -> tuple[Reason, str]:
     unprepared = [one.name for one in members if not one.prepared and one.refused is None]
     why = f"; waiting for the nodes of {_some(unprepared)}" if unprepared else ""
     if refused:
-        why += f"; of several directors none can be a real server by DirectRouting or Tunnel: {_some(refused)}"
+        why += (
+            "; of several directors none can be a real server by DirectRouting or Tunnel of what somebody else marks, "
+            f"or of packets of another family than its address: {_some(refused)}"
+        )
         return Reason.DIRECTOR_IS_REAL_SERVER, why
     if other_family:
         why += f"; while sync daemons run the kernel takes no real server of the other family: {_some(other_family)}"

@@ -1,4 +1,4 @@
-"""Joining and leaving in any order: users, operator, agents and power do what they like."""
+"""Joining and leaving in any order: users, operator, agents and power do what they like. Directors are members, too."""
 
 import os
 from dataclasses import replace
@@ -89,8 +89,8 @@ class AnyOrder(RuleBasedStateMachine):
             (nodes.add if is_so else nodes.discard)(name)
 
     @rule(
-        chosen=st.sets(st.sampled_from(["100", "200", "201"]), min_size=1),
-        states=st.lists(st.sampled_from(["Active", "Active", "Draining", "Disabled"]), min_size=3, max_size=3),
+        chosen=st.sets(st.sampled_from(["100", "200", "201", "5", "6"]), min_size=1),
+        states=st.lists(st.sampled_from(["Active", "Active", "Draining", "Disabled"]), min_size=5, max_size=5),
     )
     def edit_pool(self, chosen: set[str], states: list[str]) -> None:
         servers = [

@@ -382,11 +382,14 @@ def has_own(cluster: SimulatedCluster, name: str, addresses: list[str] | None) -
     cluster.lvs_nodes[name] = replace(found, status=found.status.model_copy(update={"own_addresses": addresses}))
 
 
-def test_directors_are_known_to_one_another_by_their_own_addresses_where_adverts_go_by_unicast() -> None:
+def test_directors_are_known_to_one_another_by_their_own_addresses() -> None:
     cluster = vrrp_cluster()
     for name in ("d1", "d2"):
         has_own(cluster, name, None)
     cluster.put(group(cluster, failover="VRRP", vrrp={**ONE, "transport": "Unicast"}))
+    known = cluster.groups["default"]
+    assert known.status is not None
+    cluster.groups["default"] = replace(known, status=known.status.model_copy(update={"directors": None}))
     assert [one.addresses for one in status(cluster).directors or ()] == [None, None]
     assert holding(cluster, "d1") is Holding.KEEP, "it does not know from where to speak"
     for name, own in (("d1", ["2001:db8:4::5", "10.0.0.5", "192.168.4.5"]), ("d2", ["10.0.0.6", "10.0.0.7"])):

@@ -106,7 +106,8 @@ class GroupMember(ApiModel):
     addresses: (
         Annotated[list[UsableIpAddress], Field(max_length=2, json_schema_extra={"x-lvs-list-set": True})] | None
     ) = None
-    """With VRRP by unicast: its own, one of each family that it has, from which and to which adverts go."""
+    """Its own, one of each family that it has, once its agent has named them. Directors that are real servers of their
+    own services find one another by them, and with VRRP by unicast adverts go from and to them."""
 
 
 class VirtualRouterStatus(ApiModel):

@@ -107,7 +107,8 @@ class TableService(_Told):
     name: str | None = None
     """Its name."""
     port_name: str | None = None
-    """Its port's name."""
+    """Its port's name. handed-on, where there is no other name: what other directors hand on to this one, which is a
+    real server of the same services."""
     family: Family
     """The family of the address or mark."""
     protocol: str | None = None

@@ -154,7 +154,12 @@ def test_an_older_service_edited_into_a_conflict_stays_as_it_was(scene: World) -
     ("service", "servers", "condition", "reason"),
     [
         ({"addresses": ["192.168.4.1"]}, None, "Accepted", "NodeAddress"),
-        ({}, [real_server("here", "192.168.4.1"), real_server("rs1", "192.168.4.100")], None, "DirectorIsRealServer"),
+        (
+            {"addresses": None, "ports": None, "firewallMark": {"value": 7, "families": ["IPv4"]}},
+            [real_server("here", "192.168.4.1"), real_server("rs1", "192.168.4.100")],
+            None,
+            "DirectorIsRealServer",
+        ),
     ],
 )
 def test_what_only_several_objects_say_wrong_is_a_reason(

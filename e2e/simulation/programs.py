@@ -11,6 +11,7 @@ from lvs_agent.converge.addresses import AddressKeeper
 from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.duplicates import DuplicateKeeper
 from lvs_agent.converge.ftp_helper import FtpHelperKeeper
+from lvs_agent.converge.handed_on import HandedOnKeeper
 from lvs_agent.converge.node_settings import NodeSettingsKeeper
 from lvs_agent.converge.packet_filter import PacketFilterKeeper
 from lvs_agent.converge.receive_ports import ReceivePortKeeper
@@ -236,7 +237,9 @@ class AgentProgram(Program):
         self.machine = machine
         self.boot = machine.boot
         self.checks = Checks(machine, network, self._wake)
-        self._duplicates = DuplicateKeeper(Neighbours(machine, network), monotonic=machine.clock, wake=self._wake)
+        neighbours = Neighbours(machine, network)
+        self._duplicates = DuplicateKeeper(neighbours, monotonic=machine.clock, wake=self._wake)
+        self._handed_on = HandedOnKeeper(neighbours, monotonic=machine.clock, wake=self._wake)
         self._agent: Agent | None = None
         connection = cast("ApiConnection", AgentConnection(wire))
         metrics = AgentMetrics()
@@ -297,6 +300,7 @@ class AgentProgram(Program):
             receive_ports=ReceivePortKeeper(machine.receive_ports, metrics),
             ftp_helper=FtpHelperKeeper(machine.ftp_helper, machine.clock),
             delivery=DeliveryKeeper(machine.delivery, metrics, machine.clock),
+            handed_on=self._handed_on,
             refusals=RefusalKeeper(links=machine.links, cluster=cluster),
             vrrp=VrrpKeeper(VrrpDirectory(machine.disk / "vrrp", machine.boot_id), metrics, machine.clock),
             links=machine.links,

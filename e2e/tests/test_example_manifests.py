@@ -39,6 +39,7 @@ TOPOLOGY_OF = {
     "s21-double-master": "s21",
     "s24-source-nat": "s24",
     "quorum": "failover",
+    "directors-as-real-servers": "both",
     "forward-cache": "cache",
     "ftp-nat": "ftp",
     "ftp-dr": "ftp",

@@ -17,6 +17,7 @@ from lvs_agent.converge.addresses import AddressKeeper, Given
 from lvs_agent.converge.contest import ContestKeeper
 from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.ftp_helper import FtpHelperKeeper
+from lvs_agent.converge.handed_on import HandedOnKeeper
 from lvs_agent.converge.node_settings import NodeSettingsKeeper
 from lvs_agent.converge.packet_filter import PacketFilterKeeper, Remains
 from lvs_agent.converge.quorums import QuorumKeeper
@@ -25,7 +26,7 @@ from lvs_agent.converge.refusals import RefusalKeeper
 from lvs_agent.converge.route_lookup import RouteLookup
 from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
-from lvs_agent.converge.table import TableKeeper
+from lvs_agent.converge.table import TableKeeper, TableOutcome
 from lvs_agent.converge.virtual_routers import VrrpKeeper
 from lvs_agent.decide.delivered_marks import undelivered_services
 from lvs_agent.decide.desired_state import Circumstances
@@ -33,6 +34,7 @@ from lvs_agent.decide.drain import next_deadline
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.former_routes import wanted_host_routes
 from lvs_agent.decide.fresh_word import MemberKey, Standing, Words
+from lvs_agent.decide.handed_on import waiting_services, waiting_vips
 from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
 from lvs_agent.decide.helped_ports import unhelped_services
 from lvs_agent.decide.kernel_settings import SyncDaemons
@@ -55,8 +57,10 @@ from lvs_agent.decide.packet_rules import (
     paused_connections,
     staying_services,
     unready_addresses,
+    with_handed_on,
     with_tunnels,
 )
+from lvs_agent.decide.packet_table import PacketRules
 from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
 from lvs_agent.decide.receive_ports import PortClaims, closed_ports, former_ports, wanted_ports
 from lvs_agent.decide.setting_values import Numbers
@@ -138,6 +142,7 @@ class Agent:
         receive_ports: ReceivePortKeeper,
         ftp_helper: FtpHelperKeeper,
         delivery: DeliveryKeeper,
+        handed_on: HandedOnKeeper,
         refusals: RefusalKeeper,
         vrrp: VrrpKeeper,
         links: Links,
@@ -159,6 +164,7 @@ class Agent:
         self._receive_ports = receive_ports
         self._ftp_helper = ftp_helper
         self._delivery = delivery
+        self._handed_on = handed_on
         self._refusals = refusals
         self._vrrp = vrrp
         self._links = links
@@ -277,6 +283,7 @@ class Agent:
         await self._host_routes.take_on(host_routes)
         if not plan.provisional:
             await self._delivery.let_go(prepared)
+        handed_on = self._handed_on.look(prepared, ledger.ipvs, routes, await self._links.read())
         around = Circumstances(
             kernel=KernelIpvs(),
             owned=ledger.ipvs,
@@ -289,16 +296,17 @@ class Agent:
             still_carried=self._vrrp.still_carried(plan, await self._links.read()),
             quorums=self._quorums.met,
             told_below=self._quorums.told_below or frozenset(),
+            handed_on=handed_on.services,
+            unguarded=self._handed_on.unguarded,
         )
         guard = await self._guard_tunnels(plan, ledger, known, routes)
-        rules, paused = with_tunnels(packet_rules(prepared), guard.rules), paused_connections(prepared)
-        await self._packet_filter.take_on(rules, paused, provisional=plan.provisional)
+        rules = with_handed_on(with_tunnels(packet_rules(prepared), guard.rules), handed_on.rules)
+        await self._packet_filter.take_on(rules, paused_connections(prepared), provisional=plan.provisional)
         closed = self._keep_ports(plan)
         self._ftp_helper.converge(prepared)
         table = self._table.converge(prepared, around, self._remember_table)
-        if not (plan.provisional or table.desired.keep_unknown):
-            remains = Remains(staying=staying_services(prepared, table.present), open_among=self._table.open_among)
-            await self._packet_filter.let_go(rules, paused, remains)
+        await self._settle_rules(prepared, rules, table)
+        unguarded, why = self._handed_on.unguarded, self._handed_on.why
         self._keeper.settle(replace(self._keeper.ledger, ipvs=table.owned, drains=table.desired.drains))
         self._standings = table.desired.standings
         settings = self._settings.converge(prepared, self._keeper.ledger.settings, self._remember_settings)
@@ -311,7 +319,13 @@ class Agent:
         if not plan.provisional:
             await self._host_routes.let_go(host_routes)
         withdrawn, ledger = self._quorums.follow(prepared, table.desired.quorums), self._keeper.ledger
-        given = replace(given, owned=ledger.bindings, sysctls=ledger.sysctls, withdrawn=withdrawn)
+        given = replace(
+            given,
+            owned=ledger.bindings,
+            sysctls=ledger.sysctls,
+            withdrawn=withdrawn,
+            waiting=waiting_vips(plan, unguarded, why),
+        )
         unready = unready_addresses(prepared, self._packet_filter.why_not)
         served = table.served - unready if unready else table.served
         serving = Serving(
@@ -342,6 +356,7 @@ class Agent:
             **unhelped_services(prepared, self._ftp_helper.followed),
             **undelivered_services(prepared, self._delivery.why_not),
             **faulty_services(prepared, self._packet_filter.why_not),
+            **waiting_services(prepared, unguarded, table.present, why),
         }
         self._status.report(
             Round(prepared, table, addresses, troubles, lacking, closed, zeroed, vrrp.routers, withdrawn), now
@@ -366,6 +381,18 @@ class Agent:
         links = await self._links.read()
         claims = PortClaims(wanted_ports(plan, ledger.ports), ledger.ports, former_ports(plan, links, known))
         return guard_tunnels(plan, links, ledger.bindings, routes, self._receive_ports.look(claims))
+
+    async def _settle_rules(self, prepared: PreparedPlan, rules: PacketRules, table: TableOutcome) -> None:
+        """Take away the rules that are no longer needed, and judge what other directors may hand on by those that are.
+
+        By what was there before this: what goes in this round is of no use, and harmless.
+        """
+        there = self._packet_filter.present.handed_on
+        if not (prepared.plan.provisional or table.desired.keep_unknown):
+            remains = Remains(staying=staying_services(prepared, table.present), open_among=self._table.open_among)
+            needed = with_handed_on(rules, rules.handed_on | self._handed_on.kept(there))
+            await self._packet_filter.let_go(needed, paused_connections(prepared), remains)
+        self._handed_on.settle(table, self._packet_filter.why_not, there)
 
     def _keep_ports(self, plan: NodePlan) -> Mapping[AddressBinding, Mapping[int, Fault]]:
         """Open and close ports for GUE; of VIPs those that are not open."""

@@ -21,6 +21,7 @@ from lvs_agent.converge.addresses import AddressKeeper
 from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.duplicates import DuplicateKeeper
 from lvs_agent.converge.ftp_helper import FtpHelperKeeper
+from lvs_agent.converge.handed_on import HandedOnKeeper
 from lvs_agent.converge.node_settings import NodeSettingsKeeper
 from lvs_agent.converge.packet_filter import PacketFilterKeeper
 from lvs_agent.converge.receive_ports import ReceivePortKeeper
@@ -208,6 +209,8 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
         parts = _source(settings, metrics, relay.wake, links, cleanup)
         duplicates = DuplicateKeeper(PacketDuplicateProbe(), monotonic=time.monotonic, wake=relay.wake)
         cleanup.push_async_callback(duplicates.close)
+        handed_on = HandedOnKeeper(PacketDuplicateProbe(), monotonic=time.monotonic, wake=relay.wake)
+        cleanup.push_async_callback(handed_on.close)
         agent = Agent(
             source=parts.source,
             table=TableKeeper(ipvs, metrics, time.monotonic),
@@ -226,6 +229,7 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
             receive_ports=ReceivePortKeeper(ports, metrics),
             ftp_helper=FtpHelperKeeper(ModuleFtpHelper(ipvs), time.monotonic),
             delivery=DeliveryKeeper(delivery, metrics, time.monotonic),
+            handed_on=handed_on,
             refusals=RefusalKeeper(
                 links=links,
                 cluster=parts.cluster,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lvs_agent.converge.number_seams import NumberSeams
 from lvs_agent.decide.changes import DeleteDestination, DeleteService, IpvsChange, UnbindAddress
+from lvs_agent.decide.handed_on import HANDED_ON_SERVICES
 from lvs_agent.decide.kernel_state import KernelIpvs, LocalDelivery, ReceivePort
 from lvs_agent.decide.ownership import OwnedIpvs, judge_ipvs, judge_links
 from lvs_agent.decide.packet_table import NO_RULES
@@ -215,9 +216,12 @@ def _store(ledger_file: LedgerFile, ledger: Ledger) -> list[str]:
 
 
 def deletions(table: KernelIpvs, owned: OwnedIpvs) -> list[IpvsChange]:
-    """Our services with all that is in them; of one that also holds foreign destinations only ours."""
+    """Our services with all that is in them; of one that also holds foreign destinations only ours.
+
+    What takes what other directors hand on goes last: the other services would balance that again.
+    """
     changes: list[IpvsChange] = []
-    for key, state in table.services.items():
+    for key, state in sorted(table.services.items(), key=lambda item: item[0] in HANDED_ON_SERVICES):
         if key not in owned:
             continue
         foreign = state.destinations.keys() - owned[key]

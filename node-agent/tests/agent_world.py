@@ -15,6 +15,7 @@ from lvs_agent.converge.addresses import AddressKeeper
 from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.duplicates import DuplicateKeeper
 from lvs_agent.converge.ftp_helper import FtpHelperKeeper
+from lvs_agent.converge.handed_on import HandedOnKeeper
 from lvs_agent.converge.node_settings import NodeSettingsKeeper
 from lvs_agent.converge.packet_filter import PacketFilterKeeper
 from lvs_agent.converge.receive_ports import ReceivePortKeeper
@@ -287,6 +288,7 @@ class World:
         self.health = HealthInHand()
         self.answered = asyncio.Event()
         self.duplicates = DuplicateKeeper(self.probe, monotonic=lambda: self.now, wake=self.answered.set)
+        self.handed_on = HandedOnKeeper(self.probe, monotonic=lambda: self.now, wake=self.answered.set)
         file = LedgerFile(self.directory / "ledger", self.boot_id)
         self.ledger = LedgerKeeper(file, self.metrics, lambda: self.now)
         self.agent = Agent(
@@ -307,6 +309,7 @@ class World:
             receive_ports=ReceivePortKeeper(self.receive_ports, self.metrics),
             ftp_helper=FtpHelperKeeper(self.ftp_helper, lambda: self.now),
             delivery=DeliveryKeeper(self.delivery, self.metrics, lambda: self.now),
+            handed_on=self.handed_on,
             refusals=RefusalKeeper(
                 links=self.links,
                 cluster=self.cluster,
@@ -339,7 +342,7 @@ class World:
         """One round, and another one if it asked a link and is woken by the answer."""
         self.answered.clear()
         await self.agent.round()
-        if self.duplicates.is_asking:
+        if self.duplicates.is_asking or self.handed_on.is_asking or self.answered.is_set():
             await self.answered.wait()
             await self.agent.round()
 

@@ -404,8 +404,9 @@ async def test_a_node_without_vrrp_has_no_directory_for_it(world: VrrpWorld) -> 
 
 
 async def test_a_director_that_is_a_real_server_too_is_in_no_conflict_with_itself(world: VrrpWorld) -> None:
-    plan = replace(vrrp_plan(), bind=real_server(VIP).bind)
-    await world.do(plan, rounds=2)
+    made = vrrp_plan()
+    group = replace(made.directing[0], own_addresses=(ip_address("192.168.4.5"),))
+    await world.do(replace(made, directing=(group,), bind=real_server(VIP).bind), rounds=2)
     world.say(MASTER)
     world.carry(VIP)
     await world.later(1)

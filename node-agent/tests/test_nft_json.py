@@ -13,6 +13,7 @@ from lvs_agent.decide.kernel_state import TransportProtocol
 from lvs_agent.decide.packet_table import (
     NO_RULES,
     ClampRule,
+    HandedOnRule,
     MarkRule,
     PacketRules,
     PacketTable,
@@ -188,6 +189,58 @@ def test_what_somebody_else_changed_of_tunnels_is_seen(spoil: Callable[[Listed],
     assert read_table(listed) != PacketTable(rules=TUNNELS)
 
 
+HANDED_ON = PacketRules(
+    handed_on=frozenset(
+        {
+            HandedOnRule(ip_address("192.168.4.15"), mac="02:00:00:00:00:06"),
+            HandedOnRule(ip_address("2001:db8:4::15"), device="ip6tnl0"),
+        }
+    )
+)
+# nft --json --numeric list table inet lvs-operator, after `replacement(HANDED_ON)`
+HANDED_ON_LISTED = json.loads("""
+{"nftables": [{"metainfo": {"version": "1.1.3", "release_name": "Commodore Bullmoose #4", "json_schema_version": 1}},
+{"table": {"family": "inet", "name": "lvs-operator", "handle": 4}},
+{"chain": {"family": "inet", "table": "lvs-operator", "name": "prerouting", "handle": 1, "type": "filter", "hook":
+ "prerouting", "prio": -140, "policy": "accept"}},
+{"set": {"family": "inet", "name": "handed-on-ipv4", "table": "lvs-operator", "type": ["ipv4_addr", "ether_addr"],
+ "handle": 2, "elem": [{"concat": ["192.168.4.15", "02:00:00:00:00:06"]}]}},
+{"set": {"family": "inet", "name": "handed-on-by-device-ipv6", "table": "lvs-operator", "type": ["ipv6_addr",
+ "ifname"], "handle": 4, "elem": [{"concat": ["2001:db8:4::15", "ip6tnl0"]}]}},
+{"rule": {"family": "inet", "table": "lvs-operator", "chain": "prerouting", "handle": 3, "expr": [{"match": {"op":
+ "==", "left": {"concat": [{"payload": {"protocol": "ip", "field": "daddr"}}, {"payload": {"protocol": "ether",
+ "field": "saddr"}}]}, "right": "@handed-on-ipv4"}}, {"mangle": {"key": {"meta": {"key": "mark"}}, "value": 4095}}]}},
+{"rule": {"family": "inet", "table": "lvs-operator", "chain": "prerouting", "handle": 5, "expr": [{"match": {"op":
+ "==", "left": {"concat": [{"payload": {"protocol": "ip6", "field": "daddr"}}, {"meta": {"key": "iifname"}}]},
+ "right": "@handed-on-by-device-ipv6"}}, {"mangle": {"key": {"meta": {"key": "mark"}}, "value": 4095}}]}}]}
+""")
+
+
+def test_a_listing_of_what_is_handed_on_is_read_whole() -> None:
+    assert read_table(HANDED_ON_LISTED) == PacketTable(rules=HANDED_ON)
+
+
+HANDED_ON_SPOILS: list[Callable[[Listed], object]] = [
+    lambda listed: parts(listed, "rule")[0]["expr"][1]["mangle"].update(value=4096),
+    lambda listed: parts(listed, "rule")[0]["expr"].pop(0),
+    lambda listed: parts(listed, "set")[0]["elem"].append({"concat": ["192.168.4.15", "02:00:00:00:00:07"]}),
+    lambda listed: parts(listed, "set")[1]["elem"].clear(),
+]
+
+
+@pytest.mark.parametrize("spoil", HANDED_ON_SPOILS)
+def test_what_somebody_else_changed_of_what_is_handed_on_is_seen(spoil: Callable[[Listed], object]) -> None:
+    listed = copy.deepcopy(HANDED_ON_LISTED)
+    spoil(listed)
+    assert read_table(listed) != PacketTable(rules=HANDED_ON)
+
+
+def test_what_is_handed_on_has_the_last_word_over_marks() -> None:
+    both = PacketRules(marks=MARKS.marks, handed_on=HANDED_ON.handed_on)
+    rules = parts({"nftables": [one["add"] for one in replacement(both)["nftables"][2:]]}, "rule")
+    assert [str(rule["expr"][-1]["mangle"]["value"])[:4] for rule in rules] == ["{'ma", "{'ma", "4095", "4095"]
+
+
 def test_a_mark_table_without_marks_is_not_whole() -> None:
     listed = copy.deepcopy(LISTED)
     del parts(listed, "map")[0]["elem"]
@@ -213,6 +266,12 @@ def source_nat_rules(draw: strategies.DrawFn) -> SourceNatRule:
 UNWRAP_RULES = strategies.builds(
     UnwrapRule, strategies.sampled_from((4, 41, 47)), strategies.ip_addresses(), strategies.just(0)
 ) | strategies.builds(UnwrapRule, strategies.just(17), strategies.ip_addresses(), strategies.integers(1, 65535))
+MACS = strategies.binary(min_size=6, max_size=6).map(lambda mac: mac.hex(":"))
+HANDED_ON_RULES = strategies.builds(
+    HandedOnRule, strategies.ip_addresses(), MACS, strategies.just("")
+) | strategies.builds(
+    HandedOnRule, strategies.ip_addresses(), strategies.just(""), strategies.sampled_from(("tunl0", "gre0"))
+)
 SIZES = strategies.dictionaries(strategies.ip_addresses(), strategies.integers(1, 65535), max_size=20)
 
 
@@ -222,15 +281,22 @@ SIZES = strategies.dictionaries(strategies.ip_addresses(), strategies.integers(1
     strategies.frozensets(source_nat_rules(), max_size=20),
     strategies.frozensets(UNWRAP_RULES, max_size=20),
     SIZES.map(lambda sizes: frozenset(ClampRule(*one) for one in sizes.items())),
+    strategies.frozensets(HANDED_ON_RULES, max_size=20),
 )
-def test_any_rules_are_read_as_they_were_written(
+def test_any_rules_are_read_as_they_were_written(  # noqa: PLR0917 -- one for each kind of rule
     marks: frozenset[MarkRule],
     source_nat: frozenset[SourceNatRule],
     kept: frozenset[SourceNatRule],
     unwraps: frozenset[UnwrapRule],
     clamps: frozenset[ClampRule],
+    handed_on: frozenset[HandedOnRule],
 ) -> None:
     rules = PacketRules(
-        marks=marks, source_nat=source_nat, kept_sources=kept - source_nat, unwraps=unwraps, clamps=clamps
+        marks=marks,
+        source_nat=source_nat,
+        kept_sources=kept - source_nat,
+        unwraps=unwraps,
+        clamps=clamps,
+        handed_on=handed_on,
     )
     assert read_table(written(rules)) == PacketTable(rules=rules)

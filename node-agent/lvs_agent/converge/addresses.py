@@ -55,6 +55,8 @@ class Given:
     """What the VRRP daemon does with the addresses of which it has spoken."""
     withdrawn: frozenset[IPAddress] = frozenset()
     """VIPs that are not carried for want of quorum."""
+    waiting: Mapping[AddressBinding, Fault] = field(default_factory=dict)
+    """What is not bound yet, and why; it stays where it is bound."""
 
     def is_same(self, other: "Given") -> bool:
         """Whether nothing of it was replaced."""
@@ -64,6 +66,7 @@ class Given:
             and self.sysctls is other.sysctls
             and self.routes is other.routes
             and self.vrrp == other.vrrp
+            and self.waiting == other.waiting
             and self.withdrawn == other.withdrawn
         )
 
@@ -153,7 +156,7 @@ class AddressKeeper:
         role = _role(given, desired, ownership)
         keeping = self._keep_sysctls(role, links, given.sysctls, partial(remember, ownership.owned))
         missing = self._to_bind(desired, ownership, served, silent=keeping.verdict.is_silent)
-        waiting = self._duplicates.judge(self._first_claims(missing, desired), links)
+        waiting = {**given.waiting, **self._duplicates.judge(self._first_claims(missing, desired), links)}
         missing = [change for change in missing if change.binding not in waiting]
         if missing:
             ours = ownership.owned | {change.binding for change in missing}

@@ -58,6 +58,11 @@ class PacketFilterKeeper:
         self.why_not: str | None = None
         """Why the rules are not as they shall be."""
 
+    @property
+    def present(self) -> PacketRules:
+        """The rules that were there at the last look."""
+        return self._table.rules if self._table is not None else NO_RULES
+
     async def take_on(self, wanted: PacketRules, paused: Paused, *, provisional: bool) -> None:
         """Add what is missing, before the services are made; what tunnels need is made as it shall be."""
         await self._converge(wanted, paused, partial(with_more, provisional=provisional), is_last=False)

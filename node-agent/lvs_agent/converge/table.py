@@ -84,6 +84,8 @@ class _LastRound:
             self.prepared is prepared
             and self.around.health is around.health
             and self.around.routes is around.routes
+            and self.around.handed_on is around.handed_on
+            and self.around.unguarded == around.unguarded
             and self.outcome.owned is around.owned
             and self.outcome.desired.drains is around.drains
             and all(drain.over for drain in around.drains.values())

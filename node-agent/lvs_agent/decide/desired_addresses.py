@@ -71,12 +71,9 @@ def desire_addresses(
     for director in plan.directing:
         sorted_out.add(director, withdrawn)
     kept = sorted_out.kept | carried if plan.provisional else sorted_out.kept
-    carried_here = {binding.address for binding in sorted_out.vips | kept}
-    silent = {
-        AddressBinding(address=bound.address, device=bound.device.value)
-        for bound in plan.bind
-        if bound.address not in carried_here
-    }
+    # A director that is a real server of its own service has the VIP there, too, whoever carries it now: where the
+    # service goes on without this node's doing, by VRRP, the VIP must be there when its network device has lost it.
+    silent = {AddressBinding(address=bound.address, device=bound.device.value) for bound in plan.bind}
     if plan.provisional:
         silent |= owned - carried
     return DesiredAddresses(

@@ -31,6 +31,7 @@ from lvs_agent.decide.kernel_state import (
     IPAddress,
     KernelIpvs,
     Route,
+    WantedIpvs,
     WantedService,
 )
 from lvs_agent.decide.node_word import Carried
@@ -68,6 +69,10 @@ class Circumstances:
     """Which kernel services had their quorum until now."""
     told_below: frozenset[ObjectKey] = frozenset()
     """LvsVirtualServices that were below theirs, by what was reported before the agent was restarted."""
+    handed_on: WantedIpvs = field(default_factory=dict)
+    """Services for what other directors hand on."""
+    unguarded: frozenset[IPAddress] = frozenset()
+    """VIPs for which no service is made yet: what other directors hand on is not told apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,13 +150,14 @@ def desire(prepared: PreparedPlan, around: Circumstances) -> DesiredIpvs:
             service_now = composer.as_it_is(service_now)
         standing_in = standing_in or composer.standing_in
         standings.update(composer.standings)
-        if service.planned.paused:
+        waits = service.planned.vip in around.unguarded and service.key not in around.kernel.services
+        if service.planned.paused or waits:
             frozen.add(service.key)
         else:
             wanted[service.key] = service_now
         services.setdefault(service.planned.service, []).append(part)
     return DesiredIpvs(
-        wanted=wanted,
+        wanted={**around.handed_on, **wanted} if around.handed_on else wanted,
         frozen=frozenset(frozen),
         keep_unknown=provisional or any(director.incomplete for director in prepared.plan.directing),
         standing_in=standing_in,
@@ -258,7 +264,7 @@ class _Composer:
         return is_down or self._why_not_on_link(member.planned) is not None
 
     def _why_not_on_link(self, member: PlannedMember) -> str | None:
-        may_be_here = self._service.planned.has_one_director
+        may_be_here = self._service.planned.has_one_director or member.is_here
         return not_on_link(member, self._around.routes, may_be_here=may_be_here)
 
     def _patience(self, carriers: Iterable[DestinationKey]) -> float:

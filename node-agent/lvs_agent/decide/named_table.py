@@ -6,11 +6,15 @@ the same address: its connections are not those of our service.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
+from lvs_agent.decide.handed_on import HANDED_ON_SERVICES
 from lvs_agent.decide.kernel_state import AnyServiceKey, DestinationKey, DestinationState, KernelIpvs, ServiceState
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.decide.prepared_plan import PreparedPlan, PreparedService
 from lvs_core.cluster_view import ObjectKey
+
+_HANDED_ON: Final = "handed-on"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,7 @@ class NamedService:
     service: ObjectKey | None
     """The LvsVirtualService; None for one that is not ours, or that the plan does not have any more."""
     port_name: str | None
+    """`handed-on` where there is no LvsVirtualService: what other directors hand on to this one as a real server."""
     members: tuple[NamedMember, ...]
 
 
@@ -63,11 +68,15 @@ def name_entries(kernel: KernelIpvs, naming: Naming | None) -> tuple[NamedServic
                 key=key,
                 state=state,
                 service=service.planned.service if service is not None else None,
-                port_name=service.planned.port_name if service is not None else None,
+                port_name=service.planned.port_name if service is not None else _by_itself(key, owned),
                 members=tuple(_members(state, service, owned.get(key, frozenset()))),
             )
         )
     return tuple(named)
+
+
+def _by_itself(key: AnyServiceKey, owned: OwnedIpvs) -> str | None:
+    return _HANDED_ON if key in HANDED_ON_SERVICES and key in owned else None
 
 
 def _members(

@@ -15,7 +15,7 @@ from lvs_agent.decide.kernel_state import (
     family_of,
 )
 from lvs_agent.decide.kernel_words import TRANSPORT_PROTOCOLS
-from lvs_agent.decide.packet_table import MarkRule, PacketRules, SourceNatRule
+from lvs_agent.decide.packet_table import HandedOnRule, MarkRule, PacketRules, SourceNatRule
 from lvs_agent.decide.prepared_plan import PreparedPlan, PreparedService
 from lvs_api.conditions import Reason
 from lvs_api.network_types import ForwardingMethod
@@ -83,6 +83,8 @@ def with_more(present: PacketRules, wanted: PacketRules, *, provisional: bool) -
     taken = {_endpoint(rule) for rule in present.marks}
     source_nat = present.source_nat | wanted.source_nat
     unwraps, clamps = wanted.unwraps, wanted.clamps
+    # What is no longer handed on in this way (another MAC address, say) may be under way still.
+    handed_on = present.handed_on | wanted.handed_on
     if provisional:
         clamped = {rule.address for rule in clamps}
         unwraps |= present.unwraps
@@ -93,7 +95,13 @@ def with_more(present: PacketRules, wanted: PacketRules, *, provisional: bool) -
         kept_sources=(present.kept_sources | wanted.kept_sources) - source_nat,
         unwraps=unwraps,
         clamps=clamps,
+        handed_on=handed_on,
     )
+
+
+def with_handed_on(rules: PacketRules, handed_on: frozenset[HandedOnRule]) -> PacketRules:
+    """A node may be a director and a real server of one group."""
+    return replace(rules, handed_on=handed_on) if handed_on else rules
 
 
 def with_needed(present: PacketRules, wanted: PacketRules, staying: AbstractSet[AnyServiceKey]) -> PacketRules:

@@ -1,9 +1,12 @@
-"""What our table of the packet filter holds: firewall marks, source NAT, and what tunnels need, as frozen values."""
+"""What our table of the packet filter holds: firewall marks, source NAT, what tunnels need, as frozen values."""
 
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from lvs_agent.decide.kernel_state import IPAddress, TransportProtocol
+
+HANDED_ON_MARK: Final = 0x0FFF
+"""Of what other directors hand on. Below those that the operator chooses (lvs_core.allocate)."""
 
 
 class MarkRule(NamedTuple):
@@ -44,6 +47,18 @@ class ClampRule(NamedTuple):
     size: int
 
 
+class HandedOnRule(NamedTuple):
+    """Packets to an address that another director hands on get a mark of their own, after every other mark of ours.
+
+    They are told by its MAC address, or by the device that unwraps them.
+    """
+
+    address: IPAddress
+    mac: str = ""
+    """As in aa:bb:cc:dd:ee:ff; empty where there is a device."""
+    device: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PacketRules:
     """What our table of the packet filter does; nothing: there is no table."""
@@ -58,6 +73,8 @@ class PacketRules:
     """From whom this real server unwraps packets."""
     clamps: frozenset[ClampRule] = frozenset()
     """How large the segments are that clients may send to its VIPs, for they come wrapped."""
+    handed_on: frozenset[HandedOnRule] = frozenset()
+    """What comes from other directors, so that it is not balanced again."""
 
     def __bool__(self) -> bool:
         return len(self) > 0
@@ -70,10 +87,11 @@ class PacketRules:
             and self.kept_sources <= other.kept_sources
             and self.unwraps <= other.unwraps
             and self.clamps <= other.clamps
+            and self.handed_on <= other.handed_on
         )
 
     def __len__(self) -> int:
-        parts = (self.marks, self.source_nat, self.kept_sources, self.unwraps, self.clamps)
+        parts = (self.marks, self.source_nat, self.kept_sources, self.unwraps, self.clamps, self.handed_on)
         return sum(len(part) for part in parts)
 
 

@@ -1,5 +1,6 @@
 """A plan in the kernel's words, made once for each plan: what every round needs and no circumstance changes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lvs_agent.decide.health_verdict import Check
@@ -19,6 +20,7 @@ from lvs_agent.decide.kernel_words import (
 )
 from lvs_agent.decide.node_word import Carried
 from lvs_agent.decide.refused_addresses import NO_REFUSALS, Refusals
+from lvs_api.lvs_node import BindDevice
 from lvs_api.network_types import ForwardingMethod
 from lvs_core.needs import device_for
 from lvs_core.plan import NodePlan, PlannedMember, PlannedService, family_of_ip
@@ -59,7 +61,8 @@ class PreparedPlan:
     services: tuple[PreparedService, ...]
     routed: frozenset[IPAddress]
     """Addresses whose route matters: real servers', to be on link, to know where replies come in or what the source of
-    wrapped packets is; and those of directors that wrap packets for this node, to know how large these may be."""
+    wrapped packets is; and those of directors that wrap packets for this node, to know how large these may be, or that
+    hand on to it what it directs itself."""
     masqueraded: frozenset[IPAddress]
     """Real servers reached by Masquerade, or with connections that began so: their answers are forwarded."""
     tunnelled: frozenset[IPAddress]
@@ -103,7 +106,7 @@ def prepare(plan: NodePlan, before: PreparedPlan | None = None, refusals: Refusa
     return PreparedPlan(
         plan=plan,
         services=tuple(services),
-        routed=frozenset(routed.union(plan.director_addresses)),
+        routed=frozenset(routed.union(plan.director_addresses, *asked_directors(plan).values())),
         masqueraded=frozenset(masqueraded),
         tunnelled=frozenset(tunnelled),
         has_source_nat=any(member.planned.source_nat for service in services for member in service.members),
@@ -112,6 +115,13 @@ def prepare(plan: NodePlan, before: PreparedPlan | None = None, refusals: Refusa
         persistent=any(service.planned.persistence is not None for service in services),
         refusals=refusals,
     )
+
+
+def asked_directors(plan: NodePlan) -> Mapping[str, tuple[IPAddress, ...]]:
+    """The other directors of which this node has to know the MAC addresses, with the addresses to ask for."""
+    if not any(bound.device is BindDevice.LO for bound in plan.bind):
+        return {}
+    return {other.node: other.addresses for director in plan.directing for other in director.others}
 
 
 def _former_method(member: PreparedMember) -> ForwardingMethod | None:

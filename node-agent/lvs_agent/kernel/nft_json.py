@@ -4,6 +4,9 @@ Marks: a map of each family leads from address, protocol and port to the mark, a
 so a thousand ports cost a packet no more than one. The chain comes after those that mark by the name `mangle`, and
 before destinations are rewritten: the kernel compares the whole mark, so ours is the last word.
 
+What other directors hand on: sets of each family have the address with the sender's MAC address, or with the device
+that unwraps. Looked up in the same chain, after those maps: this mark counts whatever else is marked.
+
 Source NAT: nothing in a rule says that IPVS had a packet. But by postrouting IPVS has made the packet's destination the
 real server, while the connection's original destination is still what the client wrote (ip_vs_update_conntrack in
 ip_vs_nfct.c, with net.ipv4.vs.conntrack): both together are looked up. What is forwarded to a real server without IPVS
@@ -22,7 +25,16 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from lvs_agent.decide.kernel_state import TransportProtocol
-from lvs_agent.decide.packet_table import ClampRule, MarkRule, PacketRules, PacketTable, SourceNatRule, UnwrapRule
+from lvs_agent.decide.packet_table import (
+    HANDED_ON_MARK,
+    ClampRule,
+    HandedOnRule,
+    MarkRule,
+    PacketRules,
+    PacketTable,
+    SourceNatRule,
+    UnwrapRule,
+)
 
 FAMILY: Final = "inet"
 TABLE: Final = "lvs-operator"
@@ -55,6 +67,11 @@ _CLAMP_MAPS: Final = {4: "clamped-ipv4", 6: "clamped-ipv6"}
 _CLAMP_CHAIN: Final = "segments-"
 _SYN: Final = 2
 _FLAGS: Final = {"payload": {"protocol": "tcp", "field": "flags"}}
+_BY_MAC_SETS: Final = {4: "handed-on-ipv4", 6: "handed-on-ipv6"}
+_BY_DEVICE_SETS: Final = {4: "handed-on-by-device-ipv4", 6: "handed-on-by-device-ipv6"}
+_HANDED_ON_SETS: Final = frozenset({*_BY_MAC_SETS.values(), *_BY_DEVICE_SETS.values()})
+_SENDER: Final = {"payload": {"protocol": "ether", "field": "saddr"}}
+_CAME_IN_BY: Final = {"meta": {"key": "iifname"}}
 _METADATA: Final = frozenset({"handle", "family", "table", "name"})
 
 Json = dict[str, Any]
@@ -77,6 +94,7 @@ def read_table(listed: Json) -> PacketTable:
     found = [one for one in listed["nftables"] if not one.keys() & {"metainfo", "table"}]
     unwraps: set[UnwrapRule] = set()
     clamps: set[ClampRule] = set()
+    handed_on: set[HandedOnRule] = set()
     for one in found:
         part = one.get("map", {})
         for key, value in part.get("elem", ()):
@@ -88,7 +106,10 @@ def read_table(listed: Json) -> PacketTable:
                 (rewritten if value == _REWRITE else kept).add(_source_nat_rule(key["concat"]))
         for element in one.get("set", {}).get("elem", ()):
             number, source = element["concat"]
-            if one["set"]["name"] in _PORT_SETS.values():
+            if one["set"]["name"] in _HANDED_ON_SETS:
+                kind = "mac" if one["set"]["name"] in _BY_MAC_SETS.values() else "device"
+                handed_on.add(HandedOnRule(ip_address(number), **{kind: str(source)}))
+            elif one["set"]["name"] in _PORT_SETS.values():
                 unwraps.add(UnwrapRule(TransportProtocol.UDP, ip_address(source), int(number)))
             else:
                 unwraps.add(UnwrapRule(int(number), ip_address(source)))
@@ -98,13 +119,18 @@ def read_table(listed: Json) -> PacketTable:
         kept_sources=frozenset(kept - rewritten),
         unwraps=frozenset(unwraps),
         clamps=frozenset(clamps),
+        handed_on=frozenset(handed_on),
     )
     return PacketTable(rules=rules, is_whole=_essences(found) == _essences(_parts(rules)))
 
 
 def _parts(rules: PacketRules) -> Iterator[Json]:
+    if rules.marks or rules.handed_on:
+        yield {"chain": {**_WHERE, "name": _MARKING, **_MARKING_HOOK}}
     if rules.marks:
         yield from _mark_parts(rules.marks)
+    if rules.handed_on:
+        yield from _handed_on_parts(rules.handed_on)
     if rules.source_nat or rules.kept_sources:
         yield from _source_nat_parts(rules)
     if rules.unwraps:
@@ -157,10 +183,22 @@ def _mark_parts(rules: Iterable[MarkRule]) -> Iterator[Json]:
     for version, name in _MARK_MAPS.items():
         elements = [_mark_element(rule) for rule in sorted(rules, key=str) if rule.address.version == version]
         yield _map(name, [_ADDRESS_TYPES[version], "inet_proto", "inet_service"], "mark", elements)
-    yield {"chain": {**_WHERE, "name": _MARKING, **_MARKING_HOOK}}
     for version, name in _MARK_MAPS.items():
         found = {"map": {"key": {"concat": [_payload(version), _PROTOCOL, _port()]}, "data": f"@{name}"}}
         yield _rule(_MARKING, {"mangle": {"key": {"meta": {"key": "mark"}}, "value": found}})
+
+
+def _handed_on_parts(rules: Iterable[HandedOnRule]) -> Iterator[Json]:
+    ordered = sorted(rules, key=str)
+    for names, kind, sender in ((_BY_MAC_SETS, "ether_addr", _SENDER), (_BY_DEVICE_SETS, "ifname", _CAME_IN_BY)):
+        for version, name in names.items():
+            here = [rule for rule in ordered if rule.address.version == version]
+            chosen = [(str(rule.address), rule.mac if kind == "ether_addr" else rule.device) for rule in here]
+            elements = [{"concat": list(one)} for one in chosen if one[1]]
+            if elements:
+                yield {"set": {**_WHERE, "name": name, "type": [_ADDRESS_TYPES[version], kind], "elem": elements}}
+                is_it = _match("==", {"concat": [_payload(version), sender]}, f"@{name}")
+                yield _rule(_MARKING, is_it, {"mangle": {"key": {"meta": {"key": "mark"}}, "value": HANDED_ON_MARK}})
 
 
 def _source_nat_parts(rules: PacketRules) -> Iterator[Json]:

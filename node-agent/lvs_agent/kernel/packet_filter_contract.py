@@ -12,6 +12,7 @@ from lvs_agent.decide.kernel_state import TransportProtocol
 from lvs_agent.decide.packet_table import (
     NO_RULES,
     ClampRule,
+    HandedOnRule,
     MarkRule,
     PacketRules,
     PacketTable,
@@ -45,6 +46,17 @@ _TUNNELS: Final = PacketRules(
         }
     ),
     clamps=frozenset({_CLAMP, ClampRule(ip_address("192.0.2.2"), 1300), ClampRule(ip_address("2001:db8::1"), 1400)}),
+)
+
+
+_HANDED_ON: Final = frozenset(
+    {
+        HandedOnRule(_WEB.address, mac="02:00:00:00:00:0a"),
+        HandedOnRule(_WEB.address, mac="02:00:00:00:00:0b"),
+        HandedOnRule(_SIX.address, mac="02:00:00:00:00:0a"),
+        HandedOnRule(_WEB.address, device="tunl0"),
+        HandedOnRule(_SIX.address, device="ip6tnl0"),
+    }
 )
 
 
@@ -104,6 +116,16 @@ async def tunnels_of_one_family_beside_all_else(given: PacketFilter) -> str | No
 async def a_port_for_gue_alone(given: PacketFilter) -> str | None:
     """Nothing is said of protocols then."""
     return await _written(given, PacketRules(unwraps=frozenset({UnwrapRule(17, _SERVER6, 6080)})))
+
+
+async def what_other_directors_hand_on(given: PacketFilter) -> str | None:
+    """By MAC address and by device, of both families."""
+    return await _written(given, PacketRules(handed_on=_HANDED_ON))
+
+
+async def what_is_handed_on_beside_all_else(given: PacketFilter) -> str | None:
+    """Marks of both kinds are in one chain, and each may come alone before it."""
+    return await _written(given, replace(_BOTH, handed_on=frozenset({HandedOnRule(_WEB.address, device="gre0")})))
 
 
 async def two_sizes_for_one_address(given: PacketFilter) -> str | None:
@@ -166,6 +188,8 @@ CASES: tuple[Case, ...] = (
     who_is_unwrapped_and_what_is_clamped,
     tunnels_of_one_family_beside_all_else,
     a_port_for_gue_alone,
+    what_other_directors_hand_on,
+    what_is_handed_on_beside_all_else,
     two_sizes_for_one_address,
     other_rules,
     many_rules,
