@@ -14,7 +14,7 @@ import pytest
 from waiting_for import until
 
 from lvs_agent.objects.api_connection import ApiConnection
-from lvs_agent.objects.watch import Reflector, Selection
+from lvs_agent.objects.watch import Reflector, Selection, as_it_is
 
 PATH = "/apis/lvs-operator.io/v1alpha1/lvsnodes"
 
@@ -84,7 +84,7 @@ async def reflecting(
     watch: int = 290,
     selection: Selection | None = None,
     connected: Callable[[], None] = lambda: None,
-) -> AsyncIterator[tuple[Reflector, ScriptedServer]]:
+) -> AsyncIterator[tuple[Reflector[dict[str, Any]], ScriptedServer]]:
     server = ScriptedServer(deque(script))
     listening = await asyncio.start_server(server.answer, "127.0.0.1", 0)
     client = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
@@ -93,6 +93,7 @@ async def reflecting(
         api,
         selection or Selection(path=PATH, kind="LvsNode"),
         lambda: None,
+        keep=as_it_is,
         connected=connected,
         silence_seconds=silence,
         watch_seconds=watch,
@@ -109,7 +110,7 @@ async def reflecting(
         await listening.wait_closed()
 
 
-def names(reflector: Reflector) -> set[str]:
+def names(reflector: Reflector[dict[str, Any]]) -> set[str]:
     return {raw["metadata"]["name"] for raw in reflector.objects().values()}
 
 
@@ -281,7 +282,7 @@ async def test_a_silent_watch_is_given_up() -> None:
 
 async def test_a_server_that_is_not_there() -> None:
     client = httpx2.AsyncClient(base_url="http://127.0.0.1:9")
-    reflector = Reflector(ApiConnection(client), Selection(path=PATH, kind="LvsNode"), lambda: None)
+    reflector = Reflector(ApiConnection(client), Selection(path=PATH, kind="LvsNode"), lambda: None, keep=as_it_is)
     task = asyncio.create_task(reflector.run())
     await until(lambda: reflector.failure is not None)
     assert not reflector.complete
