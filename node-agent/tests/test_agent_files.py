@@ -235,6 +235,16 @@ def test_a_state_directory_that_is_none_keeps_no_agent_from_working(
     assert "is not locked: File exists" in caplog.text
 
 
+def test_slices_are_the_same_if_nothing_but_noise_differs() -> None:
+    raw = {"metadata": {"namespace": "n", "name": "b", "uid": "u", "resourceVersion": "5"}, "spec": {"a": 1, "b": "ü"}}
+    noisy = {"spec": {"b": "ü", "a": 1}, "metadata": raw["metadata"] | {"resourceVersion": "6"}, "status": {}}
+    assert pack(noisy) == pack(raw)
+    assert pack(raw).raw() == without_noise(raw, status=False)
+    assert pack(raw | {"spec": {"a": 2, "b": "ü"}}) != pack(raw)
+    first = pack({"metadata": {"namespace": "n", "name": "a", "uid": "z"}})
+    assert sorted([pack(raw), first]) == [first, pack(raw)]
+
+
 def test_noise_is_not_stored() -> None:
     raw = {
         "metadata": {"name": "n", "resourceVersion": "5", "managedFields": [{}], "generation": 2},

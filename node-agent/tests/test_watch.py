@@ -84,6 +84,8 @@ async def reflecting(
     watch: int = 290,
     selection: Selection | None = None,
     connected: Callable[[], None] = lambda: None,
+    wake: Callable[[], None] = lambda: None,
+    keep: Callable[[dict[str, Any]], dict[str, Any]] = as_it_is,
 ) -> AsyncIterator[tuple[Reflector[dict[str, Any]], ScriptedServer]]:
     server = ScriptedServer(deque(script))
     listening = await asyncio.start_server(server.answer, "127.0.0.1", 0)
@@ -92,8 +94,8 @@ async def reflecting(
     reflector = Reflector(
         api,
         selection or Selection(path=PATH, kind="LvsNode"),
-        lambda: None,
-        keep=as_it_is,
+        wake,
+        keep=keep,
         connected=connected,
         silence_seconds=silence,
         watch_seconds=watch,
@@ -278,6 +280,18 @@ async def test_a_silent_watch_is_given_up() -> None:
     ]
     async with reflecting(*script, silence=0.2) as (reflector, _):
         await until(lambda: names(reflector) == {"a", "b"})
+
+
+async def test_what_is_kept_the_same_is_no_news() -> None:
+    def without_version(raw: dict[str, Any]) -> dict[str, Any]:
+        return {"metadata": {"name": raw["metadata"]["name"]}, "spec": raw["spec"]}
+
+    woken: list[None] = []
+    lines = [event("MODIFIED", item("a", "6")), event("ADDED", item("b", "7"))]
+    script = [listed(item("a", "1"), version="5"), watched(*lines)]
+    async with reflecting(*script, wake=lambda: woken.append(None), keep=without_version) as (reflector, _):
+        await until(lambda: names(reflector) == {"a", "b"})
+        assert len(woken) == 2  # the list, and what was added
 
 
 async def test_a_server_that_is_not_there() -> None:

@@ -32,6 +32,7 @@ STORED_VIEW_SECONDS: Final = 5.0
 """So long an agent that starts from the last view on disk waits for the API server before it takes VIPs by that."""
 STORED_VIEW_SECONDS_CONNECTED: Final = 30.0
 """So long where the API server answers and has not told everything."""
+LONGEST_SPACING: Final = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -140,11 +141,14 @@ class ApiSource:
             following.create_task(self._trust_stored_view())
             while True:
                 await self._wait()
+                began = time.monotonic()
                 self._follow_groups(following)
                 self._metrics.api_up.set(1 if self._is_connected() else 0)
                 cluster = self._identity.uid
                 if cluster is not None and all(reflector.complete for reflector in self._all_reflectors()):
                     self._take(cluster)
+                # What comes meanwhile is taken together, and half of the time is left for rounds.
+                await asyncio.sleep(min(time.monotonic() - began, LONGEST_SPACING))
 
     async def _wait(self) -> None:
         """Until there is news, or something has waited long enough."""
