@@ -41,7 +41,7 @@ from lvs_core.cluster_view import ObjectKey
 
 _GLANCE_SHARE: Final = 100
 _READ_SHARE: Final = 50
-"""Without a glance that tells whether the table is the one that was read last."""
+"""Where a glance shows a change, or it is not known what it showed when the table was read last."""
 _READ_SHARE_GLANCED: Final = 300
 _LONGEST_BETWEEN_READS: Final = 30.0
 _PASSES: Final = 4
@@ -223,7 +223,8 @@ class TableKeeper:
         """The table, and whether all of it was read just now, with its counts of connections."""
         now = self._monotonic()
         known = self._known
-        if known is not None and now < self._next_full_read() and self._seems_as_known(now):
+        share = _READ_SHARE if self._glance is None else _READ_SHARE_GLANCED
+        if known is not None and now < self._next_read(share) and self._seems_as_known(now):
             return self._read_again(known, draining), False
         self._glance, self._read_at = None, -math.inf  # until the reading has come to its end
         glance = self._ipvs.glance()  # first: a change between the two shows at the next one
@@ -233,12 +234,14 @@ class TableKeeper:
         self._glance, self._read_at, self._read_took = glance, began, self._monotonic() - began
         return (known, False) if known is not None and not draining and _is_same(table, known) else (table, True)
 
-    def _next_full_read(self) -> float:
-        share = _READ_SHARE if self._glance is None else _READ_SHARE_GLANCED
+    def _next_read(self, share: int) -> float:
         return self._read_at + min(share * self._read_took, _LONGEST_BETWEEN_READS)
 
     def _seems_as_known(self, now: float) -> bool:
-        """Whether the services are those that are known, and a glance, where one is due, shows no change."""
+        """Whether the services are those that are known, and a glance, where one is due, shows no change.
+
+        A change that it shows waits where all was read a short while ago: others may change theirs all the time.
+        """
         if self._ipvs.read_services() != self._services:
             return False
         if self._glance is None or now < self._next_glance:
@@ -246,7 +249,7 @@ class TableKeeper:
         began = self._monotonic()
         glance = self._ipvs.glance()
         self._note_glance(began, self._monotonic())
-        return glance == self._glance
+        return glance == self._glance or began < self._next_read(_READ_SHARE)
 
     def _note_glance(self, began: float, ended: float) -> None:
         self._next_glance = began + min(_GLANCE_SHARE * (ended - began), _LONGEST_BETWEEN_READS)
