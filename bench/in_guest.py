@@ -11,6 +11,7 @@ from bench.figure import Figure
 from bench.large_table import LARGE
 from bench.peers import versions
 from bench.repetitions import measure
+from lvs_agent.process_memory import seek_cycles_seldom
 
 FIGURES: Final[dict[str, Figure]] = {
     **{f"P1-{shape.services}x{shape.real_servers}": cold_load.figure(shape) for shape in cold_load.SHAPES},
@@ -39,6 +40,7 @@ def main() -> int:
     if options.figure == "versions":
         print(json.dumps(versions()))
     else:
+        seek_cycles_seldom()  # as an agent does
         figure = quick_load() if options.figure == QUICK_LOAD else FIGURES[options.figure]
         print(json.dumps(measure(figure, options.repetitions, options.seconds).raw()))
     return 0

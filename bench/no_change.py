@@ -24,7 +24,7 @@ def ours() -> Samples:
     known = path.table.read().services
     with clock(services):
         seen = path.table.read_services()
-        same = all(state.settings == known[key].settings for key, state in seen.items())
+        same = all(settings == known[key].settings for key, settings in seen.items())
     if not same:
         raise SystemExit("services changed by themselves")
     return {OURS: took, SERVICES: services, WRITES: [written]}

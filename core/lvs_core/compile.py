@@ -10,9 +10,18 @@ from typing import NamedTuple
 from lvs_api.network_types import ConnectionHelper, Family, Tunnel, TunnelChecksum, TunnelType
 from lvs_api.quorum import BelowQuorum, Quorum
 from lvs_api.real_server_pool import HealthCheck
-from lvs_api.service_slice import AcceptedPool, AcceptedService
+from lvs_api.service_slice import AcceptedService
 from lvs_api.virtual_service import Persistence, ServicePort
-from lvs_core.cluster_view import DirectorGroup, LvsNode, Member, ObjectKey, Slice, family_of, needs_address
+from lvs_core.cluster_view import (
+    DirectorGroup,
+    LvsNode,
+    Member,
+    ObjectKey,
+    Slice,
+    SliceContent,
+    family_of,
+    needs_address,
+)
 from lvs_core.crossing import served_families
 from lvs_core.digest import slices_digest
 from lvs_core.frontends import destination_port, families, marked_families, own_port, ports, takes, vips
@@ -61,14 +70,62 @@ class AgentView:
 
 def compile_plan(view: AgentView) -> NodePlan:
     """What the node has to do. Equal views give equal plans."""
-    if view.lvs_node is None:
-        return NodePlan(node=view.node, observed_generation=None)
-    spec = view.lvs_node.spec
+    return PlanCompiler().compile(view)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Compiled:
+    """The virtual services of one LvsVirtualService, and what they were made from."""
+
+    parts: tuple[SliceContent, ...]
+    me: "_Me"
+    services: tuple[PlannedService, ...]
+
+    def is_of(self, parts: Sequence[Slice], me: "_Me") -> bool:
+        """Whether they were made from just these."""
+        return (
+            self.me == me
+            and len(self.parts) == len(parts)
+            and all(mine is part.content for mine, part in zip(self.parts, parts, strict=True))
+        )
+
+
+class PlanCompiler:
+    """Compiles one view after the other, anew only those LvsVirtualServices of which the slices are others than before.
+
+    With thousands of them that is what an event about one costs, and what two plans take in memory.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[tuple[str, ObjectKey], _Compiled] = {}
+        self._now: dict[tuple[str, ObjectKey], _Compiled] = {}
+
+    def compile(self, view: AgentView) -> NodePlan:
+        """What the node has to do, as `compile_plan` says it."""
+        self._before, self._now = self._now, {}
+        if view.lvs_node is None:
+            return NodePlan(node=view.node, observed_generation=None)
+        return _node_plan(view, view.lvs_node, self)
+
+    def services(self, group: str, key: ObjectKey, parts: Sequence[Slice], me: "_Me") -> _Compiled | None:
+        """The virtual services of one LvsVirtualService; None where its first slice has not been seen."""
+        compiled = self._before.get((group, key))
+        if compiled is None or not compiled.is_of(parts, me):
+            made = _services(key, parts, me)
+            if made is None:
+                return None
+            compiled = _Compiled(parts=tuple(part.content for part in parts), me=me, services=made)
+        self._now[group, key] = compiled
+        return compiled
+
+
+def _node_plan(view: AgentView, node: LvsNode, compiler: PlanCompiler) -> NodePlan:
+    spec = node.spec
     taken: dict[AnyVirtualKey, ObjectKey] = {}
     return NodePlan(
         node=view.node,
-        observed_generation=view.lvs_node.meta.generation,
-        directing=tuple(_director_plan(view, name, taken) for name in sorted(spec.director_groups or ())),
+        observed_generation=node.meta.generation,
+        directing=tuple(_director_plan(view, name, taken, compiler) for name in sorted(spec.director_groups or ())),
         bind=tuple(
             sorted(
                 (
@@ -85,30 +142,30 @@ def compile_plan(view: AgentView) -> NodePlan:
     )
 
 
-def _director_plan(view: AgentView, name: str, taken: dict[AnyVirtualKey, ObjectKey]) -> DirectorPlan:
+def _director_plan(
+    view: AgentView, name: str, taken: dict[AnyVirtualKey, ObjectKey], compiler: PlanCompiler
+) -> DirectorPlan:
     group = view.groups.get(name)
     slices = _of_group(view.slices, name)
     known = (group.status.directors if group is not None and group.status is not None else None) or ()
     is_alone = [one.node for one in known] == [view.node]
     own = next((_ips(one.addresses) for one in known if one.node == view.node), ())
-    me = _Me(view.node, own)
+    me = _Me(view.node, own, is_alone)
     services: list[PlannedService] = []
     conflicts: list[tuple[ObjectKey, AnyVirtualKey, ObjectKey]] = []
     incomplete: list[ObjectKey] = []
     # What is held goes last: an address and port that somebody has now is not kept from them.
     by_service = sorted(_by_service(slices), key=lambda item: (item[0] in view.held, item[0]))
     for key, parts in by_service:
-        settings = next((part.content for part in parts if part.content.service is not None), None)
-        if settings is None or settings.service is None or settings.pool is None:
+        compiled = compiler.services(name, key, parts, me)
+        if compiled is None:
             incomplete.append(key)
             continue
-        members = tuple(member for part in parts for member in part.content.members)
-        for compiled in _services(key, parts[0].content.service_uid, settings.service, settings.pool, members):
-            planned = _with_me(compiled, me)
+        for planned in compiled.services:
             theirs = next((one for one in planned.claims() if taken.get(one, key) != key), None)
             if theirs is None:
                 taken.update(dict.fromkeys(planned.claims(), key))
-                services.append(replace(planned, has_one_director=True) if is_alone else planned)
+                services.append(planned)
             else:
                 conflicts.append((key, theirs, taken[theirs]))
     addresses = sorted({one.vip for one in services if one.vip is not None}, key=lambda one: (one.version, int(one)))
@@ -168,21 +225,25 @@ def _by_service(slices: Iterable[Slice]) -> Iterator[tuple[ObjectKey, Sequence[S
 
 
 class _Me(NamedTuple):
-    """The node that the plan is for, and by which addresses it is known."""
+    """The node that the plan is for: by which addresses it is known, and whether nobody else directs the group."""
 
     node: str
     addresses: tuple[IpAddress, ...]
+    is_alone: bool
 
 
-def _services(
-    key: ObjectKey, uid: str, service: AcceptedService, pool: AcceptedPool, members: Sequence[Member]
-) -> Iterator[PlannedService]:
-    for front in _fronts(service):
-        yield PlannedService(
+def _services(key: ObjectKey, parts: Sequence[Slice], me: _Me) -> tuple[PlannedService, ...] | None:
+    settings = next((part.content for part in parts if part.content.service is not None), None)
+    if settings is None or settings.service is None or settings.pool is None:
+        return None
+    service, pool = settings.service, settings.pool
+    members = tuple(member for part in parts for member in part.content.members)
+    made = (
+        PlannedService(
             key=front.key,
             vip=front.vip,
             service=key,
-            service_uid=uid,
+            service_uid=parts[0].content.service_uid,
             port_name=front.port.name if front.port is not None else None,
             marked=front.marked,
             delivered=service.firewall_mark is not None and bool(service.firewall_mark.local_delivery),
@@ -195,8 +256,12 @@ def _services(
             drain_seconds=pool.drain.timeout_seconds,
             paused=service.paused,
             members=_members(members, service, front, pool.health_check),
+            has_one_director=me.is_alone,
             quorum=_quorum(service.quorum),
         )
+        for front in _fronts(service)
+    )
+    return tuple(_with_me(one, me) for one in made)
 
 
 def _with_me(planned: PlannedService, me: _Me) -> PlannedService:

@@ -4,7 +4,7 @@ from lvs_api import testing
 from lvs_api.lvs_node import BindDevice
 from lvs_api.network_types import Family, ForwardingMethod, TunnelChecksum, TunnelType
 from lvs_core.cluster_view import ObjectKey
-from lvs_core.compile import AgentView, compile_plan
+from lvs_core.compile import AgentView, PlanCompiler, compile_plan
 from lvs_core.plan import DirectorPlan, Holding, HttpTarget, NodePlan, PlannedQuorum, PlannedTunnel
 from lvs_core.view_objects import group_from_raw, lvs_node_from_raw, slice_from_raw
 
@@ -23,6 +23,35 @@ def plan(*slices: testing.Raw, active: str | None = "d1", **node: object) -> Nod
             slices=tuple(slice_from_raw(one) for one in slices),
         )
     )
+
+
+def test_only_services_with_other_slices_are_compiled_anew() -> None:
+    """And an edit, a slice that comes or goes, or another director beside this one, is not missed."""
+    raw = testing.service_slice("other")
+    raw["spec"]["service"] = settings(ports=[{"name": "http", "protocol": "TCP", "port": 81}])
+    web_slice, other = slice_from_raw(testing.service_slice()), slice_from_raw(raw)
+    edited = slice_from_raw(web(settings(scheduler="lc")))
+    alone = testing.director_group()
+    alone["status"] = {"active": "d1", "directors": [{"node": "d1"}]}
+    crowded = testing.director_group()
+    crowded["status"] = {"active": "d1", "directors": [{"node": "d1"}, {"node": "d2"}]}
+    node = lvs_node_from_raw(testing.lvs_node("d1", addresses=None, directorGroups=["default"]))
+    compiler = PlanCompiler()
+    before: dict[ObjectKey, object] = {}
+    for slices, group, anew in (
+        ((web_slice, other), alone, {"web", "other"}),
+        ((web_slice, other), alone, set[str]()),
+        ((edited, other), alone, {"web"}),
+        ((edited,), alone, set[str]()),
+        ((web_slice, other), alone, {"web", "other"}),
+        ((web_slice, other), crowded, {"web", "other"}),
+    ):
+        view = AgentView(node="d1", lvs_node=node, groups={"default": group_from_raw(group)}, slices=slices)
+        made = compiler.compile(view)
+        assert made == compile_plan(view)
+        now: dict[ObjectKey, object] = {one.service: one for one in made.services()}
+        assert {key.name for key, one in now.items() if one is not before.get(key)} == anew
+        before = now
 
 
 def directing(*slices: testing.Raw, active: str | None = "d1") -> DirectorPlan:

@@ -6,6 +6,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from lvs_api.base import ApiModel
+from lvs_api.bind_device import MAX_GUE_PORTS as MAX_GUE_PORTS  # noqa: PLC0414 -- one place for LvsNode's words
+from lvs_api.bind_device import MAX_NODE_ADDRESSES as MAX_NODE_ADDRESSES  # noqa: PLC0414
+from lvs_api.bind_device import BindDevice as BindDevice  # noqa: PLC0414
 from lvs_api.conditions import Condition
 from lvs_api.network_types import (
     Count,
@@ -19,9 +22,6 @@ from lvs_api.network_types import (
 )
 
 MAX_EXCEPTIONS = 128
-MAX_NODE_ADDRESSES = 1024
-MAX_GUE_PORTS = 16
-"""Of one VIP."""
 MAX_OWN_ADDRESSES = 32
 MAX_VIRTUAL_ROUTERS = 64
 MAX_HEARD = 8
@@ -29,16 +29,6 @@ MAX_NODE_SETTINGS = 64
 MAX_DIRECTOR_ADDRESSES = 256
 MAX_DRAINED_MEMBERS = 256
 """Of one service; the others are named when these are gone."""
-
-
-class BindDevice(StrEnum):
-    """A device of a real-server node that can carry a VIP without being asked for it on the link."""
-
-    LO = "lo"
-    TUNL0 = "tunl0"
-    IP6TNL0 = "ip6tnl0"
-    GRE0 = "gre0"
-    IP6GRE0 = "ip6gre0"
 
 
 class NodeAddress(ApiModel):

@@ -75,6 +75,10 @@ def test_the_kernel_keeps_the_contract_that_the_fake_keeps(director: GuestMachin
     assert {name: text for name, text in complaints.items() if text} == {}
 
 
+def test_a_glance_shows_what_is_made_removed_or_weighed_anew(director: GuestMachine) -> None:
+    assert probe(director, "glance_contract") == {}
+
+
 def test_the_kernel_keeps_the_contract_about_settings(director: GuestMachine) -> None:
     before = director.out("ipvsadm", "-L", "--timeout")
     complaints = probe(director, "settings_contract")

@@ -42,6 +42,7 @@ from lvs_agent.kernel.announce import PacketAnnouncer
 from lvs_agent.kernel.contract import CASES, TABLES, complaint, settings_of
 from lvs_agent.kernel.ftp_helper import ModuleFtpHelper
 from lvs_agent.kernel.ftp_helper_contract import complaint as helper_complaint
+from lvs_agent.kernel.glance_contract import complaints as glance_complaints
 from lvs_agent.kernel.ipvs import KernelIpvsTable
 from lvs_agent.kernel.ipvs_settings import KernelIpvsSettings
 from lvs_agent.kernel.nft import NftPacketFilter
@@ -78,6 +79,11 @@ def contract() -> dict[str, str | None]:
     if table.read().services:
         raise SystemExit("the IPVS table is not empty")
     return {case.name: complaint(table, case) for case in CASES}
+
+
+def glance_contract() -> dict[str, str]:
+    """What a glance at the table misses, or sees without a reason."""
+    return glance_complaints(KernelIpvsTable())
 
 
 def settings_contract() -> dict[str, str | None]:
@@ -341,8 +347,8 @@ def announce(device: str, address: str) -> bool:
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__: verb
     for verb in (
-        contract, settings_contract, conversation, sysctl_contract, packet_filter_contract, ftp_helper_contract,
-        receive_ports_contract, receive_port,
+        contract, glance_contract, settings_contract, conversation, sysctl_contract, packet_filter_contract,
+        ftp_helper_contract, receive_ports_contract, receive_port,
         mark, source_nat, packet_filter, load, holds, add, edit, counters, told,
         read_under_change, read_while_resized, unavailable, bind, unbind, silence, announce,
     )

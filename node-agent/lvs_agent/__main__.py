@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from lvs_agent.assembly import clean_node, print_plan, run_agent, run_vrrp
 from lvs_agent.errors import LvsAgentError
+from lvs_agent.process_memory import seek_cycles_seldom, share_one_heap
 from lvs_agent.settings import Settings, parse_settings
 
 _VERBS = {"run": run_agent, "vrrp": run_vrrp, "plan": print_plan, "cleanup": clean_node}
@@ -17,6 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = parse_settings(sys.argv[1:] if arguments is None else arguments)
         _log_to_stderr(settings)
+        share_one_heap()
+        seek_cycles_seldom()
         asyncio.run(_VERBS[settings.verb](settings))
     except LvsAgentError as error:
         print(f"lvs-agent: {error}", file=sys.stderr)

@@ -25,9 +25,10 @@ from lvs_agent.decide.kernel_state import (
     conf_key,
 )
 from lvs_agent.disk.ledger import Ledger, LedgerFile
+from lvs_agent.disk.packed_slice import pack, without_noise
 from lvs_agent.disk.state_file import set_aside
 from lvs_agent.disk.state_lock import StateLock
-from lvs_agent.disk.view_store import StoredView, ViewStore, without_noise
+from lvs_agent.disk.view_store import StoredView, ViewStore
 from lvs_agent.errors import StateFileDamaged, StateInUse, StateNotWritten
 from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.conditions import Reason
@@ -47,7 +48,8 @@ LEDGER = Ledger(
         )
     },
 )
-VIEW = StoredView(cluster_id="c", node_name="n", node={"a": 1}, groups=({"b": 2},), slices=({"c": "ü"},))
+SLICE = pack({"metadata": {"namespace": "n", "name": "s", "uid": "u"}, "c": "ü"})
+VIEW = StoredView(cluster_id="c", node_name="n", node={"a": 1}, groups=({"b": 2},), slices=(SLICE,))
 
 
 def test_a_ledger_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -231,6 +233,16 @@ def test_a_state_directory_that_is_none_keeps_no_agent_from_working(
     lock.acquire()
     lock.release()
     assert "is not locked: File exists" in caplog.text
+
+
+def test_slices_are_the_same_if_nothing_but_noise_differs() -> None:
+    raw = {"metadata": {"namespace": "n", "name": "b", "uid": "u", "resourceVersion": "5"}, "spec": {"a": 1, "b": "ü"}}
+    noisy = {"spec": {"b": "ü", "a": 1}, "metadata": raw["metadata"] | {"resourceVersion": "6"}, "status": {}}
+    assert pack(noisy) == pack(raw)
+    assert pack(raw).raw() == without_noise(raw, status=False)
+    assert pack(raw | {"spec": {"a": 2, "b": "ü"}}) != pack(raw)
+    first = pack({"metadata": {"namespace": "n", "name": "a", "uid": "z"}})
+    assert sorted([pack(raw), first]) == [first, pack(raw)]
 
 
 def test_noise_is_not_stored() -> None:

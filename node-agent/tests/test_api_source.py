@@ -10,6 +10,7 @@ import pytest
 from object_server import ObjectServer, path_of, serving
 from waiting_for import until
 
+from lvs_agent.disk.packed_slice import pack
 from lvs_agent.disk.view_store import StoredView, ViewStore
 from lvs_agent.objects import api_source
 from lvs_agent.objects.api_connection import ApiConnection
@@ -30,7 +31,7 @@ def a_view(**changes: Any) -> StoredView:
         "node_name": "node1",
         "node": lvs_node("node1", directorGroups=["default"]),
         "groups": (director_group(),),
-        "slices": (service_slice(),),
+        "slices": (pack(service_slice()),),
     }
     return StoredView(**(values | changes))
 

@@ -28,6 +28,8 @@ from lvs_agent.errors import AnnounceError, DeviceNotFound, IpvsUnavailable, Nam
 from lvs_agent.kernel.contract import CASES, Case, complaint
 from lvs_agent.kernel.fake_kernel import FakeIpvsTable, FakeLinks, FakeNamespaceLock, FakeSysctls
 from lvs_agent.kernel.fake_neighbours import FakeAnnouncer
+from lvs_agent.kernel.glance_contract import STEPS
+from lvs_agent.kernel.glance_contract import complaints as glance_complaints
 
 WEB = ServiceKey(protocol=TransportProtocol.TCP, address=ip_address("10.0.0.1"), port=80)
 ONE = DestinationKey(address=ip_address("10.1.0.1"), port=80)
@@ -38,6 +40,11 @@ VIP = AddressBinding(address=ip_address("10.0.0.1"), device="lo")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_fake_answers_as_the_kernel(case: Case) -> None:
     assert complaint(FakeIpvsTable(), case) is None
+
+
+def test_a_glance_at_the_fake_shows_what_one_at_the_kernel_shows() -> None:
+    assert glance_complaints(FakeIpvsTable()) == {}
+    assert glance_complaints(FakeIpvsTable(shows_summary=False)).keys() == STEPS.keys()
 
 
 def test_a_case_that_goes_wrong_is_noticed() -> None:

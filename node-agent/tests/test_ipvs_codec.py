@@ -152,7 +152,9 @@ def test_services_round_trip(entry: tuple[AnyServiceKey, ServiceSettings]) -> No
     """Requests and dumps carry an entry in the same attributes."""
     key, settings = entry
     payload = payload_of(AddService(service=key, settings=settings))
-    assert EntryDecoder().service(payload) == (key, settings, TrafficCounters())
+    decoder = EntryDecoder()
+    assert [decoder.service(payload) for _ in range(2)] == [(key, settings)] * 2
+    assert decoder.service_counters(payload) == TrafficCounters()
 
 
 @given(service_keys, st.lists(destinations(), min_size=1, max_size=5))
@@ -223,14 +225,23 @@ def test_counters_that_a_kernel_dumped_are_what_ipvsadm_showed() -> None:
     recorded = json.loads((Path(__file__).parent / "data" / "ipvs_counters_linux_7.2.json").read_text())
     shown, decoder = recorded["ipvsadm"], EntryDecoder()
     counters = TrafficCounters(*shown["stats"], *shown["rate"])
-    service = decoder.service(bytes.fromhex(recorded["service"]))
-    assert service is not None
-    assert service[2] == counters
+    assert decoder.service_counters(bytes.fromhex(recorded["service"])) == counters
     _, state = decoder.destination(bytes.fromhex(recorded["destination"]), AddressFamily.IPV4)
     connections = (state.active_connections, state.inactive_connections, state.persistent_connections)
     assert connections == (shown["active"], shown["inactive"], shown["persistent"])
     assert state.counters == counters
     assert decoder.wide_counters
+
+
+def test_services_seen_before_are_told_apart_by_all_but_their_counters() -> None:
+    """Through one decoder, each once more with other counters."""
+    decoder = EntryDecoder()
+    payloads = [bytes.fromhex(payload) for table in RECORDED.values() for payload in table["services"]]
+    first = [EntryDecoder().service(payload) for payload in payloads]
+    assert [decoder.service(payload) for payload in payloads] == first
+    counted = [payload[:-8] + b"\x07" * 8 for payload in payloads]
+    assert [decoder.service(payload) for payload in counted] == first
+    assert all(decoder.service_counters(payload).out_bytes_per_second for payload in counted)
 
 
 NARROW, WIDE = "IIIQQIIIII", "QQQQQQQQQQ"

@@ -98,7 +98,7 @@ async def test_a_deleted_service_goes_after_a_look(tmp_path: Path) -> None:
 def stored_slices(state: Path) -> list[str]:
     """The names of the slices on disk."""
     view = ViewStore(state / "view").read(NODE)
-    return [raw["metadata"]["name"] for raw in view.slices] if view else []
+    return [packed.name for packed in view.slices] if view else []
 
 
 def a_crd_is_missing(server: ObjectServer) -> None:

@@ -14,7 +14,7 @@ import pytest
 from waiting_for import until
 
 from lvs_agent.objects.api_connection import ApiConnection
-from lvs_agent.objects.watch import Reflector, Selection
+from lvs_agent.objects.watch import Reflector, Selection, as_it_is
 
 PATH = "/apis/lvs-operator.io/v1alpha1/lvsnodes"
 
@@ -84,7 +84,9 @@ async def reflecting(
     watch: int = 290,
     selection: Selection | None = None,
     connected: Callable[[], None] = lambda: None,
-) -> AsyncIterator[tuple[Reflector, ScriptedServer]]:
+    wake: Callable[[], None] = lambda: None,
+    keep: Callable[[dict[str, Any]], dict[str, Any]] = as_it_is,
+) -> AsyncIterator[tuple[Reflector[dict[str, Any]], ScriptedServer]]:
     server = ScriptedServer(deque(script))
     listening = await asyncio.start_server(server.answer, "127.0.0.1", 0)
     client = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
@@ -92,7 +94,8 @@ async def reflecting(
     reflector = Reflector(
         api,
         selection or Selection(path=PATH, kind="LvsNode"),
-        lambda: None,
+        wake,
+        keep=keep,
         connected=connected,
         silence_seconds=silence,
         watch_seconds=watch,
@@ -109,7 +112,7 @@ async def reflecting(
         await listening.wait_closed()
 
 
-def names(reflector: Reflector) -> set[str]:
+def names(reflector: Reflector[dict[str, Any]]) -> set[str]:
     return {raw["metadata"]["name"] for raw in reflector.objects().values()}
 
 
@@ -279,9 +282,21 @@ async def test_a_silent_watch_is_given_up() -> None:
         await until(lambda: names(reflector) == {"a", "b"})
 
 
+async def test_what_is_kept_the_same_is_no_news() -> None:
+    def without_version(raw: dict[str, Any]) -> dict[str, Any]:
+        return {"metadata": {"name": raw["metadata"]["name"]}, "spec": raw["spec"]}
+
+    woken: list[None] = []
+    lines = [event("MODIFIED", item("a", "6")), event("ADDED", item("b", "7"))]
+    script = [listed(item("a", "1"), version="5"), watched(*lines)]
+    async with reflecting(*script, wake=lambda: woken.append(None), keep=without_version) as (reflector, _):
+        await until(lambda: names(reflector) == {"a", "b"})
+        assert len(woken) == 2  # the list, and what was added
+
+
 async def test_a_server_that_is_not_there() -> None:
     client = httpx2.AsyncClient(base_url="http://127.0.0.1:9")
-    reflector = Reflector(ApiConnection(client), Selection(path=PATH, kind="LvsNode"), lambda: None)
+    reflector = Reflector(ApiConnection(client), Selection(path=PATH, kind="LvsNode"), lambda: None, keep=as_it_is)
     task = asyncio.create_task(reflector.run())
     await until(lambda: reflector.failure is not None)
     assert not reflector.complete

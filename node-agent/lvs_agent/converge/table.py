@@ -1,10 +1,12 @@
 """Brings the IPVS table to what it shall be: read, decide, write in order, verify by reading.
 
-Nothing tells of changes to IPVS, so the services are read about once a second; the destinations with them as often as
-that takes no more than a fiftieth of the time, and at once where something is to be changed.
+Nothing tells of changes to IPVS, so the services are read about once a second. All of the table is glanced at as often
+as that takes no more than a hundredth of the time, and read where the glance shows a change, now and then without one,
+and at once where something is to be changed. A glance misses a few settings, and on some nodes there is none.
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -16,7 +18,15 @@ from lvs_agent.decide.desired_state import Circumstances, DesiredIpvs, desire
 from lvs_agent.decide.faults import Fault, conflict_faults, describe, left_over, refusal, strangers
 from lvs_agent.decide.fresh_word import is_news
 from lvs_agent.decide.kernel_diff import diff_ipvs
-from lvs_agent.decide.kernel_state import AnyServiceKey, DestinationKey, IPAddress, KernelIpvs, WantedIpvs
+from lvs_agent.decide.kernel_state import (
+    AnyServiceKey,
+    DestinationKey,
+    DestinationState,
+    IPAddress,
+    KernelIpvs,
+    ServiceSettings,
+    WantedIpvs,
+)
 from lvs_agent.decide.ownership import IpvsOwnership, OwnedIpvs, judge_ipvs
 from lvs_agent.decide.packet_rules import carriers, still_open
 from lvs_agent.decide.packet_table import SourceNatRule
@@ -29,7 +39,10 @@ from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.conditions import Reason
 from lvs_core.cluster_view import ObjectKey
 
+_GLANCE_SHARE: Final = 100
 _READ_SHARE: Final = 50
+"""Where a glance shows a change, or it is not known what it showed when the table was read last."""
+_READ_SHARE_GLANCED: Final = 300
 _LONGEST_BETWEEN_READS: Final = 30.0
 _PASSES: Final = 4
 """What comes is made, what it stands for written at weight 0, found without connections, and deleted: more passes than
@@ -113,7 +126,13 @@ class TableKeeper:
         self._metrics = metrics
         self._monotonic = monotonic
         self._known: KernelIpvs | None = None
-        self._next_full_read = 0.0
+        self._services: Mapping[AnyServiceKey, ServiceSettings] = {}
+        """Those of what is known."""
+        self._glance: bytes | None = None
+        """What a glance shows while the table is as it is known; None where that is not known."""
+        self._next_glance = 0.0
+        self._read_at = -math.inf
+        self._read_took = 0.0
         self._settled: WantedIpvs = {}
         """What was wanted and found so in the last round: a difference from it is somebody else's doing."""
         self._retries: dict[IpvsChange, _Retry] = {}
@@ -177,7 +196,9 @@ class TableKeeper:
                 around, owned=ours, drains=desired.drains, standings=desired.standings, quorums=desired.quorums
             )
             judged = _judge(prepared, replace(around, kernel=table))
-        self._known = table
+        if attempted:
+            self._glance = None
+        self._know(table)
         faults = {**service_faults(waiting), **self._faults(judged, attempted)}
         self._settled = {k: w for k, w in judged.desired.wanted.items() if k not in faults}
         owned = _with_frozen(judged.ownership.owned, around.owned, judged.desired)
@@ -204,16 +225,41 @@ class TableKeeper:
         """The table, and whether all of it was read just now, with its counts of connections."""
         now = self._monotonic()
         known = self._known
-        if known is not None and now < self._next_full_read:
-            services = self._ipvs.read_services()
-            if services.keys() == known.services.keys() and all(
-                state.settings == known.services[key].settings for key, state in services.items()
-            ):
-                return self._read_again(known, draining), False
+        share = _READ_SHARE if self._glance is None else _READ_SHARE_GLANCED
+        if known is not None and now < self._next_read(share) and self._seems_as_known(now):
+            return self._read_again(known, draining), False
+        self._glance, self._read_at = None, -math.inf  # until the reading has come to its end
+        glance = self._ipvs.glance()  # first: a change between the two shows at the next one
+        began = self._monotonic()
+        self._note_glance(now, began)
         table = self._ipvs.read()
-        took = self._monotonic() - now
-        self._next_full_read = now + min(_READ_SHARE * took, _LONGEST_BETWEEN_READS)
+        self._glance, self._read_at, self._read_took = glance, began, self._monotonic() - began
         return (known, False) if known is not None and not draining and _is_same(table, known) else (table, True)
+
+    def _next_read(self, share: int) -> float:
+        return self._read_at + min(share * self._read_took, _LONGEST_BETWEEN_READS)
+
+    def _seems_as_known(self, now: float) -> bool:
+        """Whether the services are those that are known, and a glance, where one is due, shows no change.
+
+        A change that it shows waits where all was read a short while ago: others may change theirs all the time.
+        """
+        if self._ipvs.read_services() != self._services:
+            return False
+        if self._glance is None or now < self._next_glance:
+            return True
+        began = self._monotonic()
+        glance = self._ipvs.glance()
+        self._note_glance(began, self._monotonic())
+        return glance == self._glance or began < self._next_read(_READ_SHARE)
+
+    def _note_glance(self, began: float, ended: float) -> None:
+        self._next_glance = began + min(_GLANCE_SHARE * (ended - began), _LONGEST_BETWEEN_READS)
+
+    def _know(self, table: KernelIpvs) -> None:
+        if table is not self._known:
+            self._services = {key: state.settings for key, state in table.services.items()}
+        self._known = table
 
     def _read_again(self, table: KernelIpvs, services: set[AnyServiceKey]) -> KernelIpvs:
         """The table with these services read anew."""
@@ -287,13 +333,21 @@ def _is_same(one: KernelIpvs, other: KernelIpvs) -> bool:
     """Whether two readings differ in nothing but counters."""
     return one.services.keys() == other.services.keys() and all(
         state.settings == other.services[key].settings
-        and state.destinations.keys() == other.services[key].destinations.keys()
-        and all(
-            found.settings == other.services[key].destinations[destination].settings
-            for destination, found in state.destinations.items()
-        )
+        and _has_same(state.destinations, other.services[key].destinations)
         for key, state in one.services.items()
     )
+
+
+def _has_same(
+    some: Mapping[DestinationKey, DestinationState], others: Mapping[DestinationKey, DestinationState]
+) -> bool:
+    """Keys and settings are shared between readings, and mostly come in the same order: then nothing is looked up."""
+    if len(some) == len(others) and all(
+        one is other and found.settings is before.settings
+        for (one, found), (other, before) in zip(some.items(), others.items(), strict=True)
+    ):
+        return True
+    return some.keys() == others.keys() and all(found.settings == others[one].settings for one, found in some.items())
 
 
 def _with_frozen(owned: OwnedIpvs, before: OwnedIpvs, desired: DesiredIpvs) -> OwnedIpvs:

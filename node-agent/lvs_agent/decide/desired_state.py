@@ -209,7 +209,7 @@ class _Composer:
                 waiting.append(self._standing(member, why))
             if self._service.planned.paused and (told := self._paused(member, why)) is not None:
                 paused.append(told)
-        vanishing = self._vanishing(self._patience(key for key, one in destinations.items() if one.weight))
+        vanishing = self._vanishing([key for key, one in destinations.items() if one.weight]) if self._drains else {}
         destinations.update(vanishing)
         planned = self._service.planned
         part = ServicePart(
@@ -288,14 +288,15 @@ class _Composer:
         ]
         return max(map(seconds_to_tell, checks), default=0.0)
 
-    def _vanishing(self, patience: float) -> dict[DestinationKey, DestinationSettings]:
+    def _vanishing(self, carriers: Iterable[DestinationKey]) -> dict[DestinationKey, DestinationSettings]:
         """Entries of ours that the slices no longer have, or refuse, until they have drained.
 
         Those that the slices just no longer have stand in, with the weight that they have, for new ones that are not
         made or not known to be up yet, while nobody else has weight: an edit of a port is no outage.
         """
-        if self._state is None or not self._drains:
+        if self._state is None:
             return {}
+        patience = self._patience(carriers)
         refused = {member.key for member in self._service.members if member.planned.refused is not None}
         vanishing = {}
         for key, state in self._state.destinations.items():

@@ -1,5 +1,6 @@
 """From LVS words, as the plan has them, to the kernel's."""
 
+from functools import lru_cache
 from typing import Final
 
 from lvs_agent.decide.health_verdict import Check, HttpRequest
@@ -93,12 +94,20 @@ def destination_key(member: PlannedMember) -> DestinationKey:
 
 def destination_settings(member: PlannedMember, weight: int) -> DestinationSettings:
     """What the kernel's destination is set to at this effective weight."""
+    return _settings(weight, member.method, member.upper_threshold, member.lower_threshold, member.tunnel)
+
+
+@lru_cache(maxsize=4096)
+def _settings(
+    weight: int, method: LvsMethod, upper_threshold: int, lower_threshold: int, tunnel: PlannedTunnel | None
+) -> DestinationSettings:
+    """One shared value for each: thousands of real servers have the same, and those that are one compare at once."""
     return DestinationSettings(
         weight=weight,
-        method=_METHODS[member.method],
-        upper_threshold=member.upper_threshold,
-        lower_threshold=member.lower_threshold,
-        tunnel=IPIP if member.tunnel is None else _tunnel_settings(member.tunnel),
+        method=_METHODS[method],
+        upper_threshold=upper_threshold,
+        lower_threshold=lower_threshold,
+        tunnel=IPIP if tunnel is None else _tunnel_settings(tunnel),
     )
 
 

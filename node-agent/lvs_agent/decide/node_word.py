@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from typing import Any, Final, NamedTuple
 
 from lvs_agent.decide.kernel_state import IPAddress
-from lvs_api.lvs_node import MAX_GUE_PORTS, MAX_NODE_ADDRESSES, BindDevice
+from lvs_api.bind_device import MAX_GUE_PORTS, MAX_NODE_ADDRESSES, BindDevice
 
 WORD_PATH: Final = "/v1/prepared"
 MAX_WORD: Final = 256 * 1024

@@ -90,7 +90,8 @@ def prepare(plan: NodePlan, before: PreparedPlan | None = None, refusals: Refusa
         if planned.vip in refusals.left_out:
             continue
         earlier = known.get(service_key(planned.key))
-        services.append(earlier if earlier is not None and earlier.planned == planned else _prepare_service(planned))
+        is_same = earlier is not None and (earlier.planned is planned or earlier.planned == planned)
+        services.append(earlier if earlier is not None and is_same else _prepare_service(planned))
     routed, masqueraded, tunnelled = set[IPAddress](), set[IPAddress](), set[IPAddress]()
     for service in services:
         for member in service.members:

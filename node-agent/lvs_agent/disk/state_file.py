@@ -15,7 +15,11 @@ def write_state(path: Path, format_version: int, body: dict[str, Any]) -> None:
 
     Raises StateNotWritten; the old file is in place then, unless the error says that the new one is.
     """
-    text = json.dumps(body, separators=(",", ":"), sort_keys=True)
+    write_state_text(path, format_version, json.dumps(body, separators=(",", ":"), sort_keys=True))
+
+
+def write_state_text(path: Path, format_version: int, text: str) -> None:
+    """The same with a content that is JSON already."""
     try:
         _replace(path, f"{format_version} {_digest(text)}\n{text}\n")
     except OSError as error:

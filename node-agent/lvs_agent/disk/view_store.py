@@ -4,16 +4,17 @@ A view that the disk does not take is tried again after 1, 2, 4 … 30 s; the pl
 """
 
 import asyncio
+import json
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from prometheus_client import Counter
 
 from lvs_agent.decide.faults import Fault
-from lvs_agent.disk.state_file import read_state, write_state
+from lvs_agent.disk.packed_slice import PackedSlice, Raw, pack
+from lvs_agent.disk.state_file import read_state, write_state_text
 from lvs_agent.errors import StateFileDamaged, StateNotWritten
 from lvs_api.conditions import Reason
 
@@ -21,7 +22,6 @@ _FORMAT: Final = 1
 _FIRST_RETRY: Final = 1.0
 _LONGEST_RETRY: Final = 30.0
 _log = logging.getLogger(__name__)
-Raw = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class StoredView:
     node: Raw
     """The LvsNode."""
     groups: tuple[Raw, ...]
-    slices: tuple[Raw, ...]
+    slices: tuple[PackedSlice, ...]
 
 
 class ViewStore:
@@ -66,7 +66,7 @@ class ViewStore:
             node_name=body["nodeName"],
             node=body["node"],
             groups=tuple(body["groups"]),
-            slices=tuple(body["slices"]),
+            slices=tuple(map(pack, body["slices"])),
         )
         return self._stored
 
@@ -74,14 +74,15 @@ class ViewStore:
         """Store it where it differs; whether it did. Raises StateNotWritten."""
         if view == self._stored:
             return False
-        body = {
+        head = {
             "clusterID": view.cluster_id,
-            "nodeName": view.node_name,
-            "node": view.node,
             "groups": list(view.groups),
-            "slices": list(view.slices),
+            "node": view.node,
+            "nodeName": view.node_name,
         }
-        write_state(self._path, _FORMAT, body)
+        text = json.dumps(head, separators=(",", ":"), sort_keys=True)
+        slices = ",".join(one.text for one in view.slices)
+        write_state_text(self._path, _FORMAT, f'{text[:-1]},"slices":[{slices}]}}')
         self._stored = view
         return True
 
@@ -119,11 +120,3 @@ class ViewStore:
         if fault != self.fault:
             _log.error("the last view: %s", message)
         self.fault = fault
-
-
-def without_noise(raw: Mapping[str, Any], *, status: bool) -> Raw:
-    """An object without managed fields and resource version, and without its status unless that decides something."""
-    noise = {"managedFields", "resourceVersion"}
-    kept = {key: value for key, value in raw.items() if key != "status" or status}
-    kept["metadata"] = {key: value for key, value in raw["metadata"].items() if key not in noise}
-    return kept

@@ -4,7 +4,7 @@ The scenarios on real kernels run the same cases against both.
 """
 
 import errno
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
@@ -67,6 +67,11 @@ _BROADCAST = IPv4Address("255.255.255.255")
 _ALL_FORWARDING = conf_key("ipv6", "all", "forwarding")
 
 
+def _shown(destinations: Mapping[DestinationKey, DestinationState]) -> Iterator[tuple[str, str, int]]:
+    for key, state in destinations.items():
+        yield str(key), state.settings.method.name, state.settings.weight
+
+
 @dataclass(kw_only=True)
 class FakeIpvsTable:
     """`IpvsTable` in memory. `services` may be changed behind the agent's back, as `ipvsadm` would."""
@@ -78,6 +83,8 @@ class FakeIpvsTable:
     available: bool = True
     room: int | None = None
     """For how many services and destinations there is memory; None: for all."""
+    shows_summary: bool = True
+    """/proc/net/ip_vs is there."""
     writes: int = 0
     reads: int = 0
 
@@ -88,18 +95,25 @@ class FakeIpvsTable:
 
     def read(self) -> KernelIpvs:
         """The whole table."""
-        self._check_available()
-        self.reads += 1
-        return KernelIpvs(services=dict(self.services))
+        return KernelIpvs(services=self._look())
 
-    def read_services(self) -> Mapping[AnyServiceKey, ServiceState]:
+    def read_services(self) -> Mapping[AnyServiceKey, ServiceSettings]:
         """Every service, without destinations."""
-        return {key: replace(state, destinations={}) for key, state in self.read().services.items()}
+        return {key: state.settings for key, state in self._look().items()}
+
+    def glance(self) -> bytes | None:
+        """The same of what /proc/net/ip_vs shows, in another form."""
+        if not self.shows_summary:
+            return None
+        lines = [
+            (str(key), state.settings.scheduler, *_shown(state.destinations)) for key, state in self.services.items()
+        ]
+        return repr(lines).encode()
 
     def read_only(self, services: Iterable[AnyServiceKey]) -> KernelIpvs:
         """These services with their destinations."""
         wanted = set(services)
-        return KernelIpvs(services={key: s for key, s in self.read().services.items() if key in wanted})
+        return KernelIpvs(services={key: s for key, s in self._look().items() if key in wanted})
 
     def apply(self, changes: Sequence[IpvsChange]) -> IpvsApplied:
         """Carry out the changes in their order."""
@@ -123,6 +137,11 @@ class FakeIpvsTable:
     def clear(self) -> None:
         """`ipvsadm -C` by somebody else."""
         self.services.clear()
+
+    def _look(self) -> dict[AnyServiceKey, ServiceState]:
+        self._check_available()
+        self.reads += 1
+        return dict(self.services)
 
     def _check_available(self) -> None:
         if not self.available:

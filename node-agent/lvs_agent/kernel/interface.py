@@ -24,7 +24,7 @@ from lvs_agent.decide.kernel_state import (
     LocalDelivery,
     ReceivePort,
     Route,
-    ServiceState,
+    ServiceSettings,
     SysctlKey,
 )
 from lvs_agent.decide.packet_table import PacketRules, PacketTable
@@ -54,8 +54,15 @@ class IpvsTable(Protocol):
     def read(self) -> KernelIpvs:
         """The whole table. Raises IpvsUnavailable, IpvsReadFailed or PermissionRefused; an error is never empty."""
 
-    def read_services(self) -> Mapping[AnyServiceKey, ServiceState]:
+    def read_services(self) -> Mapping[AnyServiceKey, ServiceSettings]:
         """Every service without its destinations: one cheap dump, to see a table that somebody cleared."""
+
+    def glance(self) -> bytes | None:
+        """The table in short: equal as long as all services and destinations are there with their methods and weights.
+
+        It takes a tenth of what reading takes, and leaves out thresholds, tunnels and flags. None where the kernel
+        does not show it so; then nothing is known.
+        """
 
     def read_only(self, services: Iterable[AnyServiceKey]) -> KernelIpvs:
         """These services with their destinations; the ones that do not exist are left out."""

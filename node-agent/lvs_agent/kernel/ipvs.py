@@ -13,7 +13,7 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from lvs_agent.decide.changes import (
     AddDestination,
@@ -29,6 +29,7 @@ from lvs_agent.decide.kernel_state import (
     DestinationState,
     IpvsInfo,
     KernelIpvs,
+    ServiceSettings,
     ServiceState,
 )
 from lvs_agent.errors import (
@@ -44,6 +45,7 @@ from lvs_agent.kernel import ipvs_codec as codec
 from lvs_agent.kernel.interface import IpvsApplied, IpvsFailure
 from lvs_agent.kernel.ipvs_conversation import NOT_PERMITTED, IpvsConversation
 from lvs_agent.kernel.ipvs_decode import EntryDecoder, decode_info
+from lvs_agent.kernel.ipvs_summary import TableSummary
 from lvs_agent.kernel.netlink_socket import AnswerLost, NetlinkSocket, RequestRefused
 from lvs_agent.kernel.netlink_wire import GENL_HEADER, NLMSG_ERROR, error_code
 
@@ -55,11 +57,19 @@ _FIRST_DUMPS, _QUIET_DUMPS = 20, 2
 _SERVICE_COMMANDS = (AddService, EditService)
 
 
+class _Service(NamedTuple):
+    """A service out of a dump, its counters not unpacked yet."""
+
+    settings: ServiceSettings
+    message: bytes
+
+
 class KernelIpvsTable(IpvsConversation):
     """`IpvsTable` on the kernel of this network namespace (that of the thread at first use)."""
 
-    def __init__(self, socket: NetlinkSocket | None = None) -> None:
+    def __init__(self, socket: NetlinkSocket | None = None, summary: TableSummary | None = None) -> None:
         super().__init__(socket)
+        self._summary = summary or TableSummary()
         self._decoder = EntryDecoder()
         self._seen: set[AnyServiceKey] = set()
         self._read_before = False
@@ -84,9 +94,14 @@ class KernelIpvsTable(IpvsConversation):
         wanted = list(services)
         return self._retrying(lambda: self._with_destinations(self._named_services(wanted)))
 
-    def read_services(self) -> Mapping[AnyServiceKey, ServiceState]:
+    def read_services(self) -> Mapping[AnyServiceKey, ServiceSettings]:
         """Every service, without destinations."""
-        return self._retrying(self._all_services)
+        services = self._retrying(self._all_services)
+        return {key: found.settings for key, found in services.items()}
+
+    def glance(self) -> bytes | None:
+        """The table in short."""
+        return self._summary.read()
 
     def apply(self, changes: Sequence[IpvsChange]) -> IpvsApplied:
         """Carry out the changes in their order."""
@@ -107,6 +122,11 @@ class KernelIpvsTable(IpvsConversation):
             except AnswerLost:
                 certain = False
         return IpvsApplied(written=len(changes) - len(refused), failures=failures_of(refused), certain=certain)
+
+    def close(self) -> None:
+        """Release socket and file; the table stays as it is."""
+        super().close()
+        self._summary.close()
 
     def _send_batch(self, encoder: codec.RequestEncoder, batch: list[IpvsChange]) -> list[tuple[IpvsChange, int]]:
         """One send; the changes that the kernel refused, with their errno."""
@@ -133,7 +153,7 @@ class KernelIpvsTable(IpvsConversation):
                 lost = error
         raise IpvsReadFailed(f"the IPVS table could not be read in {_READ_TRIES} tries: {lost}")
 
-    def _all_services(self) -> dict[AnyServiceKey, ServiceState]:
+    def _all_services(self) -> dict[AnyServiceKey, _Service]:
         services, parts = self._dump_services()
         if parts > 1:
             if not self._read_before:
@@ -142,7 +162,7 @@ class KernelIpvsTable(IpvsConversation):
         self._seen, self._read_before = set(services), True
         return services
 
-    def _dump_until_quiet(self, services: dict[AnyServiceKey, ServiceState]) -> dict[AnyServiceKey, ServiceState]:
+    def _dump_until_quiet(self, services: dict[AnyServiceKey, _Service]) -> dict[AnyServiceKey, _Service]:
         """For a first read, which knows nothing: the last of several dumps, when two in a row brought nothing unseen.
 
         What the last one lacks has been seen by then, and is asked for by name.
@@ -156,18 +176,19 @@ class KernelIpvsTable(IpvsConversation):
                 return services
         raise AnswerLost("services keep coming while they are read")
 
-    def _named_services(self, keys: Iterable[AnyServiceKey]) -> dict[AnyServiceKey, ServiceState]:
+    def _named_services(self, keys: Iterable[AnyServiceKey]) -> dict[AnyServiceKey, _Service]:
         """Those of these services that exist."""
-        found = ((key, self._get_service(key)) for key in keys)
-        return {key: state for key, state in found if state is not None}
+        asked = ((key, self._get_service(key)) for key in keys)
+        return {key: found for key, found in asked if found is not None}
 
-    def _with_destinations(self, services: Mapping[AnyServiceKey, ServiceState]) -> KernelIpvs:
+    def _with_destinations(self, services: Mapping[AnyServiceKey, _Service]) -> KernelIpvs:
         whole: dict[AnyServiceKey, ServiceState] = {}
-        for key, state in services.items():
+        for key, found in services.items():
             destinations = self._all_destinations(key)
             # To a service that was just deleted the kernel answers with no destinations instead of an error.
             if destinations or self._get_service(key) is not None:
-                whole[key] = ServiceState(settings=state.settings, destinations=destinations, counters=state.counters)
+                counters = self._decoder.service_counters(found.message)
+                whole[key] = ServiceState(settings=found.settings, destinations=destinations, counters=counters)
         return KernelIpvs(services=whole, wide_counters=self._decoder.wide_counters)
 
     def _all_destinations(self, service: AnyServiceKey) -> dict[DestinationKey, DestinationState]:
@@ -178,19 +199,20 @@ class KernelIpvsTable(IpvsConversation):
                 raise AnswerLost(f"destinations of {service} changed while they were read")
         return destinations
 
-    def _get_service(self, key: AnyServiceKey) -> ServiceState | None:
+    def _get_service(self, key: AnyServiceKey) -> _Service | None:
         sequence = self._socket.next_sequence()
         self._socket.send(self._resolved().get_service(key, sequence))
         for buffer, message in self._socket.answers(sequence):
             if message.type != NLMSG_ERROR:
-                decoded = self._decoder.service(bytes(buffer[message.start + GENL_HEADER.size : message.end]))
-                return decoded and ServiceState(settings=decoded[1], counters=decoded[2])
+                payload = bytes(buffer[message.start + GENL_HEADER.size : message.end])
+                decoded = self._decoder.service(payload)
+                return decoded and _Service(decoded[1], payload)
             code = error_code(buffer, message)
             if code != errno.ESRCH:
                 self._refused(code)
         return None
 
-    def _dump_services(self) -> tuple[dict[AnyServiceKey, ServiceState], int]:
+    def _dump_services(self) -> tuple[dict[AnyServiceKey, _Service], int]:
         """What one dump says, and in how many parts it came."""
         try:
             return self._dump_services_as_resolved()
@@ -204,16 +226,16 @@ class KernelIpvsTable(IpvsConversation):
         except RequestRefused as refused:
             self._refused(refused.code)
 
-    def _dump_services_as_resolved(self) -> tuple[dict[AnyServiceKey, ServiceState], int]:
+    def _dump_services_as_resolved(self) -> tuple[dict[AnyServiceKey, _Service], int]:
         request = self._resolved().dump_services(self._socket.next_sequence())
-        services: dict[AnyServiceKey, ServiceState] = {}
+        services: dict[AnyServiceKey, _Service] = {}
         decode = self._decoder.service
         part = 0
         for part, payload in self._socket.dump(request):  # noqa: B007 (the last number is wanted)
             decoded = decode(payload)
             if decoded is not None:
-                key, settings, counters = decoded
-                services[key] = ServiceState(settings=settings, counters=counters)
+                key, settings = decoded
+                services[key] = _Service(settings, payload)
         return services, part
 
     def _dump_destinations(self, service: AnyServiceKey) -> tuple[dict[DestinationKey, DestinationState], int]:

@@ -6,7 +6,7 @@ unpacked in one call. For a message that does not fit, the layout is worked out 
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from operator import itemgetter
@@ -129,6 +129,8 @@ class _Layout:
     pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]
     wide_counters: bool
     """The counters have 64 bits, or the message has none, as requests."""
+    constant: int
+    """Before this offset stands all that is not counted: what a message is about, and how that is set."""
 
 
 class EntryDecoder:
@@ -139,26 +141,40 @@ class EntryDecoder:
         self._layouts: dict[_Kind, dict[int, _Layout]] = {_SERVICE: {}, _DESTINATION: {}}
         self._destination_keys: dict[bytes, DestinationKey] = {}
         self._destination_settings: dict[tuple[int, ...], DestinationSettings] = {}
-        self._service_keys: dict[tuple[Any, ...], AnyServiceKey | None] = {}
         self._service_settings: dict[tuple[Any, ...], ServiceSettings] = {}
+        self._services: dict[bytes, tuple[AnyServiceKey, ServiceSettings] | None] = {}
+        """By all that stands before the counters."""
         self.wide_counters = True
         """False once a message had counters of 32 bits and none of 64."""
 
-    def service(self, payload: bytes) -> tuple[AnyServiceKey, ServiceSettings, TrafficCounters] | None:
-        """One message of a service dump; None for a protocol that no service of ours has (the kernel takes any)."""
+    def service(self, payload: bytes) -> tuple[AnyServiceKey, ServiceSettings] | None:
+        """One message of a service dump; None for a protocol that no service of ours has (the kernel takes any).
+
+        Of one that was seen before but for its counters nothing is unpacked.
+        """
+        layout = self._layouts[_SERVICE].get(len(payload))
+        if layout is not None and (constant := payload[: layout.constant]) in self._services:
+            return self._services[constant]
+        decoded = self._decode_service(payload)
+        _make_room(self._services, self._remember)
+        self._services[payload[: self._layouts[_SERVICE][len(payload)].constant]] = decoded
+        return decoded
+
+    def service_counters(self, payload: bytes) -> TrafficCounters:
+        """The counters of the same message."""
+        return TrafficCounters._make(self._values(_SERVICE, payload)[10:20])
+
+    def _decode_service(self, payload: bytes) -> tuple[AnyServiceKey, ServiceSettings] | None:
         values = self._values(_SERVICE, payload)
-        identity, settings = values[:5], (values[0], *values[5:10])
-        if identity not in self._service_keys:
-            _make_room(self._service_keys, self._remember)
-            self._service_keys[identity] = _service_key(identity)
-        key = self._service_keys[identity]
+        key = _service_key(values[:5])
         if key is None:
             return None
+        settings = (values[0], *values[5:10])
         shared = self._service_settings.get(settings)
         if shared is None:
             _make_room(self._service_settings, self._remember)
             shared = self._service_settings[settings] = _service_settings(settings)
-        return key, shared, TrafficCounters._make(values[10:20])
+        return key, shared
 
     def destination(self, payload: bytes, service_family: AddressFamily) -> tuple[DestinationKey, DestinationState]:
         """One message of a destination dump. Kernels before 3.18 name no family: then it is the service's."""
@@ -267,7 +283,15 @@ def _work_out(kind: _Kind, raw: bytes) -> _Layout:
         defaults=(0,) * len(absent),
         pick=itemgetter(*(source[position] for position in range(len(fields)))),
         wide_counters=kind.wide_counters in found or kind.narrow_counters not in found,
+        constant=_constant(kind, raw, found),
     )
+
+
+def _constant(kind: _Kind, raw: bytes, found: Mapping[int, tuple[int, int]]) -> int:
+    """Where the counters begin; the end where something else follows them, as in messages about destinations."""
+    counted = [found[nest][0] - 4 for nest in (kind.wide_counters, kind.narrow_counters) if nest in found]
+    begin = min(counted, default=len(raw))
+    return begin if all(found[field][1] <= begin for field in kind.fields if field in found) else len(raw)
 
 
 def _text(raw: bytes) -> str:

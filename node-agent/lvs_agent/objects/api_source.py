@@ -10,19 +10,20 @@ from lvs_agent.decide.absence import DEFAULT_BRAKE
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.stored_plan import provisional
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld, cluster_changed, node_missing, with_unreadable
-from lvs_agent.disk.view_store import Raw, ViewStore
+from lvs_agent.disk.packed_slice import PackedSlice, Raw, pack
+from lvs_agent.disk.view_store import ViewStore
 from lvs_agent.errors import ApiUnavailable, StateFileDamaged
 from lvs_agent.objects.api_connection import ApiConnection, ApiRefused
 from lvs_agent.objects.cluster_identity import ClusterIdentity
 from lvs_agent.objects.held_view import Copies, HeldView, asked_release, without_status
 from lvs_agent.objects.removal_check import RemovalCheck
-from lvs_agent.objects.watch import Reflector, Selection, read_page
+from lvs_agent.objects.watch import Kept, Reflector, Selection, as_it_is, read_page
 from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.api_group import ANNOTATION_ZERO, API_VERSION, LABEL_DIRECTOR_GROUP
 from lvs_api.kinds import DIRECTOR_GROUP, NODE, SERVICE_SLICE, Kind
 from lvs_api.lvs_node import LvsNodeStatus
 from lvs_api.violations import InvalidObject
-from lvs_core.compile import AgentView, compile_plan
+from lvs_core.compile import AgentView, PlanCompiler, compile_plan
 from lvs_core.plan import NodePlan
 from lvs_core.view_objects import group_from_raw, lvs_node_from_raw, slice_from_raw
 
@@ -31,6 +32,7 @@ STORED_VIEW_SECONDS: Final = 5.0
 """So long an agent that starts from the last view on disk waits for the API server before it takes VIPs by that."""
 STORED_VIEW_SECONDS_CONNECTED: Final = 30.0
 """So long where the API server answers and has not told everything."""
+LONGEST_SPACING: Final = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -55,10 +57,11 @@ class ApiSource:
         self._news = asyncio.Event()
         self._identity = ClusterIdentity(api, self._news.set)
         self._check = RemovalCheck(api, self._news.set)
-        self._node = self._reflector(NODE, field_selector=f"metadata.name={node_name}")
-        self._groups = self._reflector(DIRECTOR_GROUP)
-        self._slices: dict[str, tuple[Reflector, asyncio.Task[None]]] = {}
+        self._node = self._reflector(NODE, as_it_is, field_selector=f"metadata.name={node_name}")
+        self._groups = self._reflector(DIRECTOR_GROUP, as_it_is)
+        self._slices: dict[str, tuple[Reflector[PackedSlice], asyncio.Task[None]]] = {}
         self._held = HeldView(node_name, brake=brake)
+        self._compiler = PlanCompiler()
         self._due: float | None = None
         self._plan: NodePlan | None = None
         self._cautious: NodePlan | None = None
@@ -138,11 +141,14 @@ class ApiSource:
             following.create_task(self._trust_stored_view())
             while True:
                 await self._wait()
+                began = time.monotonic()
                 self._follow_groups(following)
                 self._metrics.api_up.set(1 if self._is_connected() else 0)
                 cluster = self._identity.uid
                 if cluster is not None and all(reflector.complete for reflector in self._all_reflectors()):
                     self._take(cluster)
+                # What comes meanwhile is taken together, and half of the time is left for rounds.
+                await asyncio.sleep(min(time.monotonic() - began, LONGEST_SPACING))
 
     async def _wait(self) -> None:
         """Until there is news, or something has waited long enough."""
@@ -167,12 +173,17 @@ class ApiSource:
             self._wake()
 
     def _reflector(
-        self, kind: Kind[Any, Any], *, label: str | None = None, field_selector: str | None = None
-    ) -> Reflector:
+        self,
+        kind: Kind[Any, Any],
+        keep: Callable[[Raw], Kept],
+        *,
+        label: str | None = None,
+        field_selector: str | None = None,
+    ) -> Reflector[Kept]:
         selection = Selection(
             path=f"{_API}/{kind.plural}", kind=kind.name, label_selector=label, field_selector=field_selector
         )
-        return Reflector(self._api, selection, self._news.set, connected=self._identity.doubt)
+        return Reflector(self._api, selection, self._news.set, keep=keep, connected=self._identity.doubt)
 
     def _follow_groups(self, following: asyncio.TaskGroup) -> None:
         """One copy of slices for each group in which this node is a director, or was when its LvsNode was whole."""
@@ -186,10 +197,10 @@ class ApiSource:
         for gone in self._slices.keys() - wanted:
             self._slices.pop(gone)[1].cancel()
         for group in wanted - self._slices.keys():
-            reflector = self._reflector(SERVICE_SLICE, label=f"{LABEL_DIRECTOR_GROUP}={group}")
+            reflector = self._reflector(SERVICE_SLICE, pack, label=f"{LABEL_DIRECTOR_GROUP}={group}")
             self._slices[group] = (reflector, following.create_task(reflector.run()))
 
-    def _all_reflectors(self) -> list[Reflector]:
+    def _all_reflectors(self) -> list[Reflector[Any]]:
         return [self._node, self._groups, *(reflector for reflector, _ in self._slices.values())]
 
     def _is_connected(self) -> bool:
@@ -214,7 +225,7 @@ class ApiSource:
             return
         self._held.cluster_id = cluster
         groups = sorted(self._groups.objects().values(), key=_name)
-        slices = sorted((raw for r, _ in self._slices.values() for raw in r.objects().values()), key=_name)
+        slices = sorted(packed for reflector, _ in self._slices.values() for packed in reflector.objects().values())
         try:
             taken = self._held.take(
                 Copies(node=node, groups=groups, slices=slices), self._check.answers, time.monotonic()
@@ -231,7 +242,7 @@ class ApiSource:
         self._store.put(taken.stored)
 
     def _carry_out(self, view: AgentView) -> None:
-        plan = compile_plan(view)
+        plan = self._compiler.compile(view)
         if plan != self._plan:
             self._plan, self._plan_changed = plan, time.monotonic()
             self._wake()

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 
 from lvs_agent.decide.absence import DEFAULT_BRAKE, AbsenceFacts, Judgement, LookUps, Owner, judge, summary
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld, missing_in, node_remade, token_of, with_missing
-from lvs_agent.disk.view_store import Raw, StoredView, without_noise
+from lvs_agent.disk.packed_slice import PackedSlice, Raw, without_noise
+from lvs_agent.disk.view_store import StoredView
 from lvs_api.api_group import ANNOTATION_RELEASE
 from lvs_api.objects import to_raw
 from lvs_core.cluster_view import DirectorGroup, LvsNode, Slice
 from lvs_core.compile import AgentView
 from lvs_core.view_objects import group_from_raw, lvs_node_from_raw, slice_from_raw
 
-Slices = dict[str, tuple[Slice, Raw]]
+Slices = dict[str, tuple[Slice, PackedSlice]]
 """By uid."""
 
 
@@ -22,7 +23,7 @@ class Copies:
 
     node: Raw
     groups: Sequence[Raw]
-    slices: Sequence[Raw]
+    slices: Sequence[PackedSlice]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +144,7 @@ class HeldView:
             node_name=self._node_name,
             node=without_noise(node, status=False),
             groups=tuple(without_noise(raw, status=True) for raw in copies.groups),
-            slices=tuple(without_noise(raw, status=False) for _, raw in self._slices.values()),
+            slices=tuple(packed for _, packed in self._slices.values()),
         )
 
 
@@ -156,14 +157,13 @@ class _ParsedSlices:
     def __init__(self) -> None:
         self._known: Slices = {}
 
-    def parse(self, raws: Iterable[Raw]) -> Slices:
+    def parse(self, slices: Iterable[PackedSlice]) -> Slices:
         """The slices by uid, in this order. Raises InvalidObject."""
         parsed: Slices = {}
-        for raw in raws:
-            known = self._known.get(raw["metadata"]["uid"])
-            parsed[raw["metadata"]["uid"]] = (
-                known if known is not None and known[1] == raw else (slice_from_raw(raw), raw)
-            )
+        for packed in slices:
+            known = self._known.get(packed.uid)
+            is_same = known is not None and known[1] == packed
+            parsed[packed.uid] = known if known is not None and is_same else (slice_from_raw(packed.raw()), packed)
         self._known = parsed
         return parsed
 

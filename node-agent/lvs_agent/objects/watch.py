@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from lvs_agent.errors import ApiUnavailable
 from lvs_agent.objects.api_connection import ApiConnection, ApiRefused
@@ -34,6 +34,7 @@ _LASTED_SECONDS: Final = 5.0
 """A connection that held for so long was a good one: after it the next is tried at once."""
 
 Raw = dict[str, Any]
+Kept = TypeVar("Kept")
 _log = logging.getLogger(__name__)
 
 
@@ -53,9 +54,10 @@ class Selection:
         return {name: value for name, value in named.items() if value is not None}
 
 
-class Reflector:
+class Reflector(Generic[Kept]):
     """A copy of one selection. `wake` is called whenever it changed or became complete.
 
+    `keep` makes of each object what is kept of it; what is equal then is the same.
     `connected` is called before anything of a list or a watch is taken over: the other side may be another API server.
     """
 
@@ -65,6 +67,7 @@ class Reflector:
         selection: Selection,
         wake: Callable[[], None],
         *,
+        keep: Callable[[Raw], Kept],
         connected: Callable[[], None] = lambda: None,
         silence_seconds: float = SILENCE_SECONDS,
         watch_seconds: int = WATCH_SECONDS,
@@ -72,16 +75,17 @@ class Reflector:
         self._api = api
         self._selection = selection
         self._wake = wake
+        self._keep = keep
         self._connected = connected
         self._silence_seconds = silence_seconds
         self._watch_seconds = watch_seconds
-        self._objects: dict[str, Raw] = {}
+        self._objects: dict[str, Kept] = {}
         self.complete = False
         """Whether it was listed to the end at least once in this process."""
         self.failure: str | None = None
         """Why the copy may be out of date; None while the watch runs."""
 
-    def objects(self) -> Mapping[str, Raw]:
+    def objects(self) -> Mapping[str, Kept]:
         """By uid; means something only once `complete`."""
         return self._objects
 
@@ -115,12 +119,12 @@ class Reflector:
 
     async def _list(self) -> str:
         """Read every page, then take over the difference at once; gives the version of the list."""
-        listed: dict[str, Raw] = {}
+        listed: dict[str, Kept] = {}
         params = self._selection.params() | {"limit": str(_PAGE)}
         while True:
             page = await self._api.get(self._selection.path, params)
             items, following, version = read_page(self._selection, page)
-            listed.update(items)
+            listed.update((uid, self._keep(item)) for uid, item in items.items())
             if not following:
                 break
             params["continue"] = following
@@ -161,13 +165,21 @@ class Reflector:
                 raise ApiUnavailable(f"{self._selection.path}: version {version} came after {latest}")
             latest = version
             if what in {"ADDED", "MODIFIED"}:
-                self._objects[uid] = item
+                kept = self._keep(item)
+                if self._objects.get(uid) == kept:
+                    continue
+                self._objects[uid] = kept
             elif what == "DELETED":
                 self._objects.pop(uid, None)
             else:
                 continue
             self._wake()
         return latest
+
+
+def as_it_is(raw: Raw) -> Raw:
+    """Keeps all of an object."""
+    return raw
 
 
 def read_page(selection: Selection, page: Mapping[str, Any]) -> tuple[dict[str, Raw], str | None, str]:
