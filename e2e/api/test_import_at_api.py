@@ -1,4 +1,4 @@
-"""What `kubectl lvs import` and `adopt` print is taken by a real API server as it stands, and found unchanged afterwards."""
+"""What `kubectl lvs import` and `adopt` print is taken by a real API server, and found unchanged afterwards."""
 
 import os
 import sys
