@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
+from lvs_cli.adopt import add_adopt_options, adopt
 from lvs_cli.cluster import Cluster
 from lvs_cli.errors import CliError
 from lvs_cli.export import add_export_options, export
@@ -84,6 +85,16 @@ def command_parser() -> argparse.ArgumentParser:
         description="Prints a table as ipvsadm -S -n saves it, or as people write it for ipvsadm -R, as objects that "
         "mean the same, for kubectl apply. What they can not say is named line by line, and nothing is printed then "
         "without --allow-loss. Nothing is written to a cluster.",
+    )
+    command(
+        "adopt",
+        adopt,
+        add_adopt_options,
+        summary="what a director's kernel has and no object wants, as objects that take it over",
+        description="Prints the virtual services of a director's kernel that no object wants, as objects that want "
+        "just these, for kubectl apply: agents take over what equals the objects, without a write. What is ours is "
+        "left out. What an object wants otherwise, and what objects can not say, is named, and nothing is printed "
+        "then without --allow-loss. Nothing is written to a cluster or kernel.",
     )
     command(
         "zero",

@@ -7,14 +7,14 @@ from typing import Any, Final
 
 import yaml
 
-from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_api.director_table import CONNECTIONS_PATH, TABLE_PATH, DirectorConnections, DirectorTable
 from lvs_cli.cluster import Cluster
 from lvs_cli.connection_form import connection_listing, sorted_connections
-from lvs_cli.director_tables import DEFAULT_METRICS_PORT, Through, Way, ask_directors
+from lvs_cli.director_tables import Way, ask_directors
 from lvs_cli.errors import CliError
 from lvs_cli.ipvsadm_form import Form, Order, Style, listing, sort_real_servers, sort_services
 from lvs_cli.output import Said
+from lvs_cli.way_options import add_way_options, way_of
 
 _FORMS: Final = {
     Form.STATS: "connections, packets and bytes so far",
@@ -24,7 +24,6 @@ _FORMS: Final = {
     Form.TIMEOUT: "for how many seconds idle connections are kept",
     Form.DAEMON: "sync daemons that run",
 }
-_MAX_PORT: Final = 65535
 _CUT: Final = "it has more connections than the {} that its agent tells"
 _NARROW: Final = "its kernel counts connections and packets in 32 bits: they begin anew at 4294967296"
 
@@ -56,47 +55,20 @@ def add_list_options(command: argparse.ArgumentParser) -> None:
         help="wide: with the objects' names; json and yaml: everything at once",
     )
     command.add_argument(
-        "--director", action="append", default=[], metavar="NODE", help="only this one; may be repeated"
-    )
-    command.add_argument(
-        "--through",
-        choices=[way.value for way in Through],
-        default=Through.PODS.value,
-        metavar="WAY",
-        help="how the API server reaches the agents: pods, or nodes where they do not run in pods (%(default)s)",
-    )
-    command.add_argument(
-        "--agent-namespace", default=DEFAULT_NAMESPACE, metavar="NS", help="of the agents' pods (%(default)s)"
-    )
-    command.add_argument(
-        "--metrics-port",
-        type=_port,
-        default=DEFAULT_METRICS_PORT,
-        metavar="PORT",
-        help="where agents show metrics, see the chart's nodeAgent.metricsAddress (%(default)s)",
-    )
-    command.add_argument(
-        "--metrics-url",
-        type=_url,
+        "--director",
         action="append",
         default=[],
-        metavar="NODE=URL",
-        help="ask this director's agent here, as in director-1=http://10.0.0.5:9460, and not through the API server; "
-        "may be repeated; without --director only those named here are listed",
+        metavar="NODE",
+        help="only this one; may be repeated; without it, and with --metrics-url, those that are named there",
     )
+    add_way_options(command)
 
 
 def list_tables(open_cluster: Callable[[], Cluster], options: argparse.Namespace) -> Said:
     """What was asked for, of every director that could be reached."""
     if options.output in {"json", "yaml"} and (options.form is not Form.PLAIN or options.exact):
         raise CliError(f"-o {options.output} tells everything, every digit: leave out --{_superfluous(options)}")
-    way = Way(
-        directors=list(dict.fromkeys(options.director)),
-        urls=dict(options.metrics_url),
-        through=Through(options.through),
-        agent_namespace=options.agent_namespace,
-        metrics_port=options.metrics_port,
-    )
+    way = way_of(options, options.director)
     if options.connections:
         _refuse_for_connections(options)
         return _connections(way, open_cluster, options)
@@ -157,16 +129,3 @@ def _raw(table: DirectorTable, order: Order) -> dict[str, Any]:
 
 def _superfluous(options: argparse.Namespace) -> str:
     return str(options.form) if options.form is not Form.PLAIN else "exact"
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= _MAX_PORT:
-        raise argparse.ArgumentTypeError(f"{text} is no port: expected 1 to {_MAX_PORT}")
-    return int(text)
-
-
-def _url(text: str) -> tuple[str, str]:
-    node, equals, url = text.partition("=")
-    if not node or not equals or not url.startswith(("http://", "https://")):
-        raise argparse.ArgumentTypeError(f"{text}: expected NODE=http://HOST:PORT")
-    return node, url

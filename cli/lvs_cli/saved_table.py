@@ -79,6 +79,8 @@ class SavedService:
     engine: str | None = None
     one_packet_scheduling: bool = False
     servers: tuple[SavedServer, ...] = ()
+    has_own_ports: bool = False
+    """Its real servers' ports are as the kernel has them, whatever the method."""
 
     @property
     def family(self) -> Family:
@@ -95,20 +97,22 @@ class SavedService:
 
         ipvsadm takes the service's where the method leaves ports as they are, though not under a mark.
         """
-        if isinstance(self.key, MarkKey) or server.method is ForwardingMethod.MASQUERADE:
+        if self.has_own_ports or isinstance(self.key, MarkKey) or server.method is ForwardingMethod.MASQUERADE:
             return server.port
         return self.port
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SavedTable:
-    """The whole file."""
+    """The whole file, or a kernel's table in its words."""
 
     services: tuple[SavedService, ...]
     others: tuple[tuple[int, str], ...] = ()
     """Lines that say something else than virtual services and real servers, with their commands."""
     faults: tuple[str, ...] = ()
     """Why lines can not be read."""
+    is_file: bool = True
+    """Else no line number says anything to people."""
 
 
 def read_saved_table(text: str) -> SavedTable:

@@ -85,26 +85,31 @@ class Fronts:
 
     fronts: tuple[Front, ...]
     losses: tuple[str, ...]
-    """What is left out, by the line where it stands."""
+    """What is left out, by the line where it stands, if it stands in a file."""
     notes: tuple[str, ...]
     """What is otherwise than it stands there, as it is for ipvsadm -R, too."""
 
 
 @dataclass(kw_only=True, slots=True)
 class _Told:
+    by_line: bool
     losses: list[tuple[int, str]] = field(default_factory=list)
     notes: list[tuple[int, str]] = field(default_factory=list)
+
+    def spoken(self, texts: list[tuple[int, str]]) -> tuple[str, ...]:
+        """In the table's order."""
+        return tuple(f"line {line}: {text}" if self.by_line else text for line, text in sorted(texts))
 
 
 def fronts_of(table: SavedTable) -> Fronts:
     """Every virtual service that our objects can say."""
-    told = _Told()
+    told = _Told(by_line=table.is_file)
     told.losses += [(line, f"{command}: {_OTHERS[command]}") for line, command in table.others]
     fronts = tuple(front for one in table.services if (front := _front(one, told)) is not None)
     return Fronts(
         fronts=fronts,
-        losses=tuple(f"line {line}: {text}" for line, text in sorted(told.losses)),
-        notes=tuple(f"line {line}: {text}" for line, text in sorted(told.notes)),
+        losses=told.spoken(told.losses),
+        notes=told.spoken(told.notes),
     )
 
 
@@ -181,14 +186,15 @@ def _why_left_out(service: SavedService) -> str | None:
 
 def _servers(service: SavedService, told: _Told) -> Iterator[SavedServer]:
     """Those that stay, each with the port that it gets."""
-    seen: dict[tuple[IpAddress, int], int] = {}
+    seen: dict[tuple[IpAddress, int], SavedServer] = {}
     for server in service.servers:
         where = f"real server {endpoint(str(server.address), server.port)} of {service.key}"
         why = _why_server_left_out(service, server)
         is_mapped = server.method is ForwardingMethod.MASQUERADE and server.port != 0
         port = server.port if is_mapped else service.port
-        if why is None and (first := seen.setdefault((server.address, port), server.line)) != server.line:
-            why = f"with port {port} it is that of line {first}"
+        if why is None and (first := seen.setdefault((server.address, port), server)) is not server:
+            other = f"line {first.line}" if told.by_line else endpoint(str(first.address), first.port)
+            why = f"with port {port} it is that of {other}"
         if why is not None:
             told.losses.append((server.line, f"{where} is left out: {why}"))
             continue

@@ -18,7 +18,7 @@ RAWS = (
     lvs_node("server-1"),
     director_group("edge"),
 )
-COMMANDS = ["export", "failover", "import", "list", "release", "status", "zero"]
+COMMANDS = ["adopt", "export", "failover", "import", "list", "release", "status", "zero"]
 
 
 class Objects(Cluster):
@@ -54,6 +54,9 @@ class Objects(Cluster):
         ("list --stats ", []),
         ("list --metrics-port ", []),
         ("import --dr", ["--dry-run"]),
+        ("adopt ", ["director-1"]),
+        ("adopt director-1 --director-group ", ["edge"]),
+        ("adopt director-1 --metrics-u", ["--metrics-url"]),
         ("nonsense ", []),
     ],
 )

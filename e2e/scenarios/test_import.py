@@ -8,7 +8,7 @@ import yaml
 
 from lvs_lab.host_commands import run
 from lvs_lab.waiting import wait_for
-from support.deployment import GONE_SECONDS, Deployment, holds
+from support.deployment import GONE_SECONDS, METRICS_PORT, Deployment, holds
 from support.quick_start import SERVERS, active_director, quick_shape
 from support.tables import Shape
 from support.traffic import HeldConnection, steady_requests
@@ -84,6 +84,62 @@ def test_a_running_table_is_taken_over_without_a_flap(web: Deployment) -> None:
     for node in ("director-1", "director-2"):
         web.wait_shape(node, quick_shape(), deadline=GONE_SECONDS)
     wait_for(lambda: f"{VIP}/32" not in web.addresses(active, "eth0"), GONE_SECONDS, f"{active} to let {VIP} go")
+    for server in SERVERS:
+        wait_for(lambda one=server: f"{VIP}/32" not in web.addresses(one, "lo"), GONE_SECONDS, f"{server} to unbind")
+
+
+def adopted(web: Deployment, director: str, *words: str) -> str:
+    """As a person runs it; the agents of this lab are no pods."""
+    command = [sys.executable, "-m", "lvs_cli", "adopt", director, "--through", "nodes"]
+    environment = {**os.environ, "KUBECONFIG": str(web.lab.host_kubeconfig)}
+    return run([*command, "--metrics-port", str(METRICS_PORT), *words], env=environment).stdout
+
+
+def connections(web: Deployment, node: str) -> int:
+    """How many the kernel has counted for the virtual service since it was made; it sums up every two seconds."""
+    lines = web.lab.guest(node).out("ipvsadm", "-Ln", "--stats", "--exact", "-t", f"{VIP}:80").splitlines()
+    return next(int(line.split()[2]) for line in lines if line.startswith("TCP "))
+
+
+def test_adopt_reads_the_table_from_the_director_and_takes_it_over(web: Deployment) -> None:
+    """Thresholds come along, which `ipvsadm -S` leaves out."""
+    active = active_director(web)
+    director, client = web.lab.guest(active), web.client_namespace("client")
+    for server in SERVERS:
+        web.lab.guest(server).out("ip", "address", "add", f"{VIP}/32", "dev", "lo")
+    web.lab.kubectl("delete", "lvspool", NAME, "--ignore-not-found")
+    limited = HAND_MADE.replace(" -g ", " -g -x 1000 -y 900 ")
+    director.exec(["ipvsadm", "-R"], stdin=limited + "\n", check=True)
+    director.out("ip", "address", "add", f"{VIP}/32", "dev", "eth0")
+    before = ipvs_writes(web, active)
+    with HeldConnection(client, VIP) as held, steady_requests(client, VIP) as record:
+        first = held.ask()
+        wait_for(lambda: connections(web, active) > 0, 30, "the kernel to count")
+        text = adopted(web, active, "--paused")
+        assert text.count("upperThreshold: 1000") == text.count("lowerThreshold: 900") == len(SERVERS)
+        web.apply(text)
+        wait_for(holds(lambda: is_prepared(web)), 40, "the real servers to be prepared")
+        wait_for(holds(lambda: not would_lose_weight(web, active)), 30, "nobody to lose weight at the end of the pause")
+        standing = adopted(web, active, "--dry-run")
+        assert f"default/{NAME} (paused)" in standing
+        assert standing.count("becomes ours") == 1 + len(SERVERS)
+        assert "weight" not in standing
+        counted = connections(web, active)
+        web.apply(text.replace("  paused: true\n", ""))
+        web.wait_ready(NAME)
+        for node in ("director-1", "director-2"):
+            web.wait_shape(node, wanted())
+        assert held.ask() == first
+        assert ipvs_writes(web, active) == before
+        wait_for(lambda: connections(web, active) > counted > 0, 30, "counters to go on from where they were")
+        assert "becomes ours" not in adopted(web, active, "--dry-run")
+        assert adopted(web, active) == ""
+    assert record.failures == []
+    limits = director.out("ipvsadm", "-Ln", "--thresholds", "-t", f"{VIP}:80").splitlines()
+    assert [line.split()[2:4] for line in limits if "->" in line and ":80" in line] == [["1000", "900"]] * len(SERVERS)
+    web.lab.kubectl("delete", "lvsvs,lvspool", NAME)
+    for node in ("director-1", "director-2"):
+        web.wait_shape(node, quick_shape(), deadline=GONE_SECONDS)
     for server in SERVERS:
         wait_for(lambda one=server: f"{VIP}/32" not in web.addresses(one, "lo"), GONE_SECONDS, f"{server} to unbind")
 
