@@ -133,8 +133,7 @@ def test_rejected_and_down_together_are_all_that_is_not_ready() -> None:
     assert rejected is not None
     assert down is not None
     assert rejected[1] == down[1]
-    source = "".join(
-        (CHECKOUT / f"core/lvs_core/{module}.py").read_text() for module in ("checks", "endpoint_checks", "accept")
-    )
+    modules = ("checks", "endpoint_checks", "accept", "permissions", "address_allocation")
+    source = "".join((CHECKOUT / f"core/lvs_core/{module}.py").read_text() for module in modules)
     refusing = set(re.findall(r"(?:_refused|_unresolved)\(\s*Reason\.(\w+)|reason=Reason\.(\w+)", source))
     assert set(rejected[1].split("|")) == {Reason[one or other].value for one, other in refusing}
