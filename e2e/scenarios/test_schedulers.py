@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 
 import pytest
 
 from lvs_lab.waiting import wait_for
-from support.deployment import GONE_SECONDS, Deployment
+from support.deployment import EXAMPLES, GONE_SECONDS, Deployment
 from support.manifests import documents, pool_text, service_text
 from support.quick_start import SERVERS, VIP, active_director, client, quick_shape
 from support.traffic import HeldConnection, answers, count_calls, count_replies
@@ -88,29 +89,45 @@ def test_fo_and_ovf_prefer_the_greatest_weight_that_is_there(hashed: Deployment)
             assert set(count_replies(client(hashed), HASHED, 15)) == {expected}
 
 
-def test_a_server_at_its_upper_threshold_gets_no_new_connection_until_it_is_below_the_lower(hashed: Deployment) -> None:
-    """S12: active and inactive connections count. sed prefers the one of weight 1000 whenever it may."""
-    full, other, *_ = SERVERS
-    servers = [
-        {"name": full, "address": SERVERS[full], "weight": 1000, "upperThreshold": 2, "lowerThreshold": 1},
-        {"name": other, "address": SERVERS[other]},
-    ]
-    hashed.patch("lvspool", "hashed", {"realServers": servers})
-    set_scheduler(hashed, "sed")
-    active = hashed.lab.guest(active_director(hashed))
-    shown = {f"{SERVERS[full]}:80": ("Route", 1000), f"{SERVERS[other]}:80": ("Route", 1)}
-    wait_for(lambda: hashed.shape(active.name)[f"TCP {HASHED}:80 sed"] == shown, 60, "two servers")
-    wait_for(partial(_is_idle, hashed, f"{SERVERS[full]}:80"), 60, f"{full} to be idle", interval=0.5)
-    namespace = hashed.client_namespace("client")
-    with HeldConnection(namespace, HASHED) as one, HeldConnection(namespace, HASHED) as two:
+def test_by_destination_all_of_an_address_goes_to_one_and_by_load_to_whoever_is_idle(hashed: Deployment) -> None:
+    """S9: lblc and lblcr keep an address with its server; nq finds an idle one; twos looks at two by chance."""
+    for scheduler in ("lblc", "lblcr"):
+        set_scheduler(hashed, scheduler)
+        assert len(chosen(hashed)) == 1
+    set_scheduler(hashed, "nq")
+    with ExitStack() as held:
+        connections = [held.enter_context(HeldConnection(hashed.client_namespace("client"), HASHED)) for _ in SERVERS]
+        assert {one.ask() for one in connections} == set(SERVERS)
+    set_scheduler(hashed, "twos")
+    assert chosen(hashed) == set(SERVERS)
+
+
+def test_a_server_at_its_upper_threshold_gets_no_new_connection_until_it_is_below_the_lower(web: Deployment) -> None:
+    """S12: active and inactive connections count; closed ones are forgotten after 2 s here."""
+    vip, full, other = "192.168.10.110", "server-1", "server-2"
+    for director in DIRECTORS:
+        web.lab.guest(director).out("ipvsadm", "--set", "900", "2", "300")
+    web.apply(EXAMPLES / "s12-thresholds" / "web.yaml")
+    web.wait_ready("s12-web")
+    servers = {f"{SERVERS[full]}:80": ("Route", 1000), f"{SERVERS[other]}:80": ("Route", 1)}
+    web.wait_shape(active_director(web), quick_shape() | {f"TCP {vip}:80 sed": servers})
+    wait_for(partial(answers, client(web), vip), 10, f"{vip} to answer")
+    idle = partial(_is_idle, web, f"TCP {vip}:80", f"{SERVERS[full]}:80")
+    wait_for(idle, 60, f"{full} to be idle", interval=0.5)
+    namespace = web.client_namespace("client")
+    with HeldConnection(namespace, vip) as one, HeldConnection(namespace, vip) as two:
         assert {one.ask(), two.ask()} == {full}
-        assert set(count_replies(client(hashed), HASHED, 10)) == {other}
-    wait_for(partial(_is_idle, hashed, f"{SERVERS[full]}:80"), 60, f"{full} to be idle again", interval=0.5)
-    assert set(count_replies(client(hashed), HASHED, 1)) == {full}
+        assert set(count_replies(client(web), vip, 10)) == {other}
+    wait_for(idle, 60, f"{full} to be idle again", interval=0.5)
+    assert set(count_replies(client(web), vip, 1)) == {full}
+    web.delete(EXAMPLES / "s12-thresholds" / "web.yaml")
+    for director in DIRECTORS:
+        web.lab.guest(director).out("ipvsadm", "--set", "900", "120", "300")
+        web.wait_shape(director, quick_shape(), deadline=GONE_SECONDS)
 
 
-def _is_idle(web: Deployment, server: str) -> bool:
-    found = web.table(active_director(web))[f"TCP {HASHED}:80"].destinations[server]
+def _is_idle(web: Deployment, service: str, server: str) -> bool:
+    found = web.table(active_director(web))[service].destinations[server]
     return found.active + found.inactive == 0
 
 
@@ -118,15 +135,7 @@ def test_calls_stick_by_their_call_id(web: Deployment) -> None:
     """Persistence by the engine sip: a client's calls are spread, and each stays with its server, whatever its port."""
     for name in SERVERS:
         web.lab.machine(name).serve(port=5060, address=SIP_VIP, protocol="udp")
-    calls = service_text(
-        "calls",
-        SIP_VIP,
-        ports=[{"name": "sip", "protocol": "UDP", "port": 5060}],
-        pool="calls",
-        more={"persistence": {"engine": "sip"}, "onePacketScheduling": True},
-    )
-    check = {"healthCheck": {"intervalSeconds": 1, "port": 80, "http": {"path": "/"}}}
-    manifests = documents(pool_text("calls", *SERVERS.values(), more=check), calls)
+    manifests = EXAMPLES / "sip-calls" / "calls.yaml"
     web.apply(manifests)
     web.wait_ready("calls")
     servers = {f"{address}:5060": ("Route", 1) for address in SERVERS.values()}

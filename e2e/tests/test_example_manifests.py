@@ -23,6 +23,8 @@ TOPOLOGY_OF = {
     "s7-connection-sync": "plain",
     "s8-sctp": "s8",
     "s8-firewall-mark": "s8",
+    "sip-calls": "plain",
+    "s12-thresholds": "plain",
     "s10-pcc": "s10",
     "s10-ppc": "s10",
     "s10-pfmc": "s10",
