@@ -211,6 +211,26 @@ def test_with_vrrp_nobody_gives_way_for_longer_than_the_time() -> None:
     assert (answer(cluster).state, told(cluster)) == (HandOverState.FAILED, set())
 
 
+def test_with_vrrp_who_was_told_is_not_told_anew_because_nobody_took_over() -> None:
+    """With long intervals nobody is called Master for longer than the last one is remembered."""
+    cluster = speaking({**THREE, "advertIntervalMilliseconds": 10000})
+    cordon(cluster, "d1")
+    cluster.round()
+    assert told(cluster) == {"d1"}
+    says(cluster, "d1", "Fault")
+    cluster.round()
+    cluster.now = LATER
+    cluster.round()
+    assert (status(cluster).active, told(cluster)) == (None, {"d1"})
+    says(cluster, "d1", "Master", since=SECOND)
+    cluster.round()
+    assert told(cluster) == {"d1"}
+    says(cluster, "d1", "Backup")
+    says(cluster, "d2", "Master", since=SECOND)
+    cluster.round()
+    assert told(cluster) == set()
+
+
 @pytest.mark.parametrize("by", ["cordon", "maintenance"])
 def test_one_that_stands_aside_comes_last_and_gives_way_once_another_is_ready(by: str) -> None:
     cluster = speaking()
