@@ -33,6 +33,9 @@ class Kind(Protocol):
     def wait_ready(self, master: str) -> None:
         """Wait until this one is Master, the other Backup, and both have the whole table."""
 
+    def said_of_sync(self, name: str) -> list[str]:
+        """What the program of a director has written of its sync daemon last."""
+
 
 @dataclass(kw_only=True)
 class Ours:
@@ -64,6 +67,10 @@ class Ours:
         self.pair.wait_settled(master)
         _wait_tables(self.pair)
         self.pair.must_stay(master)
+
+    def said_of_sync(self, name: str) -> list[str]:
+        """By the agent's log."""
+        return _lines_with(self.pair.deployment.lab.agent(name).log(), "sync daemon")
 
 
 @dataclass(kw_only=True)
@@ -104,6 +111,15 @@ class Peers:
         if self.setup(master).servers:
             _wait_tables(self.pair)
         self.pair.must_stay(master)
+
+    def said_of_sync(self, name: str) -> list[str]:
+        """By keepalived's log, which names each command that IPVS refused."""
+        return _lines_with(self._running[name].log(), "DAEMON")
+
+
+def _lines_with(log: str, word: str) -> list[str]:
+    """The last few."""
+    return [line for line in log.splitlines() if word in line][-4:]
 
 
 def _wait_tables(pair: DirectorPair) -> None:

@@ -92,6 +92,10 @@ class PeerDirector:
         """Have it hand over and end."""
         self._process.kill("TERM")
 
+    def log(self) -> str:
+        """All that it has written since the guest booted."""
+        return self._process.log()
+
     @property
     def running(self) -> bool:
         """Whether it runs."""

@@ -39,8 +39,14 @@ def failover(open_cluster: Callable[[], Cluster], options: argparse.Namespace) -
         raise CliError(f"{heir} is no director of LvsDirectorGroup {name}; its directors are {', '.join(directors)}")
     token = secrets.token_hex(8)
     said = token if heir is None else f"{token}/{heir}"
+    before = _last(group)
     cluster.annotate(DIRECTOR_GROUP, name, ANNOTATION_HAND_OVER, said)
-    answer = _wait(cluster, name, said, _patience(group))
+    last = _wait(cluster, name, said, _patience(group))
+    answer = last if last is not None and last.request == said else None
+    if last is not None and answer is None and (before is None or last.request != before.request):
+        # What stands there now is theirs, in the place of ours.
+        why = f"somebody else asked for a hand-over meanwhile, which counts: {last.state}: {last.message}"
+        return Said(text="", failures=(f"{name}: {why}",))
     # A group that is restored from a backup without its status would ask for it again.
     cluster.annotate(DIRECTOR_GROUP, name, ANNOTATION_HAND_OVER, None)
     if answer is None:
@@ -63,13 +69,16 @@ def _patience(group: Group) -> float:
     return WAIT_SECONDS + _INTERVALS * interval / 1000
 
 
+def _last(group: Group) -> HandOver | None:
+    return group.status.hand_over if group.status is not None else None
+
+
 def _wait(cluster: Cluster, name: str, said: str, patience: float) -> HandOver | None:
-    """What the operator says of this request at the end of it, or when the time is over."""
+    """What the operator says of the last request at the end of this one, or when the time is over."""
     end = time.monotonic() + patience
     while True:
-        status = _group(cluster, name).status
-        found = status.hand_over if status is not None else None
-        answer = found if found is not None and found.request == said else None
-        if (answer is not None and answer.state is not HandOverState.UNDER_WAY) or time.monotonic() >= end:
-            return answer
+        found = _last(_group(cluster, name))
+        is_over = found is not None and found.request == said and found.state is not HandOverState.UNDER_WAY
+        if is_over or time.monotonic() >= end:
+            return found
         time.sleep(_LOOK_SECONDS)  # a watch would need a right that reading the groups does not

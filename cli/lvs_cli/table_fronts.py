@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from lvs_api.network_types import (
+    RESERVED_MARK,
     ForwardingMethod,
     PersistenceEngine,
     Protocol,
@@ -177,6 +178,8 @@ def _engine(service: SavedService, told: _Told) -> PersistenceEngine | None:
 def _why_left_out(service: SavedService) -> str | None:
     if isinstance(service.key, VirtualServerKey) and host_address(str(service.key.address)) is None:
         return _NO_HOST
+    if isinstance(service.key, MarkKey) and service.key.mark == RESERVED_MARK:
+        return f"{RESERVED_MARK} is the mark by which directors that are real servers know what others hand on to them"
     if service.scheduler not in Scheduler.__members__.values():
         return f"there is no scheduler {service.scheduler}, but {', '.join(Scheduler)}"
     if service.persistence is not None and not service.persistence.prefix_length:

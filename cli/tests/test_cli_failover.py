@@ -21,6 +21,8 @@ class Groups(Cluster):
         self.state = state
         self.message = message
         self.asked: list[str | None] = []
+        self.answered: str | None = None
+        """The request that is answered; None: the first."""
 
     def list(self, kind: Any, *, namespace: str | None = None) -> Any:
         assert (kind, namespace) == (DIRECTOR_GROUP, None)
@@ -28,7 +30,7 @@ class Groups(Cluster):
         raw["status"] = {"directors": [{"node": "d1"}, {"node": "d2"}]}
         if self.asked and self.state is not None:
             raw["status"]["handOver"] = {
-                "request": self.asked[0],
+                "request": self.answered or self.asked[0],
                 "state": self.state,
                 "time": "2026-01-01T00:00:00Z",
                 "message": self.message,
@@ -74,6 +76,17 @@ def test_what_did_not_happen_is_an_error(
     assert failover(monkeypatch, cluster, "edge") == 1
     assert capsys.readouterr().err == said
     assert cluster.asked[-1] is None
+
+
+def test_another_request_that_takes_its_place_is_named_and_stays(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster = Groups("UnderWay", "d1 lets go of the addresses for d3")
+    cluster.answered = "theirs/d3"
+    assert failover(monkeypatch, cluster, "edge") == 1
+    said = "somebody else asked for a hand-over meanwhile, which counts: UnderWay: d1 lets go of the addresses for d3"
+    assert capsys.readouterr().err == f"error: edge: {said}\n"
+    assert None not in cluster.asked
 
 
 @pytest.mark.parametrize(

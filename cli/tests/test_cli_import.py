@@ -148,6 +148,12 @@ def test_an_engine_that_says_nothing_is_named(run: Any, service: str, why: str) 
     assert f"is left out: {why}" in said
 
 
+def test_the_mark_of_what_directors_hand_on_is_no_services(run: Any) -> None:
+    code, _, said = run("-A -f 4095\n-a -f 4095 -r 192.168.4.100\n")
+    assert code == 1
+    assert "is left out: 4095 is the mark by which directors" in said
+
+
 def test_an_engine_is_kept(run: Any) -> None:
     _, out, _ = run("-A -u 192.168.4.17:5060 -p 60 --pe sip -o\n-a -u 192.168.4.17:5060 -r 192.168.4.100\n")
     _, service = yaml.safe_load_all(out)

@@ -199,15 +199,20 @@ def _candidate(
         group=group,
         pool=pool,
         pool_spec=pool.spec,
-        members=finder.find(refs.pool_key, pool.spec, spec, _group_directors(group, directors[refs.group_name])),
+        members=finder.find(refs.pool_key, pool.spec, spec, _group_directors(view, group, directors[refs.group_name])),
         view=view,
         served=served_addresses(view, refs.key),
     )
 
 
-def _group_directors(group: DirectorGroup, who: Directors) -> GroupDirectors:
-    synchronize = group.spec is not None and group.spec.connection_sync is not None
-    return GroupDirectors(names=frozenset(who.selected).union(who.forwarding), synchronize=synchronize)
+def _group_directors(view: ClusterView, group: DirectorGroup, who: Directors) -> GroupDirectors:
+    names = frozenset(who.selected).union(who.forwarding)
+    statuses = (view.lvs_nodes[name].status for name in names & view.lvs_nodes.keys())
+    return GroupDirectors(
+        names=names,
+        synchronize=group.spec is not None and group.spec.connection_sync is not None,
+        own=frozenset[str]().union(*(one.own_addresses or () for one in statuses if one is not None)),
+    )
 
 
 def served_addresses(view: ClusterView, key: ObjectKey) -> frozenset[str]:

@@ -38,6 +38,8 @@ def _with_vrrp(relief: Relief, now: str) -> Directors:
         return replace(who, gives_way=frozenset(told - {who.begins_with}), hand_over=record)
     masters = {one.active for one in relief.used if one.active is not None}
     told |= {one for one in masters & who.aside.keys() if relief.ready_beside(one)}
+    if any(one.active is None for one in relief.used):  # who would be told anew, would let go anew
+        told |= _told(relief.view, relief.group)
     if record is not None and is_under_way(record):
         request = read_request(record.request)
         target = request.target if request is not None else None

@@ -55,6 +55,8 @@ class GroupDirectors:
     """Nodes that the group selects, and former directors that have not let go."""
     synchronize: bool
     """They run sync daemons."""
+    own: Collection[str] = ()
+    """Every address that one of them calls its own, also those that its Node does not have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,17 +221,21 @@ def _judged(
     The only director takes for itself what falls to it, at the VIP that it carries: nothing has to be prepared there.
     One of several is prepared as any real server, and its agent sees to it that such packets find the server: it knows
     them by the VIP and gives them a mark of its own. Where somebody else sets marks his may be the last, and where
-    packets are of another family than the address by which they come there is none for them: it can not.
+    packets are of another family than the address by which they come there is none for them: it can not. Nor by an
+    address that its Node does not have: it is not told to prepare itself for that.
     A member of another family than its packets keeps sync daemons from starting, and they keep it out of the kernel.
     """
-    if member.node in directors.names and needs_address(member.forwarding.method):
+    needs_vip, is_alone = needs_address(member.forwarding.method), len(directors.names) == 1
+    if needs_vip and member.node in directors.names:
         refused = None if member.refused == Reason.DIRECTOR_IS_REAL_SERVER else member.refused
-        if len(directors.names) == 1:
+        if is_alone:
             member = member._replace(node=None, refused=refused)
         elif by_others or crosses(member.address, member.forwarding, wanted):
             return member._replace(refused=Reason.DIRECTOR_IS_REAL_SERVER.value)
         else:
             member = member._replace(refused=refused)
+    elif needs_vip and not is_alone and member.node is None and member.address in directors.own:
+        return member._replace(refused=Reason.DIRECTOR_IS_REAL_SERVER.value)
     if directors.synchronize and crosses(member.address, member.forwarding, wanted):
         return member._replace(refused=Reason.OTHER_FAMILY_WITH_SYNC.value)
     return member

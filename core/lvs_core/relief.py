@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from lvs_api.conditions import ConditionStatus, ConditionType, find_condition
+from lvs_api.conditions import ConditionStatus, ConditionType, Reason, find_condition
 from lvs_api.lvs_node import VirtualRouterState
-from lvs_core.cluster_view import ClusterView, DirectorGroup
+from lvs_api.quorum import BelowQuorum
+from lvs_core.cluster_view import ClusterView, DirectorGroup, LvsNode, ObjectKey
 from lvs_core.directors import Directors
 from lvs_core.mastership import Mastership, reports_of
 
@@ -69,6 +70,8 @@ class Relief:
         ready = find_condition(conditions, ConditionType.READY)
         if ready is not None and ready.status is ConditionStatus.FALSE:
             yield f"is not ready: {ready.message}"
+        if self.who.routers is None and (below := next(self._below_quorum(lvs_node), None)) is not None:
+            yield f"is below quorum of LvsVirtualService {below}, and would not carry its addresses"
         for router in self.used:
             mine = [one for one in reports_of(self.view, self.group.meta.name, name) if one.id == router.id]
             if not mine:
@@ -76,3 +79,13 @@ class Relief:
             for one in mine:
                 if one.state is VirtualRouterState.FAULT:
                     yield f"is in Fault in virtual router {router.id}{f': {one.message}' if one.message else ''}"
+
+    def _below_quorum(self, lvs_node: LvsNode) -> Iterator[ObjectKey]:
+        """Services of the group whose addresses a director would withdraw. By VRRP that is a Fault of its own."""
+        said = (lvs_node.status.exceptions if lvs_node.status is not None else None) or ()
+        below = {ObjectKey(one.namespace, one.name) for one in said if one.reason == Reason.BELOW_QUORUM}
+        for one in self.view.slices.values() if below else ():
+            is_ours = one.content.director_group == self.group.meta.name and one.service_key in below
+            quorum = one.content.service.quorum if is_ours and one.content.service is not None else None
+            if quorum is not None and quorum.below == BelowQuorum.WITHDRAW_ADDRESS:
+                yield one.service_key

@@ -367,7 +367,8 @@ def _shortfall(serving: Serving) -> tuple[Reason, str]:
     if refused:
         why += (
             "; of several directors none can be a real server by DirectRouting or Tunnel of what somebody else marks, "
-            f"or of packets of another family than its address: {_some(refused)}"
+            "of packets of another family than its address, or by an address that its Node does not have: "
+            f"{_some(refused)}"
         )
         return Reason.DIRECTOR_IS_REAL_SERVER, why
     if other_family:

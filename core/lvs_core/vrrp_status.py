@@ -6,7 +6,7 @@ from typing import Final
 
 from lvs_api.conditions import ConditionType, Reason, find_condition
 from lvs_api.director_group import VirtualRouterStatus
-from lvs_api.lvs_node import VirtualRouterState
+from lvs_api.lvs_node import MAX_OWN_ADDRESSES, VirtualRouterState
 from lvs_api.vrrp_settings import DirectorPriority, VrrpTransport
 from lvs_core.cluster_view import ClusterView, DirectorGroup, family_of
 from lvs_core.director_reports import report_of
@@ -113,12 +113,14 @@ def _foreign(
 ) -> Readiness | None:
     """The first virtual router of which somebody else sends adverts.
 
-    Where a director has not told which addresses are its own, nobody is called a stranger.
+    Where a director has not told which addresses are its own, or as many as it can, nobody is called a stranger. What
+    its Node has counts, too: a machine may send from a host address, which it does not call its own.
     """
-    known = [_told_own(view, name) for name in {*directors.selected, *directors.forwarding}]
-    if not all(known):
+    names = {*directors.selected, *directors.forwarding}
+    known = [_told_own(view, name) for name in names]
+    if not all(0 < len(one) < MAX_OWN_ADDRESSES for one in known):
         return None
-    ours = set().union(*known)
+    ours = set().union(*known, *(view.nodes[name].addresses for name in names))
     for one in routers:
         heard = {name: _senders(view, group, name, one.id) - ours for name in directors.selected}
         strangers = sorted(set().union(*heard.values()), key=ip_address)

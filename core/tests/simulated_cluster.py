@@ -91,6 +91,8 @@ class SimulatedCluster:
         self.groups: dict[str, DirectorGroup] = {}
         self.address_pools: dict[str, AddressPool] = {}
         self.address_pools_known = True
+        self.unlisted: dict[str, list[str]] = {}
+        """Addresses that machines call their own, and that their Nodes do not have."""
         self.namespaces: dict[str, Namespace] = {}
         self.nodes: dict[str, ClusterNode] = {}
         self.lvs_nodes: dict[str, LvsNode] = {}
@@ -353,7 +355,9 @@ class SimulatedCluster:
         self.machines[name] = Machine(name=name, boot=old.boot + 1, at=old.at)
 
     def _own_addresses(self, name: str) -> list[str] | None:
-        return list(self.nodes[name].internal_addresses) if name in self.nodes else None
+        if name not in self.nodes:
+            return None
+        return [*self.nodes[name].internal_addresses, *self.unlisted.get(name, ())]
 
     def settle(self, *, rounds: int = 12) -> None:
         """Everybody acts, drains end, and the operator decides, until nothing changes any more."""

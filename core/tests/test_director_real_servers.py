@@ -76,6 +76,29 @@ def test_where_its_packets_can_not_be_told_apart_a_director_is_no_real_server(wa
 
 
 @pytest.mark.parametrize("method", ["DirectRouting", "Tunnel"])
+def test_by_an_address_that_its_node_does_not_have_one_of_several_is_no_real_server(method: str) -> None:
+    """Nobody tells it to prepare itself, and the other would send it what it sends back."""
+    cluster = small_cluster(directors=2, forwarding={"method": method})
+    cluster.unlisted["d1"] = ["192.168.4.55"]
+    cluster.put(pool(cluster, realServers=real_servers(rs1="192.168.4.100", both="192.168.4.55")))
+    cluster.settle()
+    assert refused(cluster) == {"both": "DirectorIsRealServer", "rs1": None}
+    assert condition(cluster, ConditionType.READY).reason == "DirectorIsRealServer"
+    assert "an address that its Node does not have: both" in condition(cluster, ConditionType.READY).message
+    cluster.put(service(cluster, forwarding={"method": "Masquerade"}))
+    cluster.settle()
+    assert refused(cluster) == {"both": None, "rs1": None}
+
+
+def test_the_only_director_may_be_one_by_whatever_address() -> None:
+    cluster = small_cluster()
+    cluster.unlisted["d1"] = ["192.168.4.55"]
+    cluster.put(pool(cluster, realServers=real_servers(rs1="192.168.4.100", both="192.168.4.55")))
+    cluster.settle()
+    assert refused(cluster) == {"both": None, "rs1": None}
+
+
+@pytest.mark.parametrize("method", ["DirectRouting", "Tunnel"])
 def test_the_only_director_may_be_a_real_server_of_its_own(method: str) -> None:
     cluster = small_cluster(forwarding={"method": method})
     cluster.put(pool(cluster, realServers=real_servers(rs1="192.168.4.100", here="192.168.4.5")))

@@ -11,6 +11,7 @@ from test_vrrp_groups import ONE, OTHER_VIP, SECOND, TWO, holding, ready, says, 
 from lvs_api import testing
 from lvs_api.api_group import ANNOTATION_HAND_OVER
 from lvs_api.director_group import HandOver, HandOverState
+from lvs_api.lvs_node import ServiceException
 from lvs_core.hand_over import read_request
 from lvs_core.plan import Holding
 from lvs_core.view_objects import group_from_raw, node_from_raw
@@ -211,6 +212,26 @@ def test_with_vrrp_nobody_gives_way_for_longer_than_the_time() -> None:
     assert (answer(cluster).state, told(cluster)) == (HandOverState.FAILED, set())
 
 
+def test_with_vrrp_who_was_told_is_not_told_anew_because_nobody_took_over() -> None:
+    """With long intervals nobody is called Master for longer than the last one is remembered."""
+    cluster = speaking({**THREE, "advertIntervalMilliseconds": 10000})
+    cordon(cluster, "d1")
+    cluster.round()
+    assert told(cluster) == {"d1"}
+    says(cluster, "d1", "Fault")
+    cluster.round()
+    cluster.now = LATER
+    cluster.round()
+    assert (status(cluster).active, told(cluster)) == (None, {"d1"})
+    says(cluster, "d1", "Master", since=SECOND)
+    cluster.round()
+    assert told(cluster) == {"d1"}
+    says(cluster, "d1", "Backup")
+    says(cluster, "d2", "Master", since=SECOND)
+    cluster.round()
+    assert told(cluster) == set()
+
+
 @pytest.mark.parametrize("by", ["cordon", "maintenance"])
 def test_one_that_stands_aside_comes_last_and_gives_way_once_another_is_ready(by: str) -> None:
     cluster = speaking()
@@ -270,6 +291,37 @@ def test_without_vrrp_nothing_moves_while_an_address_has_to_stay() -> None:
     cluster.put(service(cluster))
     cluster.settle()
     assert status(cluster).active == "d2"
+
+
+def says_below_quorum(cluster: SimulatedCluster, director: str) -> None:
+    one = cluster.lvs_nodes[director]
+    assert one.status is not None
+    said = ServiceException(namespace="default", name="web", reason="BelowQuorum", message="why", programmed=True)
+    cluster.lvs_nodes[director] = replace(one, status=one.status.model_copy(update={"exceptions": [said]}))
+
+
+@pytest.mark.parametrize(("below", "active"), [("WithdrawAddress", "d3"), ("KeepAddress", "d2")])
+def test_without_vrrp_one_that_would_withdraw_the_address_is_not_ready(below: str, active: str) -> None:
+    cluster = plain_cluster()
+    cluster.put(service(cluster, quorum={"below": below}))
+    cluster.settle()
+    says_below_quorum(cluster, "d2")
+    assert ask(cluster, "t1").state is HandOverState.UNDER_WAY
+    cluster.act("d1")
+    cluster.report("d1")
+    assert status(cluster).active == active
+
+
+def test_without_vrrp_nobody_lets_go_for_one_that_would_withdraw_the_address() -> None:
+    cluster = plain_cluster(2)
+    cluster.put(service(cluster, quorum={"below": "WithdrawAddress"}))
+    cluster.settle()
+    says_below_quorum(cluster, "d2")
+    cordon(cluster, "d1")
+    assert (status(cluster).active, told(cluster)) == ("d1", set())
+    why = "d2 is below quorum of LvsVirtualService default/web, and would not carry its addresses"
+    assert ready(cluster).message.endswith(f"no other director is ready: {why}")
+    assert ask(cluster, "t1/d2").message == why
 
 
 def test_the_first_active_director_is_one_that_does_not_stand_aside() -> None:

@@ -207,6 +207,33 @@ def test_where_a_director_has_not_told_its_addresses_nobody_is_a_stranger() -> N
     assert ready(cluster).reason == "Ready"
 
 
+@pytest.mark.parametrize(
+    ("own", "reason"),
+    [
+        ([f"10.0.0.{number}" for number in range(1, 32)], "ForeignVrrp"),
+        ([f"10.0.0.{number}" for number in range(1, 33)], "Ready"),
+    ],
+)
+def test_a_director_with_more_addresses_than_it_can_tell_is_no_stranger(own: list[str], reason: str) -> None:
+    cluster = vrrp_cluster()
+    says(cluster, "d1", "Master")
+    says(cluster, "d2", "Backup")
+    has_own(cluster, "d1", own)
+    has_own(cluster, "d2", ["192.168.4.6"])
+    hears(cluster, "d2", "192.168.4.66")
+    assert ready(cluster).reason == reason
+
+
+def test_a_host_address_that_a_director_s_node_has_is_no_stranger_s() -> None:
+    cluster = vrrp_cluster()
+    says(cluster, "d1", "Master")
+    says(cluster, "d2", "Backup")
+    has_own(cluster, "d1", ["172.17.0.1"])
+    has_own(cluster, "d2", ["172.17.0.1"])
+    hears(cluster, "d2", "192.168.4.5")
+    assert ready(cluster).reason == "Ready"
+
+
 def test_nobody_being_master_is_a_trouble_once_it_lasts() -> None:
     cluster = vrrp_cluster()
     says(cluster, "d1", "Master")

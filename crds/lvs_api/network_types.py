@@ -117,6 +117,8 @@ ServicePortNumber = Annotated[int, Field(ge=0, le=65535)]
 Weight = Annotated[int, Field(ge=0, le=65535)]
 MarkValue = Annotated[int, Field(ge=1, le=4294967295)]
 """A firewall mark, all 32 bits of it; 0 is what unmarked packets have."""
+RESERVED_MARK: Final = 0x0FFF
+"""No service's: a director that is a real server, too, knows by it what other directors hand on to it."""
 Threshold = Annotated[int, Field(ge=0, le=2147483647)]
 """A number of connections; above INT_MAX the kernel answers EINVAL (ip_vs_ctl.c, ip_vs_add_dest)."""
 Generation = Annotated[int, Field(ge=0, le=2**53 - 1)]

@@ -11,6 +11,7 @@ from lvs_api.base import ApiModel, Rule
 from lvs_api.conditions import Condition
 from lvs_api.ipvs_terms import Ipvs
 from lvs_api.network_types import (
+    RESERVED_MARK,
     ConnectionHelper,
     Count,
     Family,
@@ -226,6 +227,13 @@ class LvsVirtualServiceSpec(ApiModel):
             check=_families_are_told_once,
             message="firewallMark.families is needed without addresses, and follows from them where there are some",
             field="firewallMark",
+        ),
+        Rule(
+            cel=f"!has(self.firewallMark) || self.firewallMark.value != {RESERVED_MARK}",
+            check=lambda self: self.firewall_mark is None or self.firewall_mark.value != RESERVED_MARK,
+            message=f"{RESERVED_MARK} is the mark by which directors that are real servers know what others hand on to "
+            "them; use another",
+            field="firewallMark.value",
         ),
         Rule(
             cel="self.portMode != 'Grouped' || !has(self.firewallMark)",

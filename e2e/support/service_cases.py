@@ -233,6 +233,7 @@ def marks() -> Iterator[ApiCase]:
     yield refused("local delivery of another type", "spec.firewallMark.localDelivery", wrong)
     for value in (0, 2**32):
         yield refused(f"mark {value}", "spec.firewallMark.value", marked({"value": value}))
+    yield refused("the reserved mark", "spec.firewallMark.value", marked({"value": 4095}), "4095 is the mark by which")
     yield refused("a mark of no value", "spec.firewallMark.value", marked({}))
     yield refused("neither address nor mark", "spec.addresses", virtual_service(addresses=None), "are needed, unless")
     yield refused("neither ports nor mark", "spec.ports", virtual_service(ports=None), "ports are needed, unless")

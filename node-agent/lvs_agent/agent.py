@@ -328,10 +328,11 @@ class Agent:
         )
         unready = unready_addresses(prepared, self._packet_filter.why_not)
         served = table.served - unready if unready else table.served
+        waiting = waiting_services(prepared, unguarded, table.present, why)
         serving = Serving(
             prepared=prepared,
             served=table.served,
-            faults=table.faults,
+            faults={**table.faults, **waiting} if waiting else table.faults,
             unready=dict.fromkeys(unready, self._packet_filter.why_not or ""),
             unavailable=table.unavailable.message if table.unavailable is not None else None,
             masters=self._vrrp.masters(),
@@ -356,7 +357,7 @@ class Agent:
             **unhelped_services(prepared, self._ftp_helper.followed),
             **undelivered_services(prepared, self._delivery.why_not),
             **faulty_services(prepared, self._packet_filter.why_not),
-            **waiting_services(prepared, unguarded, table.present, why),
+            **waiting,
         }
         self._status.report(
             Round(prepared, table, addresses, troubles, lacking, closed, zeroed, vrrp.routers, withdrawn), now

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from agent_world import NAME, SERVICE, VIP, World, director, member, real_server, record_order, service, service_on
+from test_agent_vrrp import FAULT, MASTER, SECOND_VIP, VrrpWorld, second_service, vrrp_plan
 
 from lvs_agent.decide.kernel_state import AddressFamily, FirewallMarkKey, Route, RouteKind
 from lvs_agent.decide.named_table import name_entries
 from lvs_agent.decide.packet_table import HANDED_ON_MARK, HandedOnRule
 from lvs_api.lvs_node import BindDevice
 from lvs_api.network_types import Family, Protocol
+from lvs_core.cluster_view import ObjectKey
 from lvs_core.plan import Holding, MarkKey, NodePlan, OtherDirector, PlannedService, VirtualServerKey
 
 MARK = FirewallMarkKey(family=AddressFamily.IPV4, mark=HANDED_ON_MARK)
@@ -194,3 +196,39 @@ async def test_a_link_that_is_down_is_not_waited_for(world: World) -> None:
 async def test_without_an_own_address_in_the_groups_status_it_waits(world: World) -> None:
     await world.do(both(own=()), rounds=3)
     assert state(world) == ("Failed", "the director group's status does not name this node's own IPv4 address yet")
+
+
+async def test_a_service_that_waits_takes_no_address_from_another_by_vrrp(tmp_path: Path) -> None:
+    world = VrrpWorld(tmp_path)
+    world.links.routes[OTHER] = Route(kind=RouteKind.UNICAST, device="eth0")
+    world.probe.neighbours["eth0", OTHER] = {MAC}
+    await world.do(vrrp_plan())
+    world.say(MASTER)
+    await world.later(1)
+    world.packet_filter.is_there = False
+    made = vrrp_plan(service(member(100)), second_service(service=ObjectKey("default", "second")))
+    group = replace(made.directing[0], own_addresses=(OWN,), others=(OtherDirector("d2", (OTHER,)),))
+    await world.do(replace(made, directing=(group,), bind=real_server(SECOND_VIP).bind), rounds=2)
+    assert (world.table(SECOND_VIP), world.exception().reason) == ({}, "NotProgrammed")
+    assert world.may_carry is True
+    world.lose_supervisor()
+
+
+async def test_an_address_of_which_all_services_wait_is_not_carried_by_vrrp(tmp_path: Path) -> None:
+    world = VrrpWorld(tmp_path)
+    world.links.routes[OTHER] = Route(kind=RouteKind.UNICAST, device="eth0")
+    world.probe.neighbours["eth0", OTHER] = {MAC}
+    world.packet_filter.is_there = False
+    made = vrrp_plan()
+    group = replace(made.directing[0], own_addresses=(OWN,), others=(OtherDirector("d2", (OTHER,)),))
+    plan = replace(made, directing=(group,), bind=real_server(VIP).bind)
+    await world.do(plan, rounds=2)
+    assert world.may_carry is False
+    world.say(FAULT)
+    await world.later(1)
+    assert "nft" in (world.router.message or "")
+    world.packet_filter.is_there = True
+    await world.later(2)
+    await world.later(1)
+    assert world.may_carry is True
+    world.lose_supervisor()

@@ -175,6 +175,45 @@ async def test_who_drains_keeps_the_address_until_the_connections_have_ended(wor
     assert world.bound() == set()
 
 
+async def test_a_restart_while_the_last_one_drains_takes_nothing_away(world: VrrpWorld) -> None:
+    await world.do(director(web(100)))
+    await find(world, Verdict.UP, 100)
+    world.ipvs.set_connections(SERVICE, destination(100), active=1)
+    draining = director(service(checked(100, draining_seconds=60), quorum=WITHDRAWS))
+    await world.do(draining, rounds=2)
+    world.source.status = world.status
+    world.restart()
+    await world.do(draining, rounds=2)
+    assert (world.weights(), world.bound()) == ({"100": 0}, {f"{VIP}@eth0"})
+    world.ipvs.set_connections(SERVICE, destination(100), active=0)
+    await world.later(5)
+    await world.later(1)
+    assert world.bound() == set()
+
+
+async def test_a_service_that_is_paused_while_its_last_one_drains_stays_as_it_is(world: VrrpWorld) -> None:
+    await world.do(vrrp_plan(web(100)))
+    await find(world, Verdict.UP, 100)
+    world.ipvs.set_connections(SERVICE, destination(100), active=1)
+    draining = checked(100, draining_seconds=60)
+    await world.do(vrrp_plan(service(draining, quorum=WITHDRAWS)), rounds=2)
+    assert (world.weights(), world.may_carry) == ({"100": 0}, True)
+    await world.do(vrrp_plan(service(draining, quorum=WITHDRAWS, paused=True)), rounds=2)
+    assert world.may_carry is True
+    await world.do(vrrp_plan(web(100, paused=True)), rounds=2)
+    assert world.may_carry is True
+
+
+async def test_a_service_that_was_paused_below_quorum_stays_so(world: VrrpWorld) -> None:
+    await world.do(vrrp_plan(web(100)))
+    assert world.may_carry is False
+    await world.do(vrrp_plan(web(100, paused=True)), rounds=2)
+    await find(world, Verdict.UP, 100)
+    assert world.may_carry is False
+    await world.do(vrrp_plan(web(100)), rounds=2)
+    assert world.may_carry is True
+
+
 async def test_a_paused_service_keeps_what_it_has(world: VrrpWorld) -> None:
     await world.do(director(web(100)))
     await find(world, Verdict.UP, 100)

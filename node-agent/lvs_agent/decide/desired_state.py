@@ -226,26 +226,29 @@ class _Composer:
     def _quorum(
         self, destinations: Mapping[DestinationKey, DestinationSettings], waiting: Iterable[Waiting]
     ) -> QuorumNow | None:
-        """How the service stands to its quorum. A paused one by what the kernel has, for that stays."""
+        """How it stands to its quorum. A paused one as before; where nothing was said of it, by what the kernel has."""
         planned = self._service.planned
         if planned.quorum is None:
             return None
         before = self._around.quorums.get(self._service.key)
         if before is None and planned.service in self._around.told_below:
             before = False
+        there = self._state.destinations if self._state is not None else {}
         if planned.paused:
-            there = self._state.destinations.values() if self._state is not None else ()
-            sure = sum(one.settings.weight for one in there)
-            return step_quorum(before, WeightInUse(sure, sure), planned.quorum)
+            sure = sum(one.settings.weight for one in there.values())
+            now = step_quorum(before, WeightInUse(sure, sure), planned.quorum)
+            return now if before is None else now._replace(is_met=before)
         sure = sum(one.weight for one in destinations.values())
         undrained = {one.name for one in waiting if one.leaving and not one.drained}
-        open_ones = (
-            member.with_weight.weight
-            for member in self._service.members
-            if not destinations.get(member.key, member.without_weight).weight
-            and (member.planned.name in undrained or self._is_unknown(member))
-        )
-        return step_quorum(before, WeightInUse(sure, sure + sum(open_ones)), planned.quorum)
+        draining, unknown = 0, 0
+        for member in self._service.members:
+            if destinations.get(member.key, member.without_weight).weight:
+                continue
+            if member.planned.name in undrained:
+                draining += member.with_weight.weight if member.key in there else 0
+            elif self._is_unknown(member):
+                unknown += member.with_weight.weight
+        return step_quorum(before, WeightInUse(sure, sure + draining + unknown, draining), planned.quorum)
 
     def _is_unknown(self, member: PreparedMember) -> bool:
         """Whether it lacks nothing but the first words of its check."""

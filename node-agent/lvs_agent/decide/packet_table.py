@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from lvs_agent.decide.kernel_state import IPAddress, TransportProtocol
+from lvs_api.network_types import RESERVED_MARK
 
-HANDED_ON_MARK: Final = 0x0FFF
+HANDED_ON_MARK: Final = RESERVED_MARK
 """Of what other directors hand on. Below those that the operator chooses (lvs_core.allocate)."""
 
 

@@ -23,6 +23,8 @@ class WeightInUse(NamedTuple):
     """Of those that get new connections."""
     possible: int
     """And of those of which nothing is known yet, or whose drain is not over."""
+    draining: int = 0
+    """Of those alone that have been in the kernel and whose drain is not over."""
 
 
 class QuorumNow(NamedTuple):
@@ -38,12 +40,12 @@ class QuorumNow(NamedTuple):
 def step_quorum(before: bool | None, in_use: WeightInUse, quorum: PlannedQuorum) -> QuorumNow:
     """Whether the service has its quorum; `before` None: nothing was said of it yet.
 
-    Then what has weight decides, by the lower threshold: a restarted agent finds it as it was, and a new service has
-    none before its real servers are known.
+    Then what has weight, or had it and drains, decides, by the lower threshold: a restarted agent finds it as it was,
+    and a new service has none before its real servers are known.
     """
     low, high = quorum.weight - quorum.hysteresis, quorum.weight + quorum.hysteresis
     if before is None:
-        return QuorumNow(in_use.sure >= low, in_use.sure, low)
+        return QuorumNow(in_use.sure + in_use.draining >= low, in_use.sure, low)
     if before:
         return QuorumNow(in_use.possible >= low, in_use.sure, low)
     return QuorumNow(in_use.sure >= high, in_use.sure, high)
