@@ -134,11 +134,12 @@ def judge(view: ClusterView, finder: PoolFinder, directors: Mapping[str, Directo
 
 
 def _not_permitted(permissions: Permissions, candidate: Candidate) -> Problem | None:
+    """What leaves needs no permission: nothing new comes to it. One that is not ready does, for it is to come."""
     if not permissions.in_force:
         return None
     view, key, spec = candidate.view, candidate.key, candidate.spec
-    wanted = wants_of(spec, ((one.name, one.address) for one in candidate.members))
     served = running(one for one in view.slices_by_service.get(key, ()) if is_current(view, one))
+    wanted = wants_of(spec, ((one.name, one.address) for one in candidate.members if not one.leaves))
     return permissions.problem(key.namespace, wanted, served)
 
 
@@ -150,6 +151,7 @@ def _refused(
     What was withdrawn stays so until it can be accepted: directors that see its slices go ask for that word.
     """
     if problem.reason is not Reason.NOT_PERMITTED:
+        references_found = references_found and problem.condition is not ConditionType.RESOLVED_REFS
         slices = [one for one in view.slices_by_service.get(key, ()) if is_current(view, one)]
         served = running(slices)
         revoked = permissions.problem(key.namespace, served, served)
