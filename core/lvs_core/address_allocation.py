@@ -86,8 +86,7 @@ class _Allocator:
         ranges = self._ranges(key, reference)
         if isinstance(ranges, Problem):
             return ranges
-        behind = self._view.pools.get(ObjectKey(key.namespace, spec.real_server_pool_ref.name))
-        real_servers = behind.spec.real_servers if behind is not None and behind.spec is not None else ()
+        real_servers = frozenset(self._real_servers(ObjectKey(key.namespace, spec.real_server_pool_ref.name)))
         found: list[str] = []
         for family in self._families(key, reference, ranges):
             request = _Request(
@@ -95,7 +94,7 @@ class _Allocator:
                 pool=reference.name,
                 ranges=ranges,
                 family=family,
-                unusable=frozenset(one.address for one in real_servers),
+                unusable=real_servers,
             )
             address = next(self._choices(request), None)
             if address is None:
@@ -103,6 +102,17 @@ class _Allocator:
             found.append(address)
         self._given.update(dict.fromkeys(found, key))
         return tuple(found)
+
+    def _real_servers(self, key: ObjectKey) -> Iterator[str]:
+        """The addresses of a pool's real servers; those of Nodes are given to nobody anyway."""
+        pool = self._view.pools.get(key)
+        if pool is None or pool.spec is None:
+            return
+        yield from (one.address for one in pool.spec.real_servers)
+        if pool.spec.endpoints is not None:
+            core = ObjectKey(key.namespace, pool.spec.endpoints.service_ref.name)
+            for one in self._view.endpoint_slices.get(core, ()):
+                yield from (endpoint.address for endpoint in one.endpoints)
 
     def _ranges(self, key: ObjectKey, reference: AddressPoolReference) -> tuple[AddressRange, ...] | Problem:
         pool = self._view.address_pools.get(reference.name)

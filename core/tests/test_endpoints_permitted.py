@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from core_conditions import brief as said
 from core_conditions import condition
-from core_objects import address_pool, pool, real_servers
+from core_objects import WEB, address_pool, pool, real_servers
 from endpoint_objects import HTTP, NOT_READY, TERMINATING, Raw, brief, core_service, endpoint_slice, pods_cluster, tell
 from simulated_cluster import SimulatedCluster
 
@@ -89,3 +89,16 @@ def test_a_permission_is_taken_back_while_endpoints_are_unknown(gone: str) -> No
     assert cluster.slices == {}
     assert said(cluster)["Accepted"] == "False NotPermitted"
     assert said(cluster)["ResolvedRefs"] == "Unknown Pending"
+
+
+@pytest.mark.parametrize(("taken", "given"), [("192.168.4.64", "192.168.4.65"), ("192.168.4.65", "192.168.4.64")])
+def test_an_address_that_an_endpoint_has_is_not_given_out(taken: str, given: str) -> None:
+    """Machines in slices that somebody wrote by hand may stand in the networks of VIPs."""
+    cluster: SimulatedCluster = pods_cluster(addresses=None, addressPoolRef={"name": "public"})
+    cluster.put(address_pool(cluster, ranges=["192.168.4.64-192.168.4.65"]))
+    tell(cluster, endpoint_slice({taken: None}, HTTP))
+    cluster.settle()
+    assert said(cluster)["Accepted"] == "True Accepted"
+    status = cluster.services[WEB].status
+    assert status is not None
+    assert status.addresses == [given]
