@@ -105,6 +105,24 @@ def test_labels_of_a_namespace_permit() -> None:
     assert not cluster.slices
 
 
+@pytest.mark.parametrize("operator", ["NotIn", "DoesNotExist"])
+def test_a_namespace_that_has_not_been_seen_is_not_taken_for_one_without_labels(operator: str) -> None:
+    values = ["a"] if operator == "NotIn" else None
+    expression = {"key": "tenant", "operator": operator, "values": values}
+    named = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system"]}
+    cluster = small_cluster()
+    cluster.put(address_pool(cluster, namespaces={"selector": {"matchExpressions": [expression, named]}}))
+    cluster.settle()
+    assert not cluster.slices
+    cluster.namespaces["default"] = Namespace(name="default", labels={"kubernetes.io/metadata.name": "default"})
+    cluster.settle()
+    assert brief(cluster)["Ready"] == "True Ready"
+    del cluster.namespaces["default"]
+    cluster.put(address_pool(cluster, namespaces={"selector": {"matchExpressions": [named]}}))
+    cluster.settle()
+    assert brief(cluster)["Ready"] == "True Ready"
+
+
 @pytest.mark.parametrize(("marks", "reason"), [([10], "Accepted"), ([11], "NotPermitted"), (None, "NotPermitted")])
 def test_a_mark_needs_a_permission(marks: list[int] | None, reason: str) -> None:
     mark = {"value": 10, "families": ["IPv4"]}
