@@ -5,7 +5,7 @@ directors serve, then what its status remembers; what others name or have is not
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lvs_api.conditions import ConditionType, Reason, is_true
@@ -21,8 +21,10 @@ Allocation = tuple[str, ...] | Problem
 """The addresses of a service, or why it has none."""
 
 
-def allocate_addresses(view: ClusterView, permissions: Permissions) -> Mapping[ObjectKey, Allocation]:
-    """The addresses of every service that asks a pool for them."""
+def allocate_addresses(
+    view: ClusterView, permissions: Permissions, refused: Container[ObjectKey]
+) -> Mapping[ObjectKey, Allocation]:
+    """The addresses of every service that asks a pool for them; `refused` are those that any address would not help."""
     asking = [
         key
         for key, service in view.services.items()
@@ -32,7 +34,7 @@ def allocate_addresses(view: ClusterView, permissions: Permissions) -> Mapping[O
     ]
     if not asking:
         return {}
-    allocator = _Allocator(view, permissions)
+    allocator = _Allocator(view, permissions, refused)
     return {key: allocator.give(key) for key in sorted(asking, key=allocator.rank)}
 
 
@@ -51,9 +53,10 @@ class _Request:
 class _Allocator:
     """Who has what, and what has been given in this round."""
 
-    def __init__(self, view: ClusterView, permissions: Permissions) -> None:
+    def __init__(self, view: ClusterView, permissions: Permissions, refused: Container[ObjectKey]) -> None:
         self._view = view
         self._permissions = permissions
+        self._refused = refused
         self._given: dict[str, ObjectKey] = {}
         self._served: dict[ObjectKey, list[str]] = {}
         self._claimed: dict[str, set[ObjectKey]] = {}
@@ -72,9 +75,12 @@ class _Allocator:
             self._claim(_remembered(service), key)
 
     def rank(self, key: ObjectKey) -> tuple[int, str, str]:
-        """What is served goes first, then what is remembered, then the older object."""
+        """What is served goes first, then what is remembered, then the older object; who is refused takes what is left.
+
+        Else services that never come to be would keep others from their addresses.
+        """
         service = self._view.services[key]
-        order = 0 if self._served.get(key) else 1 if _remembered(service) else 2
+        order = 0 if self._served.get(key) else 1 if _remembered(service) else 3 if key in self._refused else 2
         return order, service.meta.creation_timestamp or "", service.meta.uid
 
     def give(self, key: ObjectKey) -> Allocation:

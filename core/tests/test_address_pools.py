@@ -292,6 +292,53 @@ def test_what_others_have_or_name_is_not_given_out() -> None:
     assert addresses(cluster, "web") == given[0]
 
 
+def test_one_that_was_withdrawn_asks_in_vain_too() -> None:
+    cluster = giving("192.168.4.64/32")
+    cluster.settle()
+    cluster.put(pool(cluster, realServers=real_servers(rs1="10.9.9.9")))
+    cluster.put(address_pool(cluster, ranges=["192.168.4.64/32"], realServerRanges=["192.168.4.0/24"]))
+    cluster.settle()
+    assert brief(cluster)["Accepted"] == "False NotPermitted"
+    cluster.put(pool(cluster, "second"))
+    cluster.put(asking(cluster, "second"))
+    cluster.settle()
+    assert addresses(cluster, "second") == ["192.168.4.64"]
+    cluster.put(pool(cluster))
+    cluster.settle()
+    assert "has no IPv4 address left" in condition(cluster, ConditionType.ACCEPTED).message
+    status = cluster.address_pools["public"].status
+    ready = find_condition(status.conditions if status is not None else None, ConditionType.READY)
+    assert ready is not None
+    assert (ready.reason, ready.message) == ("AddressPoolExhausted", "No address is left for default/web")
+
+
+@pytest.mark.parametrize("wrong", [{"realServerPoolRef": {"name": "none"}}, {"scheduler": "best"}], ids=str)
+def test_who_is_refused_takes_what_is_left(wrong: dict[str, Any]) -> None:
+    cluster = giving("192.168.4.64/32")
+    cluster.put(service(cluster, addresses=None, addressPoolRef={"name": "public"}, **wrong))
+    cluster.put(pool(cluster, "second"))
+    cluster.put(asking(cluster, "second"))
+    cluster.settle()
+    assert addresses(cluster, "second") == ["192.168.4.64"]
+    cluster.put(asking(cluster))
+    cluster.settle()
+    assert addresses(cluster, "second") == ["192.168.4.64"]
+    assert condition(cluster, ConditionType.ACCEPTED).reason == "AddressPoolExhausted"
+
+
+def test_two_that_are_refused_do_not_take_an_address_from_each_other_in_turn() -> None:
+    cluster = giving("192.168.4.64/32")
+    for name in ("web", "second"):
+        wrong = [{**one, "port": 8080} for one in real_servers(rs1="192.168.4.100")]
+        cluster.put(pool(cluster, name, realServers=wrong))
+        cluster.put(asking(cluster, name))
+    told = []
+    for _ in range(4):
+        cluster.round()
+        told.append([condition(cluster, ConditionType.ACCEPTED, key).reason for key in cluster.services])
+    assert told == [["PortMismatch", "AddressPoolExhausted"]] * 4
+
+
 def _behind_web(wanted: VirtualService) -> Any:
     assert wanted.spec is not None
     reference = wanted.spec.real_server_pool_ref.model_copy(update={"name": "web"})
