@@ -12,7 +12,7 @@ from lvs_api import testing
 from lvs_api.conditions import ConditionType, find_condition
 from lvs_api.network_types import Family
 from lvs_api.violations import InvalidObject
-from lvs_core.address_ranges import candidates, count, read_range
+from lvs_core.address_ranges import candidates, read_range
 from lvs_core.cluster_view import Namespace, ObjectKey, VirtualService
 from lvs_core.manifests import check_manifest
 
@@ -407,26 +407,6 @@ def test_a_pool_that_cannot_be_read_freezes() -> None:
     status = cluster.address_pools["public"].status
     assert status is not None
     assert {one.type: one.reason for one in status.conditions or ()} == {"Accepted": "Invalid", "Ready": "Invalid"}
-
-
-def test_ranges() -> None:
-    def some(*texts: str, digest: int = 0, family: Family = Family.IPV4, number: int = 9) -> list[str]:
-        found = candidates([read_range(text) for text in texts], family, digest)
-        return [one for _, one in zip(range(number), found, strict=False)]
-
-    assert some("192.0.2.0/30") == ["192.0.2.1", "192.0.2.2"]
-    assert some("192.0.2.0/31") == ["192.0.2.0", "192.0.2.1"]
-    assert some("192.0.2.7/32") == ["192.0.2.7"]
-    assert some("192.0.2.0-192.0.2.1", "192.0.2.9-192.0.2.10", digest=3) == [
-        "192.0.2.10",
-        "192.0.2.0",
-        "192.0.2.1",
-        "192.0.2.9",
-    ]
-    assert some("2001:db8::/126", family=Family.IPV6) == ["2001:db8::1", "2001:db8::2", "2001:db8::3"]
-    assert some("2001:db8::/32", family=Family.IPV6, digest=2**90, number=1) == ["2001:db8:400::1"]
-    assert some("2001:db8::/64") == []
-    assert count([read_range(one) for one in ("192.0.2.0/24", "192.0.2.128/25", "192.0.3.0/32", "::1/128")]) == 258
 
 
 @pytest.mark.parametrize(
