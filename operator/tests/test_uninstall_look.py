@@ -67,6 +67,8 @@ def test_who_writes_to_the_deployment_meanwhile_fails_no_uninstall() -> None:
 
 def test_a_refusal_is_told_at_once() -> None:
     cluster = CleanCluster(refusal=ApiForbiddenError(f"PUT {SCALE}", "403", status=403))
+    told: list[str] = []
     with pytest.raises(ApiForbiddenError):
-        Uninstall(cluster, RELEASE).run(60, str)
+        Uninstall(cluster, RELEASE).run(60, told.append)
+    assert told == []
     assert cluster.deleted == []
