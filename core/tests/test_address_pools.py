@@ -14,7 +14,6 @@ from lvs_core.cluster_view import Namespace, ObjectKey
 from lvs_core.manifests import check_manifest
 
 REFUSED = {"Accepted": "False NotPermitted"}
-ANYWHERE = ["0.0.0.0/0"]
 
 
 @pytest.mark.parametrize(
