@@ -75,6 +75,8 @@ class Withdrawn:
     """No LvsAddressPool permits what its objects say, or what runs of it: it is taken away."""
 
     problem: Problem
+    cause: Reason
+    """What is wrong at present; it is another one than NotPermitted where that was said of it before."""
     references_found: bool = True
     """What it refers to is there."""
 
@@ -100,14 +102,20 @@ def is_current(view: ClusterView, one: Slice) -> bool:
 def judge(view: ClusterView, finder: PoolFinder, directors: Mapping[str, Directors]) -> Mapping[ObjectKey, Verdict]:
     """A verdict for every service that is not being deleted."""
     permissions = Permissions(view)
-    allocated = allocate_addresses(view, permissions)
+    asking = {
+        key: _references(view, key, service)
+        for key, service in view.services.items()
+        if service.meta.deletion_timestamp is None
+    }
+    unresolved = {
+        key: problem for key, refs in asking.items() if (problem := first_reference_problem(refs)) is not None
+    }
+    withdrawn = {key for key, refs in asking.items() if _is_withdrawn(refs.service)}
+    allocated = allocate_addresses(view, permissions, withdrawn | unresolved.keys())
     verdicts: dict[ObjectKey, Verdict] = {}
     candidates: list[Candidate] = []
-    for key, service in view.services.items():
-        if service.meta.deletion_timestamp is not None:
-            continue
-        refs = _references(view, key, service)
-        problem = first_reference_problem(refs)
+    for key, refs in asking.items():
+        problem = unresolved.get(key)
         references_found, chosen = problem is None, allocated.get(key)
         if isinstance(chosen, Problem):
             problem = problem or chosen
@@ -134,11 +142,12 @@ def judge(view: ClusterView, finder: PoolFinder, directors: Mapping[str, Directo
 
 
 def _not_permitted(permissions: Permissions, candidate: Candidate) -> Problem | None:
+    """What leaves needs no permission: nothing new comes to it. One that is not ready does, for it is to come."""
     if not permissions.in_force:
         return None
     view, key, spec = candidate.view, candidate.key, candidate.spec
-    wanted = wants_of(spec, ((one.name, one.address) for one in candidate.members))
     served = running(one for one in view.slices_by_service.get(key, ()) if is_current(view, one))
+    wanted = wants_of(spec, ((one.name, one.address) for one in candidate.members if not one.leaves))
     return permissions.problem(key.namespace, wanted, served)
 
 
@@ -149,7 +158,9 @@ def _refused(
 
     What was withdrawn stays so until it can be accepted: directors that see its slices go ask for that word.
     """
-    if problem.reason is not Reason.NOT_PERMITTED:
+    cause = problem.reason
+    if cause is not Reason.NOT_PERMITTED:
+        references_found = references_found and problem.condition is not ConditionType.RESOLVED_REFS
         slices = [one for one in view.slices_by_service.get(key, ()) if is_current(view, one)]
         served = running(slices)
         revoked = permissions.problem(key.namespace, served, served)
@@ -157,7 +168,7 @@ def _refused(
             return Frozen(problem=problem, references_found=references_found)
         refused = replace(problem, condition=ConditionType.ACCEPTED, reason=Reason.NOT_PERMITTED)
         problem = revoked or refused
-    return Withdrawn(problem=problem, references_found=references_found)
+    return Withdrawn(problem=problem, cause=cause, references_found=references_found)
 
 
 def _is_withdrawn(service: VirtualService) -> bool:

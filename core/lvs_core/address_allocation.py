@@ -5,7 +5,7 @@ directors serve, then what its status remembers; what others name or have is not
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lvs_api.conditions import ConditionType, Reason, is_true
@@ -21,8 +21,10 @@ Allocation = tuple[str, ...] | Problem
 """The addresses of a service, or why it has none."""
 
 
-def allocate_addresses(view: ClusterView, permissions: Permissions) -> Mapping[ObjectKey, Allocation]:
-    """The addresses of every service that asks a pool for them."""
+def allocate_addresses(
+    view: ClusterView, permissions: Permissions, refused: Container[ObjectKey]
+) -> Mapping[ObjectKey, Allocation]:
+    """The addresses of every service that asks a pool for them; `refused` are those that any address would not help."""
     asking = [
         key
         for key, service in view.services.items()
@@ -32,7 +34,7 @@ def allocate_addresses(view: ClusterView, permissions: Permissions) -> Mapping[O
     ]
     if not asking:
         return {}
-    allocator = _Allocator(view, permissions)
+    allocator = _Allocator(view, permissions, refused)
     return {key: allocator.give(key) for key in sorted(asking, key=allocator.rank)}
 
 
@@ -51,9 +53,10 @@ class _Request:
 class _Allocator:
     """Who has what, and what has been given in this round."""
 
-    def __init__(self, view: ClusterView, permissions: Permissions) -> None:
+    def __init__(self, view: ClusterView, permissions: Permissions, refused: Container[ObjectKey]) -> None:
         self._view = view
         self._permissions = permissions
+        self._refused = refused
         self._given: dict[str, ObjectKey] = {}
         self._served: dict[ObjectKey, list[str]] = {}
         self._claimed: dict[str, set[ObjectKey]] = {}
@@ -72,9 +75,12 @@ class _Allocator:
             self._claim(_remembered(service), key)
 
     def rank(self, key: ObjectKey) -> tuple[int, str, str]:
-        """What is served goes first, then what is remembered, then the older object."""
+        """What is served goes first, then what is remembered, then the older object; who is refused takes what is left.
+
+        Else services that never come to be would keep others from their addresses.
+        """
         service = self._view.services[key]
-        order = 0 if self._served.get(key) else 1 if _remembered(service) else 2
+        order = 0 if self._served.get(key) else 1 if _remembered(service) else 3 if key in self._refused else 2
         return order, service.meta.creation_timestamp or "", service.meta.uid
 
     def give(self, key: ObjectKey) -> Allocation:
@@ -86,8 +92,7 @@ class _Allocator:
         ranges = self._ranges(key, reference)
         if isinstance(ranges, Problem):
             return ranges
-        behind = self._view.pools.get(ObjectKey(key.namespace, spec.real_server_pool_ref.name))
-        real_servers = behind.spec.real_servers if behind is not None and behind.spec is not None else ()
+        real_servers = frozenset(self._real_servers(ObjectKey(key.namespace, spec.real_server_pool_ref.name)))
         found: list[str] = []
         for family in self._families(key, reference, ranges):
             request = _Request(
@@ -95,7 +100,7 @@ class _Allocator:
                 pool=reference.name,
                 ranges=ranges,
                 family=family,
-                unusable=frozenset(one.address for one in real_servers),
+                unusable=real_servers,
             )
             address = next(self._choices(request), None)
             if address is None:
@@ -103,6 +108,17 @@ class _Allocator:
             found.append(address)
         self._given.update(dict.fromkeys(found, key))
         return tuple(found)
+
+    def _real_servers(self, key: ObjectKey) -> Iterator[str]:
+        """The addresses of a pool's real servers; those of Nodes are given to nobody anyway."""
+        pool = self._view.pools.get(key)
+        if pool is None or pool.spec is None:
+            return
+        yield from (one.address for one in pool.spec.real_servers)
+        if pool.spec.endpoints is not None:
+            core = ObjectKey(key.namespace, pool.spec.endpoints.service_ref.name)
+            for one in self._view.endpoint_slices.get(core, ()):
+                yield from (endpoint.address for endpoint in one.endpoints)
 
     def _ranges(self, key: ObjectKey, reference: AddressPoolReference) -> tuple[AddressRange, ...] | Problem:
         pool = self._view.address_pools.get(reference.name)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from lvs_api.address_pool import LvsAddressPoolStatus
 from lvs_api.conditions import ConditionType, Reason
 from lvs_core import frontends
-from lvs_core.accept import Frozen, Verdict
+from lvs_core.accept import Frozen, Verdict, Withdrawn
 from lvs_core.address_ranges import count, read_range
 from lvs_core.cluster_view import AddressPool, ClusterView, ObjectKey, SliceContent
 from lvs_core.object_status import Statement, stated, truth
@@ -24,9 +24,12 @@ def address_pool_statuses(
     in_vain: dict[str, list[ObjectKey]] = {}
     for key, verdict in verdicts.items():
         spec = view.services[key].spec
-        if spec is None or spec.address_pool_ref is None or not isinstance(verdict, Frozen):
+        if spec is None or spec.address_pool_ref is None:
             continue
-        if verdict.problem.reason is Reason.ADDRESS_POOL_EXHAUSTED:
+        cause = verdict.problem.reason if isinstance(verdict, Frozen) else None
+        if isinstance(verdict, Withdrawn):
+            cause = verdict.cause
+        if cause is Reason.ADDRESS_POOL_EXHAUSTED:
             in_vain.setdefault(spec.address_pool_ref.name, []).append(key)
     return {name: _status(pool, used, in_vain.get(name, ()), now) for name, pool in view.address_pools.items()}
 

@@ -3,12 +3,18 @@
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from lvs_api.network_types import Family, host_address
+from lvs_api.network_types import Family
 
 _POINT_TO_POINT = 2
 """So many addresses at most have neither a network's address nor a broadcast one among them (RFC 3021, RFC 6164)."""
+
+_NO_HOSTS: Final = (
+    "0.0.0.0/32 127.0.0.0/8 169.254.0.0/16 224.0.0.0/4 255.255.255.255/32",
+    "::/127 ::ffff:0:0/96 fe80::/10 ff00::/8",
+)
+"""What no host can have, in order: all else is a UsableIpAddress."""
 
 
 class AddressRange(NamedTuple):
@@ -38,6 +44,16 @@ class AddressRange(NamedTuple):
             return range(self.first, self.last + 1)
         return range(self.first + 1, self.last if self.family is Family.IPV4 else self.last + 1)
 
+    @property
+    def for_hosts(self) -> Iterator[range]:
+        """What of `given` a host can have: 127.0.0.0/8 within a wider range, say, is left out."""
+        start, stop = self.given.start, self.given.stop
+        for first, last in _no_hosts(self.family):
+            if first < stop and last >= start:
+                yield range(start, first)
+                start = last + 1
+        yield range(start, stop)
+
 
 @lru_cache(maxsize=65536)
 def numbered(address: str) -> tuple[Family, int]:
@@ -59,11 +75,8 @@ def read_range(text: str) -> AddressRange:
 
 
 def candidates(ranges: Iterable[AddressRange], family: Family, digest: int) -> Iterator[str]:
-    """Every address of a family that ranges give out, from the one that a hash finds on, and round once.
-
-    What no host can have (127.0.0.0/8 within a wider range, say) is passed over.
-    """
-    spans = [one.given for one in ranges if one.family is family]
+    """Every address of a family that ranges give to hosts, from the one that a hash finds on, and round once."""
+    spans = [span for one in ranges if one.family is family for span in one.for_hosts]
     total = sum(map(_length, spans))
     if not total:
         return
@@ -73,10 +86,15 @@ def candidates(ranges: Iterable[AddressRange], family: Family, digest: int) -> I
         for span in spans:
             length = _length(span)
             for number in range(span.start + max(begin - position, 0), span.start + min(end - position, length)):
-                text = str(IPv4Address(number) if family is Family.IPV4 else IPv6Address(number))
-                if host_address(text) is not None:
-                    yield text
+                yield str(IPv4Address(number) if family is Family.IPV4 else IPv6Address(number))
             position += length
+
+
+@lru_cache
+def _no_hosts(family: Family) -> tuple[tuple[int, int], ...]:
+    """The first and the last of each block that no host can have, as numbers."""
+    networks = map(ip_network, _NO_HOSTS[family is Family.IPV6].split())
+    return tuple((int(one.network_address), int(one.broadcast_address)) for one in networks)
 
 
 def _length(span: range) -> int:

@@ -46,6 +46,12 @@ class WantedMember(NamedTuple):
     is_ready: bool = True
     """False: an endpoint that is not; it keeps its place, and does not join before it is."""
 
+    @property
+    def leaves(self) -> bool:
+        """Whether nothing new comes to it, by somebody's word; what is merely not ready may be so in a moment."""
+        may_return = not self.is_ready and self.state is RealServerState.DISABLED
+        return self.state is not RealServerState.ACTIVE and not may_return
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupDirectors:

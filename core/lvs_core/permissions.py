@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from lvs_api.conditions import ConditionType, Reason
+from lvs_api.network_types import LabelSelector
 from lvs_api.virtual_service import LvsVirtualServiceSpec
 from lvs_core import frontends
 from lvs_core.address_ranges import AddressRange, read_range
@@ -98,7 +99,9 @@ class Permissions:
         if whose.selector is None:
             return namespace in (whose.names or ())
         known = self._view.namespaces.get(namespace)
-        return selects(whose.selector, {NAME_LABEL: namespace} if known is None else known.labels)
+        if known is not None:
+            return selects(whose.selector, known.labels)
+        return _asks_for_names_only(whose.selector) and selects(whose.selector, {NAME_LABEL: namespace})
 
     def address(self, namespace: str, address: str) -> bool:
         """Whether services of a namespace may have an address."""
@@ -154,6 +157,11 @@ class Permissions:
             )
             self._scopes[namespace] = found
         return found
+
+
+def _asks_for_names_only(selector: LabelSelector) -> bool:
+    """Whether a Namespace that has not been seen yet can be judged: that a label is not known of it is not its lack."""
+    return all(one.key == NAME_LABEL for one in selector.match_expressions or ())
 
 
 def _is_in(address: str | int, ranges: Iterable[AddressRange]) -> bool:

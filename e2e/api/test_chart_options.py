@@ -38,7 +38,11 @@ def agents(objects: list[Json], directory: Path) -> Json:
 
 def selects(selector: Mapping[str, Any], template: Mapping[str, Any]) -> bool:
     """Whether a label selector finds the pods of a template."""
-    return bool(selector["matchLabels"].items() <= template["metadata"]["labels"].items())
+    labels, further = template["metadata"]["labels"], selector.get("matchExpressions", ())
+    assert {one["operator"] for one in further} <= {"In"}
+    return bool(selector["matchLabels"].items() <= labels.items()) and all(
+        labels.get(one["key"]) in one["values"] for one in further
+    )
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +103,9 @@ def test_guards_are_of_the_operator_and_leave_agents_alone(tmp_path: Path, every
     for selector in (budget["selector"], policy["podSelector"]):
         assert selects(selector, operator)
         assert not selects(selector, agent)
+    uninstall = named(everything, "Job", f"{RELEASE}-uninstall")["spec"]["template"]
+    assert selects(policy["podSelector"], uninstall)  # else it does not reach the API server where all is denied
+    assert not selects(budget["selector"], uninstall)
     (ingress,) = policy["ingress"]
     names = {port["name"] for port in operator["spec"]["containers"][0]["ports"]}
     assert {port["port"] for port in ingress["ports"]} <= names

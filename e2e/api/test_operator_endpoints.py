@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 from lvs_api.kinds import REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE
-from lvs_api.testing import real_server_pool, virtual_service
+from lvs_api.testing import address_pool, real_server_pool, virtual_service
 from support.api_server import MERGE
 from support.chart_release import OPERATOR, account_token
 from support.fault_proxy import Fault, FaultProxy
@@ -174,6 +174,23 @@ def test_no_error_takes_real_servers_away(scene: World, proxy: FaultProxy) -> No
         )
         assert members(scene) == before
     scene.wait_until(lambda: members(scene) == {"10.1.0.1": "8080 1", "10.1.0.2": "8080 1"}, "the third to leave")
+
+
+def test_pods_need_the_permission_of_an_address_pool(scene: World, web: Json) -> None:
+    ranges = ["10.1.0.0/16"]
+    pool = scene.server.create(address_pool(realServerRanges=ranges)).raise_for_status()
+    try:
+        scene.wait_condition(pool, "Ready", "True")
+        tell(scene, {"10.1.0.1": {}, "10.9.0.1": TERMINATING})
+        scene.wait_until(lambda: members(scene) == {"10.1.0.1": "8080 1"}, "the second to leave")
+        scene.wait_condition(web, "Ready", "True", "Ready")
+        tell(scene, {"10.1.0.1": {}, "10.9.0.1": NOT_READY})
+        scene.wait_condition(web, "Accepted", "False", "NotPermitted")
+        scene.wait_until(lambda: not scene.items(SERVICE_SLICE), "the service to be withdrawn")
+        scene.edit(pool, realServerRanges=[*ranges, "10.9.0.0/16"])
+        scene.wait_condition(web, "Ready", "True", "Ready")
+    finally:
+        scene.server.delete(pool).raise_for_status()
 
 
 def test_all_ports_of_a_service(scene: World, web: Json) -> None:

@@ -230,6 +230,18 @@ def test_its_rights_are_there_only_while_helm_uninstalls(tmp_path: Path) -> None
     assert job["spec"]["activeDeadlineSeconds"] < 300  # what Helm waits for
 
 
+def test_it_reaches_the_api_server_as_the_operator_does(tmp_path: Path) -> None:
+    host = {"name": "KUBERNETES_SERVICE_HOST", "value": "192.0.2.1"}
+    found = render(tmp_path, f"--set-json=operator.extraEnv=[{json.dumps(host)}]")
+    (job,) = [one for one in found if one["kind"] == "Job"]
+    (deployment,) = [one for one in found if one["kind"] == "Deployment"]
+    for one in (job, deployment):
+        (container,) = one["spec"]["template"]["spec"]["containers"]
+        assert host in container["env"]
+    (job,) = [one for one in hooks(tmp_path) if one["kind"] == "Job"]
+    assert "env" not in job["spec"]["template"]["spec"]["containers"][0]
+
+
 Helm = Callable[..., subprocess.CompletedProcess[str]]
 
 

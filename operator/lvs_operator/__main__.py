@@ -129,9 +129,9 @@ class Operator:
         return f"the main loop has been stuck for {silent:.0f} s" if silent > STUCK_SECONDS else None
 
     def _readiness(self) -> str | None:
-        if not self._cache.complete:
-            return f"not listed completely yet: {', '.join(self._cache.missing_kinds)}"
-        return None if self._watch.watching else "not watching: kopf is being started"
+        if self._cache.complete and not self._watch.watching:
+            return "not watching: kopf is being started"
+        return self._cache.complaint
 
 
 def _daemonset(settings: Settings, client: ApiClient, leader: Leader) -> AgentDaemonSet | None:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from lvs_operator import metrics
 from lvs_operator.api_client import METADATA_LIST, ApiClient
-from lvs_operator.errors import ApiNotFoundError
+from lvs_operator.errors import ApiError, ApiNotFoundError
 from lvs_operator.watched_kinds import WATCHED_KINDS, Meta, WatchedKind
 
 logger = logging.getLogger(__name__)
@@ -88,6 +88,8 @@ class Cache:
         self._shelves = {kind: Shelf() for kind in kinds}
         self._graves: dict[str, Grave] = {}
         self._went_back = went_back
+        self._failed: str | None = None
+        """Why the last check was not carried through."""
         self.revision = 0
         """Changes with every change of the view."""
         self.checked: tuple[int, float] | None = None
@@ -102,6 +104,14 @@ class Cache:
     def missing_kinds(self) -> list[str]:
         """Kinds that have not been listed completely."""
         return [kind.name for kind, shelf in self._shelves.items() if not shelf.listed]
+
+    @property
+    def complaint(self) -> str | None:
+        """What is missing for the view to be complete, and the request that failed, if one did."""
+        if self.complete:
+            return None
+        why = f" ({self._failed})" if self._failed is not None else ""
+        return f"not listed completely yet: {', '.join(self.missing_kinds)}{why}"
 
     def entries(self, kind: WatchedKind) -> Collection[Entry]:
         """Every object of a kind."""
@@ -139,8 +149,13 @@ class Cache:
         """
         began = time.monotonic()
         before = self.revision
-        for kind in self._shelves:
-            await self._check_kind(client, kind)
+        try:
+            for kind in self._shelves:
+                await self._check_kind(client, kind)
+        except ApiError as error:
+            self._failed = str(error)
+            raise
+        self._failed = None
         for uid, grave in list(self._graves.items()):
             if began - grave.since > GRAVE_SECONDS:
                 del self._graves[uid]

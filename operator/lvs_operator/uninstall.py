@@ -19,7 +19,7 @@ from urllib.parse import quote
 from lvs_api.api_group import API_VERSION, LABEL_NODE_AGENT
 from lvs_api.kinds import DIRECTOR_GROUP, NODE, SERVICE_SLICE, VIRTUAL_SERVICE, Kind
 from lvs_operator.api_client import BlockingApiClient, read_kubeconfig
-from lvs_operator.errors import ApiNotFoundError, ApiUnavailableError, OperatorError
+from lvs_operator.errors import ApiConflictError, ApiNotFoundError, ApiUnavailableError, OperatorError
 
 LOOK_SECONDS: Final = 1.0
 REQUEST_TIMEOUT: Final = 15.0
@@ -64,8 +64,8 @@ class Uninstall:
         while True:
             try:
                 waits_for = self.look()
-            except ApiUnavailableError as error:
-                waits_for = f"the API server: {error}"
+            except (ApiUnavailableError, ApiConflictError) as error:
+                waits_for = f"the API server: {error}"  # a conflict: something else wrote between look and write
             if waits_for is None:
                 return
             if waits_for != told:
