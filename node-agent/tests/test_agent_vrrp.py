@@ -19,6 +19,7 @@ from lvs_agent.decide.kernel_state import (
     ServiceKey,
     ServiceState,
 )
+from lvs_agent.decide.stored_plan import provisional
 from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey, RouterWord
 from lvs_agent.serve.plan_text import plan_lines
 from lvs_agent.vrrp.shared_directory import VrrpDirectory, digest_of
@@ -151,6 +152,15 @@ async def test_what_the_daemon_carries_is_no_address_of_the_director_s_own(world
     world.say(MASTER)
     await world.later(1)
     assert (world.holds, world.status.own_addresses) == (True, ["192.168.4.5"])
+
+
+async def test_by_a_view_from_disk_no_virtual_router_is_begun(world: VrrpWorld) -> None:
+    """It may be old; the virtual servers are made all the same."""
+    await world.do(provisional(vrrp_plan()), rounds=2)
+    assert (world.vrrp.read_wanted(), world.may_carry) == (None, None)
+    assert world.table(VIP).keys() == {f"TCP {VIP}:80"}
+    await world.do(vrrp_plan())
+    assert world.may_carry is True
 
 
 async def test_a_service_in_trouble_does_not_keep_the_address_from_the_others(world: VrrpWorld) -> None:
