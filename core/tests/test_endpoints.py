@@ -26,7 +26,7 @@ from lvs_api import testing
 from lvs_api.conditions import ConditionType
 from lvs_core.cluster_view import Slice
 from lvs_core.compile import AgentView, compile_plan
-from lvs_core.endpoints import core_service_from_raw, endpoint_slice_from_raw
+from lvs_core.endpoints import core_service_from_raw
 from lvs_core.members import PoolFinder
 
 ONE, TWO, THREE = "10.1.0.1", "10.1.0.2", "10.1.0.3"
@@ -400,12 +400,6 @@ def test_slices_of_others_and_of_names_are_none_of_ours() -> None:
     cluster.settle()
     assert brief(cluster) == {}
     assert condition(cluster, ConditionType.READY).reason == "NoMembers"
-
-
-def test_addresses_that_no_host_has_are_left_out() -> None:
-    raw = endpoint_slice({"169.254.1.1": None, "127.0.0.1": None, ONE: None}, HTTP)
-    raw["endpoints"].append({"addresses": [TWO, THREE]})
-    assert [one.address for one in endpoint_slice_from_raw(raw).endpoints] == [ONE, TWO]
 
 
 def test_an_edited_method_is_refused_and_what_runs_goes_on() -> None:
