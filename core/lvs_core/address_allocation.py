@@ -95,6 +95,8 @@ class _Allocator:
         real_servers = frozenset(self._real_servers(ObjectKey(key.namespace, spec.real_server_pool_ref.name)))
         found: list[str] = []
         for family in self._families(key, reference, ranges):
+            if all(one.family is not family for one in ranges):
+                return _without_family(reference.name, family)
             request = _Request(
                 key=key,
                 pool=reference.name,
@@ -190,6 +192,15 @@ def _digest(key: ObjectKey) -> int:
 
 def _unresolved(reason: Reason, message: str) -> Problem:
     return Problem(condition=ConditionType.RESOLVED_REFS, reason=reason, message=message)
+
+
+def _without_family(pool: str, family: Family) -> Problem:
+    """It is the service that asks for the wrong thing; the pool is not used up."""
+    return _unresolved(
+        Reason.FAMILY_MISMATCH,
+        f"spec.addressPoolRef.families: LvsAddressPool {pool} has no {family} range; take {family} out, or name a pool "
+        "that has one",
+    )
 
 
 def _exhausted(request: _Request) -> Problem:

@@ -288,13 +288,14 @@ def helper_without_masquerade(case: Candidate) -> Problem | None:
 
 
 def too_many_members(case: Candidate) -> Problem | None:
-    """More real servers than slices can carry."""
-    if len(case.members) <= MAX_MEMBERS:
+    """More real servers than slices can carry; for those that leave others wait."""
+    number = sum(not member.leaves for member in case.members)
+    if number <= MAX_MEMBERS:
         return None
     where = "spec.nodes.selector" if case.pool_spec.endpoints is None else "spec.endpoints"
     return _refused(
         Reason.INVALID,
-        f"LvsRealServerPool {_pool_key(case)} {where}: finds {len(case.members)} real servers, "
+        f"LvsRealServerPool {_pool_key(case)} {where}: finds {number} real servers, "
         f"at most {MAX_MEMBERS} are possible; select fewer",
     )
 

@@ -90,6 +90,20 @@ def missing_slices(case: Candidate, endpoints: EndpointMembers) -> Problem | Non
     )
 
 
+def unreadable_slice(case: Candidate, endpoints: EndpointMembers) -> Problem | None:
+    """One that a later version of Kubernetes has written, perhaps: that is no news of its pods either."""
+    key = _service_key(case, endpoints)
+    for one in case.view.endpoint_slices.get(key, ()):
+        if one.fault is not None:
+            return Problem(
+                condition=ConditionType.RESOLVED_REFS,
+                reason=Reason.ENDPOINTS_UNKNOWN,
+                message=f"{_field(case)}: EndpointSlice {one.namespace}/{one.name} of Service {key} can not be read: "
+                f"{one.fault}",
+            )
+    return None
+
+
 def missing_port(case: Candidate, endpoints: EndpointMembers) -> Problem | None:
     """A port for which the Service has none."""
     key = _service_key(case, endpoints)
@@ -130,6 +144,7 @@ ENDPOINT_CHECKS: Final[tuple[EndpointCheck, ...]] = (
     missing_service,
     missing_port,
     missing_slices,
+    unreadable_slice,
     service_as_endpoint,
 )
 """In the order in which a user would mend them."""

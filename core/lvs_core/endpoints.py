@@ -1,7 +1,7 @@
 """Services of Kubernetes and their EndpointSlices, as far as they name real servers; and how they are read."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -64,6 +64,8 @@ class EndpointSlice:
     """Empty for one that belongs to no Service."""
     ports: tuple[EndpointPort, ...]
     endpoints: tuple[Endpoint, ...]
+    fault: str | None = None
+    """Why its endpoints can not be read; that is not to say that there are none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,17 +95,21 @@ def core_service_from_raw(raw: Raw) -> CoreService:
 
 
 def endpoint_slice_from_raw(raw: Raw) -> EndpointSlice:
-    """An EndpointSlice; of an endpoint's addresses the first counts, as for kube-proxy. Raises InvalidObject."""
+    """An EndpointSlice; of an endpoint's addresses the first counts, as for kube-proxy.
+
+    Raises InvalidObject where it is not even known whose it is.
+    """
     meta = parse_metadata(raw, namespaced=True)
     service = meta.labels.get(SERVICE_NAME_LABEL, "")
     counts = bool(service) and raw.get("addressType") in _ADDRESS_TYPES
-    return EndpointSlice(
-        namespace=meta.namespace or "",
-        name=meta.name,
-        service=service,
-        ports=tuple(_endpoint_ports(raw, meta.name)) if counts else (),
-        endpoints=tuple(_endpoints(raw, meta.name)) if counts else (),
-    )
+    read = EndpointSlice(namespace=meta.namespace or "", name=meta.name, service=service, ports=(), endpoints=())
+    if not counts:
+        return read
+    try:
+        ports, endpoints = tuple(_endpoint_ports(raw, meta.name)), tuple(_endpoints(raw, meta.name))
+    except InvalidObject as error:
+        return replace(read, fault="; ".join(map(str, error.violations)))
+    return replace(read, ports=ports, endpoints=endpoints)
 
 
 def _endpoint_ports(raw: Raw, name: str) -> Iterator[EndpointPort]:

@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 
 from lvs_api.lvs_node import (
+    MAX_DRAINED_MEMBERS,
     BindDevice,
     DirectorReport,
     DrainedMembers,
@@ -317,7 +318,7 @@ class SimulatedCluster:
             ]
             or None,
             drained=[
-                DrainedMembers(namespace=key.namespace, name=key.name, members=sorted(names))
+                DrainedMembers(namespace=key.namespace, name=key.name, members=sorted(names)[:MAX_DRAINED_MEMBERS])
                 for key, names in sorted(drained.items())
             ]
             or None,

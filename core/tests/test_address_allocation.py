@@ -83,6 +83,20 @@ def test_families(families: list[str] | None, expected: list[int]) -> None:
     assert [6 if ":" in one else 4 for one in addresses(cluster)] == expected
 
 
+def test_a_family_that_the_pool_has_not_is_no_want_of_addresses() -> None:
+    cluster = giving("192.168.4.64/26")
+    cluster.put(asking(cluster, families=["IPv4", "IPv6"]))
+    cluster.settle()
+    assert addresses(cluster) == []
+    said = condition(cluster, ConditionType.RESOLVED_REFS)
+    assert (said.status, said.reason) == ("False", "FamilyMismatch")
+    assert said.message.startswith("spec.addressPoolRef.families: LvsAddressPool public has no IPv6 range; ")
+    status = cluster.address_pools["public"].status
+    ready = find_condition(status.conditions if status is not None else None, ConditionType.READY)
+    assert ready is not None
+    assert ready.reason == "Ready"
+
+
 def test_without_families_it_keeps_the_one_that_it_has() -> None:
     cluster = giving("192.168.4.64/26")
     cluster.settle()

@@ -24,9 +24,8 @@ from simulated_cluster import SimulatedCluster
 
 from lvs_api import testing
 from lvs_api.conditions import ConditionType
-from lvs_core.cluster_view import Slice
 from lvs_core.compile import AgentView, compile_plan
-from lvs_core.endpoints import core_service_from_raw, endpoint_slice_from_raw
+from lvs_core.endpoints import core_service_from_raw
 from lvs_core.members import PoolFinder
 
 ONE, TWO, THREE = "10.1.0.1", "10.1.0.2", "10.1.0.3"
@@ -361,33 +360,6 @@ def test_a_slice_that_names_the_vip_is_refused() -> None:
     assert "EndpointSlice of Service default/pods names 192.168.4.15" in said.message
 
 
-@pytest.mark.parametrize(("number", "reason"), [(1600, "Accepted"), (1601, "Invalid")])
-def test_more_than_slices_carry_are_refused(number: int, reason: str) -> None:
-    cluster = pods_cluster()
-    addresses = {f"10.1.{i // 250}.{1 + i % 250}": None for i in range(number)}
-    tell(cluster, endpoint_slice(addresses, HTTP))
-    cluster.round()
-    said = condition(cluster, ConditionType.ACCEPTED)
-    assert said.reason == reason
-    assert (reason == "Accepted") == ("spec.endpoints: finds 1601" not in said.message)
-
-
-def test_members_stay_in_their_slices_while_pods_are_replaced() -> None:
-    cluster = pods_cluster()
-    tell(cluster, endpoint_slice({f"10.1.0.{i}": None for i in range(1, 151)}, HTTP))
-    cluster.settle()
-
-    def places() -> dict[str, int]:
-        slices: list[Slice] = list(cluster.slices.values())
-        return {member.address: one.content.index for one in slices for member in one.content.members}
-
-    before = places()
-    assert set(before.values()) == {0, 1}
-    tell(cluster, endpoint_slice({f"10.1.0.{i}": None for i in range(50, 201)}, HTTP))
-    cluster.settle()
-    assert {key: value for key, value in places().items() if key in before}.items() <= before.items()
-
-
 def test_slices_of_others_and_of_names_are_none_of_ours() -> None:
     cluster = pods_cluster()
     tell(
@@ -400,12 +372,6 @@ def test_slices_of_others_and_of_names_are_none_of_ours() -> None:
     cluster.settle()
     assert brief(cluster) == {}
     assert condition(cluster, ConditionType.READY).reason == "NoMembers"
-
-
-def test_addresses_that_no_host_has_are_left_out() -> None:
-    raw = endpoint_slice({"169.254.1.1": None, "127.0.0.1": None, ONE: None}, HTTP)
-    raw["endpoints"].append({"addresses": [TWO, THREE]})
-    assert [one.address for one in endpoint_slice_from_raw(raw).endpoints] == [ONE, TWO]
 
 
 def test_an_edited_method_is_refused_and_what_runs_goes_on() -> None:

@@ -34,6 +34,7 @@ def _intervals() -> Iterator[ApiCase]:
     for version, interval, saying in (
         (3, 9, ""),
         (3, 40951, ""),
+        (3, 105, "a multiple of 10"),
         (2, 100, "whole seconds"),
         (2, 1500, "whole seconds"),
     ):
