@@ -247,7 +247,7 @@ def forged_word(address: str = VIP, age: int = 10) -> str:
 
 
 FORGERIES: Final = [
-    ("HTTP/1.1 200 OK\r\n\r\n" + " " * 2**18, f"an answer over {MAX_WORD} bytes"),
+    ("HTTP/1.1 200 OK\r\n\r\n" + " " * (MAX_WORD + 1), f"an answer over {MAX_WORD} bytes"),
     ("HTTP/1.1 200 OK\r\n\r\n<html>prepared</html>", "an answer that is not JSON"),
     (forged_word().replace("bootID", "boot"), "an answer that names no boot, age and addresses"),
     (forged_word(age=60_000), "it last looked at its kernel over 5 s ago"),
