@@ -64,11 +64,9 @@ class _Allocator:
         for one in view.slices.values():
             service = view.services.get(one.service_key)
             vips = frontends.vips(one.content.service) if one.content.service is not None else ()
+            self._claim(vips, one.service_key)  # one made anew under its name waits for it
             if service is not None and service.meta.uid == one.content.service_uid:
                 self._served.setdefault(one.service_key, []).extend(vips)
-                self._claim(vips, one.service_key)
-            else:
-                self._claim(vips, ObjectKey("", one.content.service_uid))  # nobody's who could ask for it
         for key, service in view.services.items():
             named = frontends.vips(service.spec) if service.spec is not None else ()
             self._claim((one for one in named if permissions.address(key.namespace, one)), key)

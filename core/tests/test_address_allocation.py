@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from core_conditions import brief, condition
-from core_objects import address_pool, pool, real_servers, service, small_cluster
+from core_objects import WEB, address_pool, pool, real_servers, service, small_cluster
 from simulated_cluster import SimulatedCluster
 
 from lvs_api import testing
@@ -52,6 +52,20 @@ def test_an_address_is_given_and_kept() -> None:
     cluster.slices.clear()  # a restored backup, with its status
     cluster.settle()
     assert addresses(cluster) == [given]
+
+
+def test_a_service_made_anew_waits_for_the_address_of_its_namesake() -> None:
+    cluster = giving()
+    cluster.settle()
+    before = addresses(cluster)
+    cluster.delete_service(WEB, collect=False)
+    cluster.put(asking(cluster))
+    cluster.put(pool(cluster, "second"))
+    cluster.put(asking(cluster, "second"))
+    cluster.settle()
+    assert addresses(cluster) == before
+    assert brief(cluster)["Ready"] == "True Ready"
+    assert addresses(cluster, "second") != before
 
 
 def test_an_address_that_its_pool_has_no_more_is_exchanged() -> None:
