@@ -68,6 +68,20 @@ def test_a_service_made_anew_waits_for_the_address_of_its_namesake() -> None:
     assert addresses(cluster, "second") != before
 
 
+def test_what_one_cannot_have_for_its_real_servers_is_left_for_others() -> None:
+    cluster = giving("192.168.4.64/31")
+    cluster.settle()
+    (given,) = addresses(cluster)
+    (left,) = {"192.168.4.64", "192.168.4.65"} - {given}
+    cluster.put(pool(cluster, "second", realServers=real_servers(rs1=left)))
+    cluster.put(asking(cluster, "second"))
+    for name in ("third", "fourth"):
+        cluster.put(pool(cluster, name))
+        cluster.put(asking(cluster, name))
+    cluster.settle()
+    assert [addresses(cluster, name) for name in ("second", "third", "fourth")] == [[], [left], []]
+
+
 def test_an_address_that_its_pool_has_no_more_is_exchanged() -> None:
     cluster = giving("192.168.4.64/26")
     cluster.settle()
