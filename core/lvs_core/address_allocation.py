@@ -61,14 +61,15 @@ class _Allocator:
         self._served: dict[ObjectKey, list[str]] = {}
         self._claimed: dict[str, set[ObjectKey]] = {}
         """Addresses that services have or name, explicitly or by what they were accepted with."""
+        self._claimants: set[ObjectKey] = set()
+        self._used_up: set[tuple[str, Family]] = set()
+        """Pools of which no address is left for whoever has none."""
         for one in view.slices.values():
             service = view.services.get(one.service_key)
             vips = frontends.vips(one.content.service) if one.content.service is not None else ()
+            self._claim(vips, one.service_key)  # one made anew under its name waits for it
             if service is not None and service.meta.uid == one.content.service_uid:
                 self._served.setdefault(one.service_key, []).extend(vips)
-                self._claim(vips, one.service_key)
-            else:
-                self._claim(vips, ObjectKey("", one.content.service_uid))  # nobody's who could ask for it
         for key, service in view.services.items():
             named = frontends.vips(service.spec) if service.spec is not None else ()
             self._claim((one for one in named if permissions.address(key.namespace, one)), key)
@@ -104,7 +105,7 @@ class _Allocator:
                 family=family,
                 unusable=real_servers,
             )
-            address = next(self._choices(request), None)
+            address = self._choose(request)
             if address is None:
                 return _exhausted(request)
             found.append(address)
@@ -151,6 +152,20 @@ class _Allocator:
     def _has(self, key: ObjectKey) -> list[str]:
         return [*self._served.get(key, ()), *_remembered(self._view.services[key])]
 
+    def _choose(self, request: _Request) -> str | None:
+        """What is best for it.
+
+        Where nothing was left for one that none of its own real servers kept from it, nothing is for others that have
+        or name no address yet, and is not sought for each of them anew.
+        """
+        pool = (request.pool, request.family)
+        if pool in self._used_up and request.key not in self._claimants:
+            return None
+        address = next(self._choices(request), None)
+        if address is None and not any(one in span for one in request.unusable for span in request.ranges):
+            self._used_up.add(pool)
+        return address
+
     def _choices(self, request: _Request) -> Iterator[str]:
         """What it may have, the best first."""
         for address in self._has(request.key):
@@ -176,6 +191,7 @@ class _Allocator:
     def _claim(self, addresses: Iterable[str], key: ObjectKey) -> None:
         for address in addresses:
             self._claimed.setdefault(address, set()).add(key)
+            self._claimants.add(key)
 
 
 def _remembered(service: VirtualService) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from core_conditions import brief, condition
-from core_objects import address_pool, pool, real_servers, service, small_cluster
+from core_objects import WEB, address_pool, pool, real_servers, service, small_cluster
 from simulated_cluster import SimulatedCluster
 
 from lvs_api import testing
@@ -52,6 +52,34 @@ def test_an_address_is_given_and_kept() -> None:
     cluster.slices.clear()  # a restored backup, with its status
     cluster.settle()
     assert addresses(cluster) == [given]
+
+
+def test_a_service_made_anew_waits_for_the_address_of_its_namesake() -> None:
+    cluster = giving()
+    cluster.settle()
+    before = addresses(cluster)
+    cluster.delete_service(WEB, collect=False)
+    cluster.put(asking(cluster))
+    cluster.put(pool(cluster, "second"))
+    cluster.put(asking(cluster, "second"))
+    cluster.settle()
+    assert addresses(cluster) == before
+    assert brief(cluster)["Ready"] == "True Ready"
+    assert addresses(cluster, "second") != before
+
+
+def test_what_one_cannot_have_for_its_real_servers_is_left_for_others() -> None:
+    cluster = giving("192.168.4.64/31")
+    cluster.settle()
+    (given,) = addresses(cluster)
+    (left,) = {"192.168.4.64", "192.168.4.65"} - {given}
+    cluster.put(pool(cluster, "second", realServers=real_servers(rs1=left)))
+    cluster.put(asking(cluster, "second"))
+    for name in ("third", "fourth"):
+        cluster.put(pool(cluster, name))
+        cluster.put(asking(cluster, name))
+    cluster.settle()
+    assert [addresses(cluster, name) for name in ("second", "third", "fourth")] == [[], [left], []]
 
 
 def test_an_address_that_its_pool_has_no_more_is_exchanged() -> None:

@@ -242,6 +242,16 @@ def test_it_reaches_the_api_server_as_the_operator_does(tmp_path: Path) -> None:
     assert "env" not in job["spec"]["template"]["spec"]["containers"][0]
 
 
+def test_it_runs_where_the_operator_may(tmp_path: Path) -> None:
+    term = {"matchExpressions": [{"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}]}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+    values = json.dumps({"nodeAffinity": required, "podAntiAffinity": {}})
+    (job,) = [one for one in hooks(tmp_path, f"--set-json=operator.affinity={values}") if one["kind"] == "Job"]
+    affinity = job["spec"]["template"]["spec"]["affinity"]
+    assert affinity["nodeAffinity"] == required
+    assert affinity.keys() == {"nodeAffinity", "podAffinity"}
+
+
 Helm = Callable[..., subprocess.CompletedProcess[str]]
 
 
