@@ -296,6 +296,11 @@ def by_gue(port: int) -> dict[str, Any]:
     return {"forwarding": {"method": "Tunnel", "tunnel": {"type": "GUE", "port": port}}}
 
 
+def to_gue(port: int) -> dict[str, Any]:
+    """The same as a patch, whatever checksum there was before."""
+    return {"forwarding": {"method": "Tunnel", "tunnel": {"type": "GUE", "port": port, "checksum": None}}}
+
+
 def closed_ports(lab: Deployment, name: str) -> dict[str, list[int]]:
     """Of a real server's VIPs the ports for GUE that it could not open."""
     said = lab.get("lvsnode", name)["status"].get("addresses", ())
@@ -311,13 +316,13 @@ def test_a_port_that_a_program_has_stays_the_program_s_and_the_service_serves_on
     """By what it was reached before; a stranger to our tunnels is the program's client as ever."""
     server = web.lab.guest(SERVERS[0])
     web.patch("lvspool", SERVICE, {"drain": {"timeoutSeconds": 2}})
-    web.patch("lvsvs", SERVICE, by_gue(6081))
+    web.patch("lvsvs", SERVICE, to_gue(6081))
     wait_for(lambda: wraps_by(web, "--tun-type gue --tun-port 6081 --tun-nocsum"), GONE_SECONDS, "the director to wrap")
     web.wait_ready(SERVICE)
     server.sh(f"python3 -c '{ECHO}' {TAKEN} < /dev/null > /dev/null 2>&1 & echo $! > /run/echo.pid")
     try:
         wait_for(lambda: asked_port(web, server.ip, TAKEN) == "hello", 10, "the program to answer")
-        web.patch("lvsvs", SERVICE, by_gue(TAKEN))
+        web.patch("lvsvs", SERVICE, to_gue(TAKEN))
         wait_for(lambda: closed_ports(web, SERVERS[0]) == {VIPS[4]: [TAKEN]}, GONE_SECONDS, "the port to be named")
         wait_for(
             lambda: saved(web).count(f"--tun-port {TAKEN}") == 3 and saved(web).count("--tun-port 6081") == 1,
@@ -338,7 +343,7 @@ def test_a_port_that_somebody_opened_is_used_and_stays_open(web: Deployment) -> 
     web.patch("lvspool", SERVICE, {"drain": {"timeoutSeconds": 2}})
     server.sh("modprobe fou; ip fou add port 6085 gue")
     try:
-        web.patch("lvsvs", SERVICE, by_gue(6085))
+        web.patch("lvsvs", SERVICE, to_gue(6085))
         said = web.wait_condition(SERVERS[0], "TunnelsUnguarded", "True", "TunnelShared", kind="lvsnode")
         assert "somebody else opened UDP port 6085 for GUE by IPv4" in said["message"]
         wait_for(lambda: wraps_by(web, "--tun-port 6085"), GONE_SECONDS, "the director to use it")
