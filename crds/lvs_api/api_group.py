@@ -20,6 +20,8 @@ ANNOTATION_ZERO: Final = f"{GROUP}/zero"
 ANNOTATION_HAND_OVER: Final = f"{GROUP}/hand-over"
 """On a LvsDirectorGroup, set by a person: a new token has its addresses given to another director, once; with `/NODE`
 behind it to that one."""
+LOAD_BALANCER_CLASS: Final = f"{GROUP}/lvs"
+"""`loadBalancerClass` of the Services of type LoadBalancer that are ours; every other one is somebody else's."""
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 
 FIELD_MANAGER_OPERATOR: Final = "lvs-operator"
