@@ -27,6 +27,7 @@ from lvs_api.real_server_pool import (
 from lvs_api.service_slice import AcceptedPool, AcceptedService
 from lvs_api.virtual_service import LvsVirtualServiceSpec, LvsVirtualServiceStatus
 from lvs_core.endpoints import CoreService, EndpointSlice
+from lvs_core.load_balancers import FormerLoadBalancer, LoadBalancer
 
 OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
 """Set by an administrator who knows that the node is powered off (kubernetes.io, non-graceful node shutdown)."""
@@ -308,6 +309,25 @@ class ClusterView:
         for one in self.slices.values():
             grouped.setdefault(one.service_key, []).append(one)
         return {key: tuple(sorted(ones, key=lambda one: one.content.index)) for key, ones in grouped.items()}
+
+    @cached_property
+    def load_balancers(self) -> Mapping[ObjectKey, LoadBalancer]:
+        """The Services of our class that are not being deleted."""
+        found = {
+            key: one
+            for key, core in self.core_services.items()
+            if isinstance(one := core.load_balancer, LoadBalancer) and one.meta.deletion_timestamp is None
+        }
+        return dict(sorted(found.items()))
+
+    @cached_property
+    def former_load_balancers(self) -> Mapping[ObjectKey, FormerLoadBalancer]:
+        """The Services that were of our class, and say so still."""
+        return {
+            key: one
+            for key, core in self.core_services.items()
+            if isinstance(one := core.load_balancer, FormerLoadBalancer) and one.meta.deletion_timestamp is None
+        }
 
     @cached_property
     def nodes_by_address(self) -> Mapping[str, ClusterNode]:

@@ -12,6 +12,7 @@ from lvs_core.drained import DrainReports
 from lvs_core.giving_way import with_giving_way
 from lvs_core.group_status import Served, group_status
 from lvs_core.hand_over import seconds_until_failed
+from lvs_core.load_balancer_status import load_balancer_statuses
 from lvs_core.mastership import follow_masters, seconds_until_overdue
 from lvs_core.members import PoolFinder
 from lvs_core.memory import Memory
@@ -19,6 +20,7 @@ from lvs_core.memory_views import expect, observe
 from lvs_core.needs import Need
 from lvs_core.node_specs import node_specs
 from lvs_core.object_status import pool_status
+from lvs_core.owned_objects import owned_objects
 from lvs_core.preparation import Preparation
 from lvs_core.resolve import Resolver
 from lvs_core.service_status import ServiceStatuses
@@ -61,6 +63,11 @@ def decide(view: ClusterView, memory: Memory, now: str) -> Decision:
         full_nodes={key: frozenset(need.node for need in one.needs & nodes.no_room) for key, one in resolved.items()},
         now=now,
     )
+    said = {
+        key: statuses.status(key, view.services[key], verdict, tuple(resolved[key].slices.values()))
+        for key, verdict in verdicts.items()
+    }
+    owned = owned_objects(view, directors)
     by_group = Counter(one.director_group for one in slices.values() if one.service is not None)
     by_pool = Counter(
         ObjectKey(key.namespace, service.spec.real_server_pool_ref.name)
@@ -73,16 +80,15 @@ def decide(view: ClusterView, memory: Memory, now: str) -> Decision:
         lvs_nodes=nodes.specs,
         delete_lvs_nodes=nodes.delete,
         agent_nodes=frozenset(nodes.specs),
-        services={
-            key: statuses.status(key, view.services[key], verdict, tuple(resolved[key].slices.values()))
-            for key, verdict in verdicts.items()
-        },
+        services=said,
         pools={key: pool_status(finder, pool, by_pool[key], now) for key, pool in view.pools.items()},
         groups={
             name: group_status(view, group, directors, Served(services=by_group[name], ids=ids.get(name)), now)
             for name, group in view.groups.items()
         },
         address_pools=address_pool_statuses(view, verdicts, slices.values(), now),
+        owned=owned,
+        load_balancers=load_balancer_statuses(view, owned, said, now),
         memory=expect(memory, [(key, content) for key, one in resolved.items() for content in one.slices.values()]),
         again_seconds=_again_seconds(view, memory, directors, now),
     )

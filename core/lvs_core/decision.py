@@ -1,7 +1,7 @@
 """What the operator is to write, as `lvs_core.decide.decide` says it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lvs_api.address_pool import LvsAddressPoolStatus
 from lvs_api.director_group import LvsDirectorGroupStatus
@@ -9,7 +9,9 @@ from lvs_api.lvs_node import LvsNodeSpec
 from lvs_api.real_server_pool import LvsRealServerPoolStatus
 from lvs_api.virtual_service import LvsVirtualServiceStatus
 from lvs_core.cluster_view import ObjectKey, SliceContent
+from lvs_core.load_balancers import ServiceStatus
 from lvs_core.memory import Memory
+from lvs_core.owned_objects import OwnedObjects
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +35,10 @@ class Decision:
     pools: Mapping[ObjectKey, LvsRealServerPoolStatus]
     groups: Mapping[str, LvsDirectorGroupStatus]
     address_pools: Mapping[str, LvsAddressPoolStatus]
+    owned: OwnedObjects = field(default_factory=OwnedObjects)
+    """What is made of Services of type LoadBalancer."""
+    load_balancers: Mapping[ObjectKey, ServiceStatus] = field(default_factory=dict)
+    """What these Services say; of every other one nothing is said."""
     memory: Memory
     """To be given to the next `decide`."""
     again_seconds: float | None = None

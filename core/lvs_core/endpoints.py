@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from lvs_api.network_types import Protocol, host_address
 from lvs_api.objects import parse_metadata
 from lvs_api.violations import InvalidObject, Violation
+from lvs_core.load_balancers import FormerLoadBalancer, LoadBalancer, load_balancer_from_raw
 
 SERVICE_NAME_LABEL: Final = "kubernetes.io/service-name"
 """On an EndpointSlice, whoever made it: the Service of its namespace to which it belongs."""
@@ -79,6 +80,8 @@ class CoreService:
     has_selector: bool
     """Kubernetes keeps slices for it: at least one, also where it finds no pod."""
     ports: tuple[NamedPort, ...]
+    load_balancer: LoadBalancer | FormerLoadBalancer | None = None
+    """What it asks of us, or once asked."""
 
 
 def core_service_from_raw(raw: Raw) -> CoreService:
@@ -91,6 +94,7 @@ def core_service_from_raw(raw: Raw) -> CoreService:
         has_endpoints=spec.get("type") != _EXTERNAL_NAME,
         has_selector=bool(spec.get("selector")),
         ports=tuple(_named(one) for one in _mappings(spec, "ports", "Service", meta.name) if _is_known(one)),
+        load_balancer=load_balancer_from_raw(raw),
     )
 
 

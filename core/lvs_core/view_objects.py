@@ -234,7 +234,9 @@ def _slice_member(member: Member) -> SliceMember:
 
 
 def _user_object(kind: Kind[SpecT, StatusT], raw: Raw) -> tuple[ObjectMeta, SpecT | None, str | None, StatusT | None]:
-    meta = replace(parse_metadata(raw, namespaced=kind.namespaced), labels=NO_LABELS, owner_references=())
+    meta = parse_metadata(raw, namespaced=kind.namespaced)
+    controllers = tuple(one for one in meta.owner_references if one.controller)
+    meta = replace(meta, labels=NO_LABELS, owner_references=controllers)
     try:
         read = parse_object(kind, raw)
     except InvalidObject as error:

@@ -1,39 +1,34 @@
-"""Services of type LoadBalancer: which are ours, what is made of them, and what is said of what cannot be."""
+"""Services of type LoadBalancer: which are ours, what they ask for, and what is said of what cannot be."""
 
 from typing import Any
 
 import pytest
+from load_balancer_objects import PREFIX, balanced, read, read_former
 
-from lvs_api.kinds import REAL_SERVER_POOL, VIRTUAL_SERVICE
-from lvs_api.objects import parse_object
-from lvs_core.load_balancers import LoadBalancer, load_balancer_from_raw
+from lvs_api.objects import to_raw
+from lvs_core.load_balancers import load_balancer_from_raw
 
-PREFIX = "lvs-operator.io"
 Json = dict[str, Any]
+OWN = {
+    "type": f"{PREFIX}/Ready",
+    "status": "True",
+    "reason": "Ready",
+    "message": "m",
+    "lastTransitionTime": "2026-01-01T00:00:00Z",
+}
+TWO_PORTS = [{"name": "http", "port": 80, "nodePort": 30080}, {"name": "https", "port": 443, "nodePort": 30443}]
 
 
-def a_service(annotations: dict[str, str] | None = None, **spec: object) -> Json:
-    ports = [{"name": "a-name-longer-than-ours", "protocol": "TCP", "port": 80, "nodePort": 30080, "targetPort": 8080}]
-    base: Json = {
-        "type": "LoadBalancer",
-        "loadBalancerClass": "lvs-operator.io/lvs",
-        "ports": ports,
-        "ipFamilies": ["IPv4"],
-        "externalTrafficPolicy": "Cluster",
-        "sessionAffinity": "None",
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "web", "namespace": "shop", "uid": "u", "annotations": annotations or {}},
-        "spec": {name: value for name, value in {**base, **spec}.items() if value is not None},
-    }
+def service(raw: Json) -> Json:
+    made = read(raw)
+    assert made.service is not None, made.faults
+    return to_raw(made.service)
 
 
-def read(raw: Json) -> LoadBalancer:
-    found = load_balancer_from_raw(raw)
-    assert found is not None
-    return found
+def pool(raw: Json) -> Json:
+    made = read(raw)
+    assert made.pool is not None, made.faults
+    return to_raw(made.pool)
 
 
 @pytest.mark.parametrize(
@@ -41,28 +36,65 @@ def read(raw: Json) -> LoadBalancer:
     [{"loadBalancerClass": None}, {"loadBalancerClass": "example.org/other"}, {"type": "NodePort"}, {"type": None}],
 )
 def test_services_of_others_are_none_of_ours(spec: Json) -> None:
-    assert load_balancer_from_raw(a_service(**spec)) is None
+    assert load_balancer_from_raw(balanced(**spec)) is None
+    foreign = {**OWN, "type": "example.org/Ready"}
+    assert load_balancer_from_raw(balanced(**spec) | {"status": {"conditions": [foreign]}}) is None
 
 
-def test_what_is_made() -> None:
-    made = read(a_service())
-    assert made.faults == ()
-    assert made.service == {
-        "ports": [{"name": "80-tcp", "protocol": "TCP", "port": 80, "realServerPort": 30080}],
-        "forwarding": {"method": "Masquerade", "sourceNat": True},
-        "realServerPoolRef": {"name": "web"},
-        "addressPoolRef": {"name": "default", "families": ["IPv4"]},
-    }
-    assert made.pool["healthCheck"] == {"port": 10256, "http": {"path": "/healthz"}}
-    for kind, spec in ((VIRTUAL_SERVICE, made.service), (REAL_SERVER_POOL, made.pool)):
-        raw = {"apiVersion": "lvs-operator.io/v1alpha1", "kind": kind.name, "metadata": {"name": "web"}, "spec": spec}
-        assert parse_object(kind, raw).spec is not None
+@pytest.mark.parametrize(("spec", "balancer"), [({"loadBalancerClass": "a.b/c"}, True), ({"type": "NodePort"}, False)])
+def test_one_that_was_ours_is_known_by_what_it_says(spec: Json, balancer: bool) -> None:
+    former = read_former(balanced(**spec) | {"status": {"conditions": [OWN]}})
+    assert former.is_load_balancer is balancer
+    assert [one.type for one in former.status.conditions] == ["Ready"]
 
 
-def test_local_is_asked_of_the_nodes() -> None:
-    made = read(a_service(externalTrafficPolicy="Local", healthCheckNodePort=31000))
-    assert made.faults == ()
-    assert made.pool["healthCheck"] == {"port": 31000, "http": {"path": "/healthz"}}
+def test_a_condition_that_cannot_be_read_is_none() -> None:
+    raw = balanced() | {"status": {"conditions": [{**OWN, "status": "Perhaps"}]}}
+    assert read(raw).status.conditions == ()
+
+
+def test_pods_are_the_real_servers() -> None:
+    made = service(balanced())
+    assert made["ports"] == [{"name": "80-tcp", "protocol": "TCP", "port": 80}]
+    assert made["forwarding"] == {"method": "Masquerade", "sourceNat": True}
+    assert made["realServerPoolRef"] == {"name": "web"}
+    assert made["addressPoolRef"]["families"] == ["IPv4"]
+    assert pool(balanced())["endpoints"] == {"serviceRef": {"name": "web"}}
+    assert "healthCheck" not in pool(balanced())
+
+
+def test_several_ports_have_the_names_by_which_pods_are_found() -> None:
+    ports = [(one["name"], one["port"]) for one in service(balanced(ports=TWO_PORTS))["ports"]]
+    assert ports == [("http", 80), ("https", 443)]
+
+
+def test_nodes_are_the_real_servers_where_asked_for() -> None:
+    raw = balanced({"real-servers": "Nodes"}, ports=TWO_PORTS)
+    ports = [(one["name"], one["port"], one["realServerPort"]) for one in service(raw)["ports"]]
+    assert ports == [("80-tcp", 80, 30080), ("443-tcp", 443, 30443)]
+    made = pool(raw)
+    (excluded,) = made["nodes"]["selector"]["matchExpressions"]
+    assert excluded == {"key": "node.kubernetes.io/exclude-from-external-load-balancers", "operator": "DoesNotExist"}
+    assert (made["healthCheck"]["port"], made["healthCheck"]["http"]["path"]) == (10256, "/healthz")
+
+
+def test_local_nodes_say_at_the_port_of_kubernetes_whether_they_have_a_pod() -> None:
+    raw = balanced({"real-servers": "Nodes"}, externalTrafficPolicy="Local", healthCheckNodePort=31000)
+    assert pool(raw)["healthCheck"]["port"] == 31000
+
+
+@pytest.mark.parametrize(
+    ("policy", "said", "source_nat"),
+    [
+        ("Cluster", None, True),
+        ("Local", None, False),
+        ("Cluster", "false", False),
+        ("Local", "true", True),
+    ],
+)
+def test_local_keeps_clients_addresses(policy: str, said: str | None, source_nat: bool) -> None:
+    annotations = {} if said is None else {"source-nat": said}
+    assert service(balanced(annotations, externalTrafficPolicy=policy))["forwarding"]["sourceNat"] is source_nat
 
 
 @pytest.mark.parametrize(
@@ -72,53 +104,74 @@ def test_local_is_asked_of_the_nodes() -> None:
         ("addresses", "192.168.4.15, 2001:db8::15", "addresses", ["192.168.4.15", "2001:db8::15"]),
         ("director-group", "edge", "directorGroupRef", {"name": "edge"}),
         ("scheduler", "sh", "scheduler", "sh"),
-        ("source-nat", "false", "forwarding", {"method": "Masquerade", "sourceNat": False}),
     ],
 )
 def test_annotations(annotation: str, value: str, field: str, expected: object) -> None:
-    made = read(a_service({f"{PREFIX}/{annotation}": value}))
-    assert made.faults == ()
-    assert made.service[field] == expected
+    assert service(balanced({annotation: value}))[field] == expected
+
+
+def test_a_check_port_of_nodes() -> None:
+    assert pool(balanced({"real-servers": "Nodes", "health-check-port": "8080"}))["healthCheck"]["port"] == 8080
 
 
 @pytest.mark.parametrize(("config", "seconds"), [(None, 10800), ({"clientIP": {"timeoutSeconds": 60}}, 60)])
 def test_affinity_is_persistence(config: Json | None, seconds: int) -> None:
-    made = read(a_service(sessionAffinity="ClientIP", sessionAffinityConfig=config))
-    assert made.service["persistence"] == {"timeoutSeconds": seconds}
+    raw = balanced(sessionAffinity="ClientIP", sessionAffinityConfig=config)
+    assert service(raw)["persistence"]["timeoutSeconds"] == seconds
 
 
 @pytest.mark.parametrize(
     ("annotations", "spec", "field"),
     [
-        ({f"{PREFIX}/adresses": "192.168.4.15"}, {}, f"metadata.annotations[{PREFIX}/adresses]"),
-        ({f"{PREFIX}/addresses": "192.168.4"}, {}, f"metadata.annotations[{PREFIX}/addresses]"),
-        ({f"{PREFIX}/addresses": "192.168.4.1,192.168.4.2"}, {}, f"metadata.annotations[{PREFIX}/addresses]"),
-        ({f"{PREFIX}/scheduler": "best"}, {}, f"metadata.annotations[{PREFIX}/scheduler]"),
-        ({f"{PREFIX}/director-group": "No One"}, {}, f"metadata.annotations[{PREFIX}/director-group]"),
-        ({f"{PREFIX}/address-pool": "No One"}, {}, f"metadata.annotations[{PREFIX}/address-pool]"),
-        ({f"{PREFIX}/source-nat": "no"}, {}, f"metadata.annotations[{PREFIX}/source-nat]"),
-        ({f"{PREFIX}/health-check-port": "0"}, {}, f"metadata.annotations[{PREFIX}/health-check-port]"),
-        ({f"{PREFIX}/health-check-port": "http"}, {}, f"metadata.annotations[{PREFIX}/health-check-port]"),
+        ({"adresses": "192.168.4.15"}, {}, f"metadata.annotations[{PREFIX}/adresses]"),
+        ({"addresses": "192.168.4"}, {}, f"metadata.annotations[{PREFIX}/addresses]"),
+        ({"addresses": "192.168.4.1,192.168.4.2"}, {}, f"metadata.annotations[{PREFIX}/addresses]"),
+        ({"scheduler": "best"}, {}, f"metadata.annotations[{PREFIX}/scheduler]"),
+        ({"director-group": "No One"}, {}, f"metadata.annotations[{PREFIX}/director-group]"),
+        ({"address-pool": "No One"}, {}, f"metadata.annotations[{PREFIX}/address-pool]"),
+        ({"source-nat": "no"}, {}, f"metadata.annotations[{PREFIX}/source-nat]"),
+        ({"real-servers": "nodes"}, {}, f"metadata.annotations[{PREFIX}/real-servers]"),
         (
-            {f"{PREFIX}/addresses": "192.168.4.15", f"{PREFIX}/address-pool": "public"},
+            {"real-servers": "Nodes", "health-check-port": "0"},
+            {},
+            f"metadata.annotations[{PREFIX}/health-check-port]",
+        ),
+        (
+            {"real-servers": "Nodes", "health-check-port": "http"},
+            {},
+            f"metadata.annotations[{PREFIX}/health-check-port]",
+        ),
+        ({"health-check-port": "80"}, {}, f"metadata.annotations[{PREFIX}/health-check-port]"),
+        (
+            {"real-servers": "Nodes", "health-check-port": "80"},
+            {"externalTrafficPolicy": "Local", "healthCheckNodePort": 31000},
+            f"metadata.annotations[{PREFIX}/health-check-port]",
+        ),
+        (
+            {"addresses": "192.168.4.15", "address-pool": "public"},
             {},
             f"metadata.annotations[{PREFIX}/addresses]",
         ),
         ({}, {"loadBalancerSourceRanges": ["10.0.0.0/8"]}, "spec.loadBalancerSourceRanges"),
         ({}, {"loadBalancerIP": "192.168.4.15"}, "spec.loadBalancerIP"),
-        ({}, {"ports": [{"port": 80}]}, "spec.allocateLoadBalancerNodePorts"),
-        ({}, {"ports": [{"port": one, "nodePort": 30000 + one} for one in range(1, 34)]}, "spec.ports"),
+        ({"real-servers": "Nodes"}, {"ports": [{"port": 80}]}, "spec.allocateLoadBalancerNodePorts"),
+        ({}, {"ports": [*TWO_PORTS, {"name": "a-name-longer-than-ours", "port": 81}]}, "spec.ports[2].name"),
+        ({}, {"ports": [{"name": f"p{one}", "port": one} for one in range(1, 34)]}, "spec.ports"),
     ],
 )
 def test_what_cannot_be_is_named(annotations: dict[str, str], spec: Json, field: str) -> None:
-    made = read(a_service(annotations, **spec))
+    made = read(balanced(annotations, **spec))
     assert [one.field for one in made.faults] == [field]
+    assert (made.pool, made.service) == (None, None)
+
+
+def test_names_that_are_too_long_for_pods_do_for_nodes_and_for_one_port() -> None:
+    long = {"name": "a-name-longer-than-ours", "port": 81, "nodePort": 30081}
+    assert read(balanced({"real-servers": "Nodes"}, ports=[*TWO_PORTS, long])).faults == ()
+    assert read(balanced(ports=[long])).faults == ()
 
 
 def test_annotations_of_others_are_none_of_ours() -> None:
-    assert read(a_service({"example.org/addresses": "x", "lvs-operator.io.example/x": "y"})).faults == ()
-
-
-def test_addresses_that_its_status_tells() -> None:
-    raw = a_service() | {"status": {"loadBalancer": {"ingress": [{"ip": "192.168.4.15"}, {"hostname": "x"}]}}}
-    assert read(raw).ingress == ("192.168.4.15",)
+    raw = balanced()
+    raw["metadata"]["annotations"] = {"example.org/addresses": "x", "lvs-operator.io.example/x": "y"}
+    assert read(raw).faults == ()

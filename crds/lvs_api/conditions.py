@@ -107,6 +107,7 @@ class Reason(StrEnum):
     NOT_PERMITTED = "NotPermitted"
     ADDRESS_POOL_NOT_FOUND = "AddressPoolNotFound"
     ADDRESS_POOL_EXHAUSTED = "AddressPoolExhausted"
+    NAME_TAKEN = "NameTaken"
     NO_VIRTUAL_ROUTER_ID = "NoVirtualRouterId"
     NO_ACTIVE_DIRECTOR = "NoActiveDirector"
     SPLIT_BRAIN = "SplitBrain"

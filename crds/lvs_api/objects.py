@@ -32,6 +32,8 @@ class OwnerReference:
     kind: str
     name: str
     uid: str
+    controller: bool = False
+    """It manages this one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,7 +125,13 @@ def parse_metadata(raw: Mapping[str, Any], *, namespaced: bool) -> ObjectMeta:
         creation_timestamp=read.creation_timestamp,
         deletion_timestamp=read.deletion_timestamp,
         owner_references=tuple(
-            OwnerReference(api_version=owner.api_version, kind=owner.kind, name=owner.name, uid=owner.uid)
+            OwnerReference(
+                api_version=owner.api_version,
+                kind=owner.kind,
+                name=owner.name,
+                uid=owner.uid,
+                controller=bool(owner.controller),
+            )
             for owner in read.owner_references or ()
         ),
     )
@@ -144,6 +152,7 @@ class _RawOwner(BaseModel):
     kind: str
     name: str
     uid: str
+    controller: bool | None = None
 
 
 class _RawMetadata(BaseModel):

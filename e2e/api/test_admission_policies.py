@@ -27,6 +27,7 @@ from support.guarded_requests import (
     ACCEPTED,
     ALL,
     ELSEWHERE,
+    MADE,
     NODES,
     SLICE,
     TEAM,
@@ -90,7 +91,7 @@ def tokens(cluster: ApiServer) -> Tokens:
 def objects(cluster: ApiServer, tokens: Tokens) -> None:
     """What the requests are about, each made by who may; afterwards every policy is in force."""
     of_nobody = (director_group("web"), address_pool("web"))
-    for raw in (real_server_pool(namespace=TEAM), virtual_service(namespace=TEAM), *of_nobody):
+    for raw in (real_server_pool(namespace=TEAM), virtual_service(namespace=TEAM), MADE, *of_nobody):
         cluster.create(raw).raise_for_status()
     for raw in (SLICE, *(lvs_node(node) for node in NODES)):
         # Rights take a moment to be known, like policies.

@@ -71,6 +71,8 @@ def workload(kind: str, name: str) -> Json:
 
 
 POOL, SERVICE, SLICE = real_server_pool(), virtual_service(), service_slice()
+MAKER: Final = {"apiVersion": "v1", "kind": "Service", "name": "made", "uid": "of-a-service", "controller": True}
+MADE: Final = {**POOL, "metadata": {**POOL["metadata"], "name": "made", "ownerReferences": [MAKER]}}
 REPORT: Final[Json] = {"status": {"bootId": "of-a-node"}}
 TRIES: Final = {
     "list slices": read(collection_path(SLICE), OPERATOR_ONLY | AGENTS),
@@ -83,6 +85,9 @@ TRIES: Final = {
     "delete LvsNode n1": delete(object_path(lvs_node("n1")), OPERATOR_ONLY),
     "edit a slice": patch(object_path(SLICE), {"spec": {"members": []}}, OPERATOR_ONLY),
     "edit a pool": patch(object_path(POOL), {"spec": {"weight": 9}}, NOBODY),
+    "edit a pool of a Service": patch(object_path(MADE), {"spec": {"weight": 9}}, OPERATOR_ONLY),
+    "say a Service's address": patch("/api/v1/namespaces/default/services/web/status", LABEL, OPERATOR_ONLY),
+    "edit a Service": patch("/api/v1/namespaces/default/services/web", LABEL, NOBODY),
     "edit a virtual service": patch(object_path(SERVICE), {"spec": {"scheduler": "rr"}}, NOBODY),
     "delete a virtual service": delete(object_path(SERVICE), NOBODY),
     "edit a director group": patch(object_path(director_group()), LABEL, NOBODY),
@@ -120,8 +125,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
             server.request("POST", "/api/v1/nodes", {"metadata": {"name": node}}).raise_for_status()
         accounts = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts"
         server.request("POST", accounts, {"metadata": {"name": "default"}}).raise_for_status()
-        for raw in (POOL, SERVICE, SLICE, director_group(), *(lvs_node(node) for node in NODES)):
+        for raw in (POOL, MADE, SERVICE, SLICE, director_group(), *(lvs_node(node) for node in NODES)):
             server.create(raw).raise_for_status()
+        service = {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}}
+        server.request("POST", "/api/v1/namespaces/default/services", service).raise_for_status()
         for name in (AGENT, "another"):
             server.request("POST", f"{APPS}/daemonsets", workload("DaemonSet", name)).raise_for_status()
         install_parts(server, RIGHTS | POLICIES)

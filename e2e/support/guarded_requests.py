@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lvs_api.api_group import API_VERSION, LABEL_DIRECTOR_GROUP, LEASE_AGENT_PREFIX, LEASE_OPERATOR
-from lvs_api.testing import lvs_node, service_slice, slice_member
+from lvs_api.testing import lvs_node, real_server_pool, service_slice, slice_member, virtual_service
 from support.api_server import APPLY, MERGE, Answer, ApiServer, collection_path, object_path
 from support.chart_release import AGENT, OPERATOR, account_token
 from support.operator_process import NAMESPACE
@@ -96,6 +96,12 @@ class Guarded:
 
 
 SLICE: Final = service_slice("web", namespace=TEAM)
+MAKER: Final = {"apiVersion": "v1", "kind": "Service", "name": "made", "uid": "of-a-service", "controller": True}
+MADE: Final = {
+    **(_pool := real_server_pool("made", namespace=TEAM)),
+    "metadata": {**_pool["metadata"], "ownerReferences": [MAKER]},
+}
+"""What the operator made of a Service."""
 FORGED_OWNER: Final = {"apiVersion": API_VERSION, "kind": "LvsVirtualService", "name": "web", "uid": "forged"}
 ACCEPTED: Final = {
     "type": "Accepted",
@@ -112,12 +118,14 @@ _ONLY_NODES: Final[Json] = {
     "policy": "lvsnodes",
     "advice": "which Nodes are directors is said by LvsDirectorGroup.spec.nodes",
 }
+_ONLY_MADE: Final[Json] = {"policy": "made-of-services", "advice": "made of a Service of type LoadBalancer"}
 _ONLY_STATUS: Final[Json] = {"policy": "status", "advice": "edit spec, and status follows"}
 
 
 def requests() -> dict[str, Guarded]:
     """All of them, by what they do."""
-    return {**dict(_slices()), **dict(_lvs_nodes()), **dict(_reports()), **dict(_statuses()), **dict(_leases())}
+    groups = (_slices(), _lvs_nodes(), _reports(), _statuses(), _of_users(), _made(), _leases())
+    return {name: request for group in groups for name, request in group}
 
 
 def _slices() -> Iterator[tuple[str, Guarded]]:
@@ -193,6 +201,42 @@ def _statuses() -> Iterator[tuple[str, Guarded]]:
         path = f"/apis/{API_VERSION}/{parent}{plural}/web/status"
         yield f"patch the status of {plural}", _patch(path, forged, **own)
         yield f"replace the status of {plural}", Guarded(method="PUT", path=path, body=forged, **own)
+
+
+def _of_users() -> Iterator[tuple[str, Guarded]]:
+    """What users wrote is theirs alone, as far as the operator goes."""
+    by_users: Any = {"may": ALL - OPERATORS, **_ONLY_MADE}
+    for raw in (real_server_pool("web", namespace=TEAM), virtual_service("web", namespace=TEAM)):
+        plural = collection_path(raw).rpartition("/")[2]
+        new = _bare(raw) | {"metadata": {"name": "new", "namespace": TEAM}}
+        path, collection = object_path(raw), collection_path(raw)
+        yield f"create one of {plural}", Guarded(method="POST", path=collection, body=new, **by_users)
+        yield f"patch one of {plural}", _patch(path, _metadata(annotations={"note": "mine"}), **by_users)
+        yield f"make one of {plural} one's own", _patch(path, _metadata(ownerReferences=[MAKER]), **by_users)
+        yield f"delete one of {plural}", Guarded(method="DELETE", path=path, **by_users)
+
+
+def _made() -> Iterator[tuple[str, Guarded]]:
+    path, collection = object_path(MADE), collection_path(MADE)
+    by_all: Any = {"may": ALL, **_ONLY_MADE}
+    by_users: Any = {"may": ALL - OPERATORS, **_ONLY_MADE}
+    new = _bare(MADE) | {"metadata": {"name": "new", "namespace": TEAM}}
+    of_its_service = {**MAKER, "name": "new"}
+    owned = new | {"metadata": {**new["metadata"], "ownerReferences": [of_its_service]}}
+    of_another = new | {"metadata": {**new["metadata"], "ownerReferences": [MAKER]}}
+    only_named = new | {"metadata": {**new["metadata"], "ownerReferences": [{**of_its_service, "controller": False}]}}
+    yield "make a pool of a Service", Guarded(method="POST", path=collection, body=owned, **by_all)
+    yield (
+        "make a pool of a Service of another name",
+        Guarded(method="POST", path=collection, body=of_another, **by_users),
+    )
+    yield (
+        "make a pool that a Service does not control",
+        Guarded(method="POST", path=collection, body=only_named, **by_users),
+    )
+    yield "patch a made pool", _patch(path, {"spec": {"weight": 3}}, **by_all)
+    yield "disown a made pool", _patch(path, _metadata(ownerReferences=None), **by_users)
+    yield "delete a made pool", Guarded(method="DELETE", path=path, **by_all)
 
 
 def _leases() -> Iterator[tuple[str, Guarded]]:

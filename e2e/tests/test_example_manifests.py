@@ -10,6 +10,7 @@ from lvs_api.api_group import API_VERSION
 from lvs_api.kinds import ADDRESS_POOL, ALL_KINDS, DIRECTOR_GROUP, REAL_SERVER_POOL, VIRTUAL_SERVICE
 from lvs_api.objects import ApiObject, find_violations, parse_object
 from lvs_core.address_ranges import read_range
+from lvs_core.load_balancers import LoadBalancer, load_balancer_from_raw
 from lvs_lab.topology import Topology, parse_topology
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +21,7 @@ TOPOLOGY_OF = {
     "quick-start": "plain",
     "address-pool": "plain",
     "pods": "kubelet",
+    "load-balancer": "kubelet",
     "s7-connection-sync": "plain",
     "s8-sctp": "s8",
     "s8-firewall-mark": "s8",
@@ -75,8 +77,16 @@ def test_every_example_is_known() -> None:
 def test_example_is_valid(directory: Path) -> None:
     objects = read_objects(directory)
     assert [str(violation) for obj in objects for violation in find_violations(obj)] == []
-    more = {ADDRESS_POOL.name} if directory.name == "address-pool" else set()
-    assert {obj.kind.name for obj in objects} == {*KIND_NAMES, *more}
+    more = {ADDRESS_POOL.name} if directory.name in {"address-pool", "load-balancer"} else set()
+    made = {REAL_SERVER_POOL.name, VIRTUAL_SERVICE.name} if directory.name == "load-balancer" else set()
+    assert {obj.kind.name for obj in objects} == {*KIND_NAMES, *more} - made
+
+
+def test_the_service_of_type_load_balancer_has_no_fault() -> None:
+    (raw,) = (one for one in documents(ROOT / "examples" / "load-balancer") if one["kind"] == "Service")
+    asked = load_balancer_from_raw(raw)
+    assert isinstance(asked, LoadBalancer)
+    assert asked.faults == ()
 
 
 @pytest.mark.parametrize("directory", EXAMPLES, ids=lambda path: path.name)

@@ -15,6 +15,7 @@ from lvs_core.cluster_view import ClusterNode, ClusterView, ObjectKey, SliceCont
 from lvs_core.decision import Decision
 from lvs_core.director_addresses import merged
 from lvs_core.view_objects import slice_to_raw
+from lvs_operator.owned_changes import load_balancer_writes, meta_of, owned_growth, owned_losses
 from lvs_operator.watched_kinds import (
     ADDRESS_POOLS,
     DIRECTOR_GROUPS,
@@ -45,22 +46,25 @@ class Changes:
 
 def find_changes(view: ClusterView, decision: Decision, versions: Mapping[str, int]) -> Changes:
     """Compare. `versions` has the resourceVersion of each Node by uid, which the view does not keep."""
-    growth: list[Write] = [*_lvs_node_growth(view, decision), *_slice_growth(view, decision)]
+    growth: list[Write] = [
+        *_lvs_node_growth(view, decision),
+        *_slice_growth(view, decision),
+        *owned_growth(view, decision),
+    ]
     growth.sort(key=lambda write: isinstance(write, Create))  # what serves already comes before what is new
-    losses: list[Write] = [*_slice_losses(view, decision), *_lvs_node_losses(view, decision)]
+    losses: list[Write] = [
+        *_slice_losses(view, decision),
+        *_lvs_node_losses(view, decision),
+        *owned_losses(view, decision),
+    ]
     for write in _labels(view, decision, versions):
         (growth if write.value else losses).append(write)
     return Changes(
         growth=tuple(growth),
-        statuses=tuple(_statuses(view, decision)),
+        statuses=(*_statuses(view, decision), *load_balancer_writes(view, decision)),
         losses=tuple(losses),
         new_conflicts=tuple(_new_conflicts(view, decision)),
     )
-
-
-def meta_of(meta: ObjectMeta) -> Meta:
-    """The state of an object of ours, for a write onto it."""
-    return Meta(namespace=meta.namespace, name=meta.name, uid=meta.uid, version=int(meta.resource_version))
 
 
 def _slice_growth(view: ClusterView, decision: Decision) -> Iterator[Write]:

@@ -31,7 +31,7 @@ class EventPoster:
 
     def post(self, kind: WatchedKind, meta: Meta, occurrences: Iterable[Occurrence]) -> None:
         """These happened to an object, whose status says so already."""
-        regarding = Regarding(f"{kind.group}/{kind.version}", kind.name, meta.namespace, meta.name, meta.uid)
+        regarding = Regarding(kind.api_version, kind.name, meta.namespace, meta.name, meta.uid)
         stamp = timestamp(datetime.now(UTC))
         for occurrence in occurrences:
             if self._book.note(regarding, occurrence, stamp):

@@ -65,8 +65,8 @@ LISTED_SECONDS: Final = 2.0
 OPENAPI_GROUP: Final = f"apis/{API_VERSION}"
 Identity = tuple[WriteKey, str]
 """What is written, and its content."""
-OWN_KINDS: Final = (SLICES, LVS_NODES)
-"""Written by the operator: one that cannot be read hides what directors may still act on."""
+TELLING_KINDS: Final = (SLICES, LVS_NODES, CORE_SERVICES)
+"""One that cannot be read hides what directors may still act on, or of what something was made."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -323,7 +323,7 @@ class Reconciler:
     def _may_take_away(self) -> bool:
         if self._guard.reason is not None:
             return False
-        for kind in OWN_KINDS:
+        for kind in TELLING_KINDS:
             for entry in self._cache.entries(kind):
                 if isinstance(entry.value, Unreadable):
                     said = "; ".join(map(str, entry.value.violations))

@@ -6,7 +6,7 @@ from lvs_api.director_group import LvsDirectorGroupStatus, VirtualRouterStatus
 from lvs_api.events import MAX_EVENT_MESSAGE, EventReason, EventType, Occurrence, condition_events
 from lvs_core.cluster_view import ClusterView, ObjectKey
 from lvs_core.decision import Decision
-from lvs_operator.watched_kinds import ADDRESS_POOLS, DIRECTOR_GROUPS, POOLS, VIRTUAL_SERVICES
+from lvs_operator.watched_kinds import ADDRESS_POOLS, CORE_SERVICES, DIRECTOR_GROUPS, POOLS, VIRTUAL_SERVICES
 from lvs_operator.writer import ReplacePart
 
 
@@ -25,6 +25,10 @@ def status_events(view: ClusterView, decision: Decision, write: ReplacePart) -> 
     if write.kind is ADDRESS_POOLS:
         said = view.address_pools[key.name].status
         return tuple(condition_events(said.conditions if said else None, decision.address_pools[key.name].conditions))
+    if write.kind is CORE_SERVICES and key in view.load_balancers:
+        return tuple(
+            condition_events(view.load_balancers[key].status.conditions, decision.load_balancers[key].conditions)
+        )
     return ()
 
 

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from lvs_api.api_group import API_VERSION, LABEL_NODE_AGENT
+from lvs_api.api_group import API_VERSION, LABEL_NODE_AGENT, LOAD_BALANCER_CLASS
 from lvs_api.kinds import DIRECTOR_GROUP, NODE, SERVICE_SLICE, VIRTUAL_SERVICE, Kind
+from lvs_api.objects import parse_metadata
+from lvs_core.owned_objects import owner_of
 from lvs_operator.api_client import BlockingApiClient, read_kubeconfig
 from lvs_operator.errors import ApiConflictError, ApiNotFoundError, ApiUnavailableError, OperatorError
 
@@ -100,7 +102,14 @@ class Uninstall:
         return None
 
     def _refuse_what_is_the_users(self) -> None:
-        if services := self._names(VIRTUAL_SERVICE):
+        virtual_services = self._items(VIRTUAL_SERVICE)
+        if makers := [_name(one) for one in virtual_services if _is_made(one)]:
+            raise UninstallError(
+                f"There are Services of type LoadBalancer and class {LOAD_BALANCER_CLASS}: {_listed(makers)}. Their "
+                "addresses would be taken away, and the operator makes their LvsVirtualServices anew: delete these "
+                f"Services or give them another type first, {AGAIN}."
+            )
+        if services := [_name(one) for one in virtual_services]:
             raise UninstallError(
                 f"There are LvsVirtualServices: {_listed(services)}. Their addresses would be taken away: delete them "
                 f"first (`kubectl delete lvsvirtualservices --all --all-namespaces`), {AGAIN}."
@@ -156,6 +165,11 @@ def _path(kind: Kind[Any, Any]) -> str:
 def _name(raw: Json) -> str:
     namespace = raw["metadata"].get("namespace")
     return f"{namespace}/{raw['metadata']['name']}" if namespace else str(raw["metadata"]["name"])
+
+
+def _is_made(raw: Json) -> bool:
+    """Whether a LvsVirtualService was made of a Service, which has its name."""
+    return owner_of(parse_metadata(raw, namespaced=True)) is not None
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -72,6 +72,11 @@ class WatchedKind:
         """Path under which the kind is discovered."""
         return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
 
+    @property
+    def api_version(self) -> str:
+        """As objects name it."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
     def collection(self, namespace: str | None = None) -> str:
         """Path of all objects, or of those of a namespace."""
         return f"{self.api}/namespaces/{namespace}/{self.plural}" if namespace else f"{self.api}/{self.plural}"
@@ -82,8 +87,7 @@ class WatchedKind:
 
     def with_type(self, raw: Mapping[str, Any]) -> Mapping[str, Any]:
         """An item of a list, which the API server sends without its type."""
-        api_version = f"{self.group}/{self.version}" if self.group else self.version
-        return {"apiVersion": api_version, "kind": self.name, **raw}
+        return {"apiVersion": self.api_version, "kind": self.name, **raw}
 
 
 def _kind(kind: kinds.Kind[Any, Any], read: Callable[[Mapping[str, Any]], Any]) -> WatchedKind:
@@ -113,6 +117,17 @@ def _same_but_version(one: Any, other: Any) -> bool:  # noqa: ANN401 -- values o
         return False
     meta = replace(other.meta, resource_version=one.meta.resource_version)
     return bool(one == replace(other, meta=meta))
+
+
+def _same_service(one: Any, other: Any) -> bool:  # noqa: ANN401 -- values of the view
+    """Of a Service of ours the version is kept, for its status is written; it says nothing."""
+    if isinstance(one, Unreadable) or isinstance(other, Unreadable):
+        return False
+    if one.load_balancer is None or other.load_balancer is None:
+        return bool(one == other)
+    version = one.load_balancer.meta.resource_version
+    meta = replace(other.load_balancer.meta, resource_version=version)
+    return bool(one == replace(other, load_balancer=replace(other.load_balancer, meta=meta)))
 
 
 VIRTUAL_SERVICES: Final = _kind(kinds.VIRTUAL_SERVICE, service_from_raw)
@@ -146,7 +161,7 @@ CORE_SERVICES: Final = WatchedKind(
     version="v1",
     namespaced=True,
     parse=_or_unreadable(core_service_from_raw),
-    same=lambda one, other: bool(one == other),
+    same=_same_service,
 )
 ENDPOINT_SLICES: Final = WatchedKind(
     name="EndpointSlice",

@@ -1,0 +1,131 @@
+"""The status of Services of type LoadBalancer: their addresses, while directors serve them, and why not.
+
+A Service belongs to its user, and others have conditions on it, too: theirs stay, ours begin with our group's name.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, find_condition, is_true
+from lvs_api.objects import to_raw
+from lvs_api.virtual_service import LvsVirtualServiceStatus
+from lvs_core.checks import Problem
+from lvs_core.cluster_view import ClusterView, ObjectKey
+from lvs_core.load_balancers import CONDITION_PREFIX, FormerLoadBalancer, LoadBalancer, Raw, ServiceStatus
+from lvs_core.object_status import Statement, stated, truth
+from lvs_core.owned_objects import OwnedObjects, owner_of
+from lvs_core.service_status import KNOWN_REASONS
+
+IP_MODE: Final = "Proxy"
+"""What comes to a pod or a node port has its address, and not the VIP; so kube-proxy takes no VIP for its own, as it
+would with `VIP`: nodes of the cluster would reach the pods past the directors, and directors would balance nothing."""
+
+
+def load_balancer_statuses(
+    view: ClusterView, owned: OwnedObjects, services: Mapping[ObjectKey, LvsVirtualServiceStatus], now: str
+) -> Mapping[ObjectKey, ServiceStatus]:
+    """What each Service is to say; `services` are the statuses that virtual services are to have."""
+    statuses = {key: _withdrawn(one) for key, one in view.former_load_balancers.items()}
+    for key, balancer in view.load_balancers.items():
+        made = view.services.get(key)
+        owner = owner_of(made.meta) if made is not None else None
+        status = services.get(key) if owner is not None and owner.uid == balancer.meta.uid else None
+        statuses[key] = _status(key, balancer, owned.problems.get(key), status, now)
+    return statuses
+
+
+def _status(
+    key: ObjectKey,
+    balancer: LoadBalancer,
+    problem: Problem | None,
+    made: LvsVirtualServiceStatus | None,
+    now: str,
+) -> ServiceStatus:
+    ready = find_condition(made.conditions, ConditionType.READY) if made is not None else None
+    generation = balancer.meta.generation or None
+    accepted = _accepted(key, problem, generation, goes_on=made is not None)
+    statements = [accepted, _ready(key, accepted, ready)]
+    before = balancer.status
+    conditions = tuple(stated(before.conditions, statements, now))
+    return ServiceStatus(raw=_told(before, _ingress(before.raw, made, ready), conditions), conditions=conditions)
+
+
+def _accepted(key: ObjectKey, problem: Problem | None, generation: int | None, *, goes_on: bool) -> Statement:
+    value: bool | None = True
+    if problem is None:
+        reason = Reason.ACCEPTED
+        message = f"LvsVirtualService and LvsRealServerPool {key} are made of it"
+    else:
+        value, reason = None if problem.reason is Reason.PENDING else False, problem.reason
+        message = problem.message + (". What was made of it goes on unchanged" if goes_on else "")
+    return Statement(
+        type=ConditionType.ACCEPTED, status=truth(value), reason=reason, message=message, generation=generation
+    )
+
+
+def _ready(key: ObjectKey, accepted: Statement, ready: Condition | None) -> Statement:
+    """As the virtual service says it, without the numbers that change all the time while it is True."""
+    generation = accepted.generation
+    if ready is None:
+        if accepted.status is not ConditionStatus.TRUE:
+            return replace(accepted, type=ConditionType.READY)
+        status, reason, message = ConditionStatus.UNKNOWN, Reason.PENDING, f"LvsVirtualService {key} is not there yet"
+    elif ready.status is ConditionStatus.TRUE:
+        status, reason, message = ready.status, Reason.READY, f"LvsVirtualService {key} takes connections"
+    else:
+        status, reason = ready.status, KNOWN_REASONS.get(ready.reason, Reason.NOT_PROGRAMMED)
+        message = f"LvsVirtualService {key}: {ready.message}"
+    return Statement(type=ConditionType.READY, status=status, reason=reason, message=message, generation=generation)
+
+
+def _ingress(before: Raw, made: LvsVirtualServiceStatus | None, ready: Condition | None) -> list[Raw]:
+    """Its addresses once it is ready.
+
+    What was told stays while it is not known whether they are served, and while a fault of its objects has frozen the
+    service: directors go on with it. It goes when nobody takes connections, or the service has it no longer.
+    """
+    if made is None or ready is None:
+        return []
+    addresses = list(made.addresses or ())
+    if ready.status is not ConditionStatus.TRUE:
+        stays = ready.status is ConditionStatus.UNKNOWN or _goes_on_frozen(made)
+        told = {one.get("ip") for one in _told_ingress(before)} if stays else set()
+        addresses = [one for one in addresses if one in told]
+    return [{"ip": one, "ipMode": IP_MODE} for one in addresses]
+
+
+def _goes_on_frozen(made: LvsVirtualServiceStatus) -> bool:
+    faults = (ConditionType.ACCEPTED, ConditionType.RESOLVED_REFS)
+    frozen = not all(is_true(made.conditions, one) for one in faults)
+    ready = made.real_servers.ready if made.real_servers is not None else 0
+    return frozen and is_true(made.conditions, ConditionType.PROGRAMMED) and ready > 0
+
+
+def _withdrawn(former: FormerLoadBalancer) -> ServiceStatus:
+    """Without what was ours.
+
+    A Service of another type must not tell any address. One of another class may have been told some by its new
+    balancer already, but hardly as `Proxy`.
+    """
+    told = _told_ingress(former.status.raw) if former.is_load_balancer else []
+    stays = [one for one in told if one.get("ipMode") != IP_MODE]
+    return ServiceStatus(raw=_told(former.status, stays, ()), conditions=())
+
+
+def _told_ingress(status: Raw) -> list[Raw]:
+    return list((status.get("loadBalancer") or {}).get("ingress") or ())
+
+
+def _told(before: ServiceStatus, ingress: Sequence[Raw], conditions: Sequence[Condition]) -> Raw:
+    """The whole status, with what others said in its place."""
+    told: dict[str, Any] = dict(before.raw)
+    balancer = {name: value for name, value in (told.get("loadBalancer") or {}).items() if name != "ingress"}
+    if ingress or "loadBalancer" in told:
+        told["loadBalancer"] = {**balancer, **({"ingress": list(ingress)} if ingress else {})}
+    said = told.pop("conditions", None) or ()
+    others = [one for one in said if not str(one.get("type")).startswith(CONDITION_PREFIX)]
+    ours = [{**to_raw(one), "type": f"{CONDITION_PREFIX}{one.type}"} for one in conditions]
+    if others or ours:
+        told["conditions"] = [*others, *ours]
+    return told

@@ -1,0 +1,375 @@
+"""From Services of type LoadBalancer to virtual services that are served: what is made, kept and taken away."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from core_conditions import brief
+from core_objects import address_pool, group, pool, service
+from endpoint_objects import HTTP, endpoint_slice, tell
+from load_balancer_objects import HOSTNAME, PREFIX, WEB, BalancedCluster, balanced
+
+from lvs_api.conditions import ConditionStatus
+from lvs_api.virtual_service import RealServerCounts
+from lvs_core.cluster_view import ObjectKey, VirtualService
+from lvs_core.load_balancer_status import load_balancer_statuses
+from lvs_core.owned_objects import OwnedObjects, owner_of
+
+Json = dict[str, Any]
+LATER = "2026-01-01T00:00:00Z"
+READY = {"Accepted": "True Accepted", "Ready": "True Ready"}
+EDGE = {"nodes": {"selector": {"matchLabels": {"edge": "true"}}}}
+
+
+@pytest.fixture
+def cluster() -> BalancedCluster:
+    return BalancedCluster()
+
+
+def serving(cluster: BalancedCluster, annotations: dict[str, str] | None = None, **spec: object) -> str:
+    """A Service is said and served; gives the address that it tells."""
+    cluster.say(balanced(annotations, **spec))
+    cluster.settle()
+    assert cluster.says() == READY
+    (told,) = cluster.ingress()
+    address, mode = told.split()
+    assert mode == "Proxy"
+    return address
+
+
+def members(cluster: BalancedCluster) -> dict[str, str]:
+    return {
+        one.name: "leaves" if one.draining_seconds is not None else one.address
+        for each in cluster.slices.values()
+        for one in each.content.members
+    }
+
+
+def made(cluster: BalancedCluster) -> VirtualService:
+    return cluster.services[WEB]
+
+
+def test_a_service_is_served_by_its_pods_at_an_address_of_the_pool(cluster: BalancedCluster) -> None:
+    address = serving(cluster)
+    assert address.startswith("192.168.4.")
+    assert members(cluster) == {"endpoint.10-1-0-1.8080": "10.1.0.1", "endpoint.10-1-0-2.8080": "10.1.0.2"}
+    status = made(cluster).status
+    assert status is not None
+    assert status.addresses == [address]
+    assert brief(cluster)["Ready"] == "True Ready"
+    owner = owner_of(made(cluster).meta)
+    assert owner is not None
+    assert (owner.name, owner.uid) == ("web", "u")
+
+
+def test_no_address_is_told_before_directors_serve_it(cluster: BalancedCluster) -> None:
+    cluster.say(balanced())
+    for _ in range(3):  # made, accepted, told to directors that do nothing
+        cluster.round()
+    assert brief(cluster)["Accepted"] == "True Accepted"
+    assert cluster.ingress() == []
+    assert cluster.says() == {"Accepted": "True Accepted", "Ready": "Unknown Pending"}
+
+
+def test_the_address_is_withdrawn_while_nobody_serves_it(cluster: BalancedCluster) -> None:
+    address = serving(cluster)
+    tell(cluster, endpoint_slice({}, HTTP, service="web"))
+    cluster.settle()
+    assert cluster.ingress() == []
+    assert cluster.says()["Ready"].startswith("False ")
+    tell(cluster, endpoint_slice({"10.1.0.9": None}, HTTP, service="web"))
+    cluster.settle()
+    assert cluster.ingress() == [f"{address} Proxy"]
+
+
+def test_what_is_not_known_withdraws_nothing(cluster: BalancedCluster) -> None:
+    serving(cluster)
+    status = made(cluster).status
+    assert status is not None
+    doubt = {"status": ConditionStatus.UNKNOWN}
+    conditions = [one.model_copy(update=doubt) if one.type == "Ready" else one for one in status.conditions or ()]
+    unknown = status.model_copy(update={"conditions": conditions})
+    said = load_balancer_statuses(cluster.view(), OwnedObjects(), {WEB: unknown}, LATER)[WEB]
+    assert said.raw["loadBalancer"] == cluster.status()["loadBalancer"]
+    moved = unknown.model_copy(update={"addresses": ["192.168.4.99"]})
+    said = load_balancer_statuses(cluster.view(), OwnedObjects(), {WEB: moved}, LATER)[WEB]
+    assert said.raw["loadBalancer"] == {}
+
+
+def test_a_frozen_service_keeps_its_address_while_real_servers_take_connections(cluster: BalancedCluster) -> None:
+    address = serving(cluster, selector={"app": "web"})
+    tell(cluster)  # no EndpointSlice at all is no news of pods
+    cluster.settle()
+    assert cluster.says()["Ready"] == "False EndpointsUnknown"
+    assert cluster.ingress() == [f"{address} Proxy"]
+    status = made(cluster).status
+    assert status is not None
+    deserted = status.model_copy(update={"real_servers": RealServerCounts(total=2)})
+    said = load_balancer_statuses(cluster.view(), OwnedObjects(), {WEB: deserted}, LATER)[WEB]
+    assert said.raw["loadBalancer"] == {}
+
+
+def test_a_round_without_news_says_the_same(cluster: BalancedCluster) -> None:
+    serving(cluster)
+    before, cluster.now = cluster.status(), LATER
+    decision = cluster.round()
+    assert decision.load_balancers[WEB].raw == before
+    assert decision.owned.made[WEB].service == made(cluster).spec
+
+
+def test_an_edit_is_carried_out_in_place(cluster: BalancedCluster) -> None:
+    address, uid = serving(cluster), made(cluster).meta.uid
+    cluster.say(balanced({"scheduler": "sh"}, sessionAffinity="ClientIP"))
+    cluster.settle()
+    spec = made(cluster).spec
+    assert spec is not None
+    assert (spec.scheduler, spec.persistence is not None) == ("sh", True)
+    assert (made(cluster).meta.uid, cluster.ingress()) == (uid, [f"{address} Proxy"])
+
+
+def test_who_edits_what_was_made_is_overruled(cluster: BalancedCluster) -> None:
+    serving(cluster)
+    spec = made(cluster).spec
+    assert spec is not None
+    cluster.services[WEB] = replace(made(cluster), spec=spec.model_copy(update={"paused": True}))
+    cluster.pools[WEB] = replace(cluster.pools[WEB], spec=None, spec_error="broken")
+    cluster.settle()
+    after = made(cluster).spec
+    assert after is not None
+    assert not after.paused
+    assert cluster.pools[WEB].spec is not None
+
+
+def test_a_fault_leaves_what_runs_as_it_is(cluster: BalancedCluster) -> None:
+    address = serving(cluster)
+    cluster.say(balanced({"scheduler": "best"}))
+    cluster.settle()
+    assert cluster.says() == {"Accepted": "False Invalid", "Ready": "True Ready"}
+    assert f"metadata.annotations[{PREFIX}/scheduler]" in cluster.message()
+    assert "goes on unchanged" in cluster.message()
+    assert cluster.ingress() == [f"{address} Proxy"]
+
+
+def test_of_a_faulty_service_nothing_is_made(cluster: BalancedCluster) -> None:
+    cluster.say(balanced(loadBalancerIP="192.168.4.70"))
+    cluster.settle()
+    assert (cluster.services, cluster.pools, cluster.ingress()) == ({}, {}, [])
+    assert cluster.says() == {"Accepted": "False Invalid", "Ready": "False Invalid"}
+
+
+# --- going -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", ["deleted", "deleting", "another type", "another class"])
+def test_all_goes_with_what_asked_for_it(cluster: BalancedCluster, change: str) -> None:
+    serving(cluster)
+    gone = balanced()
+    match change:
+        case "deleted":
+            cluster.unsay()
+        case "deleting":  # somebody else's finalizer keeps it
+            gone["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+            cluster.say(gone)
+        case "another type":
+            cluster.say(balanced(type="ClusterIP", loadBalancerClass=None))
+        case "another class":
+            cluster.say(balanced(loadBalancerClass="example.org/other"))
+    cluster.settle()
+    assert (cluster.services, cluster.pools, cluster.slices) == ({}, {}, {})
+    if change.startswith("another"):
+        assert cluster.status() == {"loadBalancer": {}}
+
+
+def test_what_its_next_balancer_said_stays(cluster: BalancedCluster) -> None:
+    serving(cluster)
+    theirs = {"ip": "203.0.113.9", "ipMode": "VIP"}
+    condition = {"type": "example.org/Ready", "status": "True"}
+    status = cluster.status()
+    status["loadBalancer"]["ingress"].append(theirs)
+    status["conditions"].append(condition)
+    cluster.say(balanced(loadBalancerClass="example.org/other"))
+    cluster.settle()
+    assert cluster.status() == {"loadBalancer": {"ingress": [theirs]}, "conditions": [condition]}
+
+
+def test_one_of_another_type_tells_no_address_at_all(cluster: BalancedCluster) -> None:
+    """The API server refuses a status with addresses on it."""
+    serving(cluster)
+    cluster.status()["loadBalancer"]["ingress"].append({"ip": "203.0.113.9", "ipMode": "VIP"})
+    cluster.say(balanced(type="NodePort", loadBalancerClass=None))
+    cluster.settle()
+    assert cluster.status() == {"loadBalancer": {}}
+
+
+def test_a_service_made_anew_under_its_name_has_objects_of_its_own(cluster: BalancedCluster) -> None:
+    address, uid = serving(cluster), made(cluster).meta.uid
+    cluster.say(balanced(uid="another"))
+    cluster.round()
+    assert cluster.says()["Accepted"] == "Unknown Pending"
+    cluster.settle()
+    owner = owner_of(made(cluster).meta)
+    assert owner is not None
+    assert (owner.uid, made(cluster).meta.uid == uid) == ("another", False)
+    assert cluster.says() == READY
+    assert len(cluster.ingress()) == len([address])
+
+
+def test_another_director_group_has_it_made_anew(cluster: BalancedCluster) -> None:
+    serving(cluster)
+    uid = made(cluster).meta.uid
+    cluster.put(group(cluster, "edge", **EDGE))
+    edge = cluster.nodes["n1"]
+    cluster.add_node(replace(edge, labels={"edge": "true"}))
+    cluster.say(balanced({"director-group": "edge"}))
+    cluster.round()
+    assert cluster.says()["Accepted"] == "Unknown Pending"
+    cluster.settle()
+    assert made(cluster).meta.uid != uid
+    assert cluster.says() == READY
+    assert {one.content.director_group for one in cluster.slices.values()} == {"edge"}
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["LvsVirtualService", "LvsRealServerPool"])
+def test_what_a_user_wrote_is_never_overwritten(cluster: BalancedCluster, kind: str) -> None:
+    theirs = service(cluster) if kind == "LvsVirtualService" else pool(cluster)
+    cluster.put(theirs)
+    cluster.say(balanced())
+    cluster.settle()
+    assert cluster.says() == {"Accepted": "False NameTaken", "Ready": "False NameTaken"}
+    assert f"{kind} default/web" in cluster.message()
+    kept = cluster.services if kind == "LvsVirtualService" else cluster.pools
+    assert kept[WEB].spec == theirs.spec
+    assert len(cluster.services) + len(cluster.pools) == 1
+    del kept[WEB]
+    cluster.settle()
+    assert cluster.says() == READY
+
+
+def test_what_a_service_owns_without_control_or_under_another_name_is_a_users(cluster: BalancedCluster) -> None:
+    serving(cluster)
+    (owner,) = made(cluster).meta.owner_references
+    other = replace(service(cluster, "other"), spec=None, spec_error="x")
+    other = replace(other, meta=replace(other.meta, owner_references=(owner,)))
+    assert owner_of(other.meta) is None
+    assert owner_of(replace(made(cluster).meta, owner_references=(replace(owner, controller=False),))) is None
+    assert owner_of(replace(made(cluster).meta, owner_references=(replace(owner, kind="Deployment"),))) is None
+    cluster.put(other)
+    cluster.unsay()
+    cluster.settle()
+    assert set(cluster.services) == {ObjectKey("default", "other")}
+
+
+# --- addresses -------------------------------------------------------------------------------------------------------
+
+
+def reference(cluster: BalancedCluster) -> str:
+    spec = made(cluster).spec
+    assert spec is not None
+    assert spec.address_pool_ref is not None
+    return spec.address_pool_ref.name
+
+
+def test_without_a_pool_for_its_namespace_it_gets_nothing(cluster: BalancedCluster) -> None:
+    cluster.put(address_pool(cluster, namespaces={"names": ["elsewhere"]}))
+    for annotations in ({}, {"addresses": "192.168.4.70"}):
+        cluster.say(balanced(annotations))
+        cluster.settle()
+        assert cluster.says()["Accepted"] == "False AddressPoolNotFound"
+        assert cluster.services == {}
+    cluster.address_pools.clear()
+    cluster.settle()
+    assert cluster.says()["Accepted"] == "False AddressPoolNotFound"
+
+
+def test_while_pools_are_not_known_nothing_is_made_and_nothing_taken(cluster: BalancedCluster) -> None:
+    cluster.address_pools.clear()
+    cluster.address_pools_known = False
+    cluster.say(balanced())
+    cluster.settle()
+    assert cluster.says()["Accepted"] == "False CRDMissing"
+    cluster.address_pools_known = True
+    cluster.put(address_pool(cluster, ranges=["192.168.4.64/26"]))
+    address = serving(cluster)
+    cluster.address_pools.clear()
+    cluster.address_pools_known = False
+    cluster.settle()
+    assert cluster.ingress() == [f"{address} Proxy"]
+
+
+def test_of_several_pools_the_one_called_default_is_taken(cluster: BalancedCluster) -> None:
+    cluster.put(address_pool(cluster, "default", ranges=["192.168.5.0/24"]))
+    serving(cluster)
+    assert reference(cluster) == "default"
+
+
+def test_of_several_pools_one_must_be_named(cluster: BalancedCluster) -> None:
+    cluster.put(address_pool(cluster, "inner", ranges=["192.168.5.0/24"]))
+    cluster.say(balanced())
+    cluster.settle()
+    assert cluster.says()["Accepted"] == "False Invalid"
+    assert "LvsAddressPools inner, public" in cluster.message()
+    assert serving(cluster, {"address-pool": "inner"}).startswith("192.168.5.")
+
+
+def test_a_second_pool_changes_no_address(cluster: BalancedCluster) -> None:
+    address = serving(cluster)
+    cluster.put(address_pool(cluster, "default", ranges=["192.168.5.0/24"]))
+    cluster.settle()
+    assert (cluster.ingress(), reference(cluster)) == ([f"{address} Proxy"], "public")
+
+
+def test_an_address_that_is_named_must_be_permitted(cluster: BalancedCluster) -> None:
+    assert serving(cluster, {"addresses": "192.168.4.70"}) == "192.168.4.70"
+    cluster.say(balanced({"addresses": "192.168.9.70"}))
+    cluster.settle()
+    assert cluster.says() == {"Accepted": "True Accepted", "Ready": "False NotPermitted"}
+    assert cluster.ingress() == []
+
+
+def test_a_pool_that_is_named_and_missing_is_said(cluster: BalancedCluster) -> None:
+    cluster.say(balanced({"address-pool": "nowhere"}))
+    cluster.settle()
+    assert cluster.says()["Ready"] == "False AddressPoolNotFound"
+
+
+@pytest.mark.parametrize(
+    ("policy", "ranges", "told"),
+    [
+        ("PreferDualStack", ["192.168.4.64/26"], 1),
+        ("PreferDualStack", ["192.168.4.64/26", "2001:db8:4::/64"], 2),
+        ("RequireDualStack", ["192.168.4.64/26", "2001:db8:4::/64"], 2),
+        ("RequireDualStack", ["192.168.4.64/26"], 0),
+    ],
+)
+def test_families(cluster: BalancedCluster, policy: str, ranges: list[str], told: int) -> None:
+    cluster.put(address_pool(cluster, ranges=ranges, realServerRanges=["0.0.0.0/0", "::/0"]))
+    six = endpoint_slice({"2001:db8:1::1": None}, HTTP, name="web-6", service="web")
+    tell(cluster, endpoint_slice({"10.1.0.1": None}, HTTP, service="web"), six)
+    cluster.say(balanced(ipFamilies=["IPv4", "IPv6"], ipFamilyPolicy=policy))
+    cluster.settle()
+    assert len(cluster.ingress()) == told
+    assert cluster.says()["Ready"] == ("True Ready" if told else "False AddressPoolExhausted")
+
+
+# --- nodes -----------------------------------------------------------------------------------------------------------
+
+
+def test_node_ports_without_the_directors(cluster: BalancedCluster) -> None:
+    serving(cluster, {"real-servers": "Nodes"})
+    assert set(members(cluster)) == {"node.n1", "node.n2"}
+    cluster.add_node(replace(cluster.nodes["n1"], labels={"lvs-director": "true", HOSTNAME: "host-n1"}))
+    cluster.settle()
+    assert set(members(cluster)) == {"node.n2"}
+    excluded = {"node.kubernetes.io/exclude-from-external-load-balancers": ""}
+    cluster.add_node(replace(cluster.nodes["n2"], labels=excluded))
+    cluster.settle()
+    assert members(cluster) == {}
+
+
+def test_from_pods_to_nodes_in_place(cluster: BalancedCluster) -> None:
+    address = serving(cluster)
+    assert serving(cluster, {"real-servers": "Nodes"}) == address
+    assert set(members(cluster)) == {"node.n1", "node.n2"}
