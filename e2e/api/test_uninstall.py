@@ -11,11 +11,11 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from lvs_api.api_group import GROUP, LABEL_NODE_AGENT
+from lvs_api.api_group import GROUP, LABEL_NODE_AGENT, LOAD_BALANCER_CLASS
 from lvs_api.conditions import Reason
 from lvs_api.kinds import ALL_KINDS, DIRECTOR_GROUP, NODE, REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE
 from lvs_api.lvs_node import ServiceException
-from lvs_api.testing import director_group, real_server_pool, virtual_service
+from lvs_api.testing import address_pool, director_group, real_server_pool, virtual_service
 from lvs_operator.agent_daemonset import read_template
 from support.api_server import ApiServer, running_api_server
 from support.chart_release import CHART, HELM_MAJORS, RELEASE, account_token, helm_command, render, run_helm
@@ -153,6 +153,23 @@ def test_nobodys_traffic_is_taken_away_by_an_uninstall(scene: Scene) -> None:
     code, said = scene.run()
     assert (code, "LvsDirectorGroups that this release did not make: edge." in said) == (1, True), said
     assert scene.untouched()
+
+
+def test_services_of_type_load_balancer_are_named(scene: Scene) -> None:
+    scene.server.create(address_pool()).raise_for_status()
+    spec = {"type": "LoadBalancer", "loadBalancerClass": LOAD_BALANCER_CLASS, "ports": [{"port": 80}]}
+    services = "/api/v1/namespaces/default/services"
+    scene.server.request("POST", services, {"metadata": {"name": "web"}, "spec": spec}).raise_for_status()
+    scene.world.wait_until(lambda: scene.world.names(VIRTUAL_SERVICE), "a virtual service to be made")
+    code, said = scene.run()
+    assert (code, f"Services of type LoadBalancer and class {LOAD_BALANCER_CLASS}: default/web." in said) == (
+        1,
+        True,
+    ), said
+    assert scene.untouched()
+    scene.server.request("DELETE", f"{services}/web").raise_for_status()
+    scene.world.wait_until(lambda: not scene.world.names(VIRTUAL_SERVICE), "it to go")
+    assert scene.run()[0] == 0
 
 
 def test_nodes_are_clean_before_the_operator_goes(scene: Scene) -> None:

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from lvs_api.kinds import SERVICE_SLICE
+from lvs_api.api_group import LOAD_BALANCER_CLASS
+from lvs_api.kinds import REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE
 from lvs_api.testing import address_pool, real_server
+from support.api_server import MERGE
 from support.chart_release import OPERATOR, RELEASE, render
 from support.operator_process import NAMESPACE, running_operator
 from support.operator_world import SERVERS, World, world
@@ -90,7 +92,26 @@ def live(scene: World) -> None:
     for one in (service, pool):
         scene.server.delete(one).raise_for_status()
     scene.wait_until(lambda: not scene.items(SERVICE_SLICE), "the slices to go")
+    be_balanced(scene)
     scene.wait_until(lambda: not told(scene) & set(SERVERS), "real servers to lose their LvsNodes")
+
+
+def be_balanced(scene: World) -> None:
+    """A Service of type LoadBalancer comes, is edited, and goes with what was made of it."""
+    services = "/api/v1/namespaces/default/services"
+    spec = {"type": "LoadBalancer", "loadBalancerClass": LOAD_BALANCER_CLASS, "ports": [{"port": 80}]}
+    scene.server.request("POST", services, {"metadata": {"name": "balanced"}, "spec": spec}).raise_for_status()
+    scene.wait_until(lambda: "balanced" in scene.names(VIRTUAL_SERVICE), "a virtual service to be made")
+    affine = {"spec": {"sessionAffinity": "ClientIP"}}
+    scene.server.request("PATCH", f"{services}/balanced", affine, content_type=MERGE).raise_for_status()
+    scene.wait_until(lambda: "persistence" in scene.items(VIRTUAL_SERVICE)[0]["spec"], "the edit to be followed")
+    local = {"metadata": {"annotations": {f"{GROUP}/real-servers": "Nodes"}}}
+    scene.server.request("PATCH", f"{services}/balanced", local, content_type=MERGE).raise_for_status()
+    scene.wait_until(lambda: "nodes" in scene.items(REAL_SERVER_POOL)[0]["spec"], "the pool to be followed")
+    scene.server.request("DELETE", f"{services}/balanced").raise_for_status()
+    scene.wait_until(lambda: not scene.items(VIRTUAL_SERVICE), "the virtual service to go")
+    scene.wait_until(lambda: not scene.items(REAL_SERVER_POOL), "the pool to go")
+    scene.wait_until(lambda: not scene.items(SERVICE_SLICE), "the slices to go")
 
 
 def told(scene: World) -> set[str]:

@@ -1,0 +1,241 @@
+"""Services of type LoadBalancer at a real API server: what the operator makes of them and writes onto them."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from lvs_api.kinds import REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE
+from lvs_api.testing import address_pool, real_server_pool, virtual_service
+from support.api_server import MERGE, object_path
+from support.operator_process import OperatorProcess, running_operator
+from support.operator_world import World, world
+
+Json = dict[str, Any]
+PREFIX: Final = "lvs-operator.io"
+CLASS: Final = f"{PREFIX}/lvs"
+SERVICES: Final = "/api/v1/namespaces/default/services"
+SLICES: Final = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+GIVEN_UP: Final = {"type": "ClusterIP", "loadBalancerClass": None, "allocateLoadBalancerNodePorts": None}
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world(tmp_path_factory.mktemp("balancers"), policies=True) as made:
+        made.server.create(address_pool()).raise_for_status()
+        yield made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def operator(scene: World) -> Iterator[OperatorProcess]:
+    flags = ("--check-seconds=5", "--count-seconds=1")
+    with running_operator(scene.directory, scene.operator_kubeconfig, *flags) as process:
+        yield process
+        assert process.terminate() == 0, process.log[-3000:]
+
+
+@pytest.fixture(autouse=True)
+def slices(scene: World) -> Iterator[None]:
+    """Two ready endpoints of the Service `web`; afterwards nothing of it is left."""
+    body = {
+        "metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+        "endpoints": [{"addresses": [one], "conditions": {"ready": True}} for one in ("10.1.0.1", "10.1.0.2")],
+    }
+    scene.server.request("POST", SLICES, body).raise_for_status()
+    yield
+    scene.server.request("DELETE", f"{SERVICES}/web")
+    scene.server.request("DELETE", f"{SLICES}/web-1").raise_for_status()
+    scene.wait_until(lambda: not scene.items(VIRTUAL_SERVICE), "the virtual service to go")
+    scene.wait_until(lambda: not scene.items(REAL_SERVER_POOL), "the pool to go")
+    scene.wait_until(lambda: not scene.items(SERVICE_SLICE), "the slices to go")
+
+
+def create(scene: World, annotations: dict[str, str] | None = None, **spec: object) -> Json:
+    told = {f"{PREFIX}/{key}": value for key, value in (annotations or {}).items()}
+    body = {
+        "metadata": {"name": "web", "annotations": told},
+        "spec": {
+            "type": "LoadBalancer",
+            "loadBalancerClass": CLASS,
+            "ports": [{"name": "http", "port": 80, "targetPort": 8080}],
+            **spec,
+        },
+    }
+    return scene.server.request("POST", SERVICES, body).raise_for_status()
+
+
+def patch(scene: World, body: Json) -> None:
+    scene.server.request("PATCH", f"{SERVICES}/web", body, content_type=MERGE).raise_for_status()
+
+
+def status(scene: World) -> Json:
+    told: Json = scene.server.request("GET", f"{SERVICES}/web").raise_for_status()["status"]
+    return told
+
+
+def says(scene: World) -> dict[str, str]:
+    """Our conditions, in short."""
+    found = status(scene).get("conditions", ())
+    return {
+        one["type"].removeprefix(f"{PREFIX}/"): f"{one['status']} {one['reason']}"
+        for one in found
+        if one["type"].startswith(f"{PREFIX}/")
+    }
+
+
+def ingress(scene: World) -> list[Json]:
+    told: list[Json] = status(scene)["loadBalancer"].get("ingress", [])
+    return told
+
+
+def wait_served(scene: World) -> str:
+    """The address that is told."""
+    served = {"Accepted": "True Accepted", "Ready": "True Ready"}
+    scene.wait_until(lambda: says(scene) == served, "the Service to be served")
+    scene.wait_until(lambda: ingress(scene), "its address to be told")
+    (one,) = ingress(scene)
+    assert one["ipMode"] == "Proxy"
+    return str(one["ip"])
+
+
+def test_a_service_is_served_and_what_is_made_of_it_is_its_own(scene: World) -> None:
+    uid = create(scene)["metadata"]["uid"]
+    address = wait_served(scene)
+    assert address.startswith("192.168.4.")
+    for kind in (VIRTUAL_SERVICE, REAL_SERVER_POOL):
+        (made,) = scene.items(kind)
+        owner = {"apiVersion": "v1", "kind": "Service", "name": "web", "uid": uid, "controller": True}
+        assert made["metadata"]["ownerReferences"] == [owner]
+        assert {one["manager"] for one in made["metadata"]["managedFields"]} == {"lvs-operator"}
+    members = [one["address"] for item in scene.items(SERVICE_SLICE) for one in item["spec"]["members"]]
+    assert members == ["10.1.0.1", "10.1.0.2"]
+
+
+def test_nothing_of_the_service_but_its_status_is_written(scene: World) -> None:
+    before = create(scene)
+    wait_served(scene)
+    after = scene.server.request("GET", f"{SERVICES}/web").raise_for_status()
+    assert after["spec"] == before["spec"]
+    (own,) = [one for one in after["metadata"]["managedFields"] if one["manager"] == "lvs-operator"]
+    assert (own["subresource"], set(own["fieldsV1"])) == ("status", {"f:status"})
+    assert "finalizers" not in after["metadata"]
+
+
+def test_edits_are_followed_and_those_of_what_was_made_are_overruled(scene: World) -> None:
+    create(scene)
+    address = wait_served(scene)
+    patch(scene, {"spec": {"sessionAffinity": "ClientIP"}, "metadata": {"annotations": {f"{PREFIX}/scheduler": "sh"}}})
+
+    def spec() -> Json:
+        found: Json = scene.items(VIRTUAL_SERVICE)[0]["spec"]
+        return found
+
+    scene.wait_until(lambda: (spec()["scheduler"], "persistence" in spec()) == ("sh", True), "the edit to be followed")
+    by_user = {"spec": {"scheduler": "rr", "paused": True}}
+    path = object_path(virtual_service("web"))
+    scene.server.request("PATCH", path, by_user, content_type=MERGE).raise_for_status()
+    scene.wait_until(lambda: (spec()["scheduler"], spec()["paused"]) == ("sh", False), "the user to be overruled")
+    assert wait_served(scene) == address
+
+
+def test_a_fault_is_told_and_what_runs_goes_on(scene: World) -> None:
+    create(scene)
+    address = wait_served(scene)
+    patch(scene, {"metadata": {"annotations": {f"{PREFIX}/sheduler": "sh"}}})
+    scene.wait_until(lambda: says(scene)["Accepted"] == "False Invalid", "the fault to be told")
+    assert [one["ip"] for one in ingress(scene)] == [address]
+    (told,) = [one for one in status(scene)["conditions"] if one["type"] == f"{PREFIX}/Accepted"]
+    assert f"metadata.annotations[{PREFIX}/sheduler]" in told["message"]
+
+    def reasons() -> set[str]:
+        query = "fieldSelector=involvedObject.kind%3DService%2CinvolvedObject.name%3Dweb"
+        found = scene.server.request("GET", f"/api/v1/namespaces/default/events?{query}").raise_for_status()
+        return {one["reason"] for one in found["items"] if one["involvedObject"]["apiVersion"] == "v1"}
+
+    scene.wait_until(lambda: {"Accepted", "Ready", "Invalid"} <= reasons(), "events on the Service")
+
+
+def test_what_a_user_wrote_under_its_name_stays(scene: World) -> None:
+    theirs = scene.server.create(real_server_pool("web")).raise_for_status()
+    create(scene)
+    scene.wait_until(lambda: says(scene).get("Accepted") == "False NameTaken", "the clash to be told")
+    assert scene.items(VIRTUAL_SERVICE) == []
+    (kept,) = scene.items(REAL_SERVER_POOL)
+    assert (kept["metadata"]["uid"], kept["spec"]) == (theirs["metadata"]["uid"], theirs["spec"])
+    scene.server.delete(theirs).raise_for_status()
+    wait_served(scene)
+
+
+@pytest.mark.parametrize("change", ["deleted", "another type"])
+def test_all_goes_with_what_asked_for_it(scene: World, change: str) -> None:
+    create(scene)
+    wait_served(scene)
+    if change == "deleted":
+        scene.server.request("DELETE", f"{SERVICES}/web").raise_for_status()
+    else:
+        patch(scene, {"spec": GIVEN_UP})
+        scene.wait_until(lambda: status(scene) == {"loadBalancer": {}}, "its status to say nothing")
+    scene.wait_until(lambda: not scene.items(SERVICE_SLICE), "the slices to go")
+    scene.wait_until(lambda: not scene.items(VIRTUAL_SERVICE), "the virtual service to go")
+
+
+def test_the_address_is_withdrawn_and_told_again(scene: World) -> None:
+    create(scene)
+    address = wait_served(scene)
+    nobody: Json = {"endpoints": []}
+    scene.server.request("PATCH", f"{SLICES}/web-1", nobody, content_type=MERGE).raise_for_status()
+    scene.wait_until(lambda: not ingress(scene), "the address to be withdrawn")
+    back = {"endpoints": [{"addresses": ["10.1.0.7"], "conditions": {"ready": True}}]}
+    scene.server.request("PATCH", f"{SLICES}/web-1", back, content_type=MERGE).raise_for_status()
+    assert wait_served(scene) == address
+
+
+def test_others_conditions_stay(scene: World) -> None:
+    create(scene)
+    wait_served(scene)
+    foreign = {
+        "type": "example.org/Checked",
+        "status": "True",
+        "reason": "Checked",
+        "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    add = {"status": {"conditions": [foreign]}}
+    path = f"{SERVICES}/web/status"
+    strategic = "application/strategic-merge-patch+json"
+    scene.server.request("PATCH", path, add, content_type=strategic).raise_for_status()
+    patch(scene, {"metadata": {"annotations": {f"{PREFIX}/scheduler": "none"}}})
+    scene.wait_until(lambda: says(scene)["Accepted"] == "False Invalid", "the fault to be told")
+    assert "example.org/Checked" in {one["type"] for one in status(scene)["conditions"]}
+    patch(scene, {"metadata": {"annotations": {f"{PREFIX}/scheduler": None}}, "spec": GIVEN_UP})
+    scene.wait_until(lambda: says(scene) == {}, "ours to go")
+    assert [one["type"] for one in status(scene)["conditions"]] == ["example.org/Checked"]
+
+
+@pytest.mark.parametrize("balancer", ["example.org/other", None])
+def test_other_classes_are_left_alone(scene: World, balancer: str | None) -> None:
+    before = create(scene, loadBalancerClass=balancer)
+    scene.server.create(real_server_pool("witness")).raise_for_status()
+    witness = scene.server.create(virtual_service("witness")).raise_for_status()
+    scene.wait_condition(witness, "Ready", "True", "Ready")  # the operator has seen what came before
+    assert status(scene) == before["status"]
+    assert scene.names(VIRTUAL_SERVICE) == {"witness"}
+    for one in (witness, real_server_pool("witness")):
+        scene.server.delete(one).raise_for_status()
+
+
+def test_node_ports_are_the_real_servers_where_asked_for(scene: World) -> None:
+    raw = create(scene, {"real-servers": "Nodes"})
+    port = raw["spec"]["ports"][0]["nodePort"]
+    scene.wait_until(lambda: scene.items(SERVICE_SLICE), "the slices")
+
+    def told() -> set[str]:
+        items = scene.items(SERVICE_SLICE)
+        return {one["name"] for item in items for one in item["spec"].get("members") or ()}
+
+    scene.wait_until(lambda: {"node.s1", "node.s2"} <= told(), "the nodes to be real servers")
+    (service,) = scene.items(VIRTUAL_SERVICE)
+    assert [one["realServerPort"] for one in service["spec"]["ports"]] == [port], json.dumps(service["spec"])
