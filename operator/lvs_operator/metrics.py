@@ -61,6 +61,12 @@ SERVICES = Table("lvs_operator_services", "LvsVirtualServices by status and reas
 DIRECTOR_GROUPS = Table(
     "lvs_operator_director_groups", "LvsDirectorGroups by status and reason of Ready", ["status", "reason"]
 )
+LOAD_BALANCERS = Table(
+    "lvs_operator_load_balancers",
+    "Services of type LoadBalancer and our class by status and reason of lvs-operator.io/Accepted",
+    ["status", "reason"],
+)
+REGISTRY.register(LOAD_BALANCERS)
 REGISTRY.register(SERVICES)
 REGISTRY.register(DIRECTOR_GROUPS)
 MASTERS = Table(

@@ -7,20 +7,15 @@ nothing is done twice. A round that finds no difference writes nothing.
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from lvs_api.api_group import API_VERSION
-from lvs_api.conditions import ConditionType, find_condition
-from lvs_api.director_group import LvsDirectorGroupStatus
 from lvs_api.events import EventReason
-from lvs_api.virtual_service import LvsVirtualServiceStatus
 from lvs_core.cluster_view import AgentSigns, ClusterView, ObjectKey, make_view
 from lvs_core.decide import decide
-from lvs_core.decision import Decision
 from lvs_core.memory import Memory
 from lvs_operator import metrics
 from lvs_operator.agent_daemonset import AgentDaemonSet
@@ -28,10 +23,12 @@ from lvs_operator.api_client import ApiClient
 from lvs_operator.cache import Cache
 from lvs_operator.changes import Changes, find_changes, only_counts_differ
 from lvs_operator.crd_outdated import mark_outdated
+from lvs_operator.decision_metrics import show_decision, show_nothing
 from lvs_operator.errors import ApiError, ApiNotFoundError, ApiUnavailableError, NotLeaderError, SettingsError
 from lvs_operator.event_poster import EventPoster
 from lvs_operator.kind_guard import LOOK_SECONDS, KindGuard, mark_held
 from lvs_operator.leader import Leader
+from lvs_operator.refused_writes import mark_refused
 from lvs_operator.status_events import status_events
 from lvs_operator.tenancy import Tenancy
 from lvs_operator.watched_kinds import (
@@ -170,10 +167,7 @@ class Reconciler:
         if time.monotonic() >= self._check_due or not self._cache.complete:
             await self._check()  # raises where a kind cannot be listed: nothing is decided upon a part of the view
         if not self._leader.leads:
-            metrics.SERVICES.show({})
-            metrics.DIRECTOR_GROUPS.show({})
-            metrics.MASTERS.show({})
-            metrics.SILENT_AGENTS.set(0)
+            show_nothing()
             return max(self._check_due - time.monotonic(), 0.0)
         if self._guard.due is not None and self._guard.may_look:
             await self._look_at_kinds()
@@ -291,10 +285,9 @@ class Reconciler:
         self._memory = decision.memory
         decision = mark_outdated(view, decision, self._writer.dropped(), _now())
         decision = mark_held(view, decision, self._guard, _now())
+        decision = mark_refused(view, decision, self._writer.refused(), _now())
         self._decided = view, decision
-        metrics.SERVICES.show(_readiness(decision.services.values()))
-        metrics.DIRECTOR_GROUPS.show(_readiness(decision.groups.values()))
-        metrics.MASTERS.show(_masters(decision))
+        show_decision(decision)
         self._again_due = None
         if decision.again_seconds is not None:
             self._again_due = time.monotonic() + decision.again_seconds
@@ -370,26 +363,6 @@ class Reconciler:
 
 def _identity(write: Write) -> Identity:
     return write.key, content_of(write)
-
-
-def _readiness(
-    statuses: Iterable[LvsVirtualServiceStatus] | Iterable[LvsDirectorGroupStatus],
-) -> Counter[tuple[str, ...]]:
-    """Objects by status and reason of their condition Ready."""
-    ready = (find_condition(status.conditions, ConditionType.READY) for status in statuses)
-    return Counter((one.status.value, one.reason) for one in ready if one is not None)
-
-
-def _masters(decision: Decision) -> dict[tuple[str, ...], int]:
-    """How many directors are Master of each virtual router."""
-    found: dict[tuple[str, ...], int] = {}
-    for name, status in decision.groups.items():
-        unrest = decision.memory.groups[name].unrest
-        for router in status.virtual_routers or ():
-            unclear = unrest.get(router.id)
-            number = len(unclear.masters) if unclear is not None else int(router.active is not None)
-            found[name, str(router.id)] = number
-    return found
 
 
 def _pause(error: ApiError, pause: float) -> float:

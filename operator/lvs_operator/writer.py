@@ -18,6 +18,7 @@ from lvs_operator.cache import Cache
 from lvs_operator.errors import (
     ApiConflictError,
     ApiError,
+    ApiForbiddenError,
     ApiNotFoundError,
     ApiRejectedError,
     ApiUnavailableError,
@@ -131,6 +132,8 @@ class Held:
     """What was written, to tell whether the same is wanted again."""
     failures: int
     until: float
+    refusal: str
+    """What the API server has against it; empty where it did not say no."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,6 +170,10 @@ class Writer:
     def dropped(self) -> dict[WriteKey, tuple[str, ...]]:
         """Fields of the last writes that older CRDs dropped."""
         return {key: dropped.fields for key, dropped in self._dropped.items()}
+
+    def refused(self) -> dict[WriteKey, str]:
+        """What the API server has against writes that are wanted."""
+        return {key: held.refusal for key, held in self._held.items() if held.refusal}
 
     def forgive(self) -> None:
         """Try again what was refused or dropped: the CRDs have changed, or another replica has written."""
@@ -279,8 +286,9 @@ class Writer:
             if error.status is None or error.retry_after or self._no_answers >= NO_ANSWERS_IN_A_ROW:
                 raise error
         logger.warning("%s", error)
-        rejected = isinstance(error, ApiRejectedError)
-        self._hold(write, first=FIRST_PAUSE, longest=REJECTED_PAUSE if rejected else LONGEST_PAUSE)
+        longest = REJECTED_PAUSE if isinstance(error, ApiRejectedError) else LONGEST_PAUSE
+        refusal = str(error) if isinstance(error, ApiRejectedError | ApiForbiddenError) else ""
+        self._hold(write, first=FIRST_PAUSE, longest=longest, refusal=refusal)
 
     async def _is_another(self, write: Write, error: ApiError) -> bool:
         """Whether a write was refused because its object is gone and a namesake is there."""
@@ -300,11 +308,12 @@ class Writer:
         except ApiNotFoundError:
             return  # gone again, or its namespace is; the next round tries to create it
 
-    def _hold(self, write: Write, *, first: float, longest: float) -> None:
+    def _hold(self, write: Write, *, first: float, longest: float, refusal: str = "") -> None:
         before = self._held.get(write.key)
         failures = before.failures + 1 if before else 1
         pause = min(first * 2 ** min(failures - 1, 16), longest)
-        held = Held(content=content_of(write), failures=failures, until=time.monotonic() + pause)
+        until = time.monotonic() + pause
+        held = Held(content=content_of(write), failures=failures, until=until, refusal=refusal)
         self._held[write.key], self._waiting[write.key] = held, held.until
 
     def _note_dropped(self, write: Write, answer: Mapping[str, Any]) -> None:

@@ -259,7 +259,11 @@ async def test_only_what_the_api_server_took_is_told(refusal: ApiError | None) -
 
 @pytest.mark.parametrize(
     ("shown", "name"),
-    [(metrics.SERVICES, "lvs_operator_services"), (metrics.DIRECTOR_GROUPS, "lvs_operator_director_groups")],
+    [
+        (metrics.SERVICES, "lvs_operator_services"),
+        (metrics.LOAD_BALANCERS, "lvs_operator_load_balancers"),
+        (metrics.DIRECTOR_GROUPS, "lvs_operator_director_groups"),
+    ],
 )
 def test_objects_are_counted_by_readiness_as_a_whole_or_not_at_all(shown: metrics.Table, name: str) -> None:
     def value(status: str, reason: str) -> float | None:

@@ -1,24 +1,28 @@
 """What is written for Services of type LoadBalancer, from the Service to requests of the API server."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from lvs_api.api_group import API_VERSION
 from lvs_api.testing import address_pool, director_group, real_server_pool, virtual_service
-from lvs_core.cluster_view import ClusterView, make_view
+from lvs_core.cluster_view import ClusterView, ObjectKey, make_view
 from lvs_core.decide import decide
 from lvs_core.decision import Decision
 from lvs_core.endpoints import core_service_from_raw
+from lvs_core.load_balancers import ServiceStatus
 from lvs_core.memory import Memory
 from lvs_core.view_objects import address_pool_from_raw, group_from_raw, pool_from_raw, service_from_raw
+from lvs_operator.api_client import ApiClient, BlockingApiClient
 from lvs_operator.changes import Changes, find_changes
 from lvs_operator.kind_guard import KindGuard
+from lvs_operator.refused_writes import mark_refused
 from lvs_operator.status_events import status_events
 from lvs_operator.uninstall import Release, Uninstall, UninstallError
-from lvs_operator.watched_kinds import CORE_SERVICES, POOLS, VIRTUAL_SERVICES, Meta
-from lvs_operator.writer import Create, Delete, ReplacePart, Write
+from lvs_operator.watched_kinds import CORE_SERVICES, POOLS, VIRTUAL_SERVICES, Meta, WatchedKind
+from lvs_operator.writer import Create, Delete, ReplacePart, Write, WriteKey
 
+WEB = ObjectKey("default", "web")
 NOW = "2026-01-01T00:00:00Z"
 OWNER = {"apiVersion": "v1", "kind": "Service", "name": "web", "uid": "u-service", "controller": True}
 Json = dict[str, Any]
@@ -125,20 +129,31 @@ def service_write(view: ClusterView, decision: Decision) -> ReplacePart:
     return found
 
 
-def test_the_status_is_written_onto_the_state_that_was_seen_and_once() -> None:
-    view, decision = decided(a_service())
+def carried_out(bodies: list[Json], service: Json) -> tuple[ClusterView, Decision]:
+    """With what was made of the Service."""
+    pool, virtual = map(made_of_it, bodies)
+    return decided(service, pools=(pool,), made=(virtual,))
+
+
+def test_before_its_objects_are_there_nothing_is_said() -> None:
+    assert [one for one in changes(*decided(a_service())).statuses if one.kind is CORE_SERVICES] == []
+
+
+def test_the_status_is_written_onto_the_state_that_was_seen_and_once(bodies: list[Json]) -> None:
+    view, decision = carried_out(bodies, a_service())
     write = service_write(view, decision)
     assert (write.meta, write.part) == (
         Meta(namespace="default", name="web", uid="u-service", version=5),
         "status",
     )
-    again = decided(a_service(status=dict(write.value)))
+    again = carried_out(bodies, a_service(status=dict(write.value)))
     assert [one for one in changes(*again).statuses if one.kind is CORE_SERVICES] == []
 
 
-def test_what_others_say_on_a_service_stays_in_what_is_written() -> None:
+def test_what_others_say_on_a_service_stays_in_what_is_written(bodies: list[Json]) -> None:
     foreign = {"type": "example.org/Ready", "status": "True", "observedBy": "somebody"}
-    write = service_write(*decided(a_service(status={"loadBalancer": {}, "conditions": [foreign], "more": 1})))
+    said = {"loadBalancer": {}, "conditions": [foreign], "more": 1}
+    write = service_write(*carried_out(bodies, a_service(status=said)))
     assert write.value["conditions"][0] == foreign
     assert write.value["more"] == 1
     own = [one["type"] for one in write.value["conditions"][1:]]
@@ -153,12 +168,40 @@ def test_a_refusal_is_an_event_on_the_service() -> None:
 
 
 def test_a_service_that_was_ours_makes_no_event(bodies: list[Json]) -> None:
-    assert bodies
-    said = service_write(*decided(a_service())).value
+    said = service_write(*carried_out(bodies, a_service())).value
     view, decision = decided(a_service(spec={"type": "NodePort"}, status=dict(said)))
     write = service_write(view, decision)
     assert write.value == {"loadBalancer": {}}
     assert status_events(view, decision, write) == ()
+
+
+def says(status: ServiceStatus) -> dict[str, str]:
+    return {one.type: f"{one.status} {one.reason}" for one in status.conditions}
+
+
+def test_while_an_edit_is_on_its_way_the_last_word_on_the_former_one_stands(bodies: list[Json]) -> None:
+    said = service_write(*carried_out(bodies, a_service())).value
+    edited = a_service(status=dict(said))
+    edited["spec"] = {**edited["spec"], "sessionAffinity": "ClientIP"}
+    _, decision = carried_out(bodies, edited)
+    assert decision.load_balancers[WEB].raw == said
+    assert says(decision.load_balancers[WEB])["Accepted"] == "True Accepted"
+
+
+@pytest.mark.parametrize("kind", [POOLS, VIRTUAL_SERVICES], ids=lambda kind: kind.name)
+def test_what_the_api_server_does_not_take_is_said_on_the_service(kind: WatchedKind) -> None:
+    view, decision = decided(a_service())
+    refused = {WriteKey(kind.name, "default", "web", "spec"): "POST /x: 403 exceeded quota"}
+    marked = mark_refused(view, decision, refused, NOW)
+    assert says(marked.load_balancers[WEB]) == {"Accepted": "False WriteRefused", "Ready": "False WriteRefused"}
+    assert "exceeded quota" in marked.load_balancers[WEB].conditions[0].message
+    assert [one.reason for one in status_events(view, marked, service_write(view, marked))] == ["WriteRefused"]
+
+
+def test_refusals_of_other_writes_are_not() -> None:
+    view, decision = decided(a_service())
+    for kind, name, part in (("LvsRealServerPool", "other", "spec"), ("LvsRealServerPool", "web", "status")):
+        assert mark_refused(view, decision, {WriteKey(kind, "default", name, part): "403"}, NOW) is decision
 
 
 def test_only_a_new_version_of_a_service_is_no_news() -> None:
@@ -174,7 +217,7 @@ def test_a_crd_made_anew_holds_nothing_back_that_a_service_lost(bodies: list[Jso
     pool, service = map(made_of_it, bodies)
     view, decision = decided(pools=(pool,), made=(service,))
     losses = changes(view, decision).losses
-    guard = KindGuard(client=None)  # type: ignore[arg-type] -- it is not asked
+    guard = KindGuard(cast("ApiClient", None))  # it is not asked
     assert guard.believed(view, losses) == list(losses)
 
 
@@ -192,7 +235,7 @@ class Answers:
 def refusal(*items: Json) -> str:
     release = Release(namespace="lvs-system", deployment="o", daemonset="a", groups=frozenset())
     with pytest.raises(UninstallError) as raised:
-        Uninstall(Answers(*items), release).look()  # type: ignore[arg-type] -- as much of it as is asked
+        Uninstall(cast("BlockingApiClient", Answers(*items)), release).look()
     return str(raised.value)
 
 
