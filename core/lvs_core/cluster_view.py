@@ -313,21 +313,14 @@ class ClusterView:
     @cached_property
     def load_balancers(self) -> Mapping[ObjectKey, LoadBalancer]:
         """The Services of our class that are not being deleted."""
-        found = {
-            key: one
-            for key, core in self.core_services.items()
-            if isinstance(one := core.load_balancer, LoadBalancer) and one.meta.deletion_timestamp is None
-        }
-        return dict(sorted(found.items()))
+        asking = ((key, core.load_balancer) for key, core in self.core_services.items())
+        return dict(sorted((key, one) for key, one in asking if isinstance(one, LoadBalancer)))
 
     @cached_property
     def former_load_balancers(self) -> Mapping[ObjectKey, FormerLoadBalancer]:
         """The Services that were of our class, and say so still."""
-        return {
-            key: one
-            for key, core in self.core_services.items()
-            if isinstance(one := core.load_balancer, FormerLoadBalancer) and one.meta.deletion_timestamp is None
-        }
+        asking = ((key, core.load_balancer) for key, core in self.core_services.items())
+        return {key: one for key, one in asking if isinstance(one, FormerLoadBalancer)}
 
     @cached_property
     def nodes_by_address(self) -> Mapping[str, ClusterNode]:

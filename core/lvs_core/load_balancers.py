@@ -4,7 +4,7 @@ Its real servers are its pods, or the cluster's nodes at their node ports, both 
 come back through the director: it does so with source NAT, or where directors are on the way to the clients.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, TypeVar
@@ -33,10 +33,12 @@ REAL_SERVERS: Final = f"{GROUP}/real-servers"
 """Pods or Nodes."""
 SOURCE_NAT: Final = f"{GROUP}/source-nat"
 """`true` or `false`; without it as externalTrafficPolicy says."""
+HEALTH_CHECK: Final = f"{GROUP}/health-check"
+"""TCP: directors connect to the pods, too; without it Kubernetes alone says who is ready."""
 HEALTH_CHECK_PORT: Final = f"{GROUP}/health-check-port"
 """Of nodes under externalTrafficPolicy Cluster: where they say by HTTP whether they forward (kube-proxy: 10256)."""
 KNOWN: Final = frozenset(
-    {ADDRESS_POOL, ADDRESSES, DIRECTOR_GROUP, SCHEDULER, REAL_SERVERS, SOURCE_NAT, HEALTH_CHECK_PORT}
+    {ADDRESS_POOL, ADDRESSES, DIRECTOR_GROUP, SCHEDULER, REAL_SERVERS, SOURCE_NAT, HEALTH_CHECK, HEALTH_CHECK_PORT}
 )
 DEFAULT_ADDRESS_POOL: Final = "default"
 CONDITION_PREFIX: Final = f"{GROUP}/"
@@ -49,6 +51,7 @@ DEFAULT_AFFINITY_SECONDS: Final = 10800
 _LOAD_BALANCER: Final = "LoadBalancer"
 _LONGEST_PORT_NAME: Final = 15
 """Of a LvsVirtualService (network_types, PortName); a Service may have longer ones."""
+_TCP: Final = "TCP"
 _TRUTHS: Final = {"true": True, "false": False}
 _FIELDS: Final[Mapping[str, str]] = {
     "spec.addresses": ADDRESSES,
@@ -103,7 +106,7 @@ class LoadBalancer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FormerLoadBalancer:
-    """A Service that is not of our class and has still what was said while it was."""
+    """A Service that is not of our class, or is being deleted, and has still what was said before."""
 
     meta: ObjectMeta
     status: ServiceStatus
@@ -112,10 +115,11 @@ class FormerLoadBalancer:
 
 
 def load_balancer_from_raw(raw: Raw) -> LoadBalancer | FormerLoadBalancer | None:
-    """Read a Service (core/v1); None where it has never been ours. Raises InvalidObject for bad metadata."""
+    """Read a Service (core/v1); None where nothing of it is ours. Raises InvalidObject for bad metadata."""
     spec: Raw = raw.get("spec") or {}
     is_load_balancer = spec.get("type") == _LOAD_BALANCER
     is_ours = is_load_balancer and spec.get("loadBalancerClass") == LOAD_BALANCER_CLASS
+    is_ours = is_ours and raw["metadata"].get("deletionTimestamp") is None
     status = _status(raw)
     if not is_ours and not status.conditions:
         return None
@@ -194,7 +198,8 @@ def _port(port: Raw, real_servers: RealServers, *, is_only: bool) -> dict[str, A
 
 def _pool(meta: ObjectMeta, spec: Raw, annotations: Raw, real_servers: RealServers) -> dict[str, Any]:
     if real_servers is RealServers.PODS:
-        return {"endpoints": {"serviceRef": {"name": meta.name}}}
+        check: Raw = {"healthCheck": {"tcp": {}}} if HEALTH_CHECK in annotations else {}
+        return {"endpoints": {"serviceRef": {"name": meta.name}}, **check}
     return {
         "nodes": {"selector": {"matchExpressions": [{"key": EXCLUDED, "operator": "DoesNotExist"}]}},
         "healthCheck": {"port": _check_port(spec, annotations), "http": {"path": "/healthz"}},
@@ -238,6 +243,8 @@ def _unfit(spec: Raw, annotations: Raw, real_servers: RealServers) -> Iterator[V
     if HEALTH_CHECK_PORT in annotations and (real_servers is RealServers.PODS or is_local):
         message = f"is for {REAL_SERVERS} Nodes under externalTrafficPolicy Cluster only; remove it"
         yield _of_annotation(HEALTH_CHECK_PORT, message)
+    if HEALTH_CHECK in annotations:
+        yield from _unfit_check(ports, annotations, real_servers)
     if real_servers is RealServers.NODES:
         if any(not port.get("nodePort") for port in ports):
             message = f"node ports are needed for {REAL_SERVERS}: Nodes; set it to true"
@@ -250,6 +257,15 @@ def _unfit(spec: Raw, annotations: Raw, real_servers: RealServers) -> Iterator[V
                 f"shorten it, or set the annotation {REAL_SERVERS} to Nodes"
             )
             yield Violation(field=f"spec.ports[{index}].name", message=message)
+
+
+def _unfit_check(ports: Sequence[Raw], annotations: Raw, real_servers: RealServers) -> Iterator[Violation]:
+    if annotations[HEALTH_CHECK] != _TCP:
+        yield _of_annotation(HEALTH_CHECK, f"must be {_TCP}; without it nobody but Kubernetes checks")
+    elif real_servers is RealServers.NODES:
+        yield _of_annotation(HEALTH_CHECK, "is for pods; nodes are always asked by HTTP; remove it")
+    elif any(port.get("protocol", _TCP) != _TCP for port in ports):
+        yield _of_annotation(HEALTH_CHECK, "is for TCP ports, and the Service has others; remove it")
 
 
 def _of_annotation(name: str, message: str) -> Violation:

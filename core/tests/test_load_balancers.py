@@ -110,6 +110,19 @@ def test_annotations(annotation: str, value: str, field: str, expected: object) 
     assert service(balanced({annotation: value}))[field] == expected
 
 
+def test_one_that_is_being_deleted_asks_for_nothing() -> None:
+    raw = balanced()
+    raw["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert load_balancer_from_raw(raw) is None
+    assert read_former(raw | {"status": {"conditions": [OWN]}}).is_load_balancer
+
+
+def test_pods_are_checked_where_asked_for() -> None:
+    check = pool(balanced({"health-check": "TCP"}))["healthCheck"]
+    assert check["tcp"] == {}
+    assert "port" not in check
+
+
 def test_a_check_port_of_nodes() -> None:
     assert pool(balanced({"real-servers": "Nodes", "health-check-port": "8080"}))["healthCheck"]["port"] == 8080
 
@@ -142,6 +155,13 @@ def test_affinity_is_persistence(config: Json | None, seconds: int) -> None:
             f"metadata.annotations[{PREFIX}/health-check-port]",
         ),
         ({"health-check-port": "80"}, {}, f"metadata.annotations[{PREFIX}/health-check-port]"),
+        ({"health-check": "HTTP"}, {}, f"metadata.annotations[{PREFIX}/health-check]"),
+        ({"health-check": "TCP", "real-servers": "Nodes"}, {}, f"metadata.annotations[{PREFIX}/health-check]"),
+        (
+            {"health-check": "TCP"},
+            {"ports": [*TWO_PORTS, {"name": "dns", "port": 53, "protocol": "UDP"}]},
+            f"metadata.annotations[{PREFIX}/health-check]",
+        ),
         (
             {"real-servers": "Nodes", "health-check-port": "80"},
             {"externalTrafficPolicy": "Local", "healthCheckNodePort": 31000},

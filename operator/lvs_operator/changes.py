@@ -174,10 +174,13 @@ def _statuses(view: ClusterView, decision: Decision) -> Iterator[ReplacePart]:
         (DIRECTOR_GROUPS, view.groups, decision.groups),
         (ADDRESS_POOLS, view.address_pools, decision.address_pools),
     )
+    # What goes with its Service has lost its endpoints by that, which is no trouble that anybody has.
+    leaving = {VIRTUAL_SERVICES: decision.owned.delete_services, POOLS: decision.owned.delete_pools}
     for kind, existing, wanted in tables:
+        going = leaving.get(kind, ())
         for key, status in wanted.items():
             one = existing.get(key)
-            if one is not None and one.status != status:
+            if one is not None and one.status != status and key not in going:
                 yield ReplacePart(kind=kind, meta=meta_of(one.meta), part="status", value=to_raw(status))
 
 

@@ -116,6 +116,15 @@ def test_what_is_left_of_a_service_goes_the_virtual_service_first(bodies: list[J
     assert of_services(changes(*decided(pools=(going,))).losses) == []
 
 
+def test_what_goes_says_nothing_any_more(bodies: list[Json]) -> None:
+    pool, service = map(made_of_it, bodies)
+    found = changes(*decided(pools=(pool,), made=(service,)))
+    assert {one.kind for one in found.statuses} & {VIRTUAL_SERVICES} == set()
+    assert {one.kind for one in changes(*decided(pools=(pool,))).statuses} & {POOLS} == set()
+    stays = changes(*decided(a_service(), pools=(pool,), made=(service,)))
+    assert {VIRTUAL_SERVICES, POOLS} <= {one.kind for one in stays.statuses}
+
+
 def test_what_users_wrote_is_neither_written_nor_deleted() -> None:
     theirs = made_of_it(virtual_service("web"), ownerReferences=None)
     pool = made_of_it(real_server_pool("web"), ownerReferences=None)
