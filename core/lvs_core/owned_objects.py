@@ -3,7 +3,7 @@
 Ours is what a Service controls by its owner reference; anything else of that name is somebody's own and is left alone.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -64,7 +64,7 @@ class OwnedObjects:
     delete_services: tuple[ObjectKey, ...] = ()
     """LvsVirtualServices: no Service asks for them any more, or they must be made anew."""
     delete_pools: tuple[ObjectKey, ...] = ()
-    """LvsRealServerPools, once nothing that was made uses them."""
+    """LvsRealServerPools: no Service asks for them any more."""
     problems: Mapping[ObjectKey, Problem] = field(default_factory=dict)
     """By Service: why what it says is not carried out, or not yet (reason Pending)."""
 
@@ -91,7 +91,11 @@ def owned_objects(view: ClusterView, directors: Mapping[str, Directors]) -> Owne
     return OwnedObjects(
         made={key: one for key, one in outcomes.items() if isinstance(one, Made)},
         delete_services=delete_services,
-        delete_pools=tuple(_unused_pools(view)),
+        delete_pools=tuple(
+            key
+            for key, one in view.pools.items()
+            if (owner := owner_of(one.meta)) is not None and _is_orphan(view, key, owner)
+        ),
         problems={key: one for key, one in outcomes.items() if isinstance(one, Problem)},
     )
 
@@ -100,16 +104,6 @@ def _is_orphan(view: ClusterView, key: ObjectKey, owner: OwnerReference) -> bool
     """Its Service is gone, or asks for nothing any more."""
     balancer = view.load_balancers.get(key)
     return balancer is None or balancer.meta.uid != owner.uid
-
-
-def _unused_pools(view: ClusterView) -> Iterator[ObjectKey]:
-    for key, one in view.pools.items():
-        owner = owner_of(one.meta)
-        if owner is None or not _is_orphan(view, key, owner):
-            continue
-        user = view.services.get(key)
-        if user is None or owner_of(user.meta) is None:
-            yield key
 
 
 def _outcome(
