@@ -144,12 +144,12 @@ def _in_the_way(what: str, there: ObjectMeta, balancer: LoadBalancer) -> Problem
 def _without_directors(
     view: ClusterView, directors: Directors | None, pool: LvsRealServerPoolSpec
 ) -> LvsRealServerPoolSpec:
-    """Nodes that are directors take no part.
+    """Nodes that are directors, or were and have not let go, take no part.
 
     kube-proxy translates what comes in and what a process sends; what IPVS hands to the director itself is neither, so
     there is nobody at its node port.
     """
-    names = {*directors.selected, *directors.forwarding} if directors is not None else set()
+    names = set(directors.forwarding) if directors is not None else set()
     labels = sorted({view.nodes[name].labels.get(HOSTNAME, "") for name in names & view.nodes.keys()} - {""})
     if not labels or pool.nodes is None:
         return pool

@@ -148,6 +148,11 @@ def test_a_fault_leaves_what_runs_as_it_is(cluster: BalancedCluster) -> None:
     assert f"metadata.annotations[{PREFIX}/scheduler]" in cluster.message()
     assert "goes on unchanged" in cluster.message()
     assert cluster.ingress() == [f"{address} Proxy"]
+    cluster.say(balanced({"scheduler": "sh"}))
+    cluster.round()
+    assert cluster.says()["Accepted"] == "False Invalid", "until it is in the objects"
+    cluster.settle()
+    assert cluster.says() == READY
 
 
 def test_of_a_faulty_service_nothing_is_made(cluster: BalancedCluster) -> None:
@@ -354,6 +359,13 @@ def test_families(cluster: BalancedCluster, policy: str, ranges: list[str], told
     assert cluster.says()["Ready"] == ("True Ready" if told else "False AddressPoolExhausted")
 
 
+def test_a_family_that_the_pool_has_not_got_is_missed_and_not_replaced(cluster: BalancedCluster) -> None:
+    cluster.put(address_pool(cluster, ranges=["2001:db8:4::/64"]))
+    cluster.say(balanced(ipFamilies=["IPv4"], ipFamilyPolicy="PreferDualStack"))
+    cluster.settle()
+    assert cluster.says()["Ready"] == "False AddressPoolExhausted"
+
+
 # --- nodes -----------------------------------------------------------------------------------------------------------
 
 
@@ -361,6 +373,10 @@ def test_node_ports_without_the_directors(cluster: BalancedCluster) -> None:
     serving(cluster, {"real-servers": "Nodes"})
     assert set(members(cluster)) == {"node.n1", "node.n2"}
     cluster.add_node(replace(cluster.nodes["n1"], labels={"lvs-director": "true", HOSTNAME: "host-n1"}))
+    nodes = cluster.round().owned.made[WEB].pool.nodes
+    assert nodes is not None
+    left_out = [one for one in nodes.selector.match_expressions or () if one.key == HOSTNAME]
+    assert [one.values for one in left_out] == [["host-d1", "host-d2", "host-n1"]], "before it is a director at all"
     cluster.settle()
     assert set(members(cluster)) == {"node.n2"}
     excluded = {"node.kubernetes.io/exclude-from-external-load-balancers": ""}
