@@ -1,12 +1,14 @@
 """The LvsVirtualServices and LvsRealServerPools that are made of Services of type LoadBalancer, under their names.
 
-Ours is what a Service controls by its owner reference; anything else of that name is somebody's own and is left alone.
+Ours is what a Service of its name controls by an owner reference, and what is labelled as made by this operator, for
+other programs may make such objects of Services, too. Anything else is somebody's own and is left alone.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from lvs_api.api_group import FIELD_MANAGER_OPERATOR, LABEL_MANAGED_BY
 from lvs_api.conditions import ConditionType, Reason
 from lvs_api.kinds import REAL_SERVER_POOL, VIRTUAL_SERVICE
 from lvs_api.network_types import LabelSelectorOperator, LabelSelectorRequirement
@@ -71,6 +73,8 @@ class OwnedObjects:
 
 def owner_of(meta: ObjectMeta) -> OwnerReference | None:
     """The Service of which an object was made; None for one that is somebody's own."""
+    if meta.labels.get(LABEL_MANAGED_BY) != FIELD_MANAGER_OPERATOR:
+        return None
     return next((one for one in meta.owner_references if _is_maker(one, meta)), None)
 
 

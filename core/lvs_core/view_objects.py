@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from lvs_api.api_group import ANNOTATION_HAND_OVER
+from lvs_api.api_group import ANNOTATION_HAND_OVER, LABEL_MANAGED_BY
 from lvs_api.base import ApiModel
 from lvs_api.kinds import ADDRESS_POOL, DIRECTOR_GROUP, NODE, REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE, Kind
 from lvs_api.network_types import host_address
@@ -41,7 +41,7 @@ SpecT = TypeVar("SpecT", bound=ApiModel)
 StatusT = TypeVar("StatusT", bound=ApiModel)
 Raw = Mapping[str, Any]
 NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
-"""Labels of users' objects mean nothing here and are not kept."""
+"""Labels of users' objects mean nothing here and are not kept, but for the one that says who made an object."""
 _host_address: Final = lru_cache(maxsize=4096)(host_address)
 """Every Node sends the same addresses again and again."""
 
@@ -236,7 +236,9 @@ def _slice_member(member: Member) -> SliceMember:
 def _user_object(kind: Kind[SpecT, StatusT], raw: Raw) -> tuple[ObjectMeta, SpecT | None, str | None, StatusT | None]:
     meta = parse_metadata(raw, namespaced=kind.namespaced)
     controllers = tuple(one for one in meta.owner_references if one.controller)
-    meta = replace(meta, labels=NO_LABELS, owner_references=controllers)
+    manager = meta.labels.get(LABEL_MANAGED_BY)
+    labels = NO_LABELS if manager is None else MappingProxyType({LABEL_MANAGED_BY: manager})
+    meta = replace(meta, labels=labels, owner_references=controllers)
     try:
         read = parse_object(kind, raw)
     except InvalidObject as error:

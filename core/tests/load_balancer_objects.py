@@ -122,7 +122,8 @@ class BalancedCluster(SimulatedCluster):
 
     def _made_meta(self, key: ObjectKey, owner_uid: str) -> ObjectMeta:
         owner = OwnerReference(api_version="v1", kind="Service", name=key.name, uid=owner_uid, controller=True)
-        return replace(self.meta(key.name, key.namespace), owner_references=(owner,))
+        labels = {"app.kubernetes.io/managed-by": "lvs-operator"}
+        return replace(self.meta(key.name, key.namespace), owner_references=(owner,), labels=labels)
 
     def _read_services(self) -> None:
         self.core_services = [core_service_from_raw(raw) for raw in self.raw_services.values()]

@@ -253,13 +253,14 @@ def test_what_a_user_wrote_is_never_overwritten(cluster: BalancedCluster, kind: 
     assert cluster.says() == READY
 
 
-def test_what_a_service_owns_without_control_or_under_another_name_is_a_users(cluster: BalancedCluster) -> None:
+def test_what_is_not_wholly_ours_is_a_users(cluster: BalancedCluster) -> None:
     serving(cluster)
     (owner,) = made(cluster).meta.owner_references
     other = replace(service(cluster, "other"), spec=None, spec_error="x")
     other = replace(other, meta=replace(other.meta, owner_references=(owner,)))
     assert owner_of(other.meta) is None
     assert owner_of(replace(made(cluster).meta, owner_references=(replace(owner, controller=False),))) is None
+    assert owner_of(replace(made(cluster).meta, labels={"app.kubernetes.io/managed-by": "another"})) is None
     assert owner_of(replace(made(cluster).meta, owner_references=(replace(owner, kind="Deployment"),))) is None
     cluster.put(other)
     cluster.unsay()

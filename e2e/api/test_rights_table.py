@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from lvs_api.api_group import LEASE_AGENT_PREFIX
+from lvs_api.api_group import FIELD_MANAGER_OPERATOR, LABEL_MANAGED_BY, LEASE_AGENT_PREFIX
 from lvs_api.testing import director_group, lvs_node, real_server_pool, service_slice, virtual_service
 from lvs_lab.waiting import wait_for
 from support.api_server import MERGE, Answer, ApiServer, collection_path, object_path, running_api_server
@@ -72,7 +72,15 @@ def workload(kind: str, name: str) -> Json:
 
 POOL, SERVICE, SLICE = real_server_pool(), virtual_service(), service_slice()
 MAKER: Final = {"apiVersion": "v1", "kind": "Service", "name": "made", "uid": "of-a-service", "controller": True}
-MADE: Final = {**POOL, "metadata": {**POOL["metadata"], "name": "made", "ownerReferences": [MAKER]}}
+MADE: Final = {
+    **POOL,
+    "metadata": {
+        **POOL["metadata"],
+        "name": "made",
+        "labels": {LABEL_MANAGED_BY: FIELD_MANAGER_OPERATOR},
+        "ownerReferences": [MAKER],
+    },
+}
 REPORT: Final[Json] = {"status": {"bootId": "of-a-node"}}
 TRIES: Final = {
     "list slices": read(collection_path(SLICE), OPERATOR_ONLY | AGENTS),

@@ -96,10 +96,11 @@ class Guarded:
 
 
 SLICE: Final = service_slice("web", namespace=TEAM)
+BY_OPERATOR: Final = {"app.kubernetes.io/managed-by": "lvs-operator"}
 MAKER: Final = {"apiVersion": "v1", "kind": "Service", "name": "made", "uid": "of-a-service", "controller": True}
 MADE: Final = {
     **(_pool := real_server_pool("made", namespace=TEAM)),
-    "metadata": {**_pool["metadata"], "ownerReferences": [MAKER]},
+    "metadata": {**_pool["metadata"], "labels": BY_OPERATOR, "ownerReferences": [MAKER]},
 }
 """What the operator made of a Service."""
 FORGED_OWNER: Final = {"apiVersion": API_VERSION, "kind": "LvsVirtualService", "name": "web", "uid": "forged"}
@@ -220,7 +221,7 @@ def _made() -> Iterator[tuple[str, Guarded]]:
     path, collection = object_path(MADE), collection_path(MADE)
     by_all: Any = {"may": ALL, **_ONLY_MADE}
     by_users: Any = {"may": ALL - OPERATORS, **_ONLY_MADE}
-    new = _bare(MADE) | {"metadata": {"name": "new", "namespace": TEAM}}
+    new = _bare(MADE) | {"metadata": {"name": "new", "namespace": TEAM, "labels": BY_OPERATOR}}
     of_its_service = {**MAKER, "name": "new"}
     owned = new | {"metadata": {**new["metadata"], "ownerReferences": [of_its_service]}}
     of_another = new | {"metadata": {**new["metadata"], "ownerReferences": [MAKER]}}
@@ -234,6 +235,8 @@ def _made() -> Iterator[tuple[str, Guarded]]:
         "make a pool that a Service does not control",
         Guarded(method="POST", path=collection, body=only_named, **by_users),
     )
+    by_others = owned | {"metadata": {**owned["metadata"], "labels": {}}}
+    yield "make a pool of a Service as others do", Guarded(method="POST", path=collection, body=by_others, **by_users)
     yield "patch a made pool", _patch(path, {"spec": {"weight": 3}}, **by_all)
     yield "disown a made pool", _patch(path, _metadata(ownerReferences=None), **by_users)
     yield "delete a made pool", Guarded(method="DELETE", path=path, **by_all)
