@@ -40,7 +40,7 @@ def test_a_whole_object() -> None:
         labels={"a": "b"},
         creation_timestamp="2025-01-01T00:00:00Z",
         deletion_timestamp="2025-01-02T00:00:00Z",
-        owner_references=(OwnerReference(api_version="v1", kind="Node", name="n", uid="u"),),
+        owner_references=(OwnerReference(api_version="v1", kind="Node", name="n", uid="u", controller=True),),
     )
     assert read.metadata.qualified_name == "shop/web"
     assert read.status is None
