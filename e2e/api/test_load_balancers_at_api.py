@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any, Final
 
 import pytest
@@ -166,6 +167,22 @@ def test_what_a_user_wrote_under_its_name_stays(scene: World) -> None:
     (kept,) = scene.items(REAL_SERVER_POOL)
     assert (kept["metadata"]["uid"], kept["spec"]) == (theirs["metadata"]["uid"], theirs["spec"])
     scene.server.delete(theirs).raise_for_status()
+    wait_served(scene)
+
+
+def test_a_quota_of_the_namespace_is_told(scene: World) -> None:
+    quotas = "/api/v1/namespaces/default/resourcequotas"
+    none = {"metadata": {"name": "none"}, "spec": {"hard": {f"count/lvsvirtualservices.{PREFIX}": "0"}}}
+    scene.server.request("POST", quotas, none).raise_for_status()
+
+    def in_force() -> bool:
+        return scene.server.create(virtual_service("probe"), dry_run=True).status == HTTPStatus.FORBIDDEN
+
+    scene.wait_until(in_force, "the quota to be in force")
+    create(scene)
+    refused = {"Accepted": "False WriteRefused", "Ready": "False WriteRefused"}
+    scene.wait_until(lambda: says(scene) == refused, "the refusal to be told")
+    scene.server.request("DELETE", f"{quotas}/none").raise_for_status()
     wait_served(scene)
 
 
