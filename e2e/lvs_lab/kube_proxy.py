@@ -28,7 +28,7 @@ def configuration(mode: str, kubeconfig: str) -> dict[str, Any]:
         "clusterCIDR": POD_NETWORK,
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
         "metricsBindAddress": "127.0.0.1:10249",
-        "healthzBindAddress": "127.0.0.1:10256",
+        "healthzBindAddress": "0.0.0.0:10256",  # as it is by itself: load balancers ask there
     }
 
 
