@@ -90,17 +90,25 @@ def _ready(balancer: LoadBalancer, accepted: Statement, ready: Condition | None)
 def _ingress(before: Raw, made: LvsVirtualServiceStatus | None, ready: Condition | None) -> list[Raw]:
     """Its addresses once it is ready.
 
-    What was told stays while it is not known whether they are served, and while a fault of its objects has frozen the
-    service: directors go on with it. It goes when nobody takes connections, or the service has it no longer.
+    What was told stays while it is not known whether they are served, while directors take over an edit, and while a
+    fault of its objects has frozen the service: directors go on with it. It goes when nobody takes connections, or the
+    service has it no longer.
     """
     if made is None or ready is None:
         return []
     addresses = list(made.addresses or ())
-    if ready.status is not ConditionStatus.TRUE:
-        stays = ready.status is ConditionStatus.UNKNOWN or _goes_on_frozen(made)
+    if not _is_carried_out(made, ready):
+        stays = ready.status is not ConditionStatus.FALSE or _goes_on_frozen(made)
         told = {one.get("ip") for one in _told_ingress(before)} if stays else set()
         addresses = [one for one in addresses if one in told]
     return [{"ip": one, "ipMode": IP_MODE} for one in addresses]
+
+
+def _is_carried_out(made: LvsVirtualServiceStatus, ready: Condition) -> bool:
+    """Whether it is ready as it was accepted last; readiness is not lost by an edit."""
+    accepted = find_condition(made.conditions, ConditionType.ACCEPTED)
+    generation = accepted.observed_generation if accepted is not None else None
+    return ready.status is ConditionStatus.TRUE and ready.observed_generation == generation
 
 
 def _goes_on_frozen(made: LvsVirtualServiceStatus) -> bool:

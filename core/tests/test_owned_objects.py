@@ -127,6 +127,19 @@ def test_an_edit_is_carried_out_in_place(cluster: BalancedCluster) -> None:
     assert (made(cluster).meta.uid, cluster.ingress()) == (uid, [f"{address} Proxy"])
 
 
+def test_another_address_is_told_when_directors_have_it(cluster: BalancedCluster) -> None:
+    serving(cluster, {"addresses": "192.168.4.70"})
+    cluster.say(balanced({"addresses": "192.168.4.71"}))
+    for _ in range(3):  # into the object, accepted, told to directors that do nothing
+        cluster.round()
+    status = made(cluster).status
+    assert status is not None
+    assert status.addresses == ["192.168.4.71"]
+    assert cluster.ingress() == []
+    cluster.settle()
+    assert cluster.ingress() == ["192.168.4.71 Proxy"]
+
+
 def test_who_edits_what_was_made_is_overruled(cluster: BalancedCluster) -> None:
     serving(cluster)
     spec = made(cluster).spec
