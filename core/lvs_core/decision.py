@@ -9,7 +9,7 @@ from lvs_api.lvs_node import LvsNodeSpec
 from lvs_api.real_server_pool import LvsRealServerPoolStatus
 from lvs_api.virtual_service import LvsVirtualServiceStatus
 from lvs_core.cluster_view import ObjectKey, SliceContent
-from lvs_core.load_balancers import ServiceStatus
+from lvs_core.load_balancers import CoreServiceStatus
 from lvs_core.memory import Memory
 from lvs_core.owned_objects import OwnedObjects
 
@@ -37,7 +37,7 @@ class Decision:
     address_pools: Mapping[str, LvsAddressPoolStatus]
     owned: OwnedObjects = field(default_factory=OwnedObjects)
     """What is made of Services of type LoadBalancer."""
-    load_balancers: Mapping[ObjectKey, ServiceStatus] = field(default_factory=dict)
+    load_balancers: Mapping[ObjectKey, CoreServiceStatus] = field(default_factory=dict)
     """What these Services say; of every other one nothing is said."""
     memory: Memory
     """To be given to the next `decide`."""

@@ -12,7 +12,7 @@ from lvs_api.objects import to_raw
 from lvs_api.virtual_service import LvsVirtualServiceStatus
 from lvs_core.checks import Problem
 from lvs_core.cluster_view import ClusterView, ObjectKey
-from lvs_core.load_balancers import CONDITION_PREFIX, FormerLoadBalancer, LoadBalancer, Raw, ServiceStatus
+from lvs_core.load_balancers import CONDITION_PREFIX, CoreServiceStatus, FormerLoadBalancer, LoadBalancer, Raw
 from lvs_core.object_status import Statement, stated, truth
 from lvs_core.owned_objects import OwnedObjects, owner_of
 from lvs_core.service_status import KNOWN_REASONS
@@ -24,7 +24,7 @@ would with `VIP`: nodes of the cluster would reach the pods past the directors, 
 
 def load_balancer_statuses(
     view: ClusterView, owned: OwnedObjects, services: Mapping[ObjectKey, LvsVirtualServiceStatus], now: str
-) -> Mapping[ObjectKey, ServiceStatus]:
+) -> Mapping[ObjectKey, CoreServiceStatus]:
     """What each Service is to say; `services` are the statuses that virtual services are to have.
 
     One that nobody has seen before says nothing until its objects are there, or it is known why not.
@@ -43,14 +43,14 @@ def load_balancer_statuses(
 
 def _status(
     balancer: LoadBalancer, accepted: Statement, made: LvsVirtualServiceStatus | None, now: str, *, is_news: bool
-) -> ServiceStatus:
+) -> CoreServiceStatus:
     """`is_news` is False while an edit is on its way into the objects: what was said of the last one stands."""
     ready = find_condition(made.conditions, ConditionType.READY) if made is not None else None
     said = _ready(balancer, accepted, ready)
     statements = [accepted, said] if is_news else [said]
     before = balancer.status
     conditions = tuple(stated(before.conditions, statements, now))
-    return ServiceStatus(raw=_told(before, _ingress(before.raw, made, ready), conditions), conditions=conditions)
+    return CoreServiceStatus(raw=_told(before, _ingress(before.raw, made, ready), conditions), conditions=conditions)
 
 
 def _accepted(
@@ -118,7 +118,7 @@ def _goes_on_frozen(made: LvsVirtualServiceStatus) -> bool:
     return frozen and is_true(made.conditions, ConditionType.PROGRAMMED) and ready > 0
 
 
-def _withdrawn(former: FormerLoadBalancer) -> ServiceStatus:
+def _withdrawn(former: FormerLoadBalancer) -> CoreServiceStatus:
     """Without what was ours.
 
     A Service of another type must not tell any address. One of another class may have been told some by its new
@@ -126,14 +126,14 @@ def _withdrawn(former: FormerLoadBalancer) -> ServiceStatus:
     """
     told = _told_ingress(former.status.raw) if former.is_load_balancer else []
     stays = [one for one in told if one.get("ipMode") != IP_MODE]
-    return ServiceStatus(raw=_told(former.status, stays, ()), conditions=())
+    return CoreServiceStatus(raw=_told(former.status, stays, ()), conditions=())
 
 
 def _told_ingress(status: Raw) -> list[Raw]:
     return list((status.get("loadBalancer") or {}).get("ingress") or ())
 
 
-def _told(before: ServiceStatus, ingress: Sequence[Raw], conditions: Sequence[Condition]) -> Raw:
+def _told(before: CoreServiceStatus, ingress: Sequence[Raw], conditions: Sequence[Condition]) -> Raw:
     """The whole status, with what others said in its place."""
     told: dict[str, Any] = dict(before.raw)
     balancer = {name: value for name, value in (told.get("loadBalancer") or {}).items() if name != "ingress"}

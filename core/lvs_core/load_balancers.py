@@ -75,7 +75,7 @@ class RealServers(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ServiceStatus:
+class CoreServiceStatus:
     """What the status of a Service (core/v1) says, and what of it is ours."""
 
     raw: Raw
@@ -89,7 +89,7 @@ class LoadBalancer:
     """A Service of our class."""
 
     meta: ObjectMeta
-    status: ServiceStatus
+    status: CoreServiceStatus
     pool: LvsRealServerPoolSpec | None = None
     """The pool to be made of it; None where there are faults."""
     service: LvsVirtualServiceSpec | None = None
@@ -109,7 +109,7 @@ class FormerLoadBalancer:
     """A Service that is not of our class, or is being deleted, and has still what was said before."""
 
     meta: ObjectMeta
-    status: ServiceStatus
+    status: CoreServiceStatus
     is_load_balancer: bool
     """It is somebody else's now, who may have said something, too."""
 
@@ -143,9 +143,9 @@ def load_balancer_from_raw(raw: Raw) -> LoadBalancer | FormerLoadBalancer | None
     )
 
 
-def _status(raw: Raw) -> ServiceStatus:
+def _status(raw: Raw) -> CoreServiceStatus:
     status: Raw = raw.get("status") or {}
-    return ServiceStatus(raw=status, conditions=tuple(_own_conditions(status)))
+    return CoreServiceStatus(raw=status, conditions=tuple(_own_conditions(status)))
 
 
 def _own_conditions(status: Raw) -> Iterator[Condition]:

@@ -7,10 +7,10 @@ from lvs_api.conditions import ConditionType, find_condition
 from lvs_api.director_group import LvsDirectorGroupStatus
 from lvs_api.virtual_service import LvsVirtualServiceStatus
 from lvs_core.decision import Decision
-from lvs_core.load_balancers import ServiceStatus
+from lvs_core.load_balancers import CoreServiceStatus
 from lvs_operator import metrics
 
-Statuses = Iterable[LvsVirtualServiceStatus] | Iterable[LvsDirectorGroupStatus] | Iterable[ServiceStatus]
+Statuses = Iterable[LvsVirtualServiceStatus] | Iterable[LvsDirectorGroupStatus] | Iterable[CoreServiceStatus]
 
 
 def show_decision(decision: Decision) -> None:

@@ -10,7 +10,7 @@ from lvs_core.cluster_view import ClusterView, ObjectKey, make_view
 from lvs_core.decide import decide
 from lvs_core.decision import Decision
 from lvs_core.endpoints import core_service_from_raw
-from lvs_core.load_balancers import ServiceStatus
+from lvs_core.load_balancers import CoreServiceStatus
 from lvs_core.memory import Memory
 from lvs_core.view_objects import address_pool_from_raw, group_from_raw, pool_from_raw, service_from_raw
 from lvs_operator.api_client import ApiClient, BlockingApiClient
@@ -181,7 +181,7 @@ def test_a_service_that_was_ours_makes_no_event(bodies: list[Json]) -> None:
     assert status_events(view, decision, write) == ()
 
 
-def says(status: ServiceStatus) -> dict[str, str]:
+def says(status: CoreServiceStatus) -> dict[str, str]:
     return {one.type: f"{one.status} {one.reason}" for one in status.conditions}
 
 
