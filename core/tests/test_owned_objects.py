@@ -370,14 +370,14 @@ def test_families(cluster: BalancedCluster, policy: str, ranges: list[str], told
     cluster.say(balanced(ipFamilies=["IPv4", "IPv6"], ipFamilyPolicy=policy))
     cluster.settle()
     assert len(cluster.ingress()) == told
-    assert cluster.says()["Ready"] == ("True Ready" if told else "False AddressPoolExhausted")
+    assert cluster.says()["Ready"] == ("True Ready" if told else "False FamilyMismatch")
 
 
 def test_a_family_that_the_pool_has_not_got_is_missed_and_not_replaced(cluster: BalancedCluster) -> None:
     cluster.put(address_pool(cluster, ranges=["2001:db8:4::/64"]))
     cluster.say(balanced(ipFamilies=["IPv4"], ipFamilyPolicy="PreferDualStack"))
     cluster.settle()
-    assert cluster.says()["Ready"] == "False AddressPoolExhausted"
+    assert cluster.says()["Ready"] == "False FamilyMismatch"
 
 
 # --- nodes -----------------------------------------------------------------------------------------------------------
