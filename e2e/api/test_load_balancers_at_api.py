@@ -172,8 +172,12 @@ def test_what_a_user_wrote_under_its_name_stays(scene: World) -> None:
 
 def test_a_quota_of_the_namespace_is_told(scene: World) -> None:
     quotas = "/api/v1/namespaces/default/resourcequotas"
-    none = {"metadata": {"name": "none"}, "spec": {"hard": {f"count/lvsvirtualservices.{PREFIX}": "0"}}}
+    hard = {f"count/lvsvirtualservices.{PREFIX}": "0"}
+    none = {"metadata": {"name": "none"}, "spec": {"hard": hard}}
     scene.server.request("POST", quotas, none).raise_for_status()
+    # As the controller of quotas writes it, which does not run here.
+    counted = {"status": {"hard": hard, "used": hard}}
+    scene.server.request("PATCH", f"{quotas}/none/status", counted, content_type=MERGE).raise_for_status()
 
     def in_force() -> bool:
         """Dry runs are not counted."""
