@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import ip_address
 
-from lvs_api.lvs_node import MAX_DIRECTOR_ADDRESSES, MAX_OWN_ADDRESSES, BindDevice, LvsNodeSpec, NodeAddress
+from lvs_api.bind_device import BindDevice
+from lvs_api.lvs_node import MAX_DIRECTOR_ADDRESSES, MAX_OWN_ADDRESSES, LvsNodeSpec, NodeAddress
 from lvs_core.cluster_view import ClusterView
 from lvs_core.directors import Directors
 

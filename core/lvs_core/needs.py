@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from lvs_api.lvs_node import MAX_GUE_PORTS, BindDevice, NodeAddress
+from lvs_api.bind_device import MAX_GUE_PORTS, BindDevice
+from lvs_api.lvs_node import NodeAddress
 from lvs_api.network_types import Family, Forwarding, ForwardingMethod, TunnelType
 from lvs_core import frontends
 from lvs_core.cluster_view import Member, ObjectKey, Slice, SliceContent, family_of

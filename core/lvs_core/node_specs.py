@@ -7,7 +7,8 @@ has reported a view later than the last one that needed it, with nothing left ov
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lvs_api.lvs_node import MAX_NODE_ADDRESSES, LvsNodeSpec, LvsNodeStatus, NodeAddress
+from lvs_api.bind_device import MAX_NODE_ADDRESSES
+from lvs_api.lvs_node import LvsNodeSpec, LvsNodeStatus, NodeAddress
 from lvs_core.cluster_view import ClusterView, LvsNode, ObjectKey
 from lvs_core.director_addresses import TunnelDirectors
 from lvs_core.directors import Directors

@@ -9,7 +9,7 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
-from lvs_api.lvs_node import BindDevice
+from lvs_api.bind_device import BindDevice
 from lvs_api.network_types import (
     Family,
     ForwardingMethod,

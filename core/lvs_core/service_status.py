@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from lvs_api.bind_device import MAX_GUE_PORTS, MAX_NODE_ADDRESSES
 from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, find_condition, is_true
-from lvs_api.lvs_node import MAX_GUE_PORTS, MAX_NODE_ADDRESSES, ServiceException
+from lvs_api.lvs_node import ServiceException
 from lvs_api.quorum import BelowQuorum
 from lvs_api.virtual_service import DirectorState, DirectorStatus, LvsVirtualServiceStatus, RealServerCounts
 from lvs_core.accept import Accepted, Frozen, Verdict, Withdrawn

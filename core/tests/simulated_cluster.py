@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
+from lvs_api.bind_device import BindDevice
 from lvs_api.lvs_node import (
     MAX_DRAINED_MEMBERS,
-    BindDevice,
     DirectorReport,
     DrainedMembers,
     LvsNodeStatus,

@@ -1,7 +1,7 @@
 """What one node has to do, from slices as the API server hands them out."""
 
 from lvs_api import testing
-from lvs_api.lvs_node import BindDevice
+from lvs_api.bind_device import BindDevice
 from lvs_api.network_types import Family, ForwardingMethod, TunnelChecksum, TunnelType
 from lvs_core.cluster_view import ObjectKey
 from lvs_core.compile import AgentView, PlanCompiler, compile_plan

@@ -6,7 +6,8 @@ import pytest
 from core_objects import director, pool, real_servers, small_cluster
 from simulated_cluster import SimulatedCluster
 
-from lvs_api.lvs_node import MAX_DIRECTOR_ADDRESSES, BindDevice, LvsNodeSpec, LvsNodeStatus, NodeAddress
+from lvs_api.bind_device import BindDevice
+from lvs_api.lvs_node import MAX_DIRECTOR_ADDRESSES, LvsNodeSpec, LvsNodeStatus, NodeAddress
 from lvs_core.compile import AgentView, compile_plan
 from lvs_core.director_addresses import merged
 

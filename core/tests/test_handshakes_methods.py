@@ -7,7 +7,7 @@ from core_objects import WEB, pool, real_servers, service, small_cluster
 from handshake_looks import asked, live, members
 from simulated_cluster import SimulatedCluster
 
-from lvs_api.lvs_node import MAX_GUE_PORTS
+from lvs_api.bind_device import MAX_GUE_PORTS
 from lvs_api.network_types import ForwardingMethod, Tunnel, TunnelChecksum, TunnelType
 from lvs_core.cluster_view import Member
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from lvs_api import testing
-from lvs_api.lvs_node import BindDevice
+from lvs_api.bind_device import BindDevice
 from lvs_api.network_types import Family
 from lvs_api.violations import InvalidObject
 from lvs_core.allocate import first_choice

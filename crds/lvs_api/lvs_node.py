@@ -6,9 +6,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from lvs_api.base import ApiModel
-from lvs_api.bind_device import MAX_GUE_PORTS as MAX_GUE_PORTS  # noqa: PLC0414 -- one place for LvsNode's words
-from lvs_api.bind_device import MAX_NODE_ADDRESSES as MAX_NODE_ADDRESSES  # noqa: PLC0414
-from lvs_api.bind_device import BindDevice as BindDevice  # noqa: PLC0414
+from lvs_api.bind_device import MAX_GUE_PORTS, MAX_NODE_ADDRESSES, BindDevice
 from lvs_api.conditions import Condition
 from lvs_api.network_types import (
     Count,

@@ -9,7 +9,8 @@ import pytest
 from lvs_agent.objects.api_connection import ApiConnection
 from lvs_agent.objects.event_poster import EventPoster
 from lvs_agent.serve.metrics import AgentMetrics
-from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeAddressState, NodeAddressStatus, ServiceException
+from lvs_api.bind_device import BindDevice
+from lvs_api.lvs_node import LvsNodeStatus, NodeAddressState, NodeAddressStatus, ServiceException
 from lvs_api.testing import director_group, lvs_node, virtual_service
 from lvs_lab.waiting import wait_for
 from support.api_server import ApiServer

@@ -55,8 +55,9 @@ from lvs_agent.node_status import NodeIdentity
 from lvs_agent.serve.metrics import AgentMetrics
 from lvs_agent.serve.zero import ZeroKeeper
 from lvs_agent.vrrp.shared_directory import VrrpDirectory
+from lvs_api.bind_device import BindDevice
 from lvs_api.conditions import ConditionType, find_condition
-from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeCapabilities, ServiceException
+from lvs_api.lvs_node import LvsNodeStatus, NodeCapabilities, ServiceException
 from lvs_api.network_types import ForwardingMethod, Protocol, Scheduler
 from lvs_api.real_server_pool import OnFailure
 from lvs_core.cluster_view import ObjectKey

@@ -36,7 +36,8 @@ from lvs_agent.decide.kernel_state import (
 from lvs_agent.errors import AddressRefused, IpvsReadFailed, LinkError
 from lvs_agent.kernel.interface import LinkFailure
 from lvs_agent.node_status import TELL_FAILURE_SECONDS
-from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeAddressState, NodeAddressStatus
+from lvs_api.bind_device import BindDevice
+from lvs_api.lvs_node import LvsNodeStatus, NodeAddressState, NodeAddressStatus
 from lvs_api.network_types import ForwardingMethod, Protocol, Scheduler
 from lvs_core.plan import Holding, PlannedMember, PlannedPersistence, VirtualServerKey
 

@@ -27,7 +27,7 @@ from lvs_agent.decide.kernel_state import (
 )
 from lvs_agent.decide.kernel_state import ForwardingMethod as KernelMethod
 from lvs_agent.decide.kernel_state import TunnelType as KernelTunnel
-from lvs_api.lvs_node import BindDevice
+from lvs_api.bind_device import BindDevice
 from lvs_api.network_types import ForwardingMethod, Scheduler, TunnelType
 from lvs_api.real_server_pool import OnFailure
 from lvs_core.plan import FormerMethod, PlannedMember, PlannedTunnel

@@ -19,7 +19,8 @@ from agent_world import (
 )
 
 from lvs_agent.decide.kernel_state import conf_key
-from lvs_api.lvs_node import BindDevice, NodeAddressState
+from lvs_api.bind_device import BindDevice
+from lvs_api.lvs_node import NodeAddressState
 from lvs_api.network_types import ForwardingMethod
 from lvs_core.plan import PlannedMember
 

@@ -18,7 +18,7 @@ from agent_world import (
 
 from lvs_agent.decide.health_verdict import Verdict
 from lvs_agent.decide.stored_plan import provisional
-from lvs_api.lvs_node import BindDevice
+from lvs_api.bind_device import BindDevice
 from lvs_api.network_types import ForwardingMethod, Scheduler
 from lvs_core.plan import FormerMethod, Holding, NodePlan, PlannedMember, PlannedPersistence
 

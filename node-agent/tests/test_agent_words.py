@@ -24,7 +24,7 @@ from lvs_agent.decide.kernel_state import KernelLinks
 from lvs_agent.decide.node_word import Carried
 from lvs_agent.decide.stored_plan import provisional
 from lvs_agent.errors import LinkError
-from lvs_api.lvs_node import BindDevice
+from lvs_api.bind_device import BindDevice
 from lvs_api.network_types import Family, ForwardingMethod, Protocol
 from lvs_api.real_server_pool import OnFailure
 from lvs_core.plan import MarkKey, NodePlan, PlannedMember, VirtualServerKey

@@ -12,7 +12,7 @@ from test_agent_vrrp import FAULT, MASTER, SECOND_VIP, VrrpWorld, second_service
 from lvs_agent.decide.kernel_state import AddressFamily, FirewallMarkKey, Route, RouteKind
 from lvs_agent.decide.named_table import name_entries
 from lvs_agent.decide.packet_table import HANDED_ON_MARK, HandedOnRule
-from lvs_api.lvs_node import BindDevice
+from lvs_api.bind_device import BindDevice
 from lvs_api.network_types import Family, Protocol
 from lvs_core.cluster_view import ObjectKey
 from lvs_core.plan import Holding, MarkKey, NodePlan, OtherDirector, PlannedService, VirtualServerKey

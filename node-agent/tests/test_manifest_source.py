@@ -11,7 +11,8 @@ from lvs_agent.errors import InvalidManifests, LinkError
 from lvs_agent.objects import manifest_source
 from lvs_agent.objects.manifest_source import ManifestSource, read_objects, read_plan
 from lvs_agent.serve.metrics import AgentMetrics
-from lvs_api.lvs_node import BindDevice, LvsNodeStatus, NodeAddressState, NodeAddressStatus
+from lvs_api.bind_device import BindDevice
+from lvs_api.lvs_node import LvsNodeStatus, NodeAddressState, NodeAddressStatus
 from lvs_core.plan import NodePlan
 
 NODE = """

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from agent_world import NO_PART, VIP, World, full_disk, real_server, record_order
+from cleaning import clean
 
-from lvs_agent.cleanup import clean_up
 from lvs_agent.decide.kernel_state import AddressFamily, ReceivePort
 from lvs_agent.decide.node_word import Carried
 from lvs_agent.decide.packet_table import ClampRule, PacketRules, PacketTable, UnwrapRule
@@ -20,8 +20,9 @@ from lvs_agent.kernel.netlink_wire import attribute
 from lvs_agent.kernel.receive_ports import KernelReceivePorts, read_port, request_payload
 from lvs_agent.kernel.receive_ports_contract import complaints
 from lvs_agent.serve.plan_text import plan_lines
+from lvs_api.bind_device import BindDevice
 from lvs_api.conditions import ConditionType, find_condition
-from lvs_api.lvs_node import BindDevice, NodeAddressState
+from lvs_api.lvs_node import NodeAddressState
 from lvs_core.plan import NodePlan
 
 FOUR, OTHER = ReceivePort(AddressFamily.IPV4, 6080), ReceivePort(AddressFamily.IPV4, 6081)
@@ -304,8 +305,7 @@ async def test_a_full_disk_holds_up_new_ports(world: World) -> None:
 async def test_cleanup_closes_ours(world: World) -> None:
     world.receive_ports.present = {OTHER}
     await world.do(by_gue(6080), rounds=2)
-    file = LedgerFile(world.directory / "ledger", world.boot_id)
-    assert not await clean(world, file)
+    assert not await clean(world)
     assert world.receive_ports.present == {OTHER}
     assert LedgerFile(world.directory / "ledger", world.boot_id).read().ports == frozenset()
 
@@ -317,25 +317,8 @@ async def test_cleanup_tells_what_it_could_not_close(world: World) -> None:
         raise ReceivePortError(f"{port} can not be closed")
 
     world.receive_ports.close_port = refuse
-    file = LedgerFile(world.directory / "ledger", world.boot_id)
-    assert f"{FOUR} can not be closed" in await clean(world, file)
+    assert f"{FOUR} can not be closed" in await clean(world)
     assert LedgerFile(world.directory / "ledger", world.boot_id).read().ports == {FOUR}
-
-
-async def clean(world: World, file: LedgerFile) -> Sequence[str]:
-    return await clean_up(
-        file,
-        [],
-        ipvs=world.ipvs,
-        links=world.links,
-        host_routes=world.host_routes,
-        delivery=world.delivery,
-        settings=world.settings,
-        packet_filter=world.packet_filter,
-        receive_ports=world.receive_ports,
-        sysctls=world.sysctls,
-        vrrp=world.vrrp,
-    )
 
 
 def test_the_plan_s_text_tells_of_ports() -> None:

@@ -13,15 +13,9 @@ from lvs_agent.errors import ApiUnavailable
 from lvs_agent.objects.api_connection import ApiConnection, ApiRefused
 from lvs_agent.objects.event_poster import PACE, EventPoster
 from lvs_agent.serve.metrics import AgentMetrics
+from lvs_api.bind_device import BindDevice
 from lvs_api.conditions import EPOCH, Condition, ConditionStatus, Reason
-from lvs_api.lvs_node import (
-    BindDevice,
-    DirectorReport,
-    LvsNodeStatus,
-    NodeAddressState,
-    NodeAddressStatus,
-    ServiceException,
-)
+from lvs_api.lvs_node import DirectorReport, LvsNodeStatus, NodeAddressState, NodeAddressStatus, ServiceException
 from lvs_api.objects import to_raw
 from lvs_api.testing import lvs_node
 

@@ -9,7 +9,7 @@ import pytest
 
 from lvs_agent.decide.node_word import Carried, NodeWord, decode_word
 from lvs_agent.serve.status_server import Shown, background_page, check_page, serve_pages, word_page
-from lvs_api.lvs_node import BindDevice
+from lvs_api.bind_device import BindDevice
 
 
 async def test_pages() -> None:

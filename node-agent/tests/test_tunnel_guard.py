@@ -20,8 +20,8 @@ from lvs_agent.decide.kernel_state import (
 from lvs_agent.decide.packet_table import ClampRule, PacketRules, PacketTable, UnwrapRule
 from lvs_agent.decide.tunnel_guard import PortSight, TunnelGuard, guard_tunnels
 from lvs_agent.serve.plan_text import plan_lines
+from lvs_api.bind_device import BindDevice
 from lvs_api.conditions import ConditionType, Reason
-from lvs_api.lvs_node import BindDevice
 from lvs_api.network_types import ForwardingMethod, TunnelType
 from lvs_core.plan import NodePlan, PlannedTunnel
 

@@ -25,7 +25,7 @@ from lvs_agent.probes.messages import (
 from lvs_agent.probes.runner import Runner
 from lvs_agent.probes.supervisor import ProbeSupervisor
 from lvs_agent.serve.status_server import serve_pages, word_page
-from lvs_api.lvs_node import MAX_NODE_ADDRESSES, BindDevice
+from lvs_api.bind_device import MAX_NODE_ADDRESSES, BindDevice
 
 VIP = Carried(ip_address("192.168.4.15"), BindDevice.LO)
 VIP6 = Carried(ip_address("2001:db8::15"), BindDevice.IP6TNL0)

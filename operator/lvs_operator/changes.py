@@ -6,9 +6,10 @@ from typing import Any, Final
 
 from lvs_api.api_group import API_VERSION, LABEL_DIRECTOR_GROUP, LABEL_MANAGED_BY, LABEL_NODE_AGENT, NODE_AGENT_WANTED
 from lvs_api.base import ApiModel
+from lvs_api.bind_device import MAX_NODE_ADDRESSES
 from lvs_api.conditions import Condition, Reason
 from lvs_api.kinds import NODE, SERVICE_SLICE, VIRTUAL_SERVICE
-from lvs_api.lvs_node import MAX_NODE_ADDRESSES, LvsNodeSpec
+from lvs_api.lvs_node import LvsNodeSpec
 from lvs_api.objects import ObjectMeta, to_raw
 from lvs_api.virtual_service import LvsVirtualServiceStatus
 from lvs_core.cluster_view import ClusterNode, ClusterView, ObjectKey, SliceContent

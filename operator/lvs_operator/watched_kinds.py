@@ -102,6 +102,21 @@ def _kind(kind: kinds.Kind[Any, Any], read: Callable[[Mapping[str, Any]], Any]) 
     )
 
 
+def _kubernetes_kind(
+    name: str, plural: str, read: Callable[[Mapping[str, Any]], Any], *, group: str = "", namespaced: bool = False
+) -> WatchedKind:
+    """One of Kubernetes' own kinds, of which any change of what is kept counts."""
+    return WatchedKind(
+        name=name,
+        plural=plural,
+        group=group,
+        version="v1",
+        namespaced=namespaced,
+        parse=_or_unreadable(read),
+        same=lambda one, other: bool(one == other),
+    )
+
+
 def _or_unreadable(read: Callable[[Mapping[str, Any]], Any]) -> Callable[[Mapping[str, Any]], Any]:
     def parse(raw: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- a value of the view
         try:
@@ -136,41 +151,13 @@ DIRECTOR_GROUPS: Final = _kind(kinds.DIRECTOR_GROUP, group_from_raw)
 ADDRESS_POOLS: Final = _kind(kinds.ADDRESS_POOL, address_pool_from_raw)
 SLICES: Final = _kind(kinds.SERVICE_SLICE, slice_from_raw)
 LVS_NODES: Final = _kind(kinds.NODE, lvs_node_from_raw)
-NODES: Final = WatchedKind(
-    name="Node",
-    plural="nodes",
-    group="",
-    version="v1",
-    namespaced=False,
-    parse=_or_unreadable(node_from_raw),
-    same=lambda one, other: bool(one == other),
+NODES: Final = _kubernetes_kind("Node", "nodes", node_from_raw)
+NAMESPACES: Final = _kubernetes_kind("Namespace", "namespaces", namespace_from_raw)
+CORE_SERVICES: Final = replace(
+    _kubernetes_kind("Service", "services", core_service_from_raw, namespaced=True), same=_same_service
 )
-NAMESPACES: Final = WatchedKind(
-    name="Namespace",
-    plural="namespaces",
-    group="",
-    version="v1",
-    namespaced=False,
-    parse=_or_unreadable(namespace_from_raw),
-    same=lambda one, other: bool(one == other),
-)
-CORE_SERVICES: Final = WatchedKind(
-    name="Service",
-    plural="services",
-    group="",
-    version="v1",
-    namespaced=True,
-    parse=_or_unreadable(core_service_from_raw),
-    same=_same_service,
-)
-ENDPOINT_SLICES: Final = WatchedKind(
-    name="EndpointSlice",
-    plural="endpointslices",
-    group="discovery.k8s.io",
-    version="v1",
-    namespaced=True,
-    parse=_or_unreadable(endpoint_slice_from_raw),
-    same=lambda one, other: bool(one == other),
+ENDPOINT_SLICES: Final = _kubernetes_kind(
+    "EndpointSlice", "endpointslices", endpoint_slice_from_raw, group="discovery.k8s.io", namespaced=True
 )
 WATCHED_KINDS: Final = (
     NAMESPACES,

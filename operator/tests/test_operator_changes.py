@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from lvs_api.bind_device import BindDevice
 from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason
-from lvs_api.lvs_node import BindDevice, LvsNodeSpec, NodeAddress
+from lvs_api.lvs_node import LvsNodeSpec, NodeAddress
 from lvs_api.network_types import ForwardingMethod
 from lvs_api.objects import ObjectMeta, OwnerReference, to_raw
 from lvs_api.testing import virtual_service

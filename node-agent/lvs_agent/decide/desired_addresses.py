@@ -11,7 +11,8 @@ from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelLinks
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.decide.vip_device import choose_vip_device
 from lvs_agent.decide.wanted_sysctls import SysctlRole
-from lvs_api.lvs_node import BindDevice, VirtualRouterState
+from lvs_api.bind_device import BindDevice
+from lvs_api.lvs_node import VirtualRouterState
 from lvs_core.plan import DirectorPlan, Holding, NodePlan
 
 SILENT_DEVICES: Final = frozenset(device.value for device in BindDevice)

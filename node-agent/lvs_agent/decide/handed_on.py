@@ -34,8 +34,8 @@ from lvs_agent.decide.kernel_state import (
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.decide.packet_table import HANDED_ON_MARK, HandedOnRule
 from lvs_agent.decide.prepared_plan import PreparedPlan
+from lvs_api.bind_device import BindDevice
 from lvs_api.conditions import Reason
-from lvs_api.lvs_node import BindDevice
 from lvs_core.plan import NodePlan
 
 HANDED_ON_SERVICES: Final = frozenset(FirewallMarkKey(family=family, mark=HANDED_ON_MARK) for family in AddressFamily)

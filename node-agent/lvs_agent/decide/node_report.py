@@ -15,15 +15,14 @@ from lvs_agent.decide.quorum import below_quorum
 from lvs_agent.decide.refused_addresses import NO_REFUSALS, Refusals
 from lvs_agent.decide.setting_report import SettingRow, summary
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld
+from lvs_api.bind_device import MAX_NODE_ADDRESSES, BindDevice
 from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, drop_condition, set_condition
 from lvs_api.lvs_node import (
     MAX_DRAINED_MEMBERS,
     MAX_EXCEPTIONS,
-    MAX_NODE_ADDRESSES,
     MAX_NODE_SETTINGS,
     MAX_OWN_ADDRESSES,
     MAX_VIRTUAL_ROUTERS,
-    BindDevice,
     CountersZeroed,
     DirectorReport,
     DrainedMembers,

@@ -20,7 +20,7 @@ from lvs_agent.decide.kernel_words import (
 )
 from lvs_agent.decide.node_word import Carried
 from lvs_agent.decide.refused_addresses import NO_REFUSALS, Refusals
-from lvs_api.lvs_node import BindDevice
+from lvs_api.bind_device import BindDevice
 from lvs_api.network_types import ForwardingMethod
 from lvs_core.needs import device_for
 from lvs_core.plan import NodePlan, PlannedMember, PlannedService, family_of_ip

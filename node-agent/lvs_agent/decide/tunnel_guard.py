@@ -27,8 +27,8 @@ from lvs_agent.decide.kernel_state import (
     family_of,
 )
 from lvs_agent.decide.packet_table import NO_RULES, ClampRule, PacketRules, UnwrapRule
+from lvs_api.bind_device import BindDevice
 from lvs_api.conditions import Reason
-from lvs_api.lvs_node import BindDevice
 from lvs_core.plan import NodePlan
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from lvs_agent.decide.changes import WriteSysctl
 from lvs_agent.decide.kernel_state import KernelLinks, KernelSysctls, SysctlKey, conf_key
-from lvs_api.lvs_node import BindDevice
+from lvs_api.bind_device import BindDevice
 
 _IPV4_ALL_FORWARDING = conf_key("ipv4", "all", "forwarding")
 _IPV6_ALL_FORWARDING = conf_key("ipv6", "all", "forwarding")
