@@ -14,7 +14,7 @@ from lvs_lab.image_build import build_images
 from lvs_lab.waiting import wait_for
 from support.chart_deployment import ChartDeployment, installed
 from support.deployment import EXAMPLES, GONE_SECONDS
-from support.traffic import answers, count_replies
+from support.traffic import answers, count_replies, url
 
 pytestmark = [pytest.mark.lab, pytest.mark.kubelet]
 
@@ -22,9 +22,13 @@ DIRECTORY: Final = EXAMPLES / "load-balancer"
 NAME: Final = "balanced-web"
 DIRECTOR: Final = "director-1"
 SERVERS: Final = ("server-1", "server-2")
-NODE_ADDRESSES: Final = ("192.168.10.21", "192.168.10.22")
+DIRECTOR_ADDRESS: Final = "192.168.10.11"
+NODE_ADDRESSES: Final = {"server-1": "192.168.10.21", "server-2": "192.168.10.22"}
+CLIENT: Final = "192.168.10.50"
 SECONDS: Final = 120.0
 """For pods and Services on a busy machine."""
+LET_GO_SECONDS: Final = 200.0
+"""Behind NAT the kernel counts a connection that the server closed for two minutes: so long a real server drains."""
 TOPOLOGY: Final = """
 segments: [lan]
 nodes:
@@ -60,7 +64,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Answer(BaseHTTPRequestHandler):
     def do_GET(self):
-        body = (os.environ["NODE"] + "\\n").encode()
+        told = self.client_address[0] if self.path == "/client" else os.environ["NODE"]
+        body = (told + "\\n").encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -75,7 +80,7 @@ Json = dict[str, Any]
 
 
 def pods(image: str) -> str:
-    """A pod on each server that answers with its node's name."""
+    """A pod on each server that answers with its node's name, or with the client's address."""
     container = {
         "name": "web",
         "image": image,
@@ -126,12 +131,54 @@ def address(web: ChartDeployment) -> str:
     return str(one["ip"])
 
 
+def wait_served(web: ChartDeployment, vip: str, *servers: str) -> None:
+    """Until all of these, and nobody else, answer clients at the address."""
+
+    def seen() -> bool:
+        assert set(count_replies(web.lab.machine("client"), vip, 20)) == set(servers)
+        return True
+
+    wait_for(seen, SECONDS, f"{' and '.join(servers)} to answer at {vip}", interval=0.5)
+
+
+def seen_client(web: ChartDeployment, vip: str) -> str:
+    """Whom a pod takes for its client."""
+    return (
+        web.lab.machine("client").out("curl", "--silent", "--fail", "--max-time", "10", url(vip, 80, "/client")).strip()
+    )
+
+
+def wait_nodes(web: ChartDeployment, vip: str, **weights: int) -> None:
+    """Until the nodes' node ports have these weights, and no pod any; pods that were real servers may still drain."""
+    port = service(web)["spec"]["ports"][0]["nodePort"]
+    wanted = {f"{NODE_ADDRESSES[node.replace('_', '-')]}:{port}": weight for node, weight in weights.items()}
+
+    def seen() -> bool:
+        found = web.table(DIRECTOR)[f"TCP {vip}:80"].destinations
+        nodes = {address: one.weight for address, one in found.items() if address.endswith(f":{port}")}
+        assert nodes == wanted
+        assert {one.weight for address, one in found.items() if address not in nodes} <= {0}
+        return True
+
+    wait_for(seen, SECONDS, "the nodes to be the real servers", interval=0.5)
+
+
+def annotate(web: ChartDeployment, *annotations: str) -> None:
+    """Without our prefix; with a hyphen at the end to take one away."""
+    web.lab.kubectl("annotate", "service", NAME, *(f"lvs-operator.io/{one}" for one in annotations))
+
+
+def patch(web: ChartDeployment, **spec: object) -> None:
+    web.lab.kubectl("patch", "service", NAME, "--type=merge", f"--patch={json.dumps({'spec': spec})}")
+
+
 def test_clients_reach_the_pods_at_the_address_that_the_service_tells(web: ChartDeployment) -> None:
     vip = address(web)
     assert vip.startswith("192.168.10.13")
     client = web.lab.machine("client")
     wait_for(lambda: answers(client, vip), 10, f"{vip} to answer")
-    assert set(count_replies(client, vip, 20)) == set(SERVERS)
+    wait_served(web, vip, *SERVERS)
+    assert seen_client(web, vip) == DIRECTOR_ADDRESS
     web.lab.kubectl("wait", "--for=condition=lvs-operator.io/Ready", f"service/{NAME}", "--timeout=30s")
 
 
@@ -141,20 +188,46 @@ def test_kube_proxy_leaves_the_address_alone(web: ChartDeployment) -> None:
     wait_for(lambda: cluster_ip in director.sh(rules), SECONDS, "kube-proxy to know the Service", interval=0.5)
     assert vip not in director.sh(rules)
     assert f"{vip}:80" in director.sh("ipvsadm -Ln")
-    assert set(count_replies(web.lab.machine("client"), vip, 20)) == set(SERVERS)
+    wait_served(web, vip, *SERVERS)
 
 
-def test_nodes_take_part_and_the_director_does_not(web: ChartDeployment) -> None:
+def test_local_shows_pods_the_client(web: ChartDeployment) -> None:
+    """What pods answer comes back through the director where it is on the way, as `Local` needs it."""
     vip = address(web)
-    ports = '{"spec": {"allocateLoadBalancerNodePorts": true}}'
-    web.lab.kubectl("patch", "service", NAME, "--type=merge", f"--patch={ports}")
-    web.lab.kubectl("annotate", "service", NAME, "lvs-operator.io/real-servers=Nodes")
+    for node in SERVERS:
+        web.lab.guest(node).sh(f"ip route replace {CLIENT}/32 via {DIRECTOR_ADDRESS}")
+    patch(web, externalTrafficPolicy="Local")
+
+    def seen() -> bool:
+        assert seen_client(web, vip) == CLIENT
+        return True
+
+    wait_for(seen, SECONDS, "pods to see the client", interval=0.5)
+    wait_served(web, vip, *SERVERS)
+
+
+def test_local_nodes_take_part_while_they_have_a_pod(web: ChartDeployment) -> None:
+    vip = address(web)
+    patch(web, allocateLoadBalancerNodePorts=True)
     wait_for(lambda: service(web)["spec"]["ports"][0].get("nodePort"), SECONDS, "a node port", interval=0.5)
-    port = service(web)["spec"]["ports"][0]["nodePort"]
-    wanted = {f"{node}:{port}": ("Masq", 1) for node in NODE_ADDRESSES}
-    web.wait_shape(DIRECTOR, {f"TCP {vip}:80 wlc": wanted}, deadline=SECONDS)
-    assert count_replies(web.lab.machine("client"), vip, 20).total() == 20
-    web.lab.kubectl("annotate", "service", NAME, "lvs-operator.io/real-servers-")
+    annotate(web, "real-servers=Nodes")
+    wait_nodes(web, vip, server_1=1, server_2=1)
+    wait_served(web, vip, *SERVERS)
+    assert seen_client(web, vip) == CLIENT
+    web.lab.kubectl("label", "node", "server-2", "app-")
+    wait_nodes(web, vip, server_1=1, server_2=0)
+    wait_served(web, vip, "server-1")
+
+
+def test_any_node_takes_part_under_cluster_and_the_director_does_not(web: ChartDeployment) -> None:
+    vip = address(web)
+    patch(web, externalTrafficPolicy="Cluster")
+    wait_nodes(web, vip, server_1=1, server_2=1)
+    wait_served(web, vip, "server-1")  # server-2 hands on to the only pod there is
+    web.lab.kubectl("label", "node", "server-2", "app=web")
+    annotate(web, "real-servers-")
+    wait_served(web, vip, *SERVERS)
+    assert seen_client(web, vip) == DIRECTOR_ADDRESS
 
 
 def test_without_ready_pods_no_address_is_told(web: ChartDeployment) -> None:
@@ -164,14 +237,13 @@ def test_without_ready_pods_no_address_is_told(web: ChartDeployment) -> None:
     image = build_images().node_agent
     web.apply(pods(f"{image.repository}:{image.tag}"))
     assert address(web) == vip
-    assert set(count_replies(web.lab.machine("client"), vip, 20)) == set(SERVERS)
+    wait_served(web, vip, *SERVERS)
 
 
 def test_another_type_leaves_nothing(web: ChartDeployment) -> None:
     vip = address(web)
-    given_up = '{"spec": {"type": "ClusterIP", "loadBalancerClass": null, "allocateLoadBalancerNodePorts": null}}'
-    web.lab.kubectl("patch", "service", NAME, "--type=merge", f"--patch={given_up}")
-    web.wait_shape(DIRECTOR, {}, deadline=GONE_SECONDS)
+    patch(web, type="ClusterIP", loadBalancerClass=None, allocateLoadBalancerNodePorts=None)
+    web.wait_shape(DIRECTOR, {}, deadline=LET_GO_SECONDS)
     wait_for(lambda: f"{vip}/32" not in web.addresses(DIRECTOR, "eth0"), GONE_SECONDS, "the address to go")
     wait_for(
         lambda: service(web)["status"] == {"loadBalancer": {}}, GONE_SECONDS, "the Service to say nothing", interval=0.5
