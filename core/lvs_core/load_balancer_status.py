@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, find_condition, is_true
+from lvs_api.conditions import Condition, ConditionStatus, ConditionType, Reason, find_condition
 from lvs_api.objects import to_raw
-from lvs_api.virtual_service import LvsVirtualServiceStatus
+from lvs_api.virtual_service import DirectorState, LvsVirtualServiceStatus
 from lvs_core.checks import Problem
 from lvs_core.cluster_view import ClusterView, ObjectKey
 from lvs_core.load_balancers import CONDITION_PREFIX, CoreServiceStatus, FormerLoadBalancer, LoadBalancer, Raw
@@ -44,13 +44,18 @@ def load_balancer_statuses(
 def _status(
     balancer: LoadBalancer, accepted: Statement, made: LvsVirtualServiceStatus | None, now: str, *, is_news: bool
 ) -> CoreServiceStatus:
-    """`is_news` is False while an edit is on its way into the objects: what was said of the last one stands."""
+    """`is_news` is False while an edit is on its way into the objects: what was said of the last one stands.
+
+    So does what was told where somebody deleted the objects, or their CRD: they are made anew, and directors may go on.
+    """
     ready = find_condition(made.conditions, ConditionType.READY) if made is not None else None
     said = _ready(balancer, accepted, ready)
     statements = [accepted, said] if is_news else [said]
     before = balancer.status
     conditions = tuple(stated(before.conditions, statements, now))
-    return CoreServiceStatus(raw=_told(before, _ingress(before.raw, made, ready), conditions), conditions=conditions)
+    is_coming = made is None and accepted.status is ConditionStatus.TRUE
+    ingress = told_ingress(before.raw) if is_coming else _ingress(before.raw, made, ready)
+    return CoreServiceStatus(raw=_told(before, ingress, conditions), conditions=conditions)
 
 
 def _accepted(
@@ -90,16 +95,16 @@ def _ready(balancer: LoadBalancer, accepted: Statement, ready: Condition | None)
 def _ingress(before: Raw, made: LvsVirtualServiceStatus | None, ready: Condition | None) -> list[Raw]:
     """Its addresses once it is ready.
 
-    What was told stays while it is not known whether they are served, while directors take over an edit, and while a
-    fault of its objects has frozen the service: directors go on with it. It goes when nobody takes connections, or the
-    service has it no longer.
+    What was told stays while it is not known whether they are served, and as long as they are, though not as they shall
+    be: one of several directors is not as planned, an edit is under way, a fault of the objects has frozen the service.
+    It goes when nobody takes connections, or the service has it no longer.
     """
     if made is None or ready is None:
         return []
     addresses = list(made.addresses or ())
     if not _is_carried_out(made, ready):
-        stays = ready.status is not ConditionStatus.FALSE or _goes_on_frozen(made)
-        told = {one.get("ip") for one in _told_ingress(before)} if stays else set()
+        stays = ready.status is not ConditionStatus.FALSE or _is_served(made)
+        told = {one.get("ip") for one in told_ingress(before)} if stays else set()
         addresses = [one for one in addresses if one in told]
     return [{"ip": one, "ipMode": IP_MODE} for one in addresses]
 
@@ -111,11 +116,15 @@ def _is_carried_out(made: LvsVirtualServiceStatus, ready: Condition) -> bool:
     return ready.status is ConditionStatus.TRUE and ready.observed_generation == generation
 
 
-def _goes_on_frozen(made: LvsVirtualServiceStatus) -> bool:
-    faults = (ConditionType.ACCEPTED, ConditionType.RESOLVED_REFS)
-    frozen = not all(is_true(made.conditions, one) for one in faults)
-    ready = made.real_servers.ready if made.real_servers is not None else 0
-    return frozen and is_true(made.conditions, ConditionType.PROGRAMMED) and ready > 0
+def _is_served(made: LvsVirtualServiceStatus) -> bool:
+    """Whether a director carries the addresses and has real servers for them, or is about to.
+
+    Addresses that move from one director to the other are with none for a moment.
+    """
+    states = {one.state for one in made.directors or ()}
+    if DirectorState.ACTIVE in states:
+        return made.real_servers is not None and made.real_servers.ready > 0
+    return DirectorState.PENDING in states and DirectorState.FAILED not in states
 
 
 def _withdrawn(former: FormerLoadBalancer) -> CoreServiceStatus:
@@ -124,12 +133,13 @@ def _withdrawn(former: FormerLoadBalancer) -> CoreServiceStatus:
     A Service of another type must not tell any address. One of another class may have been told some by its new
     balancer already, but hardly as `Proxy`.
     """
-    told = _told_ingress(former.status.raw) if former.is_load_balancer else []
+    told = told_ingress(former.status.raw) if former.is_load_balancer else []
     stays = [one for one in told if one.get("ipMode") != IP_MODE]
     return CoreServiceStatus(raw=_told(former.status, stays, ()), conditions=())
 
 
-def _told_ingress(status: Raw) -> list[Raw]:
+def told_ingress(status: Raw) -> list[Raw]:
+    """What the status of a Service says of where it is reached."""
     return list((status.get("loadBalancer") or {}).get("ingress") or ())
 
 

@@ -49,6 +49,10 @@ EXCLUDED: Final = "node.kubernetes.io/exclude-from-external-load-balancers"
 DEFAULT_AFFINITY_SECONDS: Final = 10800
 """Of sessionAffinity ClientIP (k8s.io/api, DefaultClientIPServiceAffinitySeconds)."""
 _LOAD_BALANCER: Final = "LoadBalancer"
+SOURCE_RANGES: Final = "service.beta.kubernetes.io/load-balancer-source-ranges"
+"""The older way to say spec.loadBalancerSourceRanges (k8s.io/api, AnnotationLoadBalancerSourceRangesKey)."""
+_LONGEST_PORT: Final = 5
+"""Digits; Python reads no number of more than 4300."""
 _LONGEST_PORT_NAME: Final = 15
 """Of a LvsVirtualService (network_types, PortName); a Service may have longer ones."""
 _TCP: Final = "TCP"
@@ -128,7 +132,7 @@ def load_balancer_from_raw(raw: Raw) -> LoadBalancer | FormerLoadBalancer | None
         return FormerLoadBalancer(meta=meta, status=status, is_load_balancer=is_load_balancer)
     annotations: Raw = raw["metadata"].get("annotations") or {}
     real_servers = RealServers.NODES if annotations.get(REAL_SERVERS) == RealServers.NODES else RealServers.PODS
-    faults = [*_misspelt(annotations), *_unservable(spec), *_unfit(spec, annotations, real_servers)]
+    faults = [*_misspelt(annotations), *_unservable(spec, annotations), *_unfit(spec, annotations, real_servers)]
     pool = _parse(REAL_SERVER_POOL, meta, _pool(meta, spec, annotations, real_servers), faults)
     service = _parse(VIRTUAL_SERVICE, meta, _service(meta, spec, annotations, real_servers), faults)
     return LoadBalancer(
@@ -211,7 +215,8 @@ def _check_port(spec: Raw, annotations: Raw) -> object:
     if spec.get("externalTrafficPolicy") == "Local":
         return spec.get("healthCheckNodePort")
     said = annotations.get(HEALTH_CHECK_PORT, f"{KUBE_PROXY_HEALTH_PORT}")
-    return int(said) if said.isascii() and said.isdigit() else said
+    is_number = said.isascii() and said.isdigit() and len(said) <= _LONGEST_PORT
+    return int(said) if is_number else said
 
 
 def _misspelt(annotations: Raw) -> Iterator[Violation]:
@@ -226,11 +231,13 @@ def _misspelt(annotations: Raw) -> Iterator[Violation]:
         yield _of_annotation(ADDRESSES, f"stands beside {ADDRESS_POOL}; remove one of them")
 
 
-def _unservable(spec: Raw) -> Iterator[Violation]:
+def _unservable(spec: Raw, annotations: Raw) -> Iterator[Violation]:
     """What nobody here can do, and what would be another thing than was asked for if it were left out."""
+    message = "is not possible: directors forward whatever comes to the address; use a NetworkPolicy"
     if spec.get("loadBalancerSourceRanges"):
-        message = "is not possible: directors forward whatever comes to the address; use a NetworkPolicy"
         yield Violation(field="spec.loadBalancerSourceRanges", message=message)
+    if annotations.get(SOURCE_RANGES):
+        yield _of_annotation(SOURCE_RANGES, message)
     if spec.get("loadBalancerIP"):
         message = f"is deprecated by Kubernetes; use the annotation {ADDRESSES}"
         yield Violation(field="spec.loadBalancerIP", message=message)

@@ -6,7 +6,7 @@ import pytest
 from load_balancer_objects import PREFIX, balanced, read, read_former
 
 from lvs_api.objects import to_raw
-from lvs_core.load_balancers import load_balancer_from_raw
+from lvs_core.load_balancers import SOURCE_RANGES, load_balancer_from_raw
 
 Json = dict[str, Any]
 OWN = {
@@ -154,6 +154,11 @@ def test_affinity_is_persistence(config: Json | None, seconds: int) -> None:
             {},
             f"metadata.annotations[{PREFIX}/health-check-port]",
         ),
+        (
+            {"real-servers": "Nodes", "health-check-port": "9" * 5000},
+            {},
+            f"metadata.annotations[{PREFIX}/health-check-port]",
+        ),
         ({"health-check-port": "80"}, {}, f"metadata.annotations[{PREFIX}/health-check-port]"),
         ({"health-check": "HTTP"}, {}, f"metadata.annotations[{PREFIX}/health-check]"),
         ({"health-check": "TCP", "real-servers": "Nodes"}, {}, f"metadata.annotations[{PREFIX}/health-check]"),
@@ -183,6 +188,31 @@ def test_what_cannot_be_is_named(annotations: dict[str, str], spec: Json, field:
     made = read(balanced(annotations, **spec))
     assert [one.field for one in made.faults] == [field]
     assert (made.pool, made.service) == (None, None)
+
+
+def test_source_ranges_are_refused_by_their_older_name_too() -> None:
+    raw = balanced()
+    raw["metadata"]["annotations"][SOURCE_RANGES] = "10.0.0.0/8"
+    assert [one.field for one in read(raw).faults] == [f"metadata.annotations[{SOURCE_RANGES}]"]
+    raw["metadata"]["annotations"][SOURCE_RANGES] = ""
+    assert read(raw).faults == ()
+
+
+def test_one_port_number_of_two_protocols_and_a_port_without_a_name() -> None:
+    ports = [{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"}]
+    made = service(balanced(ports=[*ports, {"name": "5060", "port": 5060, "protocol": "SCTP"}]))
+    assert [(one["name"], one["protocol"], one["port"]) for one in made["ports"]] == [
+        ("dns", "UDP", 53),
+        ("dns-tcp", "TCP", 53),
+        ("5060", "SCTP", 5060),
+    ]
+    assert service(balanced(ports=[{"port": 53, "protocol": "UDP"}]))["ports"] == [
+        {"name": "53-udp", "protocol": "UDP", "port": 53}
+    ]
+
+
+def test_the_longest_name_of_a_service_is_one_of_ours() -> None:
+    assert read(balanced(name="a" * 63)).faults == ()
 
 
 def test_names_that_are_too_long_for_pods_do_for_nodes_and_for_one_port() -> None:

@@ -10,7 +10,7 @@ from endpoint_objects import HTTP, endpoint_slice, tell
 from load_balancer_objects import HOSTNAME, PREFIX, WEB, BalancedCluster, balanced
 
 from lvs_api.conditions import ConditionStatus
-from lvs_api.virtual_service import RealServerCounts
+from lvs_api.virtual_service import DirectorState, DirectorStatus, RealServerCounts
 from lvs_core.cluster_view import ObjectKey, VirtualService
 from lvs_core.load_balancer_status import load_balancer_statuses
 from lvs_core.owned_objects import OwnedObjects, owner_of
@@ -107,6 +107,48 @@ def test_a_frozen_service_keeps_its_address_while_real_servers_take_connections(
     deserted = status.model_copy(update={"real_servers": RealServerCounts(total=2)})
     said = load_balancer_statuses(cluster.view(), OwnedObjects(), {WEB: deserted}, LATER)[WEB]
     assert said.raw["loadBalancer"] == {}
+
+
+@pytest.mark.parametrize(
+    ("states", "ready", "told"),
+    [
+        (["Active", "Standby"], 2, True),
+        (["Active", "Failed"], 2, True),  # one that stands by is no reason to send clients away
+        (["Active", "Failed"], 0, False),
+        (["Standby", "Pending"], 0, True),  # addresses move
+        (["Failed", "Pending"], 2, False),
+        (["Failed", "Failed"], 2, False),
+        (["Standby", "Standby"], 2, False),
+        ([], 2, False),
+    ],
+)
+def test_what_is_not_ready_keeps_its_address_while_it_is_served(
+    cluster: BalancedCluster, states: list[str], ready: int, told: bool
+) -> None:
+    serving(cluster)
+    status = made(cluster).status
+    assert status is not None
+    change = {"status": ConditionStatus.FALSE, "reason": "NotProgrammed"}
+    conditions = [one.model_copy(update=change) if one.type == "Ready" else one for one in status.conditions or ()]
+    directors = [DirectorStatus(node=f"d{place}", state=DirectorState(one)) for place, one in enumerate(states)]
+    counts = RealServerCounts(total=2, ready=ready)
+    changed = status.model_copy(update={"conditions": conditions, "directors": directors, "real_servers": counts})
+    said = load_balancer_statuses(cluster.view(), OwnedObjects(), {WEB: changed}, LATER)[WEB]
+    assert (said.raw["loadBalancer"] == cluster.status()["loadBalancer"]) is told
+    assert (said.raw["loadBalancer"] == {}) is not told
+
+
+def test_objects_that_vanished_are_made_anew_and_the_address_stays(cluster: BalancedCluster) -> None:
+    address = serving(cluster)
+    del cluster.services[WEB], cluster.pools[WEB]
+    for _ in range(6):
+        cluster.round()
+        assert cluster.ingress() == [f"{address} Proxy"]
+        for name in cluster.machines:
+            cluster.act(name)
+            cluster.report(name)
+    cluster.settle()
+    assert (cluster.says(), cluster.ingress()) == (READY, [f"{address} Proxy"])
 
 
 def test_a_round_without_news_says_the_same(cluster: BalancedCluster) -> None:

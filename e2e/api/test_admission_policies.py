@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lvs_api.api_group import GROUP, LOAD_BALANCER_CLASS
 from lvs_api.kinds import ALL_KINDS, VIRTUAL_SERVICE
 from lvs_api.testing import address_pool, director_group, lvs_node, real_server_pool, service_slice, virtual_service
 from lvs_lab.waiting import wait_for
@@ -26,9 +27,13 @@ from support.chart_release import (
 from support.guarded_requests import (
     ACCEPTED,
     ALL,
+    BALANCED,
+    CORE_SERVICES,
     ELSEWHERE,
+    FORMER,
     MADE,
     NODES,
+    OF_OTHERS,
     SLICE,
     TEAM,
     WRITERS,
@@ -93,6 +98,11 @@ def objects(cluster: ApiServer, tokens: Tokens) -> None:
     of_nobody = (director_group("web"), address_pool("web"))
     for raw in (real_server_pool(namespace=TEAM), virtual_service(namespace=TEAM), MADE, *of_nobody):
         cluster.create(raw).raise_for_status()
+    for name, balancer in ((BALANCED, LOAD_BALANCER_CLASS), (OF_OTHERS, "example.org/lb"), (FORMER, "example.org/lb")):
+        spec = {"type": "LoadBalancer", "loadBalancerClass": balancer, "ports": [{"port": 80}]}
+        cluster.request("POST", CORE_SERVICES, {"metadata": {"name": name}, "spec": spec}).raise_for_status()
+    said = {"status": {"conditions": [{**ACCEPTED, "type": f"{GROUP}/Accepted"}]}}
+    cluster.request("PATCH", f"{CORE_SERVICES}/{FORMER}/status", said, content_type=MERGE).raise_for_status()
     for raw in (SLICE, *(lvs_node(node) for node in NODES)):
         # Rights take a moment to be known, like policies.
         wait_for(partial(create_as, cluster, tokens["operator"], raw), SECONDS, "the operator to have its rights")

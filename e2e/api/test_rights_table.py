@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from lvs_api.api_group import FIELD_MANAGER_OPERATOR, LABEL_MANAGED_BY, LEASE_AGENT_PREFIX
+from lvs_api.api_group import FIELD_MANAGER_OPERATOR, LABEL_MANAGED_BY, LEASE_AGENT_PREFIX, LOAD_BALANCER_CLASS
 from lvs_api.testing import director_group, lvs_node, real_server_pool, service_slice, virtual_service
 from lvs_lab.waiting import wait_for
 from support.api_server import MERGE, Answer, ApiServer, collection_path, object_path, running_api_server
@@ -29,6 +29,7 @@ AGENTS: Final = frozenset({"agent of n1", "agent of n2"})
 NOBODY: Final[frozenset[str]] = frozenset()
 APPS: Final = f"/apis/apps/v1/namespaces/{NAMESPACE}"
 LEASES: Final = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+ADDRESS: Final[Json] = {"status": {"loadBalancer": {"ingress": [{"ip": "192.168.4.15", "ipMode": "Proxy"}]}}}
 LABEL: Final[Json] = {"metadata": {"labels": {"mine": "true"}}}
 
 
@@ -94,7 +95,10 @@ TRIES: Final = {
     "edit a slice": patch(object_path(SLICE), {"spec": {"members": []}}, OPERATOR_ONLY),
     "edit a pool": patch(object_path(POOL), {"spec": {"weight": 9}}, NOBODY),
     "edit a pool of a Service": patch(object_path(MADE), {"spec": {"weight": 9}}, OPERATOR_ONLY),
-    "say a Service's address": patch("/api/v1/namespaces/default/services/web/status", LABEL, OPERATOR_ONLY),
+    "say a Service's address": patch("/api/v1/namespaces/default/services/web/status", ADDRESS, OPERATOR_ONLY),
+    "say the address of a Service of others": patch(
+        "/api/v1/namespaces/default/services/others/status", ADDRESS, NOBODY
+    ),
     "edit a Service": patch("/api/v1/namespaces/default/services/web", LABEL, NOBODY),
     "edit a virtual service": patch(object_path(SERVICE), {"spec": {"scheduler": "rr"}}, NOBODY),
     "delete a virtual service": delete(object_path(SERVICE), NOBODY),
@@ -135,8 +139,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         server.request("POST", accounts, {"metadata": {"name": "default"}}).raise_for_status()
         for raw in (POOL, MADE, SERVICE, SLICE, director_group(), *(lvs_node(node) for node in NODES)):
             server.create(raw).raise_for_status()
-        service = {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}}
-        server.request("POST", "/api/v1/namespaces/default/services", service).raise_for_status()
+        for name, balancer in (("web", LOAD_BALANCER_CLASS), ("others", "example.org/lb")):
+            spec = {"type": "LoadBalancer", "loadBalancerClass": balancer, "ports": [{"port": 80}]}
+            service = {"metadata": {"name": name}, "spec": spec}
+            server.request("POST", "/api/v1/namespaces/default/services", service).raise_for_status()
         for name in (AGENT, "another"):
             server.request("POST", f"{APPS}/daemonsets", workload("DaemonSet", name)).raise_for_status()
         install_parts(server, RIGHTS | POLICIES)

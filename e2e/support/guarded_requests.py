@@ -103,6 +103,9 @@ MADE: Final = {
     "metadata": {**_pool["metadata"], "labels": BY_OPERATOR, "ownerReferences": [MAKER]},
 }
 """What the operator made of a Service."""
+CORE_SERVICES: Final = f"/api/v1/namespaces/{TEAM}/services"
+BALANCED, OF_OTHERS, FORMER = "balanced", "of-others", "former"
+"""Services of type LoadBalancer: of our class, of another one, and of another one with a condition of ours."""
 FORGED_OWNER: Final = {"apiVersion": API_VERSION, "kind": "LvsVirtualService", "name": "web", "uid": "forged"}
 ACCEPTED: Final = {
     "type": "Accepted",
@@ -120,12 +123,16 @@ _ONLY_NODES: Final[Json] = {
     "advice": "which Nodes are directors is said by LvsDirectorGroup.spec.nodes",
 }
 _ONLY_MADE: Final[Json] = {"policy": "made-of-services", "advice": "made of a Service of type LoadBalancer"}
+_ONLY_BALANCED: Final[Json] = {
+    "policy": "service-status",
+    "advice": "Services with loadBalancerClass lvs-operator.io/lvs",
+}
 _ONLY_STATUS: Final[Json] = {"policy": "status", "advice": "edit spec, and status follows"}
 
 
 def requests() -> dict[str, Guarded]:
     """All of them, by what they do."""
-    groups = (_slices(), _lvs_nodes(), _reports(), _statuses(), _of_users(), _made(), _leases())
+    groups = (_slices(), _lvs_nodes(), _reports(), _statuses(), _of_users(), _made(), _services(), _leases())
     return {name: request for group in groups for name, request in group}
 
 
@@ -240,6 +247,19 @@ def _made() -> Iterator[tuple[str, Guarded]]:
     yield "patch a made pool", _patch(path, {"spec": {"weight": 3}}, **by_all)
     yield "disown a made pool", _patch(path, _metadata(ownerReferences=None), **by_users)
     yield "delete a made pool", Guarded(method="DELETE", path=path, **by_all)
+
+
+def _services() -> Iterator[tuple[str, Guarded]]:
+    """The operator says the addresses of Services of our class, and of no others."""
+    address: Json = {"status": {"loadBalancer": {"ingress": [{"ip": "192.168.4.15", "ipMode": "Proxy"}]}}}
+    owners: Json = {"metadata": {"ownerReferences": [MAKER]}}
+    by_users: Any = {"may": ALL - OPERATORS, **_ONLY_BALANCED}
+    ours, others, former = (f"{CORE_SERVICES}/{name}/status" for name in (BALANCED, OF_OTHERS, FORMER))
+    yield "say the address of a Service of our class", _patch(ours, address, may=ALL, **_ONLY_BALANCED)
+    yield "say the address of a Service of another class", _patch(others, address, **by_users)
+    said_no_more: Json = {"status": {"conditions": None}}
+    yield "take back what was said of a Service", _patch(former, said_no_more, may=ALL, **_ONLY_BALANCED)
+    yield "write more of a Service than its status", _patch(ours, owners, **by_users)
 
 
 def _leases() -> Iterator[tuple[str, Guarded]]:

@@ -16,7 +16,7 @@ from lvs_core.cluster_view import ClusterNode, ClusterView, ObjectKey, SliceCont
 from lvs_core.decision import Decision
 from lvs_core.director_addresses import merged
 from lvs_core.view_objects import slice_to_raw
-from lvs_operator.owned_changes import load_balancer_writes, meta_of, owned_growth, owned_losses
+from lvs_operator.owned_changes import load_balancer_losses, load_balancer_writes, meta_of, owned_growth, owned_losses
 from lvs_operator.watched_kinds import (
     ADDRESS_POOLS,
     DIRECTOR_GROUPS,
@@ -40,7 +40,8 @@ class Changes:
     """Creations and changes that take nothing away."""
     statuses: tuple[ReplacePart, ...]
     losses: tuple[Write, ...]
-    """Deletions, addresses and parts taken from LvsNodes, labels taken from Nodes: only on complete knowledge."""
+    """Deletions, addresses and parts taken from LvsNodes, labels taken from Nodes, addresses that Services tell and no
+    virtual service is there for: only on complete knowledge."""
     new_conflicts: tuple[ObjectKey, ...]
     """Services about to be told of a conflict, or that they are not permitted, for the first time."""
 
@@ -57,6 +58,7 @@ def find_changes(view: ClusterView, decision: Decision, versions: Mapping[str, i
         *_slice_losses(view, decision),
         *_lvs_node_losses(view, decision),
         *owned_losses(view, decision),
+        *load_balancer_losses(view, decision),
     ]
     for write in _labels(view, decision, versions):
         (growth if write.value else losses).append(write)

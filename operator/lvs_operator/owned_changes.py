@@ -7,6 +7,7 @@ from lvs_api.api_group import API_VERSION, FIELD_MANAGER_OPERATOR, LABEL_MANAGED
 from lvs_api.objects import ObjectMeta, to_raw
 from lvs_core.cluster_view import ClusterView, ObjectKey
 from lvs_core.decision import Decision
+from lvs_core.load_balancer_status import told_ingress
 from lvs_core.owned_objects import SERVICE_API_VERSION, SERVICE_KIND
 from lvs_core.view_objects import pool_spec
 from lvs_operator.watched_kinds import CORE_SERVICES, POOLS, VIRTUAL_SERVICES, Meta, WatchedKind
@@ -43,11 +44,34 @@ def owned_losses(view: ClusterView, decision: Decision) -> Iterator[Delete]:
 
 
 def load_balancer_writes(view: ClusterView, decision: Decision) -> Iterator[ReplacePart]:
-    """Statuses of Services that say something else than they shall."""
+    """Statuses of Services that say something else than they shall; `load_balancer_losses` has the others."""
+    for key, write in _statuses(view, decision):
+        if not _believes_an_absence(view, key, write):
+            yield write
+
+
+def load_balancer_losses(view: ClusterView, decision: Decision) -> Iterator[ReplacePart]:
+    """Statuses that take an address away because there is no virtual service that could have it.
+
+    It may have gone with its CRD, and then directors go on.
+    """
+    for key, write in _statuses(view, decision):
+        if _believes_an_absence(view, key, write):
+            yield write
+
+
+def _statuses(view: ClusterView, decision: Decision) -> Iterator[tuple[ObjectKey, ReplacePart]]:
     for key, status in decision.load_balancers.items():
         one = view.load_balancers.get(key) or view.former_load_balancers.get(key)
         if one is not None and one.status.raw != status.raw:
-            yield ReplacePart(kind=CORE_SERVICES, meta=meta_of(one.meta), part="status", value=status.raw)
+            yield key, ReplacePart(kind=CORE_SERVICES, meta=meta_of(one.meta), part="status", value=status.raw)
+
+
+def _believes_an_absence(view: ClusterView, key: ObjectKey, write: ReplacePart) -> bool:
+    balancer = view.load_balancers.get(key)
+    if balancer is None or key in view.services:
+        return False
+    return bool(told_ingress(balancer.status.raw)) and not told_ingress(write.value)
 
 
 def meta_of(meta: ObjectMeta) -> Meta:

@@ -15,7 +15,14 @@ from lvs_operator.errors import ApiConflictError, ApiForbiddenError, ApiNotFound
 from lvs_operator.event_poster import EventPoster
 from lvs_operator.leader import Leader
 from lvs_operator.reconcile import Reconciler, Rhythm
-from lvs_operator.watched_kinds import ADDRESS_POOLS, CORE_SERVICES, DIRECTOR_GROUPS, POOLS, WatchedKind
+from lvs_operator.watched_kinds import (
+    ADDRESS_POOLS,
+    CORE_SERVICES,
+    DIRECTOR_GROUPS,
+    POOLS,
+    VIRTUAL_SERVICES,
+    WatchedKind,
+)
 
 Json = dict[str, Any]
 SERVICE = "/api/v1/namespaces/default/services/web"
@@ -32,6 +39,8 @@ class Store:
         self.writes: list[str] = []
         self.forbids = ""
         """Creations of this plural."""
+        self.is_going = False
+        """Our CRDs are being deleted."""
         self._version = 100
 
     def put(self, path: str, raw: Json) -> Json:
@@ -51,7 +60,8 @@ class Store:
     async def get(self, path: str) -> Json:
         if "customresourcedefinitions" in path:
             conditions = [{"type": "Established", "status": "True"}]
-            return {"metadata": {"creationTimestamp": CREATED}, "status": {"conditions": conditions}}
+            deleted = {"deletionTimestamp": CREATED} if self.is_going else {}
+            return {"metadata": {"creationTimestamp": CREATED, **deleted}, "status": {"conditions": conditions}}
         return self._found("GET", path)
 
     async def create(self, path: str, body: Mapping[str, Any]) -> Json:
@@ -201,6 +211,26 @@ async def test_what_was_made_goes_with_the_service_and_says_nothing_of_it(operat
     operating.unsay(CORE_SERVICES, SERVICE)
     assert await operating.rounds() == [f"DELETE {VIRTUAL}", f"DELETE {POOL}"]
     assert not {POOL, VIRTUAL} & operating.api.objects.keys()
+
+
+@pytest.mark.parametrize("crd", ["there", "going"])
+async def test_an_address_stays_told_when_its_virtual_service_went_with_its_crd(operating: Operating, crd: str) -> None:
+    operating.say(CORE_SERVICES, service())
+    await operating.rounds()
+    ingress = [{"ip": "192.168.4.130", "ipMode": "Proxy"}]
+    raw = operating.api.objects[SERVICE]
+    operating.say(CORE_SERVICES, {**raw, "status": {**raw["status"], "loadBalancer": {"ingress": ingress}}})
+    operating.api.forbids = "lvsvirtualservices"
+    operating.api.is_going = crd == "going"
+    operating.unsay(VIRTUAL_SERVICES, VIRTUAL)
+    await operating.rounds()
+    told = operating.api.objects[SERVICE]["status"]["loadBalancer"]
+    assert told == ({"ingress": ingress} if crd == "going" else {})
+    operating.api.forbids, operating.api.is_going = "", False
+    operating.now += 60
+    await operating.rounds()
+    assert VIRTUAL in operating.api.objects
+    assert operating.says()["Accepted"] == "True Accepted"
 
 
 async def test_a_service_that_cannot_be_read_takes_nothing_away(operating: Operating) -> None:
