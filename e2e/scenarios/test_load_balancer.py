@@ -148,6 +148,11 @@ def seen_client(web: ChartDeployment, vip: str) -> str:
     )
 
 
+def own_addresses(web: ChartDeployment) -> set[str]:
+    """The director's, by which it asks pods and nodes."""
+    return {one.split("/")[0] for device in ("eth0", "ctl0") for one in web.addresses(DIRECTOR, device)}
+
+
 def wait_nodes(web: ChartDeployment, vip: str, **weights: int) -> None:
     """Until the nodes' node ports have these weights, and no pod any; pods that were real servers may still drain."""
     port = service(web)["spec"]["ports"][0]["nodePort"]
@@ -178,7 +183,7 @@ def test_clients_reach_the_pods_at_the_address_that_the_service_tells(web: Chart
     client = web.lab.machine("client")
     wait_for(lambda: answers(client, vip), 10, f"{vip} to answer")
     wait_served(web, vip, *SERVERS)
-    assert seen_client(web, vip) == DIRECTOR_ADDRESS
+    assert seen_client(web, vip) in own_addresses(web)
     web.lab.kubectl("wait", "--for=condition=lvs-operator.io/Ready", f"service/{NAME}", "--timeout=30s")
 
 
@@ -194,6 +199,8 @@ def test_kube_proxy_leaves_the_address_alone(web: ChartDeployment) -> None:
 def test_local_shows_pods_the_client(web: ChartDeployment) -> None:
     """What pods answer comes back through the director where it is on the way, as `Local` needs it."""
     vip = address(web)
+    for node in (DIRECTOR, *SERVERS):  # what goes to pods and what comes back take different ways
+        web.lab.guest(node).sh("for one in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $one; done")
     for node in SERVERS:
         web.lab.guest(node).sh(f"ip route replace {CLIENT}/32 via {DIRECTOR_ADDRESS}")
     patch(web, externalTrafficPolicy="Local")
@@ -227,7 +234,7 @@ def test_any_node_takes_part_under_cluster_and_the_director_does_not(web: ChartD
     web.lab.kubectl("label", "node", "server-2", "app=web")
     annotate(web, "real-servers-")
     wait_served(web, vip, *SERVERS)
-    assert seen_client(web, vip) == DIRECTOR_ADDRESS
+    assert seen_client(web, vip) in own_addresses(web)
 
 
 def test_without_ready_pods_no_address_is_told(web: ChartDeployment) -> None:
