@@ -28,7 +28,7 @@ from lvs_core.decision import Decision
 from lvs_operator import metrics
 from lvs_operator.api_client import ApiClient
 from lvs_operator.errors import ApiForbiddenError, ApiNotFoundError
-from lvs_operator.watched_kinds import DIRECTOR_GROUPS, LVS_NODES, SLICES, VIRTUAL_SERVICES, WatchedKind
+from lvs_operator.watched_kinds import CORE_SERVICES, DIRECTOR_GROUPS, LVS_NODES, SLICES, VIRTUAL_SERVICES, WatchedKind
 from lvs_operator.writer import Delete, ReplacePart, Write
 
 logger = logging.getLogger(__name__)
@@ -106,6 +106,11 @@ class KindGuard:
                 gone = sorted(left - view.groups.keys())
                 if gone and self._is_younger(DIRECTOR_GROUPS, node.meta):
                     return f"{kind.name} {meta}: LvsDirectorGroup {gone[0]} went with its CRD"
+            case ReplacePart(kind=kind, meta=meta) if kind is CORE_SERVICES:
+                # A Service may be older than our kinds; what it says of its virtual service is not.
+                said = view.load_balancers[ObjectKey(meta.namespace or "", meta.name)].status.conditions
+                if self._made.get(VIRTUAL_SERVICES.name, "") > max(one.last_transition_time for one in said):
+                    return f"the address of {kind.name} {meta}: its LvsVirtualService went with its CRD"
         return None
 
     def _is_younger(self, kind: WatchedKind, than: ObjectMeta) -> bool:

@@ -69,7 +69,7 @@ def _statuses(view: ClusterView, decision: Decision) -> Iterator[tuple[ObjectKey
 
 def _believes_an_absence(view: ClusterView, key: ObjectKey, write: ReplacePart) -> bool:
     balancer = view.load_balancers.get(key)
-    if balancer is None or key in view.services:
+    if balancer is None or not balancer.status.conditions or key in view.services:
         return False
     return bool(told_ingress(balancer.status.raw)) and not told_ingress(write.value)
 

@@ -41,6 +41,7 @@ class Store:
         """Creations of this plural."""
         self.is_going = False
         """Our CRDs are being deleted."""
+        self.crds_made = CREATED
         self._version = 100
 
     def put(self, path: str, raw: Json) -> Json:
@@ -61,7 +62,7 @@ class Store:
         if "customresourcedefinitions" in path:
             conditions = [{"type": "Established", "status": "True"}]
             deleted = {"deletionTimestamp": CREATED} if self.is_going else {}
-            return {"metadata": {"creationTimestamp": CREATED, **deleted}, "status": {"conditions": conditions}}
+            return {"metadata": {"creationTimestamp": self.crds_made, **deleted}, "status": {"conditions": conditions}}
         return self._found("GET", path)
 
     async def create(self, path: str, body: Mapping[str, Any]) -> Json:
@@ -213,7 +214,7 @@ async def test_what_was_made_goes_with_the_service_and_says_nothing_of_it(operat
     assert not {POOL, VIRTUAL} & operating.api.objects.keys()
 
 
-@pytest.mark.parametrize("crd", ["there", "going"])
+@pytest.mark.parametrize("crd", ["there", "going", "made anew"])
 async def test_an_address_stays_told_when_its_virtual_service_went_with_its_crd(operating: Operating, crd: str) -> None:
     operating.say(CORE_SERVICES, service())
     await operating.rounds()
@@ -222,10 +223,11 @@ async def test_an_address_stays_told_when_its_virtual_service_went_with_its_crd(
     operating.say(CORE_SERVICES, {**raw, "status": {**raw["status"], "loadBalancer": {"ingress": ingress}}})
     operating.api.forbids = "lvsvirtualservices"
     operating.api.is_going = crd == "going"
+    operating.api.crds_made = "2999-01-01T00:00:00Z" if crd == "made anew" else CREATED
     operating.unsay(VIRTUAL_SERVICES, VIRTUAL)
     await operating.rounds()
     told = operating.api.objects[SERVICE]["status"]["loadBalancer"]
-    assert told == ({"ingress": ingress} if crd == "going" else {})
+    assert told == ({} if crd == "there" else {"ingress": ingress})
     operating.api.forbids, operating.api.is_going = "", False
     operating.now += 60
     await operating.rounds()
