@@ -193,6 +193,8 @@ OPERATOR_MAY = [
     ("patch", "nodes", "default"),
     ("list", "lvsvirtualservices.lvs-operator.io", "default"),
     ("patch", "lvsvirtualservices.lvs-operator.io/status", "default"),
+    ("patch", "lvsrealserverpools.lvs-operator.io", "default"),  # what it made of Services: a policy sees to that
+    ("patch", "services/status", "shop"),
     ("patch", "lvsdirectorgroups.lvs-operator.io/status", "default"),
     ("create", "lvsserviceslices.lvs-operator.io", "default"),
     ("delete", "lvsnodes.lvs-operator.io", "default"),
@@ -203,7 +205,8 @@ OPERATOR_MAY = [
 ]
 OPERATOR_MAY_NOT = [
     ("update", "lvsvirtualservices.lvs-operator.io", "default"),
-    ("patch", "lvsrealserverpools.lvs-operator.io", "default"),
+    ("patch", "services", "default"),
+    ("create", "lvsaddresspools.lvs-operator.io", "default"),
     ("delete", "lvsdirectorgroups.lvs-operator.io", "default"),
     ("patch", "lvsnodes.lvs-operator.io/status", "default"),
     ("get", "secrets", NAMESPACE),
