@@ -81,11 +81,11 @@ def test_an_old_kernel_tells_less() -> None:
 
 
 class OddKernel:
-    """Answers each command by what a test says: an errno, or a payload; the family's number may change."""
+    """Answers each command by what a test says: an errno, a payload, or not at all; the family's number may change."""
 
     def __init__(self) -> None:
         self.family: int | None = FAMILY
-        self.answers: dict[int, Callable[[], int | bytes | OSError]] = {}
+        self.answers: dict[int, Callable[[], int | bytes | OSError | None]] = {}
         self.seen: list[int] = []
         self._queue: deque[bytes | OSError] = deque()
 
@@ -122,7 +122,9 @@ class OddKernel:
     def _of_family(self) -> int | bytes:
         return errno.ENOENT if self.family is None else attribute(1, struct.pack("=H", self.family))
 
-    def _answer(self, sequence: int, answer: int | bytes | OSError) -> None:
+    def _answer(self, sequence: int, answer: int | bytes | OSError | None) -> None:
+        if answer is None:
+            return
         if isinstance(answer, bytes):
             self._queue.append(generic_message(FAMILY, 0, 0, sequence, answer))
         elif isinstance(answer, OSError):
@@ -191,7 +193,7 @@ def test_refusals_have_the_kernels_words(kernel: OddKernel) -> None:
 
 def test_lost_answers_are_asked_for_again_and_lost_orders_are_not(kernel: OddKernel) -> None:
     settings = seam(kernel)
-    lost: list[int | bytes | OSError] = [OSError(errno.ENOBUFS, "lost"), kernel.answers[codec.CMD_GET_CONFIG]()]
+    lost: list[int | bytes | OSError | None] = [OSError(errno.ENOBUFS, "lost"), kernel.answers[codec.CMD_GET_CONFIG]()]
     kernel.answers[codec.CMD_GET_CONFIG] = lambda: lost.pop(0)
     assert len(settings.read_timeouts()) == 3
     kernel.answers[codec.CMD_GET_CONFIG] = lambda: OSError(errno.ENOBUFS, "lost")
@@ -208,3 +210,13 @@ def test_an_answer_of_another_form_is_none(kernel: OddKernel) -> None:
     kernel.answers[codec.CMD_GET_DAEMON] = lambda: attribute(3, b"")
     with pytest.raises(IpvsReadFailed, match="not understood"):
         seam(kernel).read_daemons()
+
+
+def test_a_daemon_is_stopped_also_when_nothing_acknowledges_it(kernel: OddKernel) -> None:
+    """As the kernel does while the daemon's thread never ran."""
+    kernel.answers[codec.CMD_DEL_DAEMON] = lambda: None
+    settings = seam(kernel)
+    settings.stop_daemon(SyncState.BACKUP)
+    assert kernel.seen == [codec.CMD_DEL_DAEMON, codec.CMD_GET_DAEMON]
+    with pytest.raises(IpvsReadFailed, match="stopping the sync daemon master"):
+        settings.stop_daemon(SyncState.MASTER)

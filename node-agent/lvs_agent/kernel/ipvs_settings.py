@@ -39,9 +39,17 @@ class KernelIpvsSettings(IpvsConversation):
         self._order(what, lambda encoder, sequence: encoder.start_daemon(state, daemon, sequence))
 
     def stop_daemon(self, state: SyncState) -> None:
-        """Stop one."""
+        """Stop one.
+
+        The kernel acknowledges nothing when the daemon's thread had no time to run since it was made: the error of
+        stopping such a thread is EINTR, which netlink takes for an order that goes on. Stopped it is.
+        """
         what = f"stopping the sync daemon {state.name.lower()}"
-        self._order(what, lambda encoder, sequence: encoder.stop_daemon(state, sequence), gone=errno.ESRCH)
+        try:
+            self._order(what, lambda encoder, sequence: encoder.stop_daemon(state, sequence), gone=errno.ESRCH)
+        except IpvsReadFailed:
+            if state in self.read_daemons():
+                raise
 
     def _dump_daemons(self) -> SyncDaemons:
         for is_last in (False, True):

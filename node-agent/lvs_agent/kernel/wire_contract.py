@@ -4,11 +4,14 @@ Each exchange is a request, and what the kernel's answer says. It is held with t
 (`record_conversation`), and what was recorded then is held against the codec in unit tests.
 """
 
+import contextlib
 import struct
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Final
 
 from lvs_agent.decide.changes import (
@@ -59,6 +62,8 @@ DEVICE: Final = "wire0"
 """Where the sync daemons run: it must have an address of each family."""
 _NLM_F_MULTI: Final = 2
 _CHUNK: Final = 1 << 17
+_DAEMON_NAMES: Final = ("ipvs-m:", "ipvs-b:")
+_ASLEEP: Final = frozenset("SI")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +276,7 @@ def record_conversation() -> dict[str, Any]:
         held = []
         for sequence, exchange in enumerate(EXCHANGES, 2):
             request = exchange.request(encoder, sequence)
+            _wait_until_daemons_run()
             connection.send(request)
             answers: list[bytes] = []
             while not answers or not _is_last(answers[-1]):
@@ -278,6 +284,30 @@ def record_conversation() -> dict[str, Any]:
                 answers += [bytes(buffer[m.start - HEADER.size : m.end]) for m in messages(buffer)]
             held.append({"name": exchange.name, "request": request.hex(), "answers": [one.hex() for one in answers]})
     return {"family": family, "exchanges": held}
+
+
+def _wait_until_daemons_run() -> None:
+    """Of a sync daemon that is stopped before its thread ever ran there is no acknowledgement.
+
+    Once it has run it sleeps. Raises TimeoutError when one does not within ten seconds.
+    """
+    end = time.monotonic() + 10
+    while not all(line.rsplit(")", 1)[1].split()[0] in _ASLEEP for line in _threads(_DAEMON_NAMES)):
+        if time.monotonic() > end:
+            raise TimeoutError("a sync daemon's thread does not sleep")
+        time.sleep(0.01)
+
+
+def _threads(names: tuple[str, ...]) -> list[str]:
+    """What /proc says of the threads whose names begin so: `ID (NAME) STATE ...`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/stat"):
+        # One that ended meanwhile is none.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            line = process.read_text(encoding="utf-8", errors="replace")
+            if line.split("(", 1)[1].startswith(names):
+                found.append(line)
+    return found
 
 
 def misunderstandings(recorded: Mapping[str, Any]) -> dict[str, str]:
