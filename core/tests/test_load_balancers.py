@@ -1,13 +1,16 @@
 """Services of type LoadBalancer: which are ours, what they ask for, and what is said of what cannot be."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from load_balancer_objects import PREFIX, balanced, read, read_former
 
 from lvs_api.objects import to_raw
-from lvs_core.load_balancers import SOURCE_RANGES, load_balancer_from_raw
+from lvs_core.load_balancers import KNOWN, SOURCE_RANGES, load_balancer_from_raw
 
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "use-services-of-type-loadbalancer.md"
 Json = dict[str, Any]
 OWN = {
     "type": f"{PREFIX}/Ready",
@@ -225,3 +228,9 @@ def test_annotations_of_others_are_none_of_ours() -> None:
     raw = balanced()
     raw["metadata"]["annotations"] = {"example.org/addresses": "x", "lvs-operator.io.example/x": "y"}
     assert read(raw).faults == ()
+
+
+def test_every_annotation_is_documented_and_no_other() -> None:
+    told = re.findall(r"^\| `(\S+/\S+)` \|", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    conditions = {f"{PREFIX}/Accepted", f"{PREFIX}/Ready"}
+    assert sorted(set(told) - conditions) == sorted(KNOWN)
