@@ -27,8 +27,6 @@ NODE_ADDRESSES: Final = {"server-1": "192.168.10.21", "server-2": "192.168.10.22
 CLIENT: Final = "192.168.10.50"
 SECONDS: Final = 120.0
 """For pods and Services on a busy machine."""
-LET_GO_SECONDS: Final = 200.0
-"""Behind NAT the kernel counts a connection that the server closed for two minutes: so long a real server drains."""
 TOPOLOGY: Final = """
 segments: [lan]
 nodes:
@@ -250,7 +248,7 @@ def test_without_ready_pods_no_address_is_told(web: ChartDeployment) -> None:
 def test_another_type_leaves_nothing(web: ChartDeployment) -> None:
     vip = address(web)
     patch(web, type="ClusterIP", loadBalancerClass=None, allocateLoadBalancerNodePorts=None)
-    web.wait_shape(DIRECTOR, {}, deadline=LET_GO_SECONDS)
+    web.wait_shape(DIRECTOR, {}, deadline=GONE_SECONDS)
     wait_for(lambda: f"{vip}/32" not in web.addresses(DIRECTOR, "eth0"), GONE_SECONDS, "the address to go")
     wait_for(
         lambda: service(web)["status"] == {"loadBalancer": {}}, GONE_SECONDS, "the Service to say nothing", interval=0.5
