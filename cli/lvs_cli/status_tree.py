@@ -181,7 +181,7 @@ def _unprepared(name: str, nodes: Mapping[str, Node], vips: frozenset[str]) -> s
     told = [one for one in node.status.addresses or () if not vips or one.address in vips]
     amiss = [one for one in told if one.state is not NodeAddressState.BOUND]
     if amiss:
-        said = (f"{one.address} on {one.device} {one.state}{f': {one.message}' if one.message else ''}" for one in amiss)
+        said = [f"{a.address} on {a.device} {a.state}{f': {a.message}' if a.message else ''}" for a in amiss]
         return f"{name} has {', '.join(said)}"
     missing = sorted(vips - {one.address for one in told})
     return f"{name} has not reported {', '.join(missing) or 'its addresses'} of this boot yet"
