@@ -70,8 +70,9 @@ def left_over(change: IpvsChange, table: KernelIpvs) -> Fault:
     if isinstance(change, EditDestination) and _lacks_tunnel(change, table):
         wanted = change.settings.tunnel.type
         message = (
-            f"this director's kernel made {change.service} -> {change.destination} an IPIP tunnel instead of {wanted.name}: "
-            "it does not know that type (GUE since Linux 5.2, GRE since 5.3); use IPIP, or directors with a newer kernel"
+            f"this director's kernel made {change.service} -> {change.destination} an IPIP tunnel instead of "
+            f"{wanted.name}, which it does not know (GUE comes with Linux 5.2, GRE with 5.3); use IPIP, or directors "
+            "with a newer kernel"
         )
     else:
         message = f"not as wanted after writing: {describe(change)}"
