@@ -219,7 +219,7 @@ class LvsVirtualServiceSpec(ApiModel):
         Rule(
             cel="has(self.ports) != has(self.firewallMark)",
             check=lambda self: (self.ports is None) != (self.firewall_mark is None),
-            message="ports are needed, unless there is a firewallMark: it stands for every port, so there are none",
+            message="ports are needed, unless there is a firewallMark: it stands for every port, so remove one of them",
             field="ports",
         ),
         Rule(
