@@ -16,6 +16,7 @@ from support.traffic import HeldConnection, answers, count_calls, count_replies
 pytestmark = pytest.mark.lab
 DIRECTORS = ("director-1", "director-2")
 HASHED, LACKING, MIXED, SIP_VIP = "192.168.10.106", "192.168.10.107", "192.168.10.108", "192.168.10.109"
+HASH_EXAMPLE = "192.168.10.105"
 NO_TWOS = "/etc/modprobe.d/no-twos.conf"
 
 
@@ -59,6 +60,19 @@ def test_ports_are_hashed_too_where_a_flag_says_so(hashed: Deployment) -> None:
     assert chosen(hashed) == set(SERVERS)
     set_scheduler(hashed, "mh")
     assert len(chosen(hashed)) == 1
+
+
+def test_the_example_of_hashing_spreads_the_connections_of_one_client(web: Deployment) -> None:
+    manifests = EXAMPLES / "s9-hash" / "web.yaml"
+    web.apply(manifests)
+    web.wait_ready("s9-web")
+    shown = {f"{address}:80": ("Route", 1) for address in SERVERS.values()}
+    web.wait_shape(active_director(web), quick_shape() | {f"TCP {HASH_EXAMPLE}:80 mh (mh-fallback,mh-port)": shown})
+    wait_for(partial(answers, client(web), HASH_EXAMPLE), 10, f"{HASH_EXAMPLE} to answer")
+    assert set(count_replies(client(web), HASH_EXAMPLE, 60)) == set(SERVERS)
+    web.delete(manifests)
+    for director in DIRECTORS:
+        web.wait_shape(director, quick_shape(), deadline=GONE_SECONDS)
 
 
 def test_clients_of_a_server_without_weight_fall_back_where_a_flag_says_so(hashed: Deployment) -> None:
@@ -152,23 +166,16 @@ def test_calls_stick_by_their_call_id(web: Deployment) -> None:
 
 
 def test_three_methods_in_one_service(web: Deployment) -> None:
-    """S11: the one behind NAT answers through the director, which it reaches the client by."""
+    """S11: the one behind NAT has another default route than the director, and sees that one's address."""
     active = active_director(web)
-    methods = {"server-1": "DirectRouting", "server-2": "Tunnel", "server-3": "Masquerade"}
-    entries = [
-        {"name": name, "address": SERVERS[name], "forwarding": {"method": method}} for name, method in methods.items()
-    ]
-    manifests = documents(pool_text("mixed", *entries), service_text("mixed", MIXED, pool="mixed"))
-    route = ["ip", "route", "replace", f"{client(web).ip}/32", "via", web.lab.machine(active).ip]
-    web.lab.machine("server-3").out(*route)
+    manifests = EXAMPLES / "s11-mixed-methods" / "web.yaml"
     web.apply(manifests)
-    shown = dict(zip(methods, ("Route", "Tunnel", "Masq"), strict=True))
+    shown = dict(zip(SERVERS, ("Route", "Tunnel", "Masq"), strict=True))
     wanted = {f"TCP {MIXED}:80 rr": {f"{SERVERS[name]}:80": (method, 1) for name, method in shown.items()}}
     web.wait_shape(active, quick_shape() | wanted)
     wait_for(partial(answers, client(web), MIXED), 10, f"{MIXED} to answer")
     assert count_replies(client(web), MIXED, 30) == Counter(dict.fromkeys(SERVERS, 10))
     web.delete(manifests)
-    web.lab.machine("server-3").out("ip", "route", "del", f"{client(web).ip}/32")
     for name in DIRECTORS:
         web.wait_shape(name, quick_shape(), deadline=GONE_SECONDS)
 

@@ -24,6 +24,8 @@ TOPOLOGY_OF = {
     "s8-sctp": "s8",
     "s8-firewall-mark": "s8",
     "sip-calls": "plain",
+    "s9-hash": "plain",
+    "s11-mixed-methods": "plain",
     "s12-thresholds": "plain",
     "s10-pcc": "s10",
     "s10-ppc": "s10",
