@@ -17,6 +17,16 @@ pytestmark = pytest.mark.lab
 DIRECTORS = ("director-1", "director-2")
 HASHED, LACKING, MIXED, SIP_VIP = "192.168.10.106", "192.168.10.107", "192.168.10.108", "192.168.10.109"
 HASH_EXAMPLE = "192.168.10.105"
+NAMES_VIP = "192.168.10.102"
+ASK_FROM_ONE_PORT = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+    asking.settimeout(3)
+    asking.connect((sys.argv[1], 53))
+    for _ in range(int(sys.argv[2])):
+        asking.send(b"hello")
+        print(asking.recv(100).decode().strip())
+"""
 NO_TWOS = "/etc/modprobe.d/no-twos.conf"
 
 
@@ -161,6 +171,24 @@ def test_calls_stick_by_their_call_id(web: Deployment) -> None:
     web.delete(manifests)
     for name in SERVERS:
         web.lab.machine(name).server(port=5060, address=SIP_VIP, protocol="udp").stop()
+    for name in DIRECTORS:
+        web.wait_shape(name, quick_shape(), deadline=GONE_SECONDS)
+
+
+def test_the_example_of_udp_balances_each_datagram_by_itself(web: Deployment) -> None:
+    """S8: one-packet scheduling spreads what comes from one port of a client."""
+    for name in SERVERS:
+        web.lab.machine(name).serve(port=53, address=NAMES_VIP, protocol="udp")
+    manifests = EXAMPLES / "s8-udp" / "names.yaml"
+    web.apply(manifests)
+    web.wait_ready("s8-names")
+    servers = {f"{address}:53": ("Route", 1) for address in SERVERS.values()}
+    web.wait_shape(active_director(web), quick_shape() | {f"UDP {NAMES_VIP}:53 rr ops": servers})
+    told = client(web).out("python3", "-c", ASK_FROM_ONE_PORT, NAMES_VIP, "30").split()
+    assert Counter(told) == Counter(dict.fromkeys(SERVERS, 10))
+    web.delete(manifests)
+    for name in SERVERS:
+        web.lab.machine(name).server(port=53, address=NAMES_VIP, protocol="udp").stop()
     for name in DIRECTORS:
         web.wait_shape(name, quick_shape(), deadline=GONE_SECONDS)
 

@@ -24,6 +24,7 @@ TOPOLOGY_OF = {
     "s8-sctp": "s8",
     "s8-firewall-mark": "s8",
     "sip-calls": "plain",
+    "s8-udp": "plain",
     "s9-hash": "plain",
     "s11-mixed-methods": "plain",
     "s12-thresholds": "plain",
