@@ -24,7 +24,12 @@ def test_an_example_is_tried_as_its_page_says(own_lab: LabOf) -> None:
     assert lab.agent(DIRECTOR).pid == begun, "what runs is left alone"
     for server in SERVERS:
         assert lvs_lab("--name", lab.name, "serve", server).returncode == 0
-    for words in (["apply", f"--filename={EXAMPLE}"], ["wait", "--for=condition=Ready", "lvsvs/s14c-web"]):
+    wait = ["wait", "lvsvs/s14c-web", "--timeout=60s"]
+    for words in (
+        ["apply", f"--filename={EXAMPLE}"],
+        [*wait, "--for=condition=Ready"],
+        [*wait, "--for=jsonpath={.status.realServers.ready}=2"],
+    ):
         done = lvs_lab("--name", lab.name, "kubectl", *words)
         assert done.returncode == 0, done.stderr
     assert count_replies(lab.machine("s14c-client"), "192.168.4.15", 30) == dict(zip(SERVERS, (10, 20), strict=True))
