@@ -1,6 +1,8 @@
 """`kubectl lvs`: exit code 0, 1 when something failed, also in part, 2 when the command line is wrong."""
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -18,6 +20,8 @@ from lvs_cli.zero import add_zero_options, zero
 
 _Run = Callable[[Callable[[], Cluster], argparse.Namespace], Said]
 _Options = Callable[[argparse.ArgumentParser], None]
+_NOBODY_READS = 128 + signal.SIGPIPE
+"""As a shell tells of a program that such a pipe has ended."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CliError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if said.text:
-        print(said.text)
+    if said.text and not _print_all(said.text):
+        return _NOBODY_READS
     for note in said.notes:
         print(f"note: {note}", file=sys.stderr)
     for failure in said.failures:
@@ -37,10 +41,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if said.failures else 0
 
 
+def _print_all(text: str) -> bool:
+    """False where the reader, such as `head`, has had enough."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # What is buffered would be written, and refused, once more when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
+
+
 def command_parser() -> argparse.ArgumentParser:
     """What the plug-in takes."""
     parser = argparse.ArgumentParser(
-        prog="kubectl lvs", description="See what the Linux Virtual Server does, and let go what it holds."
+        prog="kubectl lvs",
+        description="See what the Linux Virtual Server does, move tables to and from ipvsadm, and have directors act.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

@@ -35,6 +35,7 @@ _MAX_MASK: Final = 2**32 - 1
 _MAX_TIMEOUT: Final = 31 * 24 * 3600
 _DEFAULT_TIMEOUT: Final = 300
 _DEFAULT_SCHEDULER: Final = "wlc"
+_EXPECTED: Final = "a table is of lines with -A and -a, as `ipvsadm -S -n` writes it (`ipvsadm -L` writes another form)"
 _NUMBERS: Final = "names are another thing on another machine: save the table with `ipvsadm -S -n`"
 
 
@@ -138,6 +139,8 @@ class _Table:
     servers: dict[AnyVirtualKey, dict[tuple[IpAddress, int], SavedServer]] = field(default_factory=dict)
     others: list[tuple[int, str]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    refused: set[AnyVirtualKey] = field(default_factory=set)
+    """Of virtual services with a fault, which is told: their servers have none of their own by that."""
 
     def service(self, key: AnyVirtualKey) -> SavedService:
         """One with its servers."""
@@ -145,6 +148,8 @@ class _Table:
 
     def read(self, number: int, words: list[str]) -> None:
         """One line. Raises LineFaultError."""
+        if not words[0].startswith("-"):
+            raise LineFaultError(f"{words[0]} is no command: {_EXPECTED}")
         command = words[0].partition("=")[0]
         if command in DAEMON_AND_TIMEOUTS:
             self.others.append((number, command))
@@ -167,15 +172,19 @@ class _Table:
 
     def _add_service(self, number: int, options: Options) -> None:
         _refuse_others(options, _OF_A_SERVICE, "-A")
-        one = _service(number, options)
-        if one.key in self.services:
-            raise LineFaultError(f"{one.key} was added by line {self.services[one.key].line} already")
-        self.services[one.key] = one
-        self.servers[one.key] = {}
+        key = _key(options)
+        if key in self.services:
+            raise LineFaultError(f"{key} was added by line {self.services[key].line} already")
+        self.refused.add(key)
+        self.services[key] = _service(number, key, options)
+        self.servers[key] = {}
+        self.refused.discard(key)
 
     def _add_server(self, number: int, options: Options) -> None:
         _refuse_others(options, _OF_A_SERVER, "-a")
         key = _key(options)
+        if key in self.refused:
+            return
         if key not in self.services:
             raise LineFaultError(f"{key} was not added by a line before (-A)")
         service = self.services[key]
@@ -191,8 +200,7 @@ def _refuse_others(options: Options, known: frozenset[str], command: str) -> Non
             raise LineFaultError(f"{spelled(name)} does not go with {command}")
 
 
-def _service(number: int, options: Options) -> SavedService:
-    key = _key(options)
+def _service(number: int, key: AnyVirtualKey, options: Options) -> SavedService:
     family = key.family if isinstance(key, MarkKey) else family_of_ip(key.address)
     prefix = _prefix_length(options["M"] or "", family) if "M" in options else HOST_LENGTH[family]
     persistence = None
@@ -202,7 +210,7 @@ def _service(number: int, options: Options) -> SavedService:
         persistence = SavedPersistence(timeout_seconds=timeout, prefix_length=prefix)
     if isinstance(key, VirtualServerKey):
         if key.port == 0 and persistence is None:
-            raise LineFaultError("port 0 (every port) needs -p")
+            raise LineFaultError("port 0 (every port, as where none stands) needs -p")
         if "o" in options and key.protocol is not Protocol.UDP:
             raise LineFaultError("-o is only for UDP (-u) and marks (-f)")
     return SavedService(

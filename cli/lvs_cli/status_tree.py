@@ -107,7 +107,8 @@ class _View:
         meta, status = service.metadata, service.status or LvsVirtualServiceStatus()
         key = (meta.namespace, meta.name)
         directors = [self._for_service(service, one) for one in status.directors or ()]
-        servers = [Branch(_server(one, self.nodes)) for one in self.members.get(key, ())]
+        vips = frozenset(status.addresses or service.spec.addresses or ())
+        servers = [Branch(_server(one, self.nodes, vips)) for one in self.members.get(key, ())]
         words = why(service, status) or "Ready"
         return Branch(
             f"{meta.qualified_name} {addresses_of(service)} {ports_of(service.spec)}: {words}",
@@ -148,16 +149,16 @@ def _master(router: VirtualRouterStatus) -> str:
     return f"Master of virtual router {router.id}{since}{f': {router.message}' if router.message else ''}"
 
 
-def _server(member: SliceMember, nodes: Mapping[str, Node]) -> str:
+def _server(member: SliceMember, nodes: Mapping[str, Node], vips: frozenset[str]) -> str:
     """A real server, and what the objects know against it; its checks are the directors' to tell."""
     port = f" port {member.port}" if member.port is not None else ""
     if member.ports:
         port = f" ports {', '.join(f'{one.name} {one.port}' for one in member.ports)}"
     head = f"real server {member.name} {member.address}{port}, {member.forwarding.method}, weight {member.weight}"
-    return "; ".join([head, *_against(member, nodes)])
+    return "; ".join([head, *_against(member, nodes, vips)])
 
 
-def _against(member: SliceMember, nodes: Mapping[str, Node]) -> Iterator[str]:
+def _against(member: SliceMember, nodes: Mapping[str, Node], vips: frozenset[str]) -> Iterator[str]:
     if member.refused is not None:
         yield f"refused: {member.refused}"
         return
@@ -169,16 +170,18 @@ def _against(member: SliceMember, nodes: Mapping[str, Node]) -> Iterator[str]:
         if member.forwarding.method is not ForwardingMethod.MASQUERADE:
             yield "Unverified: a plain machine"
     elif not member.prepared:
-        yield f"not prepared: {_unprepared(member.node, nodes)}"
+        yield f"not prepared: {_unprepared(member.node, nodes, vips)}"
 
 
-def _unprepared(name: str, nodes: Mapping[str, Node]) -> str:
-    """Why a Node does not carry what it is to carry, in its own words."""
+def _unprepared(name: str, nodes: Mapping[str, Node], vips: frozenset[str]) -> str:
+    """Why a Node does not carry these addresses, in its own words; without any (a mark) all that it is to carry."""
     node = nodes.get(name)
     if node is None or node.status is None:
         return f"no agent on {name} has reported"
-    said = [one for one in node.status.addresses or () if one.state is not NodeAddressState.BOUND]
-    if said:
-        one = said[0]
-        return f"{name} has {one.address} on {one.device} {one.state}{f': {one.message}' if one.message else ''}"
-    return f"{name} has not reported its addresses of this boot yet"
+    told = [one for one in node.status.addresses or () if not vips or one.address in vips]
+    amiss = [one for one in told if one.state is not NodeAddressState.BOUND]
+    if amiss:
+        said = [f"{a.address} on {a.device} {a.state}{f': {a.message}' if a.message else ''}" for a in amiss]
+        return f"{name} has {', '.join(said)}"
+    missing = sorted(vips - {one.address for one in told})
+    return f"{name} has not reported {', '.join(missing) or 'its addresses'} of this boot yet"

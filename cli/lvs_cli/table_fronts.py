@@ -218,7 +218,7 @@ def _why_server_left_out(service: SavedService, server: SavedServer) -> str | No
         return f"it is {family_of_ip(server.address)} in a service of {service.family}"
     if server.method is ForwardingMethod.TUNNEL and _read_tunnel(server) is None:
         words = " ".join(("--tun-type", server.tunnel, *server.tunnel_options))
-        return f"there is no {words}, only ipip and gre without options, and gue with a port and one kind of checksum"
+        return f"{words} can not be said: ipip and gre go without options, gue with --tun-port and one kind of checksum"
     if server.method is ForwardingMethod.MASQUERADE and service.port == 0 and server.port != 0:
         what = "a mark" if isinstance(service.key, MarkKey) else "port 0"
         return f"under {what} every port stays as it is, and it maps all of them to {server.port}"

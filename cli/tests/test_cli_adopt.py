@@ -251,7 +251,10 @@ def test_what_the_form_can_not_say_is_left_out_and_named(cluster: Pages, run: An
     code, out, said = run()
     assert (code, out) == (1, "")
     assert "error: real server 192.168.9.100:80 of TCP 192.168.9.1:80 is left out: there is no method Local" in said
-    assert "error: real server 192.168.9.101:80 of TCP 192.168.9.1:80 is left out: there is no --tun-type other" in said
+    assert (
+        "error: real server 192.168.9.101:80 of TCP 192.168.9.1:80 is left out: --tun-type other can not be said"
+        in said
+    )
     assert "error: TCP 192.168.9.1:80 is left out: 0 real servers are left" in said
 
 

@@ -1,6 +1,8 @@
 """`kubectl lvs import`: what it prints and compares. That nothing changes on the way: test_import_round_trip.py."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +219,18 @@ def raw_object_of(document: dict[str, Any], spec: dict[str, Any], *, namespace: 
     made: dict[str, Any] = {**document, "spec": spec}
     made["metadata"] = {**document["metadata"], "namespace": namespace, "uid": "u", "generation": 3}
     return made
+
+
+def test_who_reads_the_beginning_only_sees_no_traceback() -> None:
+    services = [f"-A -t 10.0.{n // 250}.{n % 250 + 1}:80 -s rr" for n in range(800)]
+    lines = [line for one in services for line in (one, one.replace("-A", "-a").replace("-s rr", "-r 10.9.0.1:80 -g"))]
+    command = [sys.executable, "-m", "lvs_cli", "import"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reading:
+        assert reading.stdin is not None
+        assert reading.stdout is not None
+        assert reading.stderr is not None
+        reading.stdin.write("\n".join(lines).encode())
+        reading.stdin.close()
+        assert reading.stdout.readline() == b"apiVersion: lvs-operator.io/v1alpha1\n"
+        reading.stdout.close()
+        assert (reading.stderr.read(), reading.wait(60)) == (b"", 141)

@@ -123,7 +123,10 @@ NODES = (
     ),
     with_status(
         lvs_node("n3"),
-        addresses=[{"address": "192.168.4.15", "device": "lo", "state": "Conflict", "message": "taken"}],
+        addresses=[
+            {"address": "192.168.4.14", "device": "lo", "state": "Failed", "message": "another service's"},
+            {"address": "192.168.4.15", "device": "lo", "state": "Conflict", "message": "taken"},
+        ],
     ),
 )
 TREE = """\
@@ -199,10 +202,30 @@ def test_a_service_that_is_not_there_is_an_error(
     assert capsys.readouterr().err == "error: there is no LvsVirtualService absent in namespace default\n"
 
 
-def test_a_real_server_whose_agent_has_not_come_to_its_addresses_yet(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("addresses", "said"),
+    [
+        ([], "n1 has not reported 192.168.4.15, 2001:db8:4::15 of this boot yet"),
+        (
+            [("2001:db8:4::15", "Failed", "no module"), ("192.168.4.14", "Failed", ""), ("192.168.4.15", "Bound", "")],
+            "n1 has 2001:db8:4::15 on lo Failed: no module",
+        ),
+        (
+            [("192.168.4.15", "Conflict", "taken"), ("2001:db8:4::15", "Failed", "")],
+            "n1 has 192.168.4.15 on lo Conflict: taken, 2001:db8:4::15 on lo Failed",
+        ),
+        ([("192.168.4.15", "Bound", "")], "n1 has not reported 2001:db8:4::15 of this boot yet"),
+    ],
+)
+def test_a_real_server_says_which_of_the_service_s_addresses_it_lacks(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    addresses: list[tuple[str, str, str]],
+    said: str,
 ) -> None:
     waiting = service_slice(members=[slice_member("rs1", "192.168.4.100", node="n1", prepared=False)])
-    cluster = Objects(director_group(), virtual_service(), waiting, with_status(lvs_node("n1"), bootId="b"))
-    assert status(monkeypatch, cluster, "web") == 0
-    assert capsys.readouterr().out.endswith("not prepared: n1 has not reported its addresses of this boot yet\n")
+    told = [{"address": a, "device": "lo", "state": state, "message": why} for a, state, why in addresses]
+    reported = with_status(lvs_node("n1"), bootId="b", addresses=told)
+    both = virtual_service(addresses=["192.168.4.15", "2001:db8:4::15"])
+    assert status(monkeypatch, Objects(director_group(), both, waiting, reported), "web") == 0
+    assert capsys.readouterr().out.endswith(f"not prepared: {said}\n")

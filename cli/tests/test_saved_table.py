@@ -34,6 +34,7 @@ WEB = "-A -t 192.168.4.15:80 -s wrr"
         ([f"{WEB} --wait"], "line 1: --wait is no option of virtual services and real servers"),
         ([f"{WEB} --ops=1"], "line 1: -o takes no value"),
         ([f"{WEB} why"], "line 1: why is not expected here"),
+        (["TCP  192.168.4.15:80 rr"], "line 1: TCP is no command: a table is of lines with -A and -a"),
         (["-A -s wrr -t"], "line 1: -t needs a value"),
         (["-A -s wrr"], "line 1: expected one virtual service: -t, -u, --sctp-service or -f"),
         (["-A -t 192.168.4.15:80 -u 192.168.4.15:80"], "line 1: expected one virtual service"),
@@ -41,7 +42,7 @@ WEB = "-A -t 192.168.4.15:80 -s wrr"
         (["-A -a -t 192.168.4.15:80"], "line 1: expected one of -A, which adds a virtual service, and -a"),
         ([WEB, "-E -t 192.168.4.15:80 -s rr"], "line 2: -E changes a table; expected one as `ipvsadm -S -n` writes it"),
         ([WEB, "-C"], "line 2: -C changes a table"),
-        (["-A -t 192.168.4.15:0 -s rr"], "line 1: port 0 (every port) needs -p"),
+        (["-A -t 192.168.4.15:0 -s rr"], "line 1: port 0 (every port, as where none stands) needs -p"),
         (["-A -t 192.168.4.15:80 -o"], "line 1: -o is only for UDP (-u) and marks (-f)"),
         (["-A -t 192.168.4.15:80 -6"], "line 1: -6 is only for marks (-f)"),
         (["-A -f 0"], "line 1: -f 0: expected a number from 1 to 4294967295"),
@@ -59,6 +60,12 @@ WEB = "-A -t 192.168.4.15:80 -s wrr"
 def test_faults(lines: list[str], fault: str) -> None:
     (found,) = read_saved_table("\n".join(lines)).faults
     assert found.startswith(fault)
+
+
+def test_servers_of_a_refused_virtual_service_are_not_told_as_well() -> None:
+    text = "-A -t 192.168.4.15 -s rr\n-a -t 192.168.4.15 -r 192.168.4.100\n-a -t 192.168.4.15:0 -r 192.168.4.101:0 -g\n"
+    (found,) = read_saved_table(text).faults
+    assert found.startswith("line 1: port 0")
 
 
 def test_every_fault_is_named() -> None:

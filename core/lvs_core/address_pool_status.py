@@ -8,7 +8,7 @@ from lvs_core import frontends
 from lvs_core.accept import Frozen, Verdict, Withdrawn
 from lvs_core.address_ranges import count, read_range
 from lvs_core.cluster_view import AddressPool, ClusterView, ObjectKey, SliceContent
-from lvs_core.object_status import Statement, stated, truth
+from lvs_core.object_status import stated, statements
 
 _GREATEST_COUNT = 2**31 - 1
 _NAMED = 3
@@ -57,13 +57,9 @@ def _status(
             facts.append((ConditionType.READY, False, Reason.ADDRESS_POOL_EXHAUSTED, message))
         else:
             facts.append((ConditionType.READY, True, Reason.READY, "Whoever asks for an address gets one"))
-    statements = [
-        Statement(type=kind, status=truth(value), reason=reason, message=message, generation=generation)
-        for kind, value, reason, message in facts
-    ]
     return LvsAddressPoolStatus(
         addresses=addresses,
         used=used,
         observed_generation=generation,
-        conditions=stated(before.conditions if before else None, statements, now),
+        conditions=stated(before.conditions if before else None, statements(facts, generation), now),
     )

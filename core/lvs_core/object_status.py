@@ -52,6 +52,14 @@ def stated(conditions: Sequence[Condition] | None, statements: Sequence[Statemen
     return result
 
 
+def statements(facts: Sequence[tuple[ConditionType, bool, Reason, str]], generation: int | None) -> list[Statement]:
+    """What holds of one generation of an object, or does not."""
+    return [
+        Statement(type=kind, status=truth(value), reason=reason, message=message, generation=generation)
+        for kind, value, reason, message in facts
+    ]
+
+
 def truth(value: bool | None) -> ConditionStatus:
     """None is Unknown."""
     if value is None:
@@ -86,13 +94,9 @@ def pool_status(finder: PoolFinder, pool: Pool, services: int, now: str) -> LvsR
             if endpoints is not None:
                 message = f"Service {endpoints.service_ref.name} has no endpoints, and nothing else is found"
             facts.append((ConditionType.READY, False, Reason.NO_MEMBERS, message))
-    statements = [
-        Statement(type=kind, status=truth(value), reason=reason, message=message, generation=generation)
-        for kind, value, reason, message in facts
-    ]
     return LvsRealServerPoolStatus(
         members=members,
         services=services,
         observed_generation=generation,
-        conditions=stated(before.conditions if before else None, statements, now),
+        conditions=stated(before.conditions if before else None, statements(facts, generation), now),
     )

@@ -22,6 +22,17 @@ class Ipvs:
     """ipvsadm(8)'s, long ones where there are such; none where it can not say it."""
 
 
+_OF_LIST: Final = (
+    "--timeout",
+    "--daemon",
+    "--stats",
+    "--rate",
+    "--exact",
+    "--thresholds",
+    "--persistent-conn",
+    "--sort",
+)
+"""Options of `kubectl lvs list` with the same names."""
 ELSEWHERE: Final[Mapping[str, str]] = {
     "--add-service": "a LvsVirtualService that is there",
     "--edit-service": "an edit of the LvsVirtualService",
@@ -37,10 +48,7 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "--stop-daemon": "taking `connectionSync` out of the group",
     "--help": "`kubectl lvs --help`",
     "--connection": "`kubectl lvs list --connections`",
-    **dict.fromkeys(
-        ("--timeout", "--daemon", "--stats", "--rate", "--exact", "--thresholds", "--persistent-conn", "--sort"),
-        "`kubectl lvs list`",
-    ),
+    **{option: f"`kubectl lvs list {option}`" for option in _OF_LIST},
     "--numeric": "`kubectl lvs list`, which never looks up names",
     "--nosort": "`kubectl lvs list`, which sorts by the entries' keys or as `--sort` says",
     "--tun-info": "`kubectl lvs list --output=json`",

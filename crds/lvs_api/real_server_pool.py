@@ -66,7 +66,7 @@ class RealServer(ApiModel):
             cel="(has(self.lowerThreshold) ? self.lowerThreshold : 0) <= "
             "(has(self.upperThreshold) ? self.upperThreshold : 0)",
             check=lambda self: self.lower_threshold <= self.upper_threshold,
-            message="lowerThreshold must be at most upperThreshold",
+            message="lowerThreshold must be at most upperThreshold, 0 when that is absent",
             field="lowerThreshold",
         ),
     )

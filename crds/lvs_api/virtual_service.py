@@ -93,7 +93,7 @@ class Persistence(ApiModel):
     """Connections of one client stick to one real server."""
 
     timeout_seconds: Annotated[int, Field(ge=1, le=2678400), Ipvs("SVC_ATTR_TIMEOUT", ("--persistent",))] = 300
-    """Seconds that a client sticks after its last connection ended (ipvsadm -p)."""
+    """Seconds that a client sticks after its last new connection; longer while one is remembered (ipvsadm -p)."""
     ipv4_prefix_length: Annotated[int, Field(ge=1, le=32), Ipvs("SVC_ATTR_NETMASK", ("--netmask",))] = 32
     """Clients that share this many leading bits are one client (ipvsadm -M)."""
     ipv6_prefix_length: Annotated[int, Field(ge=1, le=128), Ipvs("SVC_ATTR_NETMASK", ("--netmask",))] = 128
@@ -219,7 +219,7 @@ class LvsVirtualServiceSpec(ApiModel):
         Rule(
             cel="has(self.ports) != has(self.firewallMark)",
             check=lambda self: (self.ports is None) != (self.firewall_mark is None),
-            message="ports are needed, unless there is a firewallMark: it stands for every port, so there are none",
+            message="ports are needed, unless there is a firewallMark: it stands for every port, so remove one of them",
             field="ports",
         ),
         Rule(

@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TAR",
         help="a docker archive for kubelet nodes; may be repeated",
     )
+    verb("deploy", _deploy, "lvs-operator on the plain nodes: the chart's objects, operator and agents as programs")
     verb("down", _down, "take a lab down: nothing of it is left").add_argument(
         "--all", action="store_true", help="every lab on this machine"
     )
@@ -174,6 +175,14 @@ def _read_topology(file: Path) -> str:
         raise LabError(f"--topology {file}: can not be read: {error}") from error
 
 
+def _deploy(options: argparse.Namespace) -> int:
+    from lvs_lab.plain_deployment import deploy
+
+    nodes = deploy(_lab(options))
+    print(f"lab {options.name!r}: the operator runs, and agents on {', '.join(nodes)}")
+    return 0
+
+
 def _down(options: argparse.Namespace) -> int:
     from lvs_lab.lab import lab_names, take_down
 
@@ -197,8 +206,9 @@ def _kubectl(options: argparse.Namespace) -> int:
     from lvs_lab.host_commands import in_namespace
 
     lab = _lab(options)
-    command = in_namespace(lab.places.api, lab.control_plane.kubectl_command(options.words))
-    os.execvp(command[0], command)  # noqa: S606 - kubectl takes over the terminal
+    command, environment = lab.control_plane.attached_kubectl(options.words)
+    command = in_namespace(lab.places.api, command)
+    os.execvpe(command[0], command, environment)  # noqa: S606 - kubectl takes over the terminal
 
 
 def _helm(options: argparse.Namespace) -> int:

@@ -1,6 +1,8 @@
 """The lab's control plane: etcd, API server, controller manager and scheduler, all real, in their own namespace."""
 
+import os
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -136,6 +138,19 @@ class ControlPlane:
             f"--cache-dir={cache}",
             *arguments,
         ]
+
+    def attached_kubectl(self, arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+        """Command line and environment of kubectl as admin for a person at a terminal, who may have it run plug-ins.
+
+        It refuses options that stand before a plug-in's name. `kubectl lvs` is the one of this Python environment.
+        """
+        environment = {
+            **os.environ,
+            "KUBECONFIG": str(self.admin_kubeconfig),
+            "KUBECACHEDIR": str(self._places.run / "kubectl-cache"),
+            "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
+        }
+        return [str(self._programs / "kubectl"), *arguments], environment
 
     def token(self, service_account: str, namespace: str, *, node: str | None = None, hours: int = 24) -> str:
         """A token of a ServiceAccount, bound to a Node where one is named, as a pod's token there would be."""

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import termios
@@ -16,6 +17,8 @@ from lvs_lab.host_commands import in_namespace
 from lvs_lab.lab_machine import GuestMachine, LabMachine
 
 _CHUNK = 65536
+_NOBODY_READS = 128 + signal.SIGPIPE
+"""As a shell tells of a program that wrote into a pipe such as `| head` after its end."""
 
 
 def attached(machine: LabMachine, argv: Sequence[str]) -> int:
@@ -43,13 +46,22 @@ def interactive(machine: LabMachine) -> int:
 
 def _pump(connection: Connection) -> int:
     threading.Thread(target=_feed, args=(connection,), daemon=True).start()
-    outputs = {Stream.STDOUT: sys.stdout.buffer, Stream.STDERR: sys.stderr.buffer}
+    outputs = {Stream.STDOUT: sys.stdout.fileno(), Stream.STDERR: sys.stderr.fileno()}
     for kind, data in connection.frames():
         if kind is Stream.EXIT:
             return int.from_bytes(data, "big")
-        outputs[kind].write(data)
-        outputs[kind].flush()
+        try:
+            _write_all(outputs[kind], data)
+        except BrokenPipeError:
+            return _NOBODY_READS
     raise ExecError("the command ended without an exit code")
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """Past the buffers of `sys.stdout`, which would be written once more when this process ends."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def _feed(connection: Connection) -> None:

@@ -21,8 +21,9 @@ from lvs_lab.artifacts import CHECKOUT
 from lvs_lab.guest import Guest
 from lvs_lab.host_commands import run
 from lvs_lab.node_objects import register, tell_status
+from lvs_lab.plain_deployment import AGENT_ACCOUNT, install_chart
 from lvs_lab.waiting import wait_for
-from support.deployment import AGENT_ACCOUNT, GONE_SECONDS, Deployment, holds, install_chart, operator_kubeconfig
+from support.deployment import GONE_SECONDS, Deployment, holds, operator_kubeconfig
 from support.kernel_record import KernelRecord, kernel_record
 from support.manifests import documents, object_text, service_text
 from support.quick_start import (

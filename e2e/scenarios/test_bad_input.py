@@ -12,9 +12,10 @@ import yaml
 from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_lab.artifacts import CHECKOUT
 from lvs_lab.host_commands import Completed
+from lvs_lab.plain_deployment import RELEASE
 from lvs_lab.waiting import wait_for
 from support.bad_input import ANNOTATION_BYTES, BAD, VIP, Judged, judged_cases, many_members, refused_cases
-from support.deployment import GONE_SECONDS, RELEASE, Deployment
+from support.deployment import GONE_SECONDS, Deployment
 from support.manifests import documents, object_text, pool_text, service_text
 from support.quick_start import SERVERS, client, quick_shape, quick_start_lab
 from support.quick_start import VIP as WEB_VIP

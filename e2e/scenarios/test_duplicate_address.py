@@ -8,8 +8,9 @@ import pytest
 
 from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_lab.lab_machine import Capture
+from lvs_lab.plain_deployment import AGENT_ACCOUNT
 from lvs_lab.waiting import wait_for
-from support.deployment import AGENT_ACCOUNT, Deployment, agent_options
+from support.deployment import Deployment, agent_options
 from support.manifests import service_text
 from support.neighbours import claimants, mac_of
 from support.quick_start import VIP, active_director, client, quick_shape

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from lvs_api.api_group import DEFAULT_NAMESPACE
+from lvs_lab.plain_deployment import AGENT_ACCOUNT
 from lvs_lab.waiting import wait_for
-from support.deployment import AGENT_ACCOUNT, GONE_SECONDS, Deployment, agent_options
+from support.deployment import GONE_SECONDS, Deployment, agent_options
 from support.neighbours import claimants, mac_of, wait_for_neighbour
 from support.operator_process import running_operator
 from support.quick_start import (

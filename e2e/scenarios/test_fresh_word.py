@@ -12,8 +12,9 @@ from lvs_agent.decide.node_word import MAX_WORD
 from lvs_agent.objects.heartbeat import DURATION_SECONDS
 from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_lab.lab_machine import Capture
+from lvs_lab.plain_deployment import AGENT_ACCOUNT
 from lvs_lab.waiting import wait_for
-from support.deployment import AGENT_ACCOUNT, Deployment, agent_options
+from support.deployment import Deployment, agent_options
 from support.quick_start import (
     HEALTH_BOUND,
     KEY,

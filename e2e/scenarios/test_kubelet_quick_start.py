@@ -15,9 +15,10 @@ from lvs_api.api_group import DEFAULT_NAMESPACE, LABEL_NODE_AGENT
 from lvs_lab.host_commands import run
 from lvs_lab.image_build import build_images
 from lvs_lab.lab import standard_topology
+from lvs_lab.plain_deployment import RELEASE
 from lvs_lab.waiting import wait_for
 from support.chart_deployment import CHART, INSTALL_SECONDS, ChartDeployment, installed
-from support.deployment import EXAMPLES, RELEASE
+from support.deployment import EXAMPLES
 from support.example_cases import CASES
 from support.neighbours import claimants, mac_of
 from support.quick_start import HEALTH_BOUND, KEY, MANIFEST, RETURN_BOUND, SERVERS, VIP, active_director, quick_shape

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -32,6 +33,17 @@ def test_exec_carries_much_and_tells_what_can_not_run(plain_lab: Lab) -> None:
         guest.exec(["sh", "-c", "exit 3"], check=True)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         assert guest.exec(["sh", "-c", f"kill -{number:d} $$"]).returncode == 128 + number
+
+
+def test_who_reads_the_beginning_of_an_output_only_sees_no_traceback(plain_lab: Lab) -> None:
+    words = ["--name", plain_lab.name, "exec", "director-1", "--", "seq", "1000000"]
+    command = [sys.executable, "-m", "lvs_lab", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reading:
+        assert reading.stdout is not None
+        assert reading.stderr is not None
+        reading.stdout.readline()
+        reading.stdout.close()
+        assert (reading.stderr.read(), reading.wait(60)) == (b"", 141)
 
 
 def test_a_command_whose_client_goes_is_killed_with_its_children(plain_lab: Lab) -> None:

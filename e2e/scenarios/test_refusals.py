@@ -12,8 +12,9 @@ from typing import Any, Final
 import pytest
 
 from lvs_api.api_group import DEFAULT_NAMESPACE
+from lvs_lab.plain_deployment import AGENT_ACCOUNT, RELEASE
 from lvs_lab.waiting import wait_for
-from support.deployment import AGENT_ACCOUNT, RELEASE, Deployment, agent_options
+from support.deployment import Deployment, agent_options
 from support.quick_start import SERVERS, VIP, quick_shape, restore
 from support.traffic import StreamRecord, steady_requests
 

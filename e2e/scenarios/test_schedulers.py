@@ -16,6 +16,17 @@ from support.traffic import HeldConnection, answers, count_calls, count_replies
 pytestmark = pytest.mark.lab
 DIRECTORS = ("director-1", "director-2")
 HASHED, LACKING, MIXED, SIP_VIP = "192.168.10.106", "192.168.10.107", "192.168.10.108", "192.168.10.109"
+HASH_EXAMPLE = "192.168.10.105"
+NAMES_VIP = "192.168.10.102"
+ASK_FROM_ONE_PORT = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+    asking.settimeout(3)
+    asking.connect((sys.argv[1], 53))
+    for _ in range(int(sys.argv[2])):
+        asking.send(b"hello")
+        print(asking.recv(100).decode().strip())
+"""
 NO_TWOS = "/etc/modprobe.d/no-twos.conf"
 
 
@@ -59,6 +70,19 @@ def test_ports_are_hashed_too_where_a_flag_says_so(hashed: Deployment) -> None:
     assert chosen(hashed) == set(SERVERS)
     set_scheduler(hashed, "mh")
     assert len(chosen(hashed)) == 1
+
+
+def test_the_example_of_hashing_spreads_the_connections_of_one_client(web: Deployment) -> None:
+    manifests = EXAMPLES / "s9-hash" / "web.yaml"
+    web.apply(manifests)
+    web.wait_ready("s9-web")
+    shown = {f"{address}:80": ("Route", 1) for address in SERVERS.values()}
+    web.wait_shape(active_director(web), quick_shape() | {f"TCP {HASH_EXAMPLE}:80 mh (mh-fallback,mh-port)": shown})
+    wait_for(partial(answers, client(web), HASH_EXAMPLE), 10, f"{HASH_EXAMPLE} to answer")
+    assert set(count_replies(client(web), HASH_EXAMPLE, 60)) == set(SERVERS)
+    web.delete(manifests)
+    for director in DIRECTORS:
+        web.wait_shape(director, quick_shape(), deadline=GONE_SECONDS)
 
 
 def test_clients_of_a_server_without_weight_fall_back_where_a_flag_says_so(hashed: Deployment) -> None:
@@ -151,24 +175,35 @@ def test_calls_stick_by_their_call_id(web: Deployment) -> None:
         web.wait_shape(name, quick_shape(), deadline=GONE_SECONDS)
 
 
-def test_three_methods_in_one_service(web: Deployment) -> None:
-    """S11: the one behind NAT answers through the director, which it reaches the client by."""
-    active = active_director(web)
-    methods = {"server-1": "DirectRouting", "server-2": "Tunnel", "server-3": "Masquerade"}
-    entries = [
-        {"name": name, "address": SERVERS[name], "forwarding": {"method": method}} for name, method in methods.items()
-    ]
-    manifests = documents(pool_text("mixed", *entries), service_text("mixed", MIXED, pool="mixed"))
-    route = ["ip", "route", "replace", f"{client(web).ip}/32", "via", web.lab.machine(active).ip]
-    web.lab.machine("server-3").out(*route)
+def test_the_example_of_udp_balances_each_datagram_by_itself(web: Deployment) -> None:
+    """S8: one-packet scheduling spreads what comes from one port of a client."""
+    for name in SERVERS:
+        web.lab.machine(name).serve(port=53, address=NAMES_VIP, protocol="udp")
+    manifests = EXAMPLES / "s8-udp" / "names.yaml"
     web.apply(manifests)
-    shown = dict(zip(methods, ("Route", "Tunnel", "Masq"), strict=True))
+    web.wait_ready("s8-names")
+    servers = {f"{address}:53": ("Route", 1) for address in SERVERS.values()}
+    web.wait_shape(active_director(web), quick_shape() | {f"UDP {NAMES_VIP}:53 rr ops": servers})
+    told = client(web).out("python3", "-c", ASK_FROM_ONE_PORT, NAMES_VIP, "30").split()
+    assert Counter(told) == Counter(dict.fromkeys(SERVERS, 10))
+    web.delete(manifests)
+    for name in SERVERS:
+        web.lab.machine(name).server(port=53, address=NAMES_VIP, protocol="udp").stop()
+    for name in DIRECTORS:
+        web.wait_shape(name, quick_shape(), deadline=GONE_SECONDS)
+
+
+def test_three_methods_in_one_service(web: Deployment) -> None:
+    """S11: the one behind NAT has another default route than the director, and sees that one's address."""
+    active = active_director(web)
+    manifests = EXAMPLES / "s11-mixed-methods" / "web.yaml"
+    web.apply(manifests)
+    shown = dict(zip(SERVERS, ("Route", "Tunnel", "Masq"), strict=True))
     wanted = {f"TCP {MIXED}:80 rr": {f"{SERVERS[name]}:80": (method, 1) for name, method in shown.items()}}
     web.wait_shape(active, quick_shape() | wanted)
     wait_for(partial(answers, client(web), MIXED), 10, f"{MIXED} to answer")
     assert count_replies(client(web), MIXED, 30) == Counter(dict.fromkeys(SERVERS, 10))
     web.delete(manifests)
-    web.lab.machine("server-3").out("ip", "route", "del", f"{client(web).ip}/32")
     for name in DIRECTORS:
         web.wait_shape(name, quick_shape(), deadline=GONE_SECONDS)
 

@@ -11,8 +11,9 @@ from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_lab.artifacts import CHECKOUT
 from lvs_lab.image_build import build_images
 from lvs_lab.lab import standard_topology
+from lvs_lab.plain_deployment import RELEASE
 from lvs_lab.topology import merge_topologies
-from support.deployment import RELEASE, Deployment, described
+from support.deployment import Deployment, described
 from support.lab_fixtures import session_lab
 
 AGENTS: Final = f"{RELEASE}-agent"

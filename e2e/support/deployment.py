@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from lvs_api.api_group import DEFAULT_NAMESPACE, GROUP
-from lvs_api.kinds import ALL_KINDS
+from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_lab.artifacts import CHECKOUT
 from lvs_lab.errors import LabError
 from lvs_lab.guest import Guest
 from lvs_lab.lab import Lab, for_all, standard_topology
 from lvs_lab.lab_machine import GuestMachine
 from lvs_lab.node_objects import tell_status
+from lvs_lab.plain_deployment import AGENT_ACCOUNT, RELEASE, install_chart
 from lvs_lab.topology import merge_topologies
 from lvs_lab.waiting import wait_for
 from support.lab_fixtures import session_lab
@@ -25,8 +25,6 @@ from support.tables import Counters, Shape, Table, parse_counters, parse_table, 
 
 READY_SECONDS: Final = 40.0
 GONE_SECONDS: Final = 60.0
-RELEASE: Final = "lvs-operator"
-AGENT_ACCOUNT: Final = "lvs-operator-agent"
 METRICS_PORT: Final = 9470
 EXAMPLES: Final = CHECKOUT / "examples"
 SYSCTLS: Final = ("arp_ignore", "arp_announce", "rp_filter", "forwarding", "send_redirects", "accept_local")
@@ -310,18 +308,6 @@ def deployed(name: str, topologies: Sequence[str], directory: Path) -> Iterator[
             )
             for_all(deployment.plain_nodes, deployment.start_agent)
             yield deployment
-
-
-def install_chart(lab: Lab, *values: str) -> None:
-    """Bring what the chart makes, CRDs, rights and ServiceAccounts, without its pods: processes run instead of them."""
-    settings = [word for value in ("operator.replicas=0", *values) for word in ("--set", value)]
-    chart = str(CHECKOUT / "charts" / "lvs-operator")
-    rendered = lab.helm("template", RELEASE, chart, "--namespace", DEFAULT_NAMESPACE, "--no-hooks", *settings).stdout
-    lab.kubectl("create", "namespace", DEFAULT_NAMESPACE)
-    lab.kubectl("apply", "--server-side", "--filename=-", stdin=rendered)
-    crds = [f"crd/{kind.plural}.{GROUP}" for kind in ALL_KINDS]
-    lab.kubectl("wait", "--for=condition=Established", "--timeout=30s", *crds)
-    lab.kubectl("apply", f"--filename={EXAMPLES / 'quick-start' / 'director-group.yaml'}")
 
 
 def operator_kubeconfig(lab: Lab, directory: Path) -> Path:

@@ -1,6 +1,7 @@
 """What README and the pages show can be used: their manifests are valid, their links lead somewhere."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,38 @@ def name(page: Path) -> str:
     return str(page.relative_to(CHECKOUT))
 
 
+def prose(page: Path) -> str:
+    """The page without its code."""
+    return re.sub(r"^```.*?^```|`[^`\n]*`", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """What its headings are linked by: small letters, dashes for blanks, no punctuation, a number at repetitions."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    seen: Counter[str] = Counter()
+    found = set()
+    for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
+        slug = re.sub(r"[^\w\- ]", "", re.sub(r"\]\([^)]*\)", "]", heading).lower()).replace(" ", "-")
+        found.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
+        seen[slug] += 1
+    return found
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_links_lead_to_files_that_are_there(page: Path) -> None:
-    prose = re.sub(r"^```.*?^```|`[^`\n]*`", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    links = re.findall(r"\]\(([\w./-]+)(?:#[^)]*)?\)", prose)
-    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+def test_links_lead_to_what_is_there(page: Path) -> None:
+    missing = []
+    for path, anchor in re.findall(r"\]\(([\w./-]*)(?:#([^)]*))?\)", prose(page)):
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            missing.append(f"{path}#{anchor}")
     assert missing == []
+
+
+def test_every_page_is_found_from_the_index() -> None:
+    links = re.findall(r"\]\(([\w./-]+)", (CHECKOUT / "docs/README.md").read_text())
+    listed = {(CHECKOUT / "docs" / link).resolve() for link in links}
+    themselves = {CHECKOUT / "README.md", CHECKOUT / "docs/README.md"}
+    assert [name(page) for page in PAGES if page not in listed | themselves] == []
 
 
 def manifests(page: Path) -> list[dict[str, object]]:

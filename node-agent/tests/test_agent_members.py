@@ -149,6 +149,27 @@ async def test_a_tunnel_s_type_is_edited_in_place(world: World) -> None:
     assert (found.settings.tunnel, found.active_connections) == (TunnelSettings(type=KernelTunnel.GRE), 7)
 
 
+@pytest.mark.parametrize(
+    ("tunnel", "word"),
+    [(PlannedTunnel(TunnelType.GRE), "GRE"), (PlannedTunnel(TunnelType.GUE, port=6080), "GUE")],
+)
+async def test_a_kernel_that_makes_every_tunnel_ipip_is_named(world: World, tunnel: PlannedTunnel, word: str) -> None:
+    """Without an error, before Linux 5.2: what it made is read, told, and not written again in each round."""
+    world.ipvs.knows_tunnel_types = False
+    plan = director(service(member(100, method=ForwardingMethod.TUNNEL, tunnel=tunnel), member(101)))
+    await world.do(plan)
+    said = world.exception()
+    assert (said.reason, said.programmed) == ("KernelRefused", False)
+    assert f"192.168.4.100:80 an IPIP tunnel instead of {word}" in said.message
+    writes = world.ipvs.writes
+    await world.later(0.5)
+    assert (world.ipvs.writes, world.exception().message) == (writes, said.message)
+    world.ipvs.knows_tunnel_types = True
+    await world.later(1)
+    assert world.status.exceptions == []
+    assert world.metric("lvs_agent_repairs_total", kind="destination") == 0
+
+
 async def test_a_node_must_carry_the_vip_on_the_device_of_its_tunnel(world: World) -> None:
     by_gre = checked(100, method=ForwardingMethod.TUNNEL, tunnel=PlannedTunnel(TunnelType.GRE), node="n1", boot_id="b")
     await world.do(director(service(replace(by_gre, prepared=False))))

@@ -113,7 +113,7 @@ def test_words_change_seldom() -> None:
 
 def test_the_words_say_what_and_how_often() -> None:
     said = message(after(0, 30, 60, damage=Damage(deleted=frozenset({SERVICE}), changed=frozenset({VIP6, MARK}))))
-    assert f"3 times in 120 s; this time it deleted TCP {VIP}:80 and changed TCP [fd00::15]:80, mark 10 IPV4." in said
+    assert f"3 times in 120 s; this time it deleted TCP {VIP}:80 and changed TCP [fd00::15]:80, mark 10 IPv4." in said
     many = message(after(0, 1, 2, damage=deleted(*(service_on(port) for port in range(1, 9)))))
     assert "deleted TCP 192.168.4.15:1, TCP 192.168.4.15:2, TCP 192.168.4.15:3 and 5 more." in many
 

@@ -195,7 +195,7 @@ def test_a_kernel_without_ipv6_delivers_ipv4(machine: NetworkNamespace) -> None:
             assert await routes.read() == NOTHING
             await routes.replace({TEN})
             assert await routes.read() == LocalDelivery.of({TEN})
-            with pytest.raises(LinkError, match="mark 10 IPV6"):
+            with pytest.raises(LinkError, match="mark 10 IPv6"):
                 await routes.replace({TEN, TEN6})
             await routes.replace(())
             assert await routes.read() == NOTHING

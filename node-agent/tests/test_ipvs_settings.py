@@ -182,6 +182,9 @@ def test_refusals_have_the_kernels_words(kernel: OddKernel) -> None:
     kernel.answers[codec.CMD_NEW_DAEMON] = lambda: errno.ENODEV
     with pytest.raises(SettingRefused, match=r"sync daemon backup on eth0, .*No such device"):
         settings.start_daemon(SyncState.BACKUP, DAEMON)
+    kernel.answers[codec.CMD_NEW_DAEMON] = lambda: errno.EINVAL
+    with pytest.raises(SettingRefused, match=r"Invalid argument \(it starts none while .* another family"):
+        settings.start_daemon(SyncState.MASTER, DAEMON)
     kernel.answers[codec.CMD_DEL_DAEMON] = lambda: errno.ESRCH
     settings.stop_daemon(SyncState.BACKUP)
     for command in (codec.CMD_SET_CONFIG, codec.CMD_GET_CONFIG, codec.CMD_GET_DAEMON):

@@ -199,7 +199,10 @@ class TableKeeper:
         if attempted:
             self._glance = None
         self._know(table)
-        faults = {**service_faults(waiting), **self._faults(judged, attempted)}
+        for change in judged.changes:
+            if change in attempted and change not in waiting:
+                self._try_later(change, left_over(change, table))
+        faults = {**service_faults(waiting), **self._faults(judged)}
         self._settled = {k: w for k, w in judged.desired.wanted.items() if k not in faults}
         owned = _with_frozen(judged.ownership.owned, around.owned, judged.desired)
         named: dict[AnyServiceKey, ObjectKey] = {
@@ -291,14 +294,18 @@ class TableKeeper:
             self._damage = self._damage.and_by(repairs)
         applied = self._ipvs.apply(changes)
         self._metrics.kernel_writes.labels("ipvs").inc(applied.written)
-        now = self._monotonic()
         for failure in applied.failures:
-            before = self._retries.get(failure.change)
-            delay = min(2 * before.delay, _LONGEST_RETRY) if before else _FIRST_RETRY
-            fault = refusal(failure.change, failure.error)
-            self._retries[failure.change] = _Retry(due=now + delay, delay=delay, fault=fault)
-            if before is None or before.fault != fault:
-                _log.warning("the kernel refused: %s: %s", describe(failure.change), fault.message)
+            self._try_later(failure.change, refusal(failure.change, failure.error))
+
+    def _try_later(self, change: IpvsChange, fault: Fault) -> None:
+        """Not before a time that doubles; a retry that is not due yet stays as it is."""
+        now, before = self._monotonic(), self._retries.get(change)
+        if before is not None and before.due > now:
+            return
+        delay = min(2 * before.delay, _LONGEST_RETRY) if before else _FIRST_RETRY
+        self._retries[change] = _Retry(due=now + delay, delay=delay, fault=fault)
+        if before is None or before.fault != fault:
+            _log.warning("the kernel refused: %s: %s", describe(change), fault.message)
 
     def _is_repair(self, change: IpvsChange) -> bool:
         """Whether the entry was as wanted, and is wanted just so still."""
@@ -311,9 +318,8 @@ class TableKeeper:
             return settled.settings == wanted
         return wanted is not None and settled.destinations.get(destination) == wanted
 
-    def _faults(self, judged: _Judged, attempted: AbstractSet[IpvsChange]) -> dict[AnyServiceKey, Fault]:
-        faults = dict(left_over(change for change in judged.changes if change in attempted))
-        faults.update({c.service: self._retries[c].fault for c in reversed(judged.changes) if c in self._retries})
+    def _faults(self, judged: _Judged) -> dict[AnyServiceKey, Fault]:
+        faults = {c.service: self._retries[c].fault for c in reversed(judged.changes) if c in self._retries}
         faults.update(conflict_faults(judged.ownership.conflicts))
         return faults
 

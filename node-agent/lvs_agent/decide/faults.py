@@ -4,8 +4,16 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from lvs_agent.decide.changes import AddService, DeleteDestination, DeleteService, EditService, IpvsChange, ZeroService
-from lvs_agent.decide.kernel_state import AnyServiceKey
+from lvs_agent.decide.changes import (
+    AddService,
+    DeleteDestination,
+    DeleteService,
+    EditDestination,
+    EditService,
+    IpvsChange,
+    ZeroService,
+)
+from lvs_agent.decide.kernel_state import IPIP, AnyServiceKey, ForwardingMethod, KernelIpvs
 from lvs_agent.decide.ownership import IpvsConflict, OwnedIpvs
 from lvs_agent.errors import IpvsEntryError, SchedulerNotAvailable
 from lvs_api.conditions import Reason
@@ -57,12 +65,31 @@ def strangers(foreign: OwnedIpvs, wanted: Collection[AnyServiceKey]) -> Mapping[
     }
 
 
-def left_over(changes: Iterable[IpvsChange]) -> Mapping[AnyServiceKey, Fault]:
-    """What is still to be changed after writing, by service."""
-    return {
-        change.service: Fault(reason=Reason.KERNEL_REFUSED, message=f"not as wanted after writing: {describe(change)}")
-        for change in changes
-    }
+def left_over(change: IpvsChange, table: KernelIpvs) -> Fault:
+    """What is to be said of a change that is still to be made though the kernel took it without an error."""
+    if isinstance(change, EditDestination) and _lacks_tunnel(change, table):
+        wanted = change.settings.tunnel.type
+        message = (
+            f"this director's kernel made {change.service} -> {change.destination} an IPIP tunnel instead of "
+            f"{wanted.name}, which it does not know (GUE comes with Linux 5.2, GRE with 5.3); use IPIP, or directors "
+            "with a newer kernel"
+        )
+    else:
+        message = f"not as wanted after writing: {describe(change)}"
+    return Fault(reason=Reason.KERNEL_REFUSED, message=message)
+
+
+def _lacks_tunnel(change: EditDestination, table: KernelIpvs) -> bool:
+    """Before Linux 5.2 the kernel passes over the attributes of a tunnel's type, and tells none."""
+    service = table.services.get(change.service)
+    found = service.destinations.get(change.destination) if service is not None else None
+    return (
+        found is not None
+        and change.settings.method is ForwardingMethod.TUNNEL
+        and change.settings.tunnel.type is not IPIP.type
+        and found.settings.method is ForwardingMethod.TUNNEL
+        and found.settings.tunnel == IPIP
+    )
 
 
 def describe(change: IpvsChange) -> str:

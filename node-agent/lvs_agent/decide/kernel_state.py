@@ -24,6 +24,11 @@ class AddressFamily(IntEnum):
     IPV4 = 2
     IPV6 = 10
 
+    @property
+    def word(self) -> str:
+        """As people and the API write it."""
+        return "IPv4" if self is AddressFamily.IPV4 else "IPv6"
+
 
 class TransportProtocol(IntEnum):
     """The IP protocol numbers for which IPVS balances connections."""
@@ -135,7 +140,7 @@ class FirewallMarkKey:
     mark: int
 
     def __str__(self) -> str:
-        return f"mark {self.mark} {self.family.name}"
+        return f"mark {self.mark} {self.family.word}"
 
 
 AnyServiceKey = ServiceKey | FirewallMarkKey
@@ -200,7 +205,7 @@ class ReceivePort(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        return f"UDP port {self.port} for GUE by {'IPv4' if self.family is AddressFamily.IPV4 else 'IPv6'}"
+        return f"UDP port {self.port} for GUE by {self.family.word}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

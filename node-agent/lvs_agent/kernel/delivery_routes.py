@@ -94,7 +94,7 @@ class KernelDeliveryRoutes:
             "table": TABLE,
             "proto": PROTOCOL,
         }
-        await _done(f"local route of {family.name}", verb, partial(self._ip().route, verb, **request))
+        await _done(f"local route of {family.word}", verb, partial(self._ip().route, verb, **request))
 
     def _ip(self) -> AsyncIPRoute:
         if self._iproute is None:

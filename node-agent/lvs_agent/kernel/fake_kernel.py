@@ -22,6 +22,7 @@ from lvs_agent.decide.changes import (
 )
 from lvs_agent.decide.kernel_state import (
     HOST_PREFIX_LENGTH,
+    IPIP,
     NO_TRAFFIC,
     AddressFamily,
     AnyServiceKey,
@@ -85,6 +86,8 @@ class FakeIpvsTable:
     """For how many services and destinations there is memory; None: for all."""
     shows_summary: bool = True
     """/proc/net/ip_vs is there."""
+    knows_tunnel_types: bool = True
+    """False: as before Linux 5.2, which passes over their attributes and makes every tunnel IPIP."""
     writes: int = 0
     reads: int = 0
 
@@ -213,9 +216,8 @@ class FakeIpvsTable:
                 return code
             if present is None and self._is_full():
                 return errno.ENOMEM
-            destinations[change.destination] = (present or DestinationState(change.settings))._replace(
-                settings=change.settings
-            )
+            made = change.settings if self.knows_tunnel_types else replace(change.settings, tunnel=IPIP)
+            destinations[change.destination] = (present or DestinationState(made))._replace(settings=made)
         self.services[change.service] = replace(service, destinations=destinations)
         return 0
 
@@ -229,7 +231,8 @@ class FakeIpvsTable:
         if settings.upper_threshold > _MAX_THRESHOLD:
             return errno.EINVAL
         tunnel = settings.tunnel
-        if settings.method is ForwardingMethod.TUNNEL and tunnel.type is TunnelType.GUE and tunnel.port == 0:
+        asks_gue = settings.method is ForwardingMethod.TUNNEL and tunnel.type is TunnelType.GUE
+        if asks_gue and tunnel.port == 0 and self.knows_tunnel_types:
             return errno.EINVAL
         mixed = family_of(address) is not service.family
         if mixed and (self.sync_daemon_runs or settings.method is not ForwardingMethod.TUNNEL):

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 from lvs_agent.decide.kernel_settings import KernelTimeouts, SyncDaemon, SyncDaemons, SyncState
@@ -15,6 +15,11 @@ from lvs_agent.kernel.netlink_wire import NLMSG_ERROR, Message, error_code
 
 Result = TypeVar("Result")
 _TRIES: Final = 3
+_NO_HINTS: Final[Mapping[int, str]] = {}
+_START_HINTS: Final[Mapping[int, str]] = {
+    errno.EINVAL: " (it starts none while the table has a real server of another family than its virtual service)"
+}
+"""ip_vs_genl_new_daemon in ip_vs_ctl.c."""
 
 
 class KernelIpvsSettings(IpvsConversation):
@@ -36,7 +41,7 @@ class KernelIpvsSettings(IpvsConversation):
     def start_daemon(self, state: SyncState, daemon: SyncDaemon) -> None:
         """Start one."""
         what = f"sync daemon {state.name.lower()} {daemon}"
-        self._order(what, lambda encoder, sequence: encoder.start_daemon(state, daemon, sequence))
+        self._order(what, lambda encoder, sequence: encoder.start_daemon(state, daemon, sequence), hints=_START_HINTS)
 
     def stop_daemon(self, state: SyncState) -> None:
         """Stop one.
@@ -78,10 +83,17 @@ class KernelIpvsSettings(IpvsConversation):
                 self._encoder = None
         raise AnswerLost("no answer about IPVS")
 
-    def _order(self, what: str, order: Callable[[RequestEncoder, int], bytes], *, gone: int = 0) -> None:
+    def _order(
+        self,
+        what: str,
+        order: Callable[[RequestEncoder, int], bytes],
+        *,
+        gone: int = 0,
+        hints: Mapping[int, str] = _NO_HINTS,
+    ) -> None:
         """Something to be done, acknowledged. It is not repeated: who asked for it looks again.
 
-        The errno `gone` says that it was so already.
+        The errno `gone` says that it was so already; `hints` say what others can only mean here.
         """
         try:
             with self._understanding():
@@ -94,7 +106,7 @@ class KernelIpvsSettings(IpvsConversation):
             if code in NOT_PERMITTED:
                 raise PermissionRefused(f"IPVS: {os.strerror(code)}: the agent needs CAP_NET_ADMIN")
             if code not in {0, gone}:
-                raise SettingRefused(f"{what}: the kernel refused it: {os.strerror(code)}")
+                raise SettingRefused(f"{what}: the kernel refused it: {os.strerror(code)}{hints.get(code, '')}")
 
     def _retrying(self, read: Callable[[], Result]) -> Result:
         lost: AnswerLost | None = None

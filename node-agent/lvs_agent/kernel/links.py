@@ -240,7 +240,7 @@ class KernelLinksSeam:
             except NetlinkError as error:
                 if error.code in _NO_ROUTE:
                     return None
-                raise LinkError(f"default route of {family.name}: {os.strerror(error.code)}") from error
+                raise LinkError(f"default route of {family.word}: {os.strerror(error.code)}") from error
             if answer["dst_len"] == 0 and answer["type"] == 1:
                 hops = answer.get("multipath") or []
                 return names.get(answer.get("oif") or (hops[0]["oif"] if hops else 0))
