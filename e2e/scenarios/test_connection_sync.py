@@ -72,6 +72,42 @@ def told(web: Deployment, standby: str, held: HeldConnection, server: str) -> No
     wait_for(lambda: connections(web, standby).get(held.source) == wanted, TOLD_SECONDS, f"{standby} to be told")
 
 
+def test_backup_only_is_kept_off_and_given_back(web: Deployment) -> None:
+    """With it the director that holds the address balances nothing while a backup daemon runs there."""
+    for node in DIRECTORS:
+        web.lab.guest(node).out("sysctl", "--write", "net.ipv4.vs.backup_only=1")
+    web.apply(EXAMPLE)
+    try:
+        web.wait_ready("s7-web")
+        in_force(web)
+        active, _ = roles(web)
+        assert [web.vs_sysctl(node, "backup_only") for node in DIRECTORS] == [0, 0]
+        for node in DIRECTORS:
+            rows = {row["name"]: row for row in web.get("lvsnode", node)["status"]["settings"]}
+            assert (rows["sysctls.backupOnly"]["value"], "reason" in rows["sysctls.backupOnly"]) == ("0", False)
+        web.lab.agent(active).kill("TERM")
+        holder = web.lab.guest(active)
+        holder.out("ipvsadm", "--start-daemon", "backup", "--mcast-interface", "eth0", "--syncid", "7")
+        assert answers(client(web), VIP)
+        holder.out("sysctl", "--write", "net.ipv4.vs.backup_only=1")
+        assert not answers(client(web), VIP)
+        web.start_agent(active)
+        wait_for(lambda: answers(client(web), VIP), 20, f"{VIP} to answer")
+        assert web.vs_sysctl(active, "backup_only") == 0
+    finally:
+        web.ensure_running()
+        web.delete(EXAMPLE)
+        for node in DIRECTORS:
+            wait_for(
+                lambda node=node: "master" not in "".join(daemons(web, node)), GONE_SECONDS, f"{node} to tell nobody"
+            )
+            web.lab.guest(node).sh("ipvsadm --stop-daemon backup 2>&1 || true")
+    for node in DIRECTORS:
+        given_back = f"{node} to have its own value again"
+        wait_for(lambda node=node: web.vs_sysctl(node, "backup_only") == 1, GONE_SECONDS, given_back)
+        web.lab.guest(node).out("sysctl", "--write", "net.ipv4.vs.backup_only=0")
+
+
 def test_an_ipv6_group(synced: Deployment) -> None:
     synced.patch("lvsdg", "s7", {"connectionSync": {"multicastGroup": "ff05::107"}})
     in_force(synced)

@@ -14,8 +14,8 @@ from lvs_agent.kernel.fake_ipvs_settings import KERNELS_TIMEOUTS, FakeIpvsSettin
 from lvs_agent.kernel.settings_contract import TIMEOUT_CASES, TimeoutCase, timeout_complaint
 from lvs_agent.serve.plan_text import plan_lines
 from lvs_api.conditions import ConditionType
-from lvs_api.node_settings import SettingKey
-from lvs_core.group_settings import GroupNumber, NodeSettings
+from lvs_api.node_settings import ConnectionSync, SettingKey
+from lvs_core.group_settings import GroupNumber, GroupSync, NodeSettings, SyncRole
 from lvs_core.plan import NodePlan
 
 CLASSIC = {Timeout.TCP: 30, Timeout.TCP_FIN: 5, Timeout.UDP: 60}
@@ -237,6 +237,7 @@ def test_the_plan_as_text_names_them() -> None:
 
 CONNTRACK, REUSE = SysctlKey(("ipv4", "vs", "conntrack")), SysctlKey(("ipv4", "vs", "conn_reuse_mode"))
 SLOPPY = SysctlKey(("ipv4", "vs", "sloppy_tcp"))
+BACKUP_ONLY = SysctlKey(("ipv4", "vs", "backup_only"))
 
 
 def with_sysctls(**values: int) -> NodePlan:
@@ -265,6 +266,26 @@ async def test_what_services_need_is_set_told_and_given_back(tmp_path: Path) -> 
     assert world.sysctls.values[REUSE] == 3
     await world.do(NO_PART)
     assert (world.sysctls.values[REUSE], world.sysctls.values[CONNTRACK]) == (1, 0)
+
+
+async def test_backup_only_is_off_while_connections_are_synchronized_and_given_back(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.sysctls.values[BACKUP_ONLY] = 1
+    await world.do(with_sysctls())
+    assert world.sysctls.values[BACKUP_ONLY] == 1, "nobody is told of connections here"
+    wish = GroupSync(
+        settings=ConnectionSync(interface="eth0", sync_id=7), group="default", roles=frozenset({SyncRole.BACKUP})
+    )
+    await world.do(replace(with_sysctls(), settings=NodeSettings(sync=wish)))
+    assert world.sysctls.values[BACKUP_ONLY] == 0
+    assert rows(world)["sysctls.backupOnly"] == ("0", None)
+    world.sysctls.values[BACKUP_ONLY] = 1
+    await world.later(1)
+    assert world.sysctls.values[BACKUP_ONLY] == 0
+    assert world.metric("lvs_agent_repairs_total", kind="sysctl") == 1
+    world.restart()
+    await world.do(with_sysctls())
+    assert world.sysctls.values[BACKUP_ONLY] == 1
 
 
 async def test_what_the_kernel_lacks_is_named_where_a_group_asked_for_it(tmp_path: Path) -> None:

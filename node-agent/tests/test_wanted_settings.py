@@ -9,8 +9,8 @@ from lvs_agent.decide.prepared_plan import prepare
 from lvs_agent.decide.setting_values import WantedNumber
 from lvs_agent.decide.wanted_settings import sysctl_of, wanted_numbers
 from lvs_api.network_types import ForwardingMethod
-from lvs_api.node_settings import IpvsSysctls, SettingKey
-from lvs_core.group_settings import GroupNumber, NodeSettings
+from lvs_api.node_settings import ConnectionSync, IpvsSysctls, SettingKey
+from lvs_core.group_settings import GroupNumber, GroupSync, NodeSettings, SyncRole
 from lvs_core.plan import NodePlan, PlannedPersistence
 
 MASQUERADE = member(100, method=ForwardingMethod.MASQUERADE)
@@ -38,6 +38,17 @@ def test_what_services_need(plan: NodePlan, needs: dict[str, set[int]]) -> None:
     found = wanted(plan)
     assert {name: set(number.accepted) for name, number in found.items()} == needs
     assert all(number.value in number.accepted and number.why.startswith("services with ") for number in found.values())
+
+
+def test_where_sync_daemons_run_a_director_goes_on_balancing_beside_the_backup() -> None:
+    sync = GroupSync(
+        settings=ConnectionSync(interface="eth0", sync_id=7), group="g", roles=frozenset({SyncRole.BACKUP})
+    )
+    found = wanted_numbers(prepare(replace(director(), settings=NodeSettings(sync=sync))))
+    ((key, number),) = found.items()
+    assert (str(sysctl_of(key)), number.value, number.accepted) == ("net.ipv4.vs.backup_only", 0, {0})
+    assert number.why.startswith("connectionSync: ")
+    assert key.name not in IpvsSysctls.model_fields
 
 
 def test_the_groups_value_counts_and_says_what_it_stands_for() -> None:

@@ -1,4 +1,4 @@
-"""Which numbers this node is to have once, and who wants them: its groups, and the services where no group says."""
+"""Which numbers this node is to have once, and who wants them: its groups, and what they serve where no group says."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ TIMEOUTS: Final[Mapping[SettingKey, Timeout]] = {
 CONNTRACK: Final = SettingKey("sysctls", "conntrack")
 CONN_REUSE_MODE: Final = SettingKey("sysctls", "conn_reuse_mode")
 EXPIRE_QUIESCENT_TEMPLATE: Final = SettingKey("sysctls", "expire_quiescent_template")
+BACKUP_ONLY: Final = SettingKey("sysctls", "backup_only")
+"""No field of a group."""
 _DEFENCES: Final = frozenset(SettingKey("sysctls", name) for name in ("drop_entry", "drop_packet", "secure_tcp"))
 _WHEN_SHORT: Final = frozenset({1, 2})
 """Between these two the kernel changes by itself, as memory gets short and is there again (update_defense_level)."""
@@ -26,7 +28,7 @@ _WHEN_SHORT: Final = frozenset({1, 2})
 
 @dataclass(frozen=True, slots=True)
 class _Need:
-    """What services need where no group says otherwise."""
+    """What services, or sync daemons, need where no group says otherwise."""
 
     value: int
     accepted: frozenset[int]
@@ -34,7 +36,7 @@ class _Need:
 
 
 def wanted_numbers(prepared: PreparedPlan) -> Mapping[SettingKey, WantedNumber]:
-    """What the node's groups say; else what the services need. A group's value counts, whatever services need."""
+    """What the node's groups say; else what is needed. A group's value counts, whatever is needed."""
     needs = dict(_needs(prepared))
     wanted = {key: WantedNumber(value=need.value, accepted=need.accepted, why=need.why) for key, need in needs.items()}
     for key, number in prepared.plan.settings.numbers.items():
@@ -72,3 +74,8 @@ def _needs(prepared: PreparedPlan) -> Iterator[tuple[SettingKey, _Need]]:
         # has weight 0 (ip_vs_check_template in ip_vs_conn.c).
         why = "services with persistence: clients stay with a failed real server without it"
         yield EXPIRE_QUIESCENT_TEMPLATE, _Need(1, frozenset({1}), why)
+    if prepared.plan.settings.sync is not None:
+        # With 1 IPVS passes every packet by while a backup daemon runs (sysctl_backup_only in ip_vs.h), also beside a
+        # master. The daemon's role follows who holds the addresses only while the agent runs.
+        why = "connectionSync: a director that takes over while its agent is away would balance nothing with 1"
+        yield BACKUP_ONLY, _Need(0, frozenset({0}), why)
