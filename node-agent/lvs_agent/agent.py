@@ -230,6 +230,19 @@ class Agent:
         prepared = self._prepared
         return None if prepared is None else Naming(prepared=prepared, owned=self._keeper.ledger.ipvs)
 
+    def not_ready(self) -> str | None:
+        """Why an update is not to go on to the next node; None: this one does again what is asked of it.
+
+        Faults of single services hold nothing up, for the next node would have them, too.
+        """
+        if self._prepared is None:
+            return "no round by a complete view yet"
+        if self._looked is None:
+            return f"the last round failed: {self._failure}"
+        if self._prepared.plan.provisional:
+            return "it serves by the view of before it started, for the API server has not told all yet"
+        return self._vrrp.awaited
+
     def word(self) -> NodeWord | None:
         """What this node carries, as its last round found it; None where that round failed, or none was made."""
         status = self._status.said

@@ -314,7 +314,7 @@ async def _serve(
         return None if silent < _STALLED_SECONDS else f"no round for {silent:.0f} s"
 
     def not_ready() -> str | None:
-        return stalled() or ("no complete view yet" if source.plan is None else None)
+        return stalled() or ("no complete view yet" if source.plan is None else agent.not_ready())
 
     pages = {"/healthz": check_page(stalled), "/readyz": check_page(not_ready)}
     for flag, endpoint, served in (

@@ -14,6 +14,7 @@ from lvs_agent.decide.heard_adverts import Sender
 from lvs_agent.decide.kernel_state import (
     AddressBinding,
     InterfaceAddress,
+    KernelLinks,
     Route,
     RouteKind,
     ServiceKey,
@@ -21,6 +22,7 @@ from lvs_agent.decide.kernel_state import (
 )
 from lvs_agent.decide.stored_plan import provisional
 from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey, RouterWord
+from lvs_agent.errors import LinkError
 from lvs_agent.serve.plan_text import plan_lines
 from lvs_agent.vrrp.shared_directory import VrrpDirectory, digest_of
 from lvs_api.conditions import ConditionType, Reason
@@ -168,6 +170,41 @@ async def test_a_service_in_trouble_does_not_keep_the_address_from_the_others(wo
     await world.do(vrrp_plan(service(member(100)), second_service(scheduler=Scheduler.MH)))
     assert world.may_carry is True
     assert world.exception().reason == "SchedulerUnavailable"
+
+
+async def test_an_update_waits_until_the_daemon_has_spoken_of_every_virtual_router(world: VrrpWorld) -> None:
+    assert world.agent.not_ready() == "no round by a complete view yet"
+    await world.do(provisional(vrrp_plan()))
+    assert "the API server has not told all yet" in (world.agent.not_ready() or "")
+    await world.do(vrrp_plan())
+    unheard = f"the VRRP daemon has said nothing of {ROUTER} yet"
+    assert world.agent.not_ready() == unheard
+    world.say(None)
+    await world.later(1)
+    assert world.agent.not_ready() == unheard
+    for state in (BACKUP, MASTER, FAULT):
+        world.say(state)
+        await world.later(1)
+        assert world.agent.not_ready() is None, "what is in its way is said elsewhere"
+    world.lose_supervisor()
+    await world.later(1)
+    assert world.agent.not_ready() == unheard
+
+
+async def test_an_update_waits_while_rounds_fail(world: VrrpWorld) -> None:
+    await world.do(director(service(member(100))))
+    assert world.agent.not_ready() is None
+    read = world.links.read
+
+    async def no_answer(*, fresh: bool = False) -> KernelLinks:
+        raise LinkError(f"no answer (fresh={fresh})")
+
+    world.links.read = no_answer  # type: ignore[method-assign]
+    await world.later(1)
+    assert world.agent.not_ready() == "the last round failed: no answer (fresh=False)"
+    world.links.read = read  # type: ignore[method-assign]
+    await world.later(1)
+    assert world.agent.not_ready() is None
 
 
 async def test_addresses_of_which_nothing_is_served_are_not_carried(world: VrrpWorld) -> None:

@@ -97,6 +97,13 @@ class VrrpKeeper:
             found[key.group] = found.get(key.group, frozenset()) | {one.state}
         return found
 
+    @property
+    def awaited(self) -> str | None:
+        """What the daemon has yet to say, before this director is known to take part in all virtual routers."""
+        heard = self._word.routers.keys() if self._word is not None else ()
+        unheard = sorted(str(one.key) for one in self._placed if one.key not in heard)
+        return f"the VRRP daemon has said nothing of {', '.join(unheard)} yet" if unheard else None
+
     def masters(self) -> frozenset[RouterKey]:
         """The virtual routers whose addresses the daemon carries, as it said last."""
         routers = self._word.routers if self._word is not None else {}
