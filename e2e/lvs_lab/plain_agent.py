@@ -15,7 +15,7 @@ _MANIFESTS = f"{_DIRECTORY}/manifests"
 
 
 class PlainProcess:
-    """A program of the checkout that runs on a plain guest."""
+    """A program that runs on a plain guest, of the checkout or of the guest's Debian."""
 
     def __init__(self, machine: GuestMachine, name: str, what: str) -> None:
         self._machine = machine

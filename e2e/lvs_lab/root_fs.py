@@ -12,10 +12,10 @@ from lvs_lab.progress import run_logged
 
 SUITE = "trixie"
 PACKAGES = (
-    "bash", "ca-certificates", "conntrack", "containerd", "containernetworking-plugins", "curl", "ethtool", "iperf3",
-    "iproute2", "ipset", "iptables", "iputils-arping", "iputils-ping", "ipvsadm", "keepalived", "kmod", "less", "mount",
-    "ndisc6", "netcat-openbsd", "nftables", "openssl", "procps", "python3", "runc", "socat", "tcpdump", "util-linux",
-    "vsftpd",
+    "bash", "ca-certificates", "conntrack", "containerd", "containernetworking-plugins", "curl", "dbus-daemon",
+    "ethtool", "iperf3", "iproute2", "ipset", "iptables", "iputils-arping", "iputils-ping", "ipvsadm", "keepalived",
+    "kmod", "less", "mount", "ndisc6", "netcat-openbsd", "network-manager", "nftables", "openssl", "procps",
+    "python3", "runc", "socat", "systemd", "tcpdump", "util-linux", "vsftpd",
 )  # fmt: skip
 _LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
 _GUEST_FILES = PACKAGE / "guest"

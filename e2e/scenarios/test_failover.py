@@ -12,6 +12,7 @@ from functools import partial
 import pytest
 
 from lvs_lab.host_commands import Completed, run
+from lvs_lab.network_daemons import Networkd
 from lvs_lab.waiting import wait_for
 from support.agent_state import wait_rounds
 from support.deployment import READY_SECONDS, Deployment, deployed
@@ -139,6 +140,24 @@ def test_an_address_that_somebody_takes_off_is_back(pair: DirectorPair) -> None:
         new = pair.master()
         pair.must_stay(new)
     pair.wait_settled(new)
+
+
+def test_an_address_that_networkd_takes_off_is_with_one_director_again(pair: DirectorPair) -> None:
+    master = pair.master()
+    guest = pair.deployment.lab.guest(master)
+    daemon = Networkd(guest)
+    changes = partial(pair.deployment.agent_metric, master, "lvs_agent_virtual_router_changes_total")
+    for what, deed in (("networkd started", daemon.start), ("networkd restarted", daemon.restart)):
+        pair.make_master(master)
+        before = changes()
+        with silence_of(pair, what):
+            deed()
+            wait_for(lambda before=before: changes() > before, READY_SECONDS, f"{master} to let go")
+            pair.must_stay(pair.master())
+        pair.wait_settled(pair.master())
+    guest.power_off()
+    pair.deployment.ensure_running()
+    pair.wait_settled(pair.master())
 
 
 def test_a_director_without_a_link_gives_way_and_does_not_preempt(pair: DirectorPair) -> None:

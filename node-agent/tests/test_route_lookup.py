@@ -2,7 +2,9 @@
 
 from ipaddress import ip_address
 
-from lvs_agent.converge.route_lookup import RouteLookup
+import pytest
+
+from lvs_agent.converge.route_lookup import PATIENCE_SECONDS, RouteLookup
 from lvs_agent.decide.kernel_state import IPAddress, Route, RouteKind
 from lvs_agent.kernel.fake_kernel import FakeLinks
 
@@ -29,8 +31,17 @@ class ChangingLinks(FakeLinks):
         return answer
 
 
-async def looking_up(links: FakeLinks) -> RouteLookup:
-    lookup = RouteLookup(links, lambda: 0.0)
+class Clock:
+    """Stands still but for a test."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def looking_up(links: FakeLinks, clock: Clock | None = None) -> RouteLookup:
+    lookup = RouteLookup(links, clock or Clock())
     await links.watch(lookup.doubt)
     return lookup
 
@@ -44,20 +55,74 @@ async def test_a_route_that_comes_back_while_it_is_looked_up_is_seen() -> None:
 
 
 async def test_a_route_that_goes_while_it_is_looked_up_is_missed() -> None:
-    links = ChangingLinks(ONE, NO_ROUTE)
+    links, clock = ChangingLinks(ONE, NO_ROUTE), Clock()
     links.routes = {ONE: ON_LINK, TWO: ON_LINK}
-    lookup = await looking_up(links)
+    lookup = await looking_up(links, clock)
     assert (await lookup.look_up({ONE, TWO}))[ONE] == ON_LINK
+    assert await lookup.look_up({ONE, TWO}) == {ONE: ON_LINK, TWO: ON_LINK}
+    clock.now += PATIENCE_SECONDS
     assert await lookup.look_up({ONE, TWO}) == {ONE: NO_ROUTE, TWO: ON_LINK}
 
 
-async def test_a_change_while_a_new_one_is_looked_up_counts_for_those_known_before() -> None:
-    links = ChangingLinks(TWO, NO_ROUTE)
-    links.routes = {ONE: ON_LINK, TWO: ON_LINK}
+@pytest.mark.parametrize(
+    "elsewhere", [NO_ROUTE, Route(kind=RouteKind.UNICAST, device="eth0", next_hop=ip_address("192.168.4.1"))]
+)
+async def test_an_address_that_leaves_the_link_for_a_moment_is_taken_to_be_there(elsewhere: Route) -> None:
+    links, clock = FakeLinks(routes={ONE: ON_LINK}), Clock()
+    lookup = await looking_up(links, clock)
+    wanted = {ONE}
+    known = await lookup.look_up(wanted)
+    assert lookup.next_deadline() is None
+    for _ in range(2):
+        links.routes[ONE] = elsewhere
+        lookup.doubt()
+        assert await lookup.look_up(wanted) is known
+        assert lookup.next_deadline() == clock.now + PATIENCE_SECONDS
+        clock.now += PATIENCE_SECONDS / 2
+        lookup.doubt()
+        assert await lookup.look_up(wanted) is known
+        links.routes[ONE] = ON_LINK
+        lookup.doubt()
+        assert await lookup.look_up(wanted) is known
+        assert lookup.next_deadline() is None, "the next time it leaves counts by itself"
+    links.routes[ONE] = elsewhere
+    lookup.doubt()
+    await lookup.look_up(wanted)
+    clock.now += PATIENCE_SECONDS
+    assert await lookup.look_up(wanted) == {ONE: elsewhere}
+    assert lookup.next_deadline() is None
+
+
+async def test_an_address_that_becomes_this_machines_own_or_was_never_on_the_link_counts_at_once() -> None:
+    local = Route(kind=RouteKind.LOCAL, device="lo")
+    links = FakeLinks(routes={ONE: ON_LINK, TWO: Route(kind=RouteKind.UNICAST, next_hop=ip_address("192.168.4.1"))})
     lookup = await looking_up(links)
+    await lookup.look_up({ONE, TWO})
+    links.routes = {ONE: local}
+    lookup.doubt()
+    assert await lookup.look_up({ONE, TWO}) == {ONE: local, TWO: NO_ROUTE}
+
+
+async def test_one_that_left_and_is_not_wanted_any_more_is_forgotten() -> None:
+    links = FakeLinks(routes={ONE: ON_LINK, TWO: ON_LINK})
+    lookup = await looking_up(links)
+    await lookup.look_up({ONE, TWO})
+    del links.routes[ONE]
+    lookup.doubt()
+    await lookup.look_up({ONE, TWO})
+    assert await lookup.look_up({TWO}) == {TWO: ON_LINK}
+    assert lookup.next_deadline() is None
+
+
+async def test_a_change_while_a_new_one_is_looked_up_counts_for_those_known_before() -> None:
+    links, clock = ChangingLinks(TWO, NO_ROUTE), Clock()
+    links.routes = {ONE: ON_LINK, TWO: ON_LINK}
+    lookup = await looking_up(links, clock)
     await lookup.look_up({ONE})
     del links.routes[ONE]
     assert (await lookup.look_up({ONE, TWO}))[ONE] == ON_LINK, "nobody has told of it yet"
+    await lookup.look_up({ONE, TWO})
+    clock.now += PATIENCE_SECONDS
     assert await lookup.look_up({ONE, TWO}) == {ONE: NO_ROUTE, TWO: NO_ROUTE}
 
 
