@@ -21,6 +21,7 @@ from lvs_core.checks import (
 from lvs_core.cluster_view import ClusterView, DirectorGroup, ObjectKey, Slice, VirtualService
 from lvs_core.directors import Directors
 from lvs_core.endpoint_checks import first_endpoint_problem
+from lvs_core.findings import Basis, Finding, FindingsBook
 from lvs_core.frontends import Frontend
 from lvs_core.members import GroupDirectors, PoolFinder
 from lvs_core.permissions import Permissions, running, wants_of
@@ -99,9 +100,12 @@ def is_current(view: ClusterView, one: Slice) -> bool:
     )
 
 
-def judge(view: ClusterView, finder: PoolFinder, directors: Mapping[str, Directors]) -> Mapping[ObjectKey, Verdict]:
+def judge(
+    view: ClusterView, finder: PoolFinder, directors: Mapping[str, Directors], book: FindingsBook
+) -> Mapping[ObjectKey, Verdict]:
     """A verdict for every service that is not being deleted."""
     permissions = Permissions(view)
+    by_group = {name: _group_directors(view, group, directors[name]) for name, group in view.groups.items()}
     asking = {
         key: _references(view, key, service)
         for key, service in view.services.items()
@@ -121,13 +125,8 @@ def judge(view: ClusterView, finder: PoolFinder, directors: Mapping[str, Directo
             problem = problem or chosen
         candidate = None
         if problem is None and not isinstance(chosen, Problem):
-            candidate = _candidate(view, finder, directors, refs, chosen)
-        if candidate is not None:
-            problem = (
-                _not_permitted(permissions, candidate)
-                or first_endpoint_problem(candidate)
-                or first_candidate_problem(candidate)
-            )
+            candidate, own_problem = _candidate(finder, by_group, refs, chosen, book)
+            problem = _not_permitted(permissions, candidate) or own_problem
         if problem is not None:
             verdicts[key] = _refused(view, permissions, key, problem, references_found=references_found)
         elif candidate is not None:
@@ -191,29 +190,39 @@ def _references(view: ClusterView, key: ObjectKey, service: VirtualService) -> R
 
 
 def _candidate(
-    view: ClusterView,
     finder: PoolFinder,
-    directors: Mapping[str, Directors],
+    directors: Mapping[str, GroupDirectors],
     refs: References,
     chosen: Sequence[str] | None,
-) -> Candidate | None:
-    """`chosen` are the addresses of a service that has them from a LvsAddressPool."""
-    spec, group, pool = refs.service.spec, refs.group, refs.pool
+    book: FindingsBook,
+) -> tuple[Candidate, Problem | None]:
+    """A service whose references were found, and what its own objects say wrong.
+
+    `chosen` are the addresses of a service that has them from a LvsAddressPool.
+    """
+    view, spec, group, pool = finder.view, refs.service.spec, refs.group, refs.pool
     if spec is None or group is None or pool is None or pool.spec is None:
-        return None
+        raise ValueError(f"{refs.key} was not looked at for missing references")
     if chosen is not None:
         spec = spec.model_copy(update={"addresses": list(chosen)})
-    return Candidate(
+    served = served_addresses(view, refs.key)
+    basis = Basis(refs.service, pool, group, directors[refs.group_name], chosen, served)
+    known = book.finding(refs.key, basis)
+    candidate = Candidate(
         key=refs.key,
         service=refs.service,
         spec=spec,
         group=group,
         pool=pool,
         pool_spec=pool.spec,
-        members=finder.find(refs.pool_key, pool.spec, spec, _group_directors(view, group, directors[refs.group_name])),
+        members=known.members if known else finder.find(refs.pool_key, pool.spec, spec, basis.directors),
         view=view,
-        served=served_addresses(view, refs.key),
+        served=served,
     )
+    if known is None:
+        problem = first_endpoint_problem(candidate) or first_candidate_problem(candidate)
+        known = book.note(refs.key, Finding(basis, candidate.members, problem))
+    return candidate, known.problem
 
 
 def _group_directors(view: ClusterView, group: DirectorGroup, who: Directors) -> GroupDirectors:

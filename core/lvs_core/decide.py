@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 from lvs_core.accept import judge
 from lvs_core.address_pool_status import address_pool_statuses
@@ -9,6 +10,7 @@ from lvs_core.cluster_view import ClusterView, ObjectKey, SliceContent
 from lvs_core.decision import Decision
 from lvs_core.directors import Directors, directors_of
 from lvs_core.drained import DrainReports
+from lvs_core.findings import FindingsBook
 from lvs_core.giving_way import with_giving_way
 from lvs_core.group_status import Served, group_status
 from lvs_core.hand_over import seconds_until_failed
@@ -36,18 +38,20 @@ def decide(view: ClusterView, memory: Memory, now: str) -> Decision:
     The view must be complete: what is not in it is taken to be gone.
     """
     ids = choose_ids(view.groups.values())
+    book = FindingsBook(view, memory.findings)
     memory = follow_masters(observe(memory, view), view, ids, now)
     directors = {
         name: with_giving_way(view, view.groups.get(name), directors_of(view, views, name, ids.get(name)), now)
         for name, views in memory.groups.items()
     }
     finder = PoolFinder(view=view)
-    verdicts = judge(view, finder, directors)
+    verdicts = judge(view, finder, directors, book)
     resolver = Resolver(
         view=view,
         preparation=Preparation(view=view),
         directors=directors,
         drain_reports=DrainReports(view=view, memory=memory, directors=directors),
+        book=book,
     )
     resolved = {key: resolver.resolve(key, verdict) for key, verdict in verdicts.items()}
     slices: dict[ObjectKey, SliceContent] = {}
@@ -89,7 +93,10 @@ def decide(view: ClusterView, memory: Memory, now: str) -> Decision:
         address_pools=address_pool_statuses(view, verdicts, slices.values(), now),
         owned=owned,
         load_balancers=load_balancer_statuses(view, owned, said, now),
-        memory=expect(memory, [(key, content) for key, one in resolved.items() for content in one.slices.values()]),
+        memory=replace(
+            expect(memory, [(key, content) for key, one in resolved.items() for content in one.slices.values()]),
+            findings=book.findings,
+        ),
         again_seconds=_again_seconds(view, memory, directors, now),
     )
 

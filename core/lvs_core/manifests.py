@@ -22,6 +22,7 @@ from lvs_core.cluster_view import ClusterNode, ClusterView, DirectorGroup, LvsNo
 from lvs_core.compile import AgentView, compile_plan
 from lvs_core.directors import Directors
 from lvs_core.drained import DrainReports
+from lvs_core.findings import Findings, FindingsBook
 from lvs_core.members import PoolFinder
 from lvs_core.memory import Memory
 from lvs_core.needs import Need, needs_for, node_addresses
@@ -126,7 +127,7 @@ def plan_manifests(view: ClusterView, own_addresses: Iterable[str]) -> ManifestP
     me = next((node.name for node in view.nodes.values() if not own.isdisjoint(node.addresses)), STRANGER)
     directors = {name: _directors(view, group) for name, group in view.groups.items()}
     ids = choose_ids(view.groups.values())
-    verdicts = judge(view, PoolFinder(view=view), directors)
+    verdicts = judge(view, PoolFinder(view=view), directors, FindingsBook(view, Findings()))
     accepted = {key: _plain(verdict) for key, verdict in verdicts.items() if isinstance(verdict, Accepted)}
     groups = sorted(name for name, who in directors.items() if me in who.selected)
     needs = {need for verdict in accepted.values() for need in _own_needs(verdict.candidate, me, own)}
@@ -210,6 +211,7 @@ def _slices(view: ClusterView, accepted: Mapping[ObjectKey, Accepted]) -> Iterat
         preparation=Preparation(view=view),
         directors={},
         drain_reports=DrainReports(view=view, memory=Memory(), directors={}),
+        book=FindingsBook(view, Findings()),
     )
     for key, verdict in accepted.items():
         for where, content in resolver.resolve(key, verdict).slices.items():

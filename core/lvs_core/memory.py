@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from lvs_core.cluster_view import ObjectKey
+from lvs_core.findings import Findings
 from lvs_core.needs import Need
 
 KEPT_VIEWS = 1024
@@ -110,3 +111,5 @@ class Memory:
     groups: Mapping[str, GroupMemory] = field(default_factory=lambda: MappingProxyType({}))
     started: bool = False
     """False only before the first view."""
+    findings: Findings = field(default_factory=Findings)
+    """What need not be found out again; it decides nothing."""

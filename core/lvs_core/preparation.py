@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from lvs_api.lvs_node import NodeAddressState
-from lvs_core.cluster_view import ClusterView
+from lvs_core.cluster_view import ClusterNode, ClusterView, LvsNode
 from lvs_core.director_reports import present_boot
 from lvs_core.needs import Need, told_needs
 
@@ -23,6 +23,19 @@ class NodeState(NamedTuple):
     a Node that is not Ready, or of an agent that is silent, where that is no news, is only believed as before."""
 
 
+class Standing(NamedTuple):
+    """All by which it is judged whether a node is prepared; equal where the judgement is the same."""
+
+    node: ClusterNode | None
+    lvs_node: LvsNode | None
+    is_late: bool
+    is_silent: bool
+    is_unheard: bool
+    is_heard: bool
+    readiness_is_news: bool
+    silence_is_news: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
     """Answers for all nodes of a view; each node is read once."""
@@ -32,6 +45,26 @@ class Preparation:
     @cached_property
     def _states(self) -> dict[str, NodeState | None]:
         return {}
+
+    @cached_property
+    def _standings(self) -> dict[str, Standing]:
+        return {}
+
+    def standing(self, name: str) -> Standing:
+        """What `boot` of a node follows from, beside what is asked."""
+        if name not in self._standings:
+            view, signs = self.view, self.view.signs
+            self._standings[name] = Standing(
+                node=view.nodes.get(name),
+                lvs_node=view.lvs_nodes.get(name),
+                is_late=name in signs.late,
+                is_silent=name in signs.silent,
+                is_unheard=name in signs.unheard,
+                is_heard=name in signs.heard,
+                readiness_is_news=view.readiness_is_news,
+                silence_is_news=view.silence_is_news,
+            )
+        return self._standings[name]
 
     def boot(self, node: str, needs: Collection[Need], *, sticky_boot: str | None) -> str | None:
         """The boot in which a node carries all that is needed; None where it does not, or cannot be believed.

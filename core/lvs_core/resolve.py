@@ -20,6 +20,7 @@ from lvs_core.checks import MAX_SLICES
 from lvs_core.cluster_view import ClusterView, Former, Member, ObjectKey, Slice, SliceContent
 from lvs_core.directors import Directors
 from lvs_core.drained import DrainReports
+from lvs_core.findings import FindingsBook, Situation
 from lvs_core.frontends import Place
 from lvs_core.members import WantedMember, wanted_as_they_are
 from lvs_core.needs import Need, member_needs, needs_for
@@ -56,6 +57,7 @@ class Resolver:
     preparation: Preparation
     directors: Mapping[str, Directors]
     drain_reports: DrainReports
+    book: FindingsBook
 
     def resolve(self, key: ObjectKey, verdict: Verdict) -> ResolvedService:
         """The slices of a service. One that is not accepted keeps what it has; nodes' states count all the same.
@@ -64,19 +66,40 @@ class Resolver:
         """
         if isinstance(verdict, Withdrawn):
             return ResolvedService(slices={}, needs=frozenset())
-        existing = [one for one in self.view.slices_by_service.get(key, ()) if is_current(self.view, one)]
-        members = [member for one in existing for member in one.content.members]
+        existing = tuple(one for one in self.view.slices_by_service.get(key, ()) if is_current(self.view, one))
         if isinstance(verdict, Accepted):
-            settings, wanted = _accepted(verdict, existing), verdict.candidate.members
-        else:
-            first = next((one for one in existing if one.content.service is not None), None)
-            if first is None or first.content.service is None or first.content.pool is None:
-                return ResolvedService(slices={one.key: one.content for one in existing}, needs=frozenset())
-            settings = _frozen(first, first.content.service, first.content.pool)
-            directors = self.directors.get(settings.group)
-            names = {*directors.selected, *directors.forwarding} if directors is not None else ()
-            wanted = wanted_as_they_are(self.view, members, names, settings.service)
+            return self._resolve_accepted(verdict, existing)
+        members = [member for one in existing for member in one.content.members]
+        first = next((one for one in existing if one.content.service is not None), None)
+        if first is None or first.content.service is None or first.content.pool is None:
+            return ResolvedService(slices={one.key: one.content for one in existing}, needs=frozenset())
+        settings = _frozen(first, first.content.service, first.content.pool)
+        directors = self.directors.get(settings.group)
+        names = {*directors.selected, *directors.forwarding} if directors is not None else ()
+        wanted = wanted_as_they_are(self.view, members, names, settings.service)
         return self._place(settings, existing, wanted)
+
+    def _resolve_accepted(self, verdict: Accepted, existing: tuple[Slice, ...]) -> ResolvedService:
+        candidate, wanted = verdict.candidate, verdict.candidate.members
+        key = candidate.key
+        situation = Situation(
+            service=candidate.service,
+            pool=candidate.pool,
+            group=candidate.group.meta.name,
+            addresses=frontends.vips(candidate.spec),
+            mark=verdict.mark,
+            wanted=wanted,
+            slices=existing,
+            standings=tuple(self.preparation.standing(one.node) for one in wanted if one.node is not None),
+        )
+        present = {one.key: one.content for one in existing}
+        rest = self.book.rest(key, situation)
+        if rest is not None:
+            return ResolvedService(slices=present, needs=rest.needs)
+        resolved = self._place(_accepted(verdict, existing), existing, wanted)
+        if resolved.slices == present:
+            self.book.note_rest(key, situation, resolved.needs)
+        return resolved
 
     def _place(self, settings: Settings, existing: Sequence[Slice], wanted: Sequence[WantedMember]) -> ResolvedService:
         slots: dict[int, list[Member]] = {0: []}

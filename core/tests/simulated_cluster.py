@@ -42,6 +42,7 @@ from lvs_core.decide import decide
 from lvs_core.decision import Decision
 from lvs_core.digest import slices_digest
 from lvs_core.endpoints import CoreService, EndpointSlice
+from lvs_core.findings import Findings
 from lvs_core.memory import Memory
 from lvs_core.needs import Need, device_of, port_of, slices_needs, told_needs
 
@@ -173,7 +174,10 @@ class SimulatedCluster:
 
     def round(self) -> Decision:
         """One round of the operator; everything is written."""
-        decision = decide(self.view(), self.memory, self.now)
+        view = self.view()
+        decision = decide(view, self.memory, self.now)
+        # What was found before only saves work.
+        assert decide(view, replace(self.memory, findings=Findings()), self.now) == decision
         self.memory = decision.memory
         for where in decision.delete_slices:
             self._write_slice(where, None)
