@@ -1,16 +1,17 @@
-"""`python -m bench load|weight|ipvs|failover`, from the top of the checkout."""
+"""`python -m bench load|weight|ipvs|failover|scale`, from the top of the checkout."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from bench import failover_figures, ipvs_figures, load_services, weight_latency
+from bench import failover_figures, ipvs_figures, load_services, scale_figures, weight_latency
 
 MEASUREMENTS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
     "load": load_services.main,
     "weight": weight_latency.main,
     "ipvs": ipvs_figures.main,
     "failover": failover_figures.main,
+    "scale": scale_figures.main,
 }
 
 

@@ -40,14 +40,17 @@ class KubeProxy:
         self._plane = plane
         self._programs = programs
 
-    def start(self, mode: str, *, exclude_cidrs: Sequence[str] = ()) -> None:
-        """Start it; it must not run yet. In ipvs mode it looks at the whole table every two seconds instead of 30."""
+    def start(self, mode: str, *, exclude_cidrs: Sequence[str] = (), sync_period: str = "2s") -> None:
+        """Start it; it must not run yet.
+
+        In ipvs mode it looks at the whole table each `sync_period`, which is 30 s where nobody says anything.
+        """
         if self.running:
             raise LabError(f"{self._machine.name}: its kube-proxy runs already")
         if mode not in MODES:
             raise LabError(f"kube-proxy has no mode {mode!r}; it has {', '.join(MODES)}")
         credentials = self._plane.authority.certificate_kubeconfig("kube-proxy", self._plane.url)
-        ipvs = {"syncPeriod": "2s", "minSyncPeriod": "1s", "excludeCIDRs": list(exclude_cidrs)}
+        ipvs = {"syncPeriod": sync_period, "minSyncPeriod": "1s", "excludeCIDRs": list(exclude_cidrs)}
         told = {**configuration(mode, f"{_DIRECTORY}/kubeconfig"), "ipvs": ipvs}
         mount = f"mountpoint -q {_PROGRAMS} || mount -t hostfs -o ro,hostfs={self._programs} none {_PROGRAMS}"
         self._machine.sh(f"mkdir -p {_PROGRAMS} {_DIRECTORY}; {mount}")

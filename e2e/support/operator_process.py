@@ -50,6 +50,11 @@ class OperatorProcess:
         lines = [line.rpartition(" ") for line in self.endpoint("/metrics")[1].splitlines()]
         return sum(float(value) for series, _, value in lines if series.partition("{")[0] == name)
 
+    def labelled(self, series: str) -> float:
+        """One series of a metric, with its labels as they are exposed; 0 where it is not there."""
+        lines = [line.rpartition(" ") for line in self.endpoint("/metrics")[1].splitlines()]
+        return sum(float(value) for name, _, value in lines if name == series)
+
     @property
     def ready(self) -> bool:
         """Whether it has seen every kind completely; one that has ended never will, and is told at once."""

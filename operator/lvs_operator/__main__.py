@@ -18,6 +18,7 @@ from lvs_operator.errors import OperatorError, SettingsError
 from lvs_operator.event_poster import EventPoster
 from lvs_operator.health_endpoint import HealthEndpoint
 from lvs_operator.leader import Leader
+from lvs_operator.process_memory import seek_cycles_seldom
 from lvs_operator.reconcile import Reconciler, Rhythm
 from lvs_operator.settings import Settings, from_process
 from lvs_operator.watch_thread import WatchThread
@@ -168,6 +169,7 @@ def main() -> int:
     try:
         settings = from_process(sys.argv[1:])
         _set_up_logging(settings.log_level)
+        seek_cycles_seldom()
         asyncio.run(run(settings))
     except SettingsError as error:
         print(f"lvs-operator: {error}", file=sys.stderr)

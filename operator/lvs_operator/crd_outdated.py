@@ -89,6 +89,8 @@ def _own(dropped: Dropped, kind: str) -> dict[ObjectKey, list[str]]:
 
 
 def _marked(status: StatusT, existing: StatusT | None, lost: Sequence[str], now: str) -> StatusT:
+    if not lost and find_condition(status.conditions, ConditionType.CRD_OUTDATED) is None:
+        return status
     conditions = drop_condition(status.conditions, ConditionType.CRD_OUTDATED)
     if lost:
         before = find_condition(existing.conditions if existing else None, ConditionType.CRD_OUTDATED)

@@ -53,6 +53,9 @@ SETTLE_SECONDS: Final = 0.02
 """Events that come together are one round."""
 UNDISTURBED_SECONDS: Final = 1.0
 """Writes go on for so long before news may cut a round short."""
+UNDISTURBED_SHARE: Final = 4.0
+"""Or for so many times as long as it took to decide on them: with thousands of services that is seconds, and would be
+most of the time while all of them are written for the first time."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
 MISSING_PAUSE: Final = 5.0
@@ -110,6 +113,8 @@ class Reconciler:
         self._again_due: float | None = None
         """When time alone may change what is decided (monotonic)."""
         self._schema: str | None = None
+        self._deciding_took = 0.0
+        """Seconds, the last time."""
 
     def wake(self) -> None:
         """Something may have changed."""
@@ -230,9 +235,10 @@ class Reconciler:
             view, changes = self._decide()
         self._writer.keep_only({write.key for write in (*changes.growth, *changes.statuses, *changes.losses)})
         began = time.monotonic()
+        undisturbed_until = began + max(UNDISTURBED_SECONDS, UNDISTURBED_SHARE * self._deciding_took)
 
         def give_way() -> bool:
-            return self._wake.is_set() and time.monotonic() - began > UNDISTURBED_SECONDS
+            return self._wake.is_set() and time.monotonic() > undisturbed_until
 
         written = await self._writer.carry_out([*changes.growth, *self._presentable(view, changes)], give_way)
         believed = self._guard.believed(view, changes.losses)
@@ -279,6 +285,7 @@ class Reconciler:
             self._wake.set()
 
     def _decide(self) -> tuple[ClusterView, Changes]:
+        began = time.monotonic()
         view = self._view()
         metrics.SILENT_AGENTS.set(len(view.signs.silent & view.lvs_nodes.keys()))  # Leases outlive their Nodes
         decision = decide(view, self._memory, _now())
@@ -292,7 +299,9 @@ class Reconciler:
         if decision.again_seconds is not None:
             self._again_due = time.monotonic() + decision.again_seconds
         versions = {entry.meta.uid: entry.meta.version for entry in self._cache.entries(NODES)}
-        return view, find_changes(view, decision, versions)
+        changes = find_changes(view, decision, versions)
+        self._deciding_took = time.monotonic() - began
+        return view, changes
 
     def _view(self) -> ClusterView:
         return make_view(

@@ -218,11 +218,12 @@ class Writer:
 
     def is_due(self, write: Write) -> bool:
         """Whether a write may be tried now; one that has to wait has its time at `next_try`."""
+        dropped, held = self._dropped.get(write.key), self._held.get(write.key)
+        if dropped is None and held is None:
+            return True
         content = content_of(write)
-        dropped = self._dropped.get(write.key)
         if dropped is not None and dropped.content == content and not dropped.retry:
             return False
-        held = self._held.get(write.key)
         if held is None or held.content != content or held.until <= time.monotonic():
             return True
         self._waiting[write.key] = held.until
