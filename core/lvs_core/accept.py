@@ -206,7 +206,16 @@ def _candidate(
     if chosen is not None:
         spec = spec.model_copy(update={"addresses": list(chosen)})
     served = served_addresses(view, refs.key)
-    basis = Basis(refs.service, pool, group, directors[refs.group_name], chosen, served)
+    basis = Basis(
+        service=refs.service,
+        pool=pool,
+        group=group,
+        directors=directors[refs.group_name],
+        addresses=chosen,
+        served=served,
+        core_service=finder.core_service(refs.pool_key, pool.spec),
+        endpoint_slices=finder.endpoint_slices(refs.pool_key, pool.spec),
+    )
     known = book.finding(refs.key, basis)
     candidate = Candidate(
         key=refs.key,

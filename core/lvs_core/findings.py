@@ -19,16 +19,8 @@ from lvs_core.needs import Need
 from lvs_core.preparation import Standing
 
 
-class Ground(NamedTuple):
-    """What of a view the members of every service may follow from."""
-
-    nodes: Mapping[str, ClusterNode]
-    core_services: Mapping[ObjectKey, CoreService]
-    endpoint_slices: Mapping[ObjectKey, tuple[EndpointSlice, ...]]
-
-
 class Basis(NamedTuple):
-    """What else the members of one service follow from."""
+    """What the members of a service follow from, but for the Nodes."""
 
     service: VirtualService
     pool: Pool
@@ -38,6 +30,9 @@ class Basis(NamedTuple):
     """Those from a LvsAddressPool."""
     served: frozenset[str]
     """Addresses that its slices serve."""
+    core_service: CoreService | None
+    endpoint_slices: tuple[EndpointSlice, ...]
+    """What its pool's endpoints come from."""
 
 
 class Finding(NamedTuple):
@@ -76,7 +71,8 @@ class Rest(NamedTuple):
 class Findings:
     """Those of one decision."""
 
-    ground: Ground | None = None
+    nodes: Mapping[str, ClusterNode] = field(default_factory=lambda: MappingProxyType({}))
+    """Any may be a member of any service."""
     members: Mapping[ObjectKey, Finding] = field(default_factory=lambda: MappingProxyType({}))
     rests: Mapping[ObjectKey, Rest] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -85,15 +81,15 @@ class FindingsBook:
     """Gives what the last decision found, and notes what this one finds."""
 
     def __init__(self, view: ClusterView, before: Findings) -> None:
-        self._ground = Ground(view.nodes, view.core_services, view.endpoint_slices)
-        self._before = before if before.ground == self._ground else Findings()
+        self._nodes = view.nodes
+        self._before = before if before.nodes == view.nodes else Findings()
         self._members: dict[ObjectKey, Finding] = {}
         self._rests: dict[ObjectKey, Rest] = {}
 
     @property
     def findings(self) -> Findings:
         """For the next decision."""
-        return Findings(ground=self._ground, members=self._members, rests=self._rests)
+        return Findings(nodes=self._nodes, members=self._members, rests=self._rests)
 
     def finding(self, key: ObjectKey, basis: Basis) -> Finding | None:
         """What was found of a service on this very basis."""

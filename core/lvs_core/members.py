@@ -136,12 +136,13 @@ class PoolFinder:
         """Those that do not terminate, at whatever ports."""
         return {
             address
-            for one in self._endpoint_slices(key, pool)
+            for one in self.endpoint_slices(key, pool)
             for address, state in one.endpoints
             if state is not EndpointState.TERMINATING
         }
 
-    def _endpoint_slices(self, key: ObjectKey, pool: PoolSpec) -> tuple[EndpointSlice, ...]:
+    def endpoint_slices(self, key: ObjectKey, pool: PoolSpec) -> tuple[EndpointSlice, ...]:
+        """Those of that Service."""
         core = self.core_service(key, pool)
         return self.view.endpoint_slices.get(ObjectKey(core.namespace, core.name), ()) if core is not None else ()
 
@@ -150,7 +151,7 @@ class PoolFinder:
         if pool.endpoints is None or core is None:
             return
         matched = matched_ports(pool.endpoints, core, service)
-        for found in found_endpoints(self._endpoint_slices(key, pool), matched):
+        for found in found_endpoints(self.endpoint_slices(key, pool), matched):
             yield _endpoint_member(found, pool, service)
 
     def _named(self, pool: PoolSpec, service: LvsVirtualServiceSpec) -> Iterator[WantedMember]:
