@@ -3,6 +3,7 @@
 Directors are stood in for (`standing_directors`): what is measured is the operator, and the API server with it.
 """
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -110,11 +111,18 @@ class ControlLoop:
     def _note(self, name: str, value: float) -> None:
         self.measured.series.setdefault(name, []).append(value)
 
+    def _remark(self, text: str) -> None:
+        """To be read at the end, and by who waits for it."""
+        self.measured.remarks.append(text)
+        print(f"  {text}", file=sys.stderr, flush=True)
+
     @contextmanager
     def _noted(self, name: str) -> Iterator[None]:
         began = time.monotonic()
         yield
-        self._note(name, time.monotonic() - began)
+        took = time.monotonic() - began
+        self._note(name, took)
+        print(f"  {name}: {took:.1f} s", file=sys.stderr, flush=True)
 
     def _wait_until_right(self, operator: OperatorProcess) -> None:
         """Every service says at the API server that it is Ready, and the operator has nothing to write any more."""
@@ -138,14 +146,16 @@ class ControlLoop:
             raise SystemExit(f"{len(items)} services, of which {wrong[:3]} and others are not Ready")
 
     def _settle(self) -> list[AuditedWrite]:
-        """Wait until nobody has written for a while; what was written until then."""
+        """Wait until nobody has written for a while, Events aside, which are paced; what was written until then."""
         written: list[AuditedWrite] = []
         deadline = time.monotonic() + _DEADLINE
-        while news := self._other_writes(_QUIET_SECONDS):
+        while True:
+            news = self._other_writes(_QUIET_SECONDS)
             written += news
+            if all(one.resource == "events" for one in news):
+                return written
             if time.monotonic() > deadline:
                 raise SystemExit(f"writes go on for ever, such as {news[-1]}")
-        return written
 
     def _other_writes(self, seconds: float) -> list[AuditedWrite]:
         """What comes in so many seconds, but for Leases."""
@@ -167,12 +177,12 @@ class ControlLoop:
         said = ", ".join(f"{count} {what}" for what, count in sorted(writes.items()))
         others = Counter(f"{one.verb} {one.resource}" for one in ours)
         beside = ", ".join(f"{count} {what}" for what, count in sorted(others.items()))
-        self.measured.remarks.append(f"{change}: {said or 'nothing'}; of no service: {beside or 'nothing'}")
+        self._remark(f"{change}: {said or 'nothing'}; of no service: {beside or 'nothing'}")
 
     def _rest(self) -> None:
         ours = [one for one in self._other_writes(_REST_SECONDS) if one.user == _ACCOUNT]
         self._note(REST, len(ours))
-        self.measured.remarks.extend(f"at rest: {one}" for one in ours[:3])
+        self._remark(f"at rest: {', '.join(f'{one.verb} {one.resource}' for one in ours[:3]) or 'nothing'}")
 
     def _time(self, changes: int) -> None:
         """Ten changes a second, whether or not the operator keeps up: each in a pool of its own."""
