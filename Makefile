@@ -10,7 +10,7 @@ IN_WORKERS := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 UNIT_TESTS := crds/tests core/tests operator/tests node-agent/tests cli/tests e2e/tests
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help venv lint check unit prepare api-test scenarios e2e-kubernetes test test-long bench bench-ipvs bench-failover demo images manifests fmt generate lock clean
+.PHONY: help venv lint check unit prepare api-test scenarios e2e-kubernetes test test-long bench bench-ipvs bench-failover bench-scale demo images manifests fmt generate lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,12 +62,16 @@ bench: prepare ## The figures that this project promises, measured in labs
 	$(BIN)/python -m bench weight
 	$(BIN)/python -m bench ipvs
 	$(BIN)/python -m bench failover
+	$(BIN)/python -m bench scale
 
 bench-ipvs: prepare ## Of these the figures about IPVS: beside prebuilt netlink buffers, ipvsadm and keepalived (about 15 minutes)
 	$(BIN)/python -m bench ipvs
 
 bench-failover: prepare ## Of these the figures about failing over: beside keepalived alone (about half an hour)
 	$(BIN)/python -m bench failover
+
+bench-scale: prepare ## Of these the control loop with 5,000 services and 50,000 real servers, and edits on their way to a kernel beside kube-proxy (about 20 minutes)
+	$(BIN)/python -m bench scale
 
 demo: venv ## See it work: a cluster of real kernels, helm install, traffic, a dying server (KEEP=1 leaves it up)
 	@$(BIN)/python -m lvs_lab.demo
