@@ -13,7 +13,7 @@ from lvs_operator.agent_daemonset import AgentDaemonSet, read_template
 from lvs_operator.agent_leases import AgentLeases
 from lvs_operator.api_client import ApiClient, BlockingApiClient, read_kubeconfig
 from lvs_operator.cache import Cache
-from lvs_operator.concern import is_of_concern
+from lvs_operator.concern import Concern
 from lvs_operator.errors import OperatorError, SettingsError
 from lvs_operator.event_poster import EventPoster
 from lvs_operator.health_endpoint import HealthEndpoint
@@ -44,6 +44,7 @@ class Operator:
         config = read_kubeconfig(settings.kubeconfig)
         self._loop = asyncio.get_running_loop()
         self._cache = Cache(went_back=self._went_back)
+        self._concern = Concern(self._cache)
         self._leader = Leader(
             client=BlockingApiClient(config, timeout=LEASE_TIMEOUT),
             namespace=settings.namespace,
@@ -102,7 +103,7 @@ class Operator:
         before = self._cache.get(kind, raw["metadata"]["uid"])
         if self._cache.apply(kind, raw, gone=gone):
             after = self._cache.get(kind, raw["metadata"]["uid"])
-            if is_of_concern(self._cache, before, after):
+            if self._concern.is_in(before, after):
                 self._reconciler.wake()
 
     def _listed(self) -> None:

@@ -43,6 +43,8 @@ class Shelf:
     """A list of the kind has been read to its end, in this process."""
     newest: int = 0
     """The latest version seen of the kind, of an object or of a list."""
+    revision: int = 0
+    """Changes with every change of these objects."""
 
 
 class Grave(NamedTuple):
@@ -112,6 +114,10 @@ class Cache:
             return None
         why = f" ({self._failed})" if self._failed is not None else ""
         return f"not listed completely yet: {', '.join(self.missing_kinds)}{why}"
+
+    def revision_of(self, kind: WatchedKind) -> int:
+        """Changes with every change of a kind's objects."""
+        return self._shelves[kind].revision
 
     def entries(self, kind: WatchedKind) -> Collection[Entry]:
         """Every object of a kind."""
@@ -252,6 +258,7 @@ class Cache:
 
     def _changed(self, kind: WatchedKind) -> None:
         self.revision += 1
+        self._shelves[kind].revision += 1
         metrics.OBJECTS.labels(kind.name).set(len(self._shelves[kind].entries))
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from lvs_api.testing import real_server_pool
 from lvs_operator.cache import Cache, Entry
-from lvs_operator.concern import is_of_concern
+from lvs_operator.concern import Concern
 from lvs_operator.watched_kinds import CORE_SERVICES, ENDPOINT_SLICES, POOLS, WatchedKind
 
 Json = dict[str, Any]
@@ -52,10 +52,21 @@ def test_slices_of_services_that_a_pool_names(
     cache: Cache, before: Json | None, after: Json | None, expected: bool
 ) -> None:
     entries = [None if one is None else entry(ENDPOINT_SLICES, one) for one in (before, after)]
-    assert is_of_concern(cache, *entries) is expected
+    assert Concern(cache).is_in(*entries) is expected
 
 
 def test_everything_else_is_of_concern(cache: Cache) -> None:
-    assert is_of_concern(cache, None, entry(CORE_SERVICES, raw("web", "")))
-    assert is_of_concern(cache, entry(POOLS, real_server_pool("plain")), None)
-    assert is_of_concern(cache, None, None)
+    concern = Concern(cache)
+    assert concern.is_in(None, entry(CORE_SERVICES, raw("web", "")))
+    assert concern.is_in(entry(POOLS, real_server_pool("plain")), None)
+    assert concern.is_in(None, None)
+
+
+def test_a_pool_that_comes_to_name_a_service_or_goes_is_noticed(cache: Cache) -> None:
+    concern, other = Concern(cache), entry(ENDPOINT_SLICES, raw("a", "other"))
+    assert not concern.is_in(None, other)
+    cache.apply(POOLS, real_server_pool("late", realServers=None, endpoints={"serviceRef": {"name": "other"}}))
+    assert concern.is_in(None, other)
+    (late,) = [one for one in cache.entries(POOLS) if one.meta.name == "late"]
+    cache.forget(POOLS, late.meta.uid)
+    assert not concern.is_in(None, other)
