@@ -8,6 +8,7 @@ from lvs_core.accept import judge
 from lvs_core.address_pool_status import address_pool_statuses
 from lvs_core.cluster_view import ClusterView, ObjectKey, SliceContent
 from lvs_core.decision import Decision
+from lvs_core.director_words import DirectorWords
 from lvs_core.directors import Directors, directors_of
 from lvs_core.drained import DrainReports
 from lvs_core.findings import FindingsBook
@@ -62,10 +63,11 @@ def decide(view: ClusterView, memory: Memory, now: str) -> Decision:
     nodes = node_specs(view, memory, directors, needs)
     statuses = ServiceStatuses(
         view=view,
-        memory=memory,
+        words=DirectorWords(view=view, memory=memory, directors=directors),
         directors=directors,
         full_nodes={key: frozenset(need.node for need in one.needs & nodes.no_room) for key, one in resolved.items()},
         now=now,
+        book=book,
     )
     said = {
         key: statuses.status(key, view.services[key], verdict, tuple(resolved[key].slices.values()))

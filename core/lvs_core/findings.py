@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from lvs_api.real_server_pool import RealServerState
+from lvs_api.virtual_service import LvsVirtualServiceStatus
 from lvs_core.checks import Problem
 from lvs_core.cluster_view import ClusterNode, ClusterView, DirectorGroup, ObjectKey, Pool, Slice, VirtualService
 from lvs_core.endpoints import CoreService, EndpointSlice
@@ -67,6 +68,14 @@ class Rest(NamedTuple):
     needs: frozenset[Need]
 
 
+class Standstill(NamedTuple):
+    """A service whose status says already what is to be said."""
+
+    premises: tuple[object, ...]
+    """All that it follows from, each to be compared with itself."""
+    status: LvsVirtualServiceStatus
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Findings:
     """Those of one decision."""
@@ -75,6 +84,7 @@ class Findings:
     """Any may be a member of any service."""
     members: Mapping[ObjectKey, Finding] = field(default_factory=lambda: MappingProxyType({}))
     rests: Mapping[ObjectKey, Rest] = field(default_factory=lambda: MappingProxyType({}))
+    standstills: Mapping[ObjectKey, Standstill] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class FindingsBook:
@@ -85,11 +95,12 @@ class FindingsBook:
         self._before = before if before.nodes == view.nodes else Findings()
         self._members: dict[ObjectKey, Finding] = {}
         self._rests: dict[ObjectKey, Rest] = {}
+        self._standstills: dict[ObjectKey, Standstill] = {}
 
     @property
     def findings(self) -> Findings:
         """For the next decision."""
-        return Findings(nodes=self._nodes, members=self._members, rests=self._rests)
+        return Findings(nodes=self._nodes, members=self._members, rests=self._rests, standstills=self._standstills)
 
     def finding(self, key: ObjectKey, basis: Basis) -> Finding | None:
         """What was found of a service on this very basis."""
@@ -116,6 +127,18 @@ class FindingsBook:
         """The slices are as they shall be. It is no rest where that depends on what directors still report."""
         if _is_settled(situation):
             self._rests[key] = Rest(situation, needs)
+
+    def standstill(self, key: ObjectKey, premises: tuple[object, ...]) -> LvsVirtualServiceStatus | None:
+        """The status that was said on these premises, and has been written."""
+        known = self._before.standstills.get(key)
+        if known is None or known.premises != premises:
+            return None
+        self._standstills[key] = known
+        return known.status
+
+    def note_standstill(self, key: ObjectKey, premises: tuple[object, ...], status: LvsVirtualServiceStatus) -> None:
+        """This follows from the premises, and is said already."""
+        self._standstills[key] = Standstill(premises, status)
 
 
 def _is_settled(situation: Situation) -> bool:

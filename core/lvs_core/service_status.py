@@ -12,32 +12,15 @@ from lvs_api.virtual_service import DirectorState, DirectorStatus, LvsVirtualSer
 from lvs_core.accept import Accepted, Frozen, Verdict, Withdrawn
 from lvs_core.checks import family_mismatch, unused_members
 from lvs_core.cluster_view import ClusterView, Member, ObjectKey, SliceContent, VirtualService, needs_address
-from lvs_core.director_reports import present_boot, report_of
+from lvs_core.director_words import DirectorWords, Word
 from lvs_core.directors import Directors
+from lvs_core.findings import FindingsBook
 from lvs_core.frontends import vips
-from lvs_core.memory import Memory, ServiceChange
 from lvs_core.object_status import MAX_DIRECTORS, Statement, stated, truth
 
 MAX_DIRECTOR_MESSAGE = 512
 KNOWN_REASONS = {reason.value: reason for reason in Reason}
 PROGRAMMED = frozenset({DirectorState.ACTIVE, DirectorState.STANDBY})
-
-
-class Word(NamedTuple):
-    """What a director has to say of one service."""
-
-    state: DirectorState
-    message: str
-    exception: ServiceException | None
-    is_news: bool
-    """It has acted on the present settings; else the state is what it was."""
-    has_counts: bool = True
-    """Its report had room to say how many real servers are ready."""
-
-    @property
-    def is_below_quorum(self) -> bool:
-        """Of the real servers too little is in use, as this director sees them."""
-        return self.exception is not None and self.exception.reason == Reason.BELOW_QUORUM
 
 
 class Serving(NamedTuple):
@@ -58,34 +41,40 @@ class ServiceStatuses:
     """Statuses of the services of one view."""
 
     view: ClusterView
-    memory: Memory
+    words: DirectorWords
     directors: Mapping[str, Directors]
     full_nodes: Mapping[ObjectKey, frozenset[str]]
     now: str
+    book: FindingsBook
 
     def status(
         self, key: ObjectKey, service: VirtualService, verdict: Verdict, slices: Sequence[SliceContent]
     ) -> LvsVirtualServiceStatus:
         """The status of one service; `slices` are those that it shall have."""
-        before = service.status
         first = next((one for one in slices if one.service is not None), None)
-        members = tuple(member for one in slices for member in one.members)
         who = self.directors.get(first.director_group) if first is not None else None
-        words = {name: self._word(key, service, first, name) for name in who.selected} if who and first else {}
+        words = {name: self.words.word(key, service, first, name) for name in who.selected} if who and first else {}
         carriers = who.carriers(vips(first.service)) if who and first and first.service else ()
+        own = frozenset(one for name in (who.selected if who else ()) for one in self.view.nodes[name].addresses)
+        full_nodes = self.full_nodes.get(key, frozenset())
+        premises = (service, _grounds(verdict), slices, who is None, tuple(words.items()), carriers, own, full_nodes)
+        known = self.book.standstill(key, premises)
+        if known is not None:
+            return known
+        before = service.status
+        members = tuple(member for one in slices for member in one.members)
         active = _spokesman(carriers, words)
         mark = first.service.firewall_mark if first is not None and first.service is not None else None
         counts = _counts(members, active, before.real_servers if before else None)
         conditions = before.conditions if before is not None else None
         accepted, resolved = _accepted(service, verdict, first), _resolved(service, verdict)
         programmed = _programmed(first, carriers if who is not None else None, words, conditions)
-        own = {one for name in (who.selected if who else ()) for one in self.view.nodes[name].addresses}
-        serving = Serving(members, counts, active, self.full_nodes.get(key, frozenset()), own)
+        serving = Serving(members, counts, active, full_nodes, own)
         ready = _ready(service, (accepted, resolved, programmed), serving)
         said = stated(conditions, [accepted, resolved, programmed, ready], self.now)
         judged = find_condition(said, ConditionType.READY)
         carried_out = judged.observed_generation if judged is not None else None
-        return LvsVirtualServiceStatus.model_construct(
+        status = LvsVirtualServiceStatus.model_construct(
             addresses=first.service.addresses if first is not None and first.service is not None else None,
             firewall_mark=mark.value if mark is not None else None,
             directors=[
@@ -101,85 +90,24 @@ class ServiceStatuses:
             observed_generation=service.meta.generation if carried_out is None else carried_out,
             conditions=said,
         )
-
-    def _word(self, key: ObjectKey, service: VirtualService, first: SliceContent, name: str) -> Word:
-        node = self.view.lvs_nodes.get(name)
-        report = report_of(node, first.director_group)
-        if present_boot(self.view, name) is None or node is None or node.status is None:
-            return Word(DirectorState.UNKNOWN, self._why_unheard(name), None, is_news=False)
-        if report is None:
-            return Word(DirectorState.PENDING, "Its agent has not taken up the group yet", None, is_news=False)
-        views = self.memory.groups.get(first.director_group)
-        change = views.services.get(key) if views is not None else None
-        position = views.position_of(name) if views is not None else None
-        if change is None or position is None or not _has_acted(change, position, first):
-            return _as_it_was(service, name)
-        exception = next(
-            (one for one in node.status.exceptions or () if (one.namespace, one.name) == (key.namespace, key.name)),
-            None,
-        )
-        is_unnamed = exception is None and node.status.truncated
-        if is_unnamed and not node.status.rest_is_programmed:
-            message = "Its report has no room for this service"
-            return Word(DirectorState.UNKNOWN, message, None, is_news=True)
-        who = self.directors[first.director_group]
-        is_active = name in who.carriers(vips(first.service) if first.service is not None else ())
-        by_vrrp = who.is_ending or (who.routers is not None and who.begins_with is None)
-        holds = is_active if by_vrrp or _needs_no_address(first) else report.holds_addresses
-        word = _news(exception, holds=holds, is_active=is_active)
-        return word._replace(has_counts=not is_unnamed)
-
-    def _why_unheard(self, name: str) -> str:
-        node = self.view.nodes.get(name)
-        if node is None or node.out_of_service:
-            return "Its Node is out of service"
-        if not node.ready:
-            return "Its Node is not ready"
-        return "Its agent has not reported since the Node started"
-
-
-def _has_acted(change: ServiceChange, position: int, first: SliceContent) -> bool:
-    """Whether a director at this view has acted on the settings that shall be, which also must have been seen."""
-    if first.service is None or first.pool is None:
-        return False
-    settings = (first.service.generation, first.pool.generation)
-    return settings in change.settings and position >= change.settings_position
-
-
-def _needs_no_address(first: SliceContent) -> bool:
-    """Its packets are taken by their mark, whatever their address: a director of the group may carry none at all."""
-    service = first.service
-    mark = service.firewall_mark if service is not None else None
-    return service is not None and mark is not None and bool(mark.local_delivery) and not vips(service)
-
-
-def _news(exception: ServiceException | None, *, holds: bool, is_active: bool) -> Word:
-    """What a director that has acted on the present settings makes of the service."""
-    state, message = DirectorState.STANDBY, ""
-    if exception is not None and not exception.programmed:
-        state, message = DirectorState.FAILED, exception.message
-    elif holds:
-        state = DirectorState.ACTIVE
-    elif is_active:
-        is_below = exception is not None and exception.reason == Reason.BELOW_QUORUM
-        message = exception.message if exception is not None and is_below else "It does not carry the addresses yet"
-        state = DirectorState.PENDING
-    return Word(state, message, exception, is_news=True)
-
-
-def _as_it_was(service: VirtualService, name: str) -> Word:
-    """No news: the director has not reported a view that is known and new enough."""
-    before = (service.status.directors if service.status is not None else None) or ()
-    for one in before:
-        if one.node == name and one.state is not DirectorState.UNKNOWN:
-            return Word(one.state, one.message or "", None, is_news=False)
-    return Word(DirectorState.PENDING, "It has not programmed the service yet", None, is_news=False)
+        if before is not None and status == before:
+            self.book.note_standstill(key, premises, before)
+            return before
+        return status
 
 
 def _spokesman(carriers: Collection[str | None], words: Mapping[str, Word]) -> Word | None:
     """Of the directors that carry the addresses the one that has something to say, else the first."""
     found = [words[name] for name in carriers if name is not None and name in words]
     return next((word for word in found if word.exception is not None), next(iter(found), None))
+
+
+def _grounds(verdict: Verdict) -> tuple[object, ...]:
+    """What of a verdict a status speaks of."""
+    if isinstance(verdict, Accepted):
+        candidate = verdict.candidate
+        return candidate.pool, vips(candidate.spec), candidate.members
+    return (verdict,)
 
 
 def _accepted(service: VirtualService, verdict: Verdict, first: SliceContent | None) -> Statement:

@@ -77,7 +77,7 @@ def _slice_growth(view: ClusterView, decision: Decision) -> Iterator[Write]:
             yield Create(kind=SLICES, namespace=key.namespace, body=_slice_body(key, content))
         elif not _is_known_by(existing.meta, content):
             yield MendMetadata(kind=SLICES, meta=meta_of(existing.meta), value=_slice_metadata(content))
-        elif existing.content != content:
+        elif existing.content is not content and existing.content != content:
             yield ReplacePart(kind=SLICES, meta=meta_of(existing.meta), part="spec", value=slice_to_raw(content))
 
 
@@ -183,7 +183,7 @@ def _statuses(view: ClusterView, decision: Decision) -> Iterator[ReplacePart]:
         going = leaving.get(kind, ())
         for key, status in wanted.items():
             one = existing.get(key)
-            if one is not None and one.status != status and key not in going:
+            if one is not None and one.status is not status and one.status != status and key not in going:
                 yield ReplacePart(kind=kind, meta=meta_of(one.meta), part="status", value=to_raw(status))
 
 
