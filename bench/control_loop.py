@@ -87,15 +87,17 @@ class ControlLoop:
                 self._wait_until_right(operator)
             self._settle()
             self._note(MEMORY_FULL, _kibibytes(operator, "smaps_rollup", "Pss") / 1024)
+            print(f"  {self.measured.series}", file=sys.stderr, flush=True)
         with self._operator("second") as operator:
             with self._noted(AGAIN):
                 wait_for(lambda: _idle_rounds(operator) > 0, _DEADLINE, "a round with nothing to do", interval=0.1)
             self._settle()
+            self._note(MEMORY, _kibibytes(operator, "smaps_rollup", "Pss") / 1024)
+            self._time(changes)
+            self._settle()
             for name in CHANGES:
                 self._count(name)
             self._rest()
-            self._time(changes)
-            self._note(MEMORY, _kibibytes(operator, "smaps_rollup", "Pss") / 1024)
             self._note(MEMORY_PEAK, _kibibytes(operator, "status", "VmHWM") / 1024)
         return self.measured
 
@@ -200,6 +202,8 @@ class ControlLoop:
             for name, value, start in sent:
                 self._note(LATENCY, (seen.wait(SERVICE_SLICE, name, value) - start) * 1000)
                 self._note(FLOOR, (seen.wait(REAL_SERVER_POOL, name, value) - start) * 1000)
+        told = {name: [f"{one:.0f}" for one in sorted(self.measured.series[name])] for name in (LATENCY, FLOOR)}
+        print(f"  ms: {told}", file=sys.stderr, flush=True)
 
 
 def _says_ready(item: Json) -> bool:
