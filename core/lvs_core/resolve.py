@@ -97,9 +97,10 @@ class Resolver:
         if rest is not None:
             return ResolvedService(slices=present, needs=rest.needs)
         resolved = self._place(_accepted(verdict, existing), existing, wanted)
-        if resolved.slices == present:
-            self.book.note_rest(key, situation, resolved.needs)
-        return resolved
+        if resolved.slices != present:
+            return resolved
+        self.book.note_rest(key, situation, resolved.needs)
+        return ResolvedService(slices=present, needs=resolved.needs)  # the same, and nothing is kept twice
 
     def _place(self, settings: Settings, existing: Sequence[Slice], wanted: Sequence[WantedMember]) -> ResolvedService:
         slots: dict[int, list[Member]] = {0: []}
