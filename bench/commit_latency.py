@@ -10,6 +10,7 @@ guest's look every 5 ms and the way over the exec channel.
 
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
+from statistics import median
 from typing import Any, Final, NamedTuple
 
 from lightkube import Client, KubeConfig
@@ -121,8 +123,8 @@ class CommitLatency:
             self._wait_for_table(proxied, shape)
             there = shape.services
             time.sleep(_SETTLE_SECONDS)  # reports and statuses that the new objects lead to are no part of it
-            self._ours(client, active, shape)
-            self._theirs(client, proxied, shape)
+            self._ours(client, active, shape, numbers)
+            self._theirs(client, proxied, shape, numbers)
         return self.measured
 
     def _active(self) -> str:
@@ -144,7 +146,7 @@ class CommitLatency:
 
         wait_for(is_whole, _TABLE_DEADLINE, f"{wanted} real servers in the kernel of {guest.name}", interval=2)
 
-    def _ours(self, client: Client, active: GuestMachine, shape: Shape) -> None:
+    def _ours(self, client: Client, active: GuestMachine, shape: Shape, numbers: range) -> None:
         def patch(number: int, wanted: list[dict[str, Any]]) -> Callable[[], object]:
             body = {"spec": {"realServers": wanted}}
             return partial(client.patch, Pool, name_of(number), body, patch_type=PatchType.MERGE)
@@ -155,50 +157,53 @@ class CommitLatency:
             return Edit(arrival, patch(number, servers(number, shape.real_servers, weight=weight)))
 
         def add(number: int, turn: int) -> Edit:
-            there = shape.real_servers + 1 + turn // shape.services
+            there = shape.real_servers + 1 + turn // len(numbers)
             arrival = Arrival(_VIP, _FIRST_PORT + number, address_of(number, there - 1), None)
             return Edit(arrival, patch(number, servers(number, there)))
 
         metric = 'lvs_agent_status_writes_total{result="ok"}'
         before, began = self.deployment.agent_metric(active.name, metric), time.monotonic()
         with KernelWatch(active) as kernel, WeightsSeen(self.deployment.lab.host_kubeconfig, _FIRST) as seen:
-            sent = self._edit(kernel, shape, weigh, ours(WEIGHT, shape))
+            sent = self._edit(kernel, numbers, weigh, ours(WEIGHT, shape))
             for turn, start in enumerate(sent):
-                name, weight = name_of(turn % shape.services), _FIRST_WEIGHT + turn
+                name, weight = name_of(numbers[turn % len(numbers)]), _FIRST_WEIGHT + turn
                 for kind, what in ((SERVICE_SLICE, SLICE), (REAL_SERVER_POOL, FLOOR)):
                     self._add(f"{_members(shape)}, {what}", (seen.wait(kind, name, weight) - start) * 1000)
         with KernelWatch(active) as kernel:
-            self._edit(kernel, shape, add, ours(MORE, shape))
+            self._edit(kernel, numbers, add, ours(MORE, shape))
         writes = self.deployment.agent_metric(active.name, metric) - before
         self._add(_agent_writes(shape), writes / (time.monotonic() - began))
 
-    def _theirs(self, client: Client, proxied: GuestMachine, shape: Shape) -> None:
+    def _theirs(self, client: Client, proxied: GuestMachine, shape: Shape, numbers: range) -> None:
         selector = ",".join(f"{name}={value}" for name, value in LABELS.items())
         text = self.deployment.lab.kubectl("get", "services", f"--selector={selector}", "--output=json").stdout
         clusters = {one["metadata"]["name"]: str(one["spec"]["clusterIP"]) for one in json.loads(text)["items"]}
 
         def add(number: int, turn: int) -> Edit:
-            there = shape.real_servers + 1 + turn // shape.services
+            there = shape.real_servers + 1 + turn // len(numbers)
             body = {"endpoints": endpoints(number, there)}
             arrival = Arrival(clusters[name_of(number)], 80, address_of(number, there - 1), None)
             patch = partial(client.patch, EndpointSlice, name_of(number), body, patch_type=PatchType.MERGE)
             return Edit(arrival, patch)
 
         with KernelWatch(proxied) as kernel:
-            self._edit(kernel, shape, add, _theirs(shape))
+            self._edit(kernel, numbers, add, _theirs(shape))
 
-    def _edit(self, kernel: KernelWatch, shape: Shape, edit_of: Callable[[int, int], Edit], series: str) -> list[float]:
-        """Edits at their pace, and when they were sent (perf_counter)."""
+    def _edit(
+        self, kernel: KernelWatch, numbers: range, edit_of: Callable[[int, int], Edit], series: str
+    ) -> list[float]:
+        """Edits at their pace, of services that were not edited at a smaller size; when they were sent."""
         sent: list[float] = []
         began = time.perf_counter()
         for turn in range(self.edits):
             time.sleep(max(began + turn * PACE_SECONDS - time.perf_counter(), 0))  # the pace
-            edit = edit_of(turn % shape.services, turn)
+            edit = edit_of(numbers[turn % len(numbers)], turn)
             kernel.ask(f"{turn}", edit.arrival)
             sent.append(time.perf_counter())
             edit.carry_out()
         for turn, start in enumerate(sent):
             self._add(series, (kernel.wait(f"{turn}") - start) * 1000)
+        print(f"  {series}: {median(self.measured.series[series]):.0f} ms", file=sys.stderr, flush=True)
         return sent
 
     def _add(self, name: str, value: float) -> None:

@@ -10,9 +10,9 @@ import pytest
 from waiting_for import until
 
 from lvs_agent.objects.api_connection import ApiConnection
-from lvs_agent.objects.report import StatusReporter
+from lvs_agent.objects.report import PROGRESS_SECONDS, StatusReporter
 from lvs_agent.serve.metrics import AgentMetrics
-from lvs_api.lvs_node import LvsNodeStatus
+from lvs_api.lvs_node import DirectorReport, LvsNodeStatus
 
 
 class OlderServer(ApiConnection):
@@ -96,6 +96,50 @@ async def test_a_status_that_was_restored_to_an_older_one_is_written_anew(monkey
         reporter.tell(status)
         await some_turns()
         assert server.asked == 2
+    finally:
+        writing.cancel()
+
+
+class WholeServer(OlderServer):
+    """Keeps all of a status."""
+
+    async def apply(self, path: str, body: Mapping[str, Any], field_manager: str) -> dict[str, Any]:
+        await super().apply(path, body, field_manager)
+        self.version, self.status = self.version + 1, dict(body["status"])
+        return self.node()
+
+
+def at_view(digest: str, *, holds: bool = False) -> LvsNodeStatus:
+    return LvsNodeStatus(
+        boot_id="one", director_groups=[DirectorReport(name="g", view_digest=digest, holds_addresses=holds)]
+    )
+
+
+async def test_progress_is_told_once_a_second_and_anything_else_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = WholeServer()
+    reporter = StatusReporter(server, node_name="n", observed=server.node, metrics=AgentMetrics())
+    loop = asyncio.get_running_loop()
+    now = [loop.time()]
+    monkeypatch.setattr(loop, "time", lambda: now[0])
+    writing = asyncio.create_task(reporter.run())
+    try:
+        reporter.tell(at_view("a"))
+        await some_turns()
+        assert server.asked == 1, "the first"
+        for digest in "bcd":
+            reporter.tell(at_view(digest))
+            await some_turns()
+        assert server.asked == 1
+        now[0] += PROGRESS_SECONDS
+        await some_turns()
+        assert server.asked == 2
+        assert server.status["directorGroups"][0]["viewDigest"] == "d"
+        reporter.tell(at_view("e"))
+        await some_turns()
+        reporter.tell(at_view("e", holds=True))
+        await some_turns()
+        assert server.asked == 3, "somebody may wait for it"
+        assert server.status["directorGroups"][0]["holdsAddresses"]
     finally:
         writing.cancel()
 

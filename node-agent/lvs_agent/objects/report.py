@@ -1,4 +1,9 @@
-"""Writes LvsNode.status, where it differs from what the API server has."""
+"""Writes LvsNode.status, where it differs from what the API server has.
+
+What only tells how far this agent has come, and how single services fare, is written once a second at most: with edits
+ten times a second it is another each time, and each one has the operator decide anew. Anything else is written at once:
+others wait for it.
+"""
 
 import asyncio
 import logging
@@ -16,6 +21,9 @@ from lvs_api.objects import to_raw
 
 _FIRST_DELAY: Final = 0.5
 _LONGEST_DELAY: Final = 15.0
+PROGRESS_SECONDS: Final = 1.0
+"""Between a write and one that tells of nothing but progress."""
+_PROGRESS: Final = frozenset({"exceptions", "drained", "truncated"})
 _OWN_WRITE_SECONDS: Final = 10.0
 """An own write that has not come back by then did not last: etcd was restored to an older state."""
 Raw = dict[str, Any]
@@ -45,6 +53,8 @@ class StatusReporter:
         """uid and resource version that the last write led to."""
         self._written_at = 0.0
         self._sent: Raw | None = None
+        self._progress_due = 0.0
+        """When progress may be told again, by the loop's clock."""
         self._news = asyncio.Event()
         self._failure: str | None = None
 
@@ -62,6 +72,7 @@ class StatusReporter:
         while True:
             await self._news.wait()
             self._news.clear()
+            await self._give_others_time()
             if not self._differs():
                 continue
             try:
@@ -79,6 +90,24 @@ class StatusReporter:
                 self._metrics.status_writes.labels("ok").inc()
                 self._failure = None
                 delay = _FIRST_DELAY
+
+    async def _give_others_time(self) -> None:
+        """Wait while there is nothing to tell but progress, and that was told a moment ago."""
+        loop = asyncio.get_running_loop()
+        while not self._is_urgent and (rest := self._progress_due - loop.time()) > 0:
+            try:
+                async with asyncio.timeout(rest):
+                    await self._news.wait()
+            except TimeoutError:
+                return
+            self._news.clear()
+
+    @property
+    def _is_urgent(self) -> bool:
+        """Whether it says more than progress, or says it to an object that has heard nothing yet."""
+        if self._sent is None or self._written is None or self._wanted is None or self._written[0] != self._addressee:
+            return True
+        return _beside_progress(self._sent) != _beside_progress(self._wanted)
 
     def _differs(self) -> bool:
         """Whether the API server has another status, as far as this agent has seen.
@@ -107,6 +136,13 @@ class StatusReporter:
         }
         answer = await self._api.apply(self._path, body, FIELD_MANAGER_AGENT)
         self._written, self._sent, self._written_at = _version(answer), status, time.monotonic()
+        self._progress_due = asyncio.get_running_loop().time() + PROGRESS_SECONDS
+
+
+def _beside_progress(status: Raw) -> Raw:
+    """What of a status others may wait for."""
+    groups = [{**group, "viewDigest": None} for group in status.get("directorGroups") or ()]
+    return {**{name: value for name, value in status.items() if name not in _PROGRESS}, "directorGroups": groups}
 
 
 def _version(raw: Raw) -> tuple[str, int]:
