@@ -47,7 +47,8 @@ _FIRST_WEIGHT: Final = 1_000
 _PER_CALL: Final = 250
 _TABLE_DEADLINE: Final = 400.0
 _ACTIVE_DEADLINE: Final = 60.0
-_SETTLE_SECONDS: Final = 10.0
+_QUIET_SECONDS: Final = 6.0
+"""Longer than counts are kept back."""
 _FIRST: Final = "rs0"
 Pool = create_namespaced_resource("lvs-operator.io", "v1alpha1", "LvsRealServerPool", "lvsrealserverpools")
 LABELS: Final = {"bench": "commit-latency"}
@@ -122,10 +123,23 @@ class CommitLatency:
             self._wait_for_table(active, shape)
             self._wait_for_table(proxied, shape)
             there = shape.services
-            time.sleep(_SETTLE_SECONDS)  # reports and statuses that the new objects lead to are no part of it
+            self._wait_until_told()
             self._ours(client, active, shape, numbers)
             self._theirs(client, proxied, shape, numbers)
         return self.measured
+
+    def _wait_until_told(self) -> None:
+        """What the new objects lead to is no part of it: until the operator has written nothing for a while."""
+        wrote = 'lvs_operator_rounds_total{result="wrote"}'
+
+        def is_quiet() -> bool:
+            before = self.deployment.operator.labelled(wrote)
+            time.sleep(_QUIET_SECONDS)  # the window that is looked at
+            after = self.deployment.operator.labelled(wrote)
+            assert before == after, f"{after - before:.0f} rounds in {_QUIET_SECONDS:g} s"
+            return True
+
+        wait_for(is_quiet, _TABLE_DEADLINE, "the operator to have told of all objects")
 
     def _active(self) -> str:
         name: str = self.deployment.get("lvsdg", "default").get("status", {}).get("active", "")
