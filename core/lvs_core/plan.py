@@ -300,6 +300,8 @@ class NodePlan:
     provisional: bool = False
     """From the last view on disk, which may be older than what was served last: of what is there nothing is changed or
     taken away by it."""
+    by_stored_view: bool = False
+    """From that view, too, and the API server has told nothing since: what others have by now is not known."""
     settings: NodeSettings = NO_SETTINGS
     """What its groups want of the node as a whole."""
 

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, cast
 
 from lvs_agent.agent import Agent
 from lvs_agent.converge.addresses import AddressKeeper
+from lvs_agent.converge.claimants import ClaimantKeeper
 from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.duplicates import DuplicateKeeper
 from lvs_agent.converge.ftp_helper import FtpHelperKeeper
@@ -214,8 +215,11 @@ class Neighbours:
         self._machine = machine
         self._network = network
 
-    async def ask(self, device: str, addresses: Collection[IPAddress]) -> Mapping[IPAddress, frozenset[bytes]]:
-        """Ask the link."""
+    async def ask(
+        self, device: str, addresses: Collection[IPAddress], *, heed_probes: bool = True
+    ) -> Mapping[IPAddress, frozenset[bytes]]:
+        """Ask the link, where nobody else happens to ask."""
+        del heed_probes
         assert device == ETH
         await asyncio.sleep(0.3)
         found = {address: self._network.holders(self._machine, address) for address in addresses}
@@ -239,6 +243,9 @@ class AgentProgram(Program):
         self.checks = Checks(machine, network, self._wake)
         neighbours = Neighbours(machine, network)
         self._duplicates = DuplicateKeeper(neighbours, monotonic=machine.clock, wake=self._wake)
+        self._claimants = ClaimantKeeper(
+            neighbours, machine.announcer, AgentMetrics(), monotonic=machine.clock, wake=self._wake
+        )
         self._handed_on = HandedOnKeeper(neighbours, monotonic=machine.clock, wake=self._wake)
         self._agent: Agent | None = None
         connection = cast("ApiConnection", AgentConnection(wire))
@@ -302,7 +309,9 @@ class AgentProgram(Program):
             delivery=DeliveryKeeper(machine.delivery, metrics, machine.clock),
             handed_on=self._handed_on,
             refusals=RefusalKeeper(links=machine.links, cluster=cluster),
-            vrrp=VrrpKeeper(VrrpDirectory(machine.disk / "vrrp", machine.boot_id), metrics, machine.clock),
+            vrrp=VrrpKeeper(
+                VrrpDirectory(machine.disk / "vrrp", machine.boot_id), self._claimants, metrics, machine.clock
+            ),
             links=machine.links,
             prober=self.checks,
             ledger=LedgerKeeper(LedgerFile(machine.disk / "ledger", machine.boot_id), metrics, machine.clock),

@@ -372,9 +372,7 @@ class Agent:
             **faulty_services(prepared, self._packet_filter.why_not),
             **waiting,
         }
-        self._status.report(
-            Round(prepared, table, addresses, troubles, lacking, closed, zeroed, vrrp.routers, withdrawn), now
-        )
+        self._status.report(Round(prepared, table, addresses, troubles, lacking, closed, zeroed, vrrp, withdrawn), now)
 
     async def _recall(self, plan: NodePlan) -> frozenset[AddressBinding]:
         """The addresses that the ledger names; where it was lost, those of the plan are taken back then.

@@ -18,6 +18,7 @@ from typing import Any, Final
 from lvs_agent.agent import Agent, PlanSource
 from lvs_agent.cleanup import clean_up
 from lvs_agent.converge.addresses import AddressKeeper
+from lvs_agent.converge.claimants import ClaimantKeeper
 from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.duplicates import DuplicateKeeper
 from lvs_agent.converge.ftp_helper import FtpHelperKeeper
@@ -211,6 +212,10 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
         cleanup.push_async_callback(duplicates.close)
         handed_on = HandedOnKeeper(PacketDuplicateProbe(), monotonic=time.monotonic, wake=relay.wake)
         cleanup.push_async_callback(handed_on.close)
+        claimants = ClaimantKeeper(
+            PacketDuplicateProbe(), PacketAnnouncer(), metrics, monotonic=time.monotonic, wake=relay.wake
+        )
+        cleanup.push_async_callback(claimants.close)
         agent = Agent(
             source=parts.source,
             table=TableKeeper(ipvs, metrics, time.monotonic),
@@ -236,7 +241,7 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
                 resolv_confs=settings.resolv_confs,
                 refused_ranges=settings.refused_ranges,
             ),
-            vrrp=VrrpKeeper(VrrpDirectory(settings.vrrp_dir, boot_id()), metrics, time.monotonic),
+            vrrp=VrrpKeeper(VrrpDirectory(settings.vrrp_dir, boot_id()), claimants, metrics, time.monotonic),
             links=links,
             prober=prober,
             ledger=LedgerKeeper(ledger_file, metrics, time.monotonic),

@@ -3,7 +3,7 @@
 The same is not put together again: most rounds find everything as it was.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,6 +11,7 @@ from typing import Final
 
 from lvs_agent.converge.addresses import AddressOutcome
 from lvs_agent.converge.table import TableOutcome
+from lvs_agent.converge.virtual_routers import VrrpOutcome
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey, IPAddress
 from lvs_agent.decide.node_report import NodeFacts, Troubles, report, report_failure
@@ -18,7 +19,7 @@ from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.errors import LvsAgentError
 from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.conditions import Condition, Reason, timestamp
-from lvs_api.lvs_node import CountersZeroed, LvsNodeStatus, NodeCapabilities, VirtualRouterReport
+from lvs_api.lvs_node import CountersZeroed, LvsNodeStatus, NodeCapabilities
 
 TELL_FAILURE_SECONDS: Final = 3.0
 """Rounds have failed for so long before it is told: a dump that was interrupted, say, is over with the next one."""
@@ -46,8 +47,7 @@ class Round:
     closed_ports: Mapping[AddressBinding, Mapping[int, Fault]]
     """Of VIPs those that are to be open for GUE and are not."""
     zeroed: CountersZeroed | None
-    routers: Mapping[str, Sequence[VirtualRouterReport]]
-    """Virtual routers by director group."""
+    vrrp: VrrpOutcome
     withdrawn: AbstractSet[IPAddress] = frozenset()
     """VIPs that are not carried for want of quorum."""
 
@@ -58,7 +58,7 @@ class Round:
             and self.table is other.table
             and self.addresses is other.addresses
             and (self.troubles, self.lacking, self.zeroed) == (other.troubles, other.lacking, other.zeroed)
-            and (self.routers, self.closed_ports) == (other.routers, other.closed_ports)
+            and (self.vrrp, self.closed_ports) == (other.vrrp, other.closed_ports)
             and self.withdrawn == other.withdrawn
         )
 
@@ -105,9 +105,9 @@ class StatusKeeper:
             addresses=addresses.desired,
             bound=addresses.owned,
             own=addresses.own,
-            address_faults=addresses.faults,
+            address_faults={**addresses.faults, **made.vrrp.conflicts},
             closed_ports=made.closed_ports,
-            routers=made.routers,
+            routers=made.vrrp.routers,
             withdrawn=made.withdrawn,
             takes_traffic=addresses.takes_traffic,
             node_fault=table.unavailable or addresses.sysctl_fault,

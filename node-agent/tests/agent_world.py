@@ -12,6 +12,7 @@ from typing import Any
 
 from lvs_agent.agent import Agent
 from lvs_agent.converge.addresses import AddressKeeper
+from lvs_agent.converge.claimants import ClaimantKeeper
 from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.duplicates import DuplicateKeeper
 from lvs_agent.converge.ftp_helper import FtpHelperKeeper
@@ -290,6 +291,9 @@ class World:
         self.answered = asyncio.Event()
         self.duplicates = DuplicateKeeper(self.probe, monotonic=lambda: self.now, wake=self.answered.set)
         self.handed_on = HandedOnKeeper(self.probe, monotonic=lambda: self.now, wake=self.answered.set)
+        self.claimants = ClaimantKeeper(
+            self.probe, self.announcer, self.metrics, monotonic=lambda: self.now, wake=self.answered.set
+        )
         file = LedgerFile(self.directory / "ledger", self.boot_id)
         self.ledger = LedgerKeeper(file, self.metrics, lambda: self.now)
         self.agent = Agent(
@@ -317,7 +321,7 @@ class World:
                 resolv_confs=[self.directory / "resolv.conf"],
                 refused_ranges=self.refused_ranges,
             ),
-            vrrp=VrrpKeeper(self.vrrp, self.metrics, lambda: self.now),
+            vrrp=VrrpKeeper(self.vrrp, self.claimants, self.metrics, lambda: self.now),
             links=self.links,
             prober=self.health,
             ledger=self.ledger,
@@ -343,7 +347,8 @@ class World:
         """One round, and another one if it asked a link and is woken by the answer."""
         self.answered.clear()
         await self.agent.round()
-        if self.duplicates.is_asking or self.handed_on.is_asking or self.answered.is_set():
+        asking = (self.duplicates.is_asking, self.handed_on.is_asking, self.claimants.is_asking)
+        if any(asking) or self.answered.is_set():
             await self.answered.wait()
             await self.agent.round()
 

@@ -1,7 +1,10 @@
 """The duplicate probe on real links, and against what its fake says."""
 
 import asyncio
+import socket
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from ipaddress import ip_address
 
 import pytest
@@ -37,8 +40,30 @@ def pair(namespace: NetworkNamespace) -> Iterator[Pair]:
     neighbour.delete()
 
 
-def ask(node: NetworkNamespace, *addresses: IPAddress, device: str = "e0") -> Answers:
-    return node.run(lambda: asyncio.run(PacketDuplicateProbe().ask(device, addresses)))
+def ask(node: NetworkNamespace, *addresses: IPAddress, device: str = "e0", heed_probes: bool = True) -> Answers:
+    return node.run(lambda: asyncio.run(PacketDuplicateProbe().ask(device, addresses, heed_probes=heed_probes)))
+
+
+@contextmanager
+def asking(neighbour: NetworkNamespace, *addresses: IPAddress) -> Iterator[None]:
+    """The neighbour asks who has the addresses, over and over."""
+    opened = neighbour.run(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+    neighbour.run(lambda: opened.bind(("e0p", 0)))
+    end = threading.Event()
+
+    def run() -> None:
+        while not end.wait(0.02):
+            for address in addresses:
+                opened.send(probe_frame(THEIRS, address))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+        opened.close()
 
 
 def sysctl(namespace: NetworkNamespace, name: str, value: int) -> None:
@@ -56,6 +81,15 @@ def test_a_neighbour_that_has_the_address_is_named(pair: Pair) -> None:
     neighbour.ip("addr", "add", f"{VIP4}/32", "dev", "e0p")
     neighbour.ip("addr", "add", f"{VIP6}/128", "dev", "e0p", "nodad")
     assert ask(node, VIP4, VIP6, OTHER) == {VIP4: {THEIRS}, VIP6: {THEIRS}}
+
+
+def test_who_asks_at_the_same_time_counts_where_probes_are_heeded(pair: Pair) -> None:
+    node, neighbour = pair
+    with asking(neighbour, VIP4, VIP6):
+        assert ask(node, VIP4, VIP6) == {VIP4: {THEIRS}, VIP6: {THEIRS}}
+        assert ask(node, VIP4, VIP6, heed_probes=False) == {}
+        neighbour.ip("addr", "add", f"{VIP4}/32", "dev", "e0p")
+        assert ask(node, VIP4, VIP6, heed_probes=False) == {VIP4: {THEIRS}}
 
 
 def test_nobody_answers_for_what_nobody_has(pair: Pair) -> None:
@@ -112,6 +146,9 @@ def test_a_link_that_can_not_be_asked_is_an_error(namespace: NetworkNamespace, d
 async def test_the_fake_answers_as_the_link_does() -> None:
     fake = FakeDuplicateProbe(neighbours={("e0", VIP4): {THEIRS}}, down_devices={"down"})
     assert await fake.ask("e0", [VIP4, VIP6, OTHER]) == {VIP4: {THEIRS}}
+    fake.askers["e0", VIP6] = {THEIRS}
+    assert await fake.ask("e0", [VIP4, VIP6, OTHER]) == {VIP4: {THEIRS}, VIP6: {THEIRS}}
+    assert await fake.ask("e0", [VIP4, VIP6, OTHER], heed_probes=False) == {VIP4: {THEIRS}}
     for device, said in (("lo", "no Ethernet address"), ("down", "the link of down is down")):
         with pytest.raises(LinkNotAsked, match=said):
             await fake.ask(device, [VIP4])

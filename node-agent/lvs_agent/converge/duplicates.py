@@ -57,7 +57,7 @@ class DuplicateKeeper:
         now = self._monotonic()
         self._collect(now, links)
         self._verdicts = {binding: verdict for binding, verdict in self._verdicts.items() if binding in wanted}
-        askable = {binding for binding in wanted if _can_be_asked(binding.device, links)}
+        askable = {binding for binding in wanted if can_be_asked(binding.device, links)}
         self._ask(binding for binding in askable if self._is_due(binding, now))
         waiting: dict[AddressBinding, Fault] = {}
         for binding in askable:
@@ -120,7 +120,7 @@ class DuplicateKeeper:
         return _Verdict(_conflict(binding, strangers), now + delay, delay)
 
 
-def _can_be_asked(device: str, links: KernelLinks) -> bool:
+def can_be_asked(device: str, links: KernelLinks) -> bool:
     """Whether there are neighbours who could answer: not behind a point-to-point or dummy device."""
     found = links.devices.get(device)
     return found is not None and found.arp_capable and bool(found.hardware_address)

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from lvs_agent.converge.claimants import ClaimantKeeper, Found, Scene
 from lvs_agent.decide.desired_addresses import SILENT_DEVICES
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.giving_way import follow_giving_way, let_go
-from lvs_agent.decide.kernel_state import IPAddress, KernelLinks
+from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelLinks
 from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey, WantedVrrp, router_key, states_by_address
 from lvs_agent.decide.vrrp_config import PlacedRouter, Unwritable, is_instance, place_routers, render_vrrp
 from lvs_agent.decide.vrrp_tracking import Serving, hindrances, router_reports
@@ -34,14 +35,23 @@ class VrrpOutcome:
 
     routers: Mapping[str, list[VirtualRouterReport]] = field(default_factory=dict)
     """By director group."""
+    conflicts: Mapping[AddressBinding, Fault] = field(default_factory=dict)
+    """Addresses that somebody else on the link has."""
     fault: Fault | None = None
 
 
 class VrrpKeeper:
     """Owner of what the agent tells the VRRP daemon."""
 
-    def __init__(self, directory: VrrpDirectory, metrics: AgentMetrics, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        directory: VrrpDirectory,
+        claimants: ClaimantKeeper,
+        metrics: AgentMetrics,
+        monotonic: Callable[[], float],
+    ) -> None:
         self._directory = directory
+        self._claimants = claimants
         self._metrics = metrics
         self._monotonic = monotonic
         self._wanted: WantedVrrp | None = None
@@ -129,12 +139,14 @@ class VrrpKeeper:
             self._has_read and not directors and not self._tracks and (self._wanted is None or self._wanted.is_empty)
         )
         if plan.provisional or is_over:
-            return self._outcome({}, links)
+            return self._outcome({}, {}, links)
         refused = serving.prepared.refusals.faults.keys()
         placed = place_routers(directors, links, self._devices(links), refused)
         now = self._monotonic()
         self._giving_way = follow_giving_way(self._giving_way, directors, now)
         why = hindrances(placed, serving, let_go(self._giving_way, directors, now))
+        found = self._ask(plan, placed, why, links)
+        why |= {key: fault.message for key, fault in found.waiting.items()}
         whole = self._with_held(plan, placed)
         try:
             if whole is None:
@@ -145,7 +157,31 @@ class VrrpKeeper:
                 self._want(plan.node, whole)
         except StateNotWritten as error:
             self._fault = Fault(reason=Reason.STATE_NOT_WRITTEN, message=str(error))
-        return self._outcome(why, links)
+        return self._outcome(why, found.conflicts, links)
+
+    def _ask(
+        self,
+        plan: NodePlan,
+        placed: tuple[PlacedRouter, ...],
+        why: Mapping[RouterKey, str | None],
+        links: KernelLinks,
+    ) -> Found:
+        """Who else on the link has the addresses. What the daemon carries now it need not ask for before it goes on."""
+        told = self._wanted.binds if self._wanted is not None else frozenset()
+        there = told & links.bindings()
+        return self._claimants.judge(
+            Scene(
+                plan=plan,
+                placed=placed,
+                ready={key for key, hindrance in why.items() if hindrance is None},
+                begun={
+                    one.key for one in placed if self._tracks.get(str(one.key)) or not there.isdisjoint(one.bindings)
+                },
+                masters=self.masters(),
+                senders=self._word.senders if self._word is not None else frozenset(),
+                links=links,
+            )
+        )
 
     def _with_held(self, plan: NodePlan, placed: tuple[PlacedRouter, ...]) -> tuple[PlacedRouter, ...] | None:
         """The routers of all groups; of one that can not be read, or that is not known whole, as they were told.
@@ -194,7 +230,12 @@ class VrrpKeeper:
                 self._directory.remove_track(name)
                 del self._tracks[name]
 
-    def _outcome(self, why: Mapping[RouterKey, str | None], links: KernelLinks) -> VrrpOutcome:
+    def _outcome(
+        self,
+        why: Mapping[RouterKey, str | None],
+        conflicts: Mapping[AddressBinding, Fault],
+        links: KernelLinks,
+    ) -> VrrpOutcome:
         routers = router_reports(self._placed, self._word, why, links)
         placed = {one.key for one in self._placed}
         for key, one in sorted((self._word.routers if self._word is not None else {}).items()):
@@ -202,7 +243,7 @@ class VrrpKeeper:
                 report = VirtualRouterReport(id=key.id, family=key.family, state=one.state, since=one.since)
                 routers.setdefault(key.group, []).append(report)
         self._metrics.daemon = self._word
-        return VrrpOutcome(routers=routers, fault=self._fault or self._daemon_fault())
+        return VrrpOutcome(routers=routers, conflicts=conflicts, fault=self._fault or self._daemon_fault())
 
     def _daemon_fault(self) -> Fault | None:
         """What is the matter with the daemon."""

@@ -11,6 +11,11 @@ from lvs_agent.decide.kernel_state import DestinationKey, ServiceState, WantedSe
 from lvs_core.plan import Holding, NodePlan
 
 
+def by_stored_view(plan: NodePlan) -> NodePlan:
+    """The plan as all that is known, when the API server is not there."""
+    return replace(plan, by_stored_view=True)
+
+
 def provisional(plan: NodePlan) -> NodePlan:
     """The plan as something to begin with: no VIP is taken to a network device by it, and none is let go.
 
@@ -20,7 +25,7 @@ def provisional(plan: NodePlan) -> NodePlan:
     """
     directing = tuple(replace(director, holding=Holding.KEEP) for director in plan.directing)
     settings = replace(plan.settings, is_complete=False, has_roles=False)
-    return replace(plan, directing=directing, settings=settings, provisional=True)
+    return replace(by_stored_view(plan), directing=directing, settings=settings, provisional=True)
 
 
 def as_it_is(

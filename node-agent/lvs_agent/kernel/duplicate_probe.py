@@ -46,6 +46,7 @@ class _Ear:
     """Who was heard to claim which of the addresses."""
 
     heard: dict[IPAddress, set[bytes]]
+    heed_probes: bool
     failure: OSError | None = None
     """The device went down or away meanwhile."""
 
@@ -59,7 +60,7 @@ class _Ear:
             except OSError as error:
                 self.failure = error
                 return
-            found = claimed_by(frame)
+            found = claimed_by(frame, heed_probes=self.heed_probes)
             if found is not None and found[0] in self.heard:
                 self.heard[found[0]].add(found[1])
 
@@ -67,9 +68,11 @@ class _Ear:
 class PacketDuplicateProbe:
     """`DuplicateProbe` by AF_PACKET."""
 
-    async def ask(self, device: str, addresses: Collection[IPAddress]) -> Mapping[IPAddress, frozenset[bytes]]:
+    async def ask(
+        self, device: str, addresses: Collection[IPAddress], *, heed_probes: bool = True
+    ) -> Mapping[IPAddress, frozenset[bytes]]:
         """Who says that an address is his, by MAC address; takes 0.3 s."""
-        ear = _Ear(heard={address: set() for address in addresses})
+        ear = _Ear(heard={address: set() for address in addresses}, heed_probes=heed_probes)
         loop = asyncio.get_running_loop()
         try:
             with ExitStack() as cleanup:
@@ -112,8 +115,11 @@ def probe_frame(hardware: bytes, address: IPAddress) -> bytes:
     return _ETHERNET.pack(b"\x33\x33\xff" + last, hardware, _ETH_P_IPV6) + header + message
 
 
-def claimed_by(frame: bytes) -> tuple[IPAddress, bytes] | None:
-    """The address that the sender of a frame has or is about to take, and his MAC address; None for other frames."""
+def claimed_by(frame: bytes, *, heed_probes: bool = True) -> tuple[IPAddress, bytes] | None:
+    """The address that the sender of a frame has, and his MAC address; None for other frames.
+
+    Heeding probes, also one that he is about to take.
+    """
     if len(frame) < _ETHERNET.size:
         return None
     _, source, protocol = _ETHERNET.unpack_from(frame)
@@ -123,11 +129,11 @@ def claimed_by(frame: bytes) -> tuple[IPAddress, bytes] | None:
             return None
         if sender != _NOBODY4:
             return ip_address(sender), hardware
-        return (ip_address(target), hardware) if operation == _ARP_REQUEST else None
+        return (ip_address(target), hardware) if heed_probes and operation == _ARP_REQUEST else None
     if protocol == _ETH_P_IPV6 and len(frame) >= _TARGET + 16:
         target = frame[_TARGET : _TARGET + 16]
         kind, from_nobody = frame[_ICMP], frame[_IPV6_SOURCE : _IPV6_SOURCE + 16] == _NOBODY6
-        if kind == _ADVERTISEMENT or (kind == _SOLICITATION and from_nobody):
+        if kind == _ADVERTISEMENT or (heed_probes and kind == _SOLICITATION and from_nobody):
             return ip_address(target), source
     return None
 

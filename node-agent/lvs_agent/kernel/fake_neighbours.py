@@ -28,18 +28,24 @@ class FakeDuplicateProbe:
 
     neighbours: dict[tuple[str, IPAddress], set[bytes]] = field(default_factory=dict)
     """Who answers on a device's link for an address."""
+    askers: dict[tuple[str, IPAddress], set[bytes]] = field(default_factory=dict)
+    """Who asks there for an address whenever this node does."""
     down_devices: set[str] = field(default_factory=set)
     silent_devices: frozenset[str] = frozenset({"lo", "tunl0", "ip6tnl0", "gre0", "ip6gre0"})
     asked: list[tuple[str, frozenset[IPAddress]]] = field(default_factory=list)
 
-    async def ask(self, device: str, addresses: Collection[IPAddress]) -> Mapping[IPAddress, frozenset[bytes]]:
+    async def ask(
+        self, device: str, addresses: Collection[IPAddress], *, heed_probes: bool = True
+    ) -> Mapping[IPAddress, frozenset[bytes]]:
         """The neighbours' answers."""
         if device in self.silent_devices:
             raise LinkNotAsked(f"{device} has no Ethernet address to ask its link with")
         if device in self.down_devices:
             raise LinkNotAsked(f"the link of {device} is down: nobody on it can be asked who has the address")
         self.asked.append((device, frozenset(addresses)))
-        return {a: frozenset(self.neighbours[device, a]) for a in addresses if self.neighbours.get((device, a))}
+        askers = self.askers if heed_probes else {}
+        found = {a: self.neighbours.get((device, a), set()) | askers.get((device, a), set()) for a in addresses}
+        return {address: frozenset(macs) for address, macs in found.items() if macs}
 
 
 @dataclass(kw_only=True)

@@ -259,10 +259,13 @@ class Announcer(Protocol):
 class DuplicateProbe(Protocol):
     """Asks the neighbours on a device's link whether one of them has an address."""
 
-    async def ask(self, device: str, addresses: Collection[IPAddress]) -> Mapping[IPAddress, frozenset[bytes]]:
+    async def ask(
+        self, device: str, addresses: Collection[IPAddress], *, heed_probes: bool = True
+    ) -> Mapping[IPAddress, frozenset[bytes]]:
         """The MAC addresses that answered, by address; nothing for those that nobody has. Takes a fraction of a second.
 
-        A device of this node may be among them. Raises LinkNotAsked (the device is gone, or down) and
+        Who asks the same question meanwhile is about to take the address, and counts unless probes are not heeded. A
+        device of this node may be among them. Raises LinkNotAsked (the device is gone, or down) and
         PermissionRefused.
         """
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from lvs_agent.decide.absence import DEFAULT_BRAKE
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.stored_plan import provisional
+from lvs_agent.decide.stored_plan import by_stored_view, provisional
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld, cluster_changed, node_missing, with_unreadable
 from lvs_agent.disk.packed_slice import PackedSlice, Raw, pack
 from lvs_agent.disk.view_store import ViewStore
@@ -131,7 +131,7 @@ class ApiSource:
             _log.info("starting from the last view, of cluster %s", self._held.cluster_id)
             self._carry_out(view)
         if self._plan is not None:
-            self._cautious = provisional(self._plan)
+            self._plan, self._cautious = by_stored_view(self._plan), provisional(self._plan)
 
     async def run(self) -> None:
         """Follow the API server until cancelled. What ends one of the tasks ends all: no copy grows old unnoticed."""

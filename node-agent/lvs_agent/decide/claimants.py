@@ -1,0 +1,154 @@
+"""Who else answers for the addresses of a virtual router, and what comes of it. Pure.
+
+VRRP settles who of those that speak it carries an address; it knows nothing of a machine that has the address and does
+not speak. So before a director takes part it asks the link, and while it is Master it asks again and again.
+
+A director that knows only the view from before it booted takes an address from nobody: the group may be another by now,
+or settle without VRRP, or the address may be given to somebody else. It takes what nobody has; and where adverts of the
+virtual router are to be heard, the protocol keeps it a Backup.
+"""
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Final
+
+from lvs_agent.decide.faults import Fault
+from lvs_agent.decide.heard_adverts import Sender
+from lvs_agent.decide.kernel_state import IPV4, AddressBinding, IPAddress
+from lvs_agent.decide.vrrp_config import PlacedRouter
+from lvs_api.conditions import Reason
+from lvs_core.cluster_view import needs_address
+from lvs_core.plan import DirectorPlan
+
+MAX_SERVERS: Final = 128
+"""So many real servers are asked for their MAC addresses, once somebody answers."""
+DEFEND_SECONDS: Final = 10.0
+"""The address is announced against another owner no more often than that (RFC 5227, 2.4: DEFEND_INTERVAL)."""
+_NAMED: Final = 3
+
+Answers = Mapping[IPAddress, frozenset[bytes]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acquaintances:
+    """Whose answer is no stranger's, by the addresses by which they are asked for their MAC addresses."""
+
+    directors: Mapping[IPAddress, str] = field(default_factory=dict)
+    """The other directors of the group."""
+    servers: Mapping[IPAddress, str] = field(default_factory=dict)
+    """Real servers that have the addresses by right, and are to be silent about them; empty: not asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimants:
+    """All that answered for one address, but this director."""
+
+    directors: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
+    """Each with its MAC address, in words."""
+    strangers: tuple[str, ...] = ()
+    """MAC addresses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What decides beside the answers."""
+
+    by_stored_view: bool
+    """Nothing is known but the view from before this agent started."""
+    is_spoken: bool
+    """Somebody else's adverts of the virtual router come in by its device: as a Backup it takes nothing."""
+    are_told_apart: bool
+    """Strangers are known as such."""
+
+
+def acquaintances(director: DirectorPlan, addresses: AbstractSet[IPAddress], *, with_servers: bool) -> Acquaintances:
+    """Those of a group with a virtual router of these addresses."""
+    directors = {address: other.node for other in director.others for address in other.addresses}
+    servers: dict[IPAddress, str] = {}
+    if with_servers:
+        for planned in director.services:
+            if planned.vip not in addresses:
+                continue
+            for member in planned.members:
+                if needs_address(member.method) and not member.is_here and len(servers) < MAX_SERVERS:
+                    place = f" on Node {member.node}" if member.node is not None else ""
+                    servers.setdefault(member.address, f"real server {member.name}{place}")
+    return Acquaintances(directors=directors, servers=servers)
+
+
+def claimants(address: IPAddress, answers: Answers, known: Acquaintances, own: AbstractSet[bytes]) -> Claimants:
+    """Those of one address, from the answers for it and for all acquaintances. `own` are this node's MAC addresses."""
+    found = answers.get(address, frozenset()) - own
+    directors = {mac: name for one, name in known.directors.items() for mac in answers.get(one, frozenset())}
+    servers = {mac: name for one, name in known.servers.items() for mac in answers.get(one, frozenset())}
+    of_servers = sorted(mac for mac in found if mac in servers and mac not in directors)
+    return Claimants(
+        directors=tuple(sorted({directors[mac] for mac in found if mac in directors})),
+        servers=tuple(f"{servers[mac]} ({mac.hex(':')})" for mac in of_servers),
+        strangers=tuple(sorted(mac.hex(":") for mac in found if mac not in directors and mac not in servers)),
+    )
+
+
+def is_spoken(one: PlacedRouter, senders: Iterable[Sender]) -> bool:
+    """Whether somebody else's adverts of a virtual router come in by its device."""
+    return any((sender.device, sender.router_id) == (one.device, one.key.id) for sender in senders)
+
+
+def hinders(one: PlacedRouter, who: Claimants, situation: "Situation") -> bool:
+    """Whether a director that has not carried the address yet must not begin to take part, for those who answer."""
+    if not (who.directors or who.strangers):
+        return False  # real servers have it, but not to answer for it
+    if situation.is_spoken:
+        return situation.by_stored_view and one.plan.preempt_delay_seconds is not None
+    return situation.by_stored_view or (bool(who.strangers) and situation.are_told_apart)
+
+
+def not_begun(binding: AddressBinding, who: Claimants) -> Fault:
+    """Why it does not."""
+    if who.strangers:
+        return Fault(
+            reason=Reason.ADDRESS_CONFLICT,
+            message=f"{_some(who.strangers)} answers for {binding.address} on the link of {binding.device} and speaks "
+            "no VRRP: not carried here until that machine has given it up",
+        )
+    return Fault(
+        reason=Reason.PENDING,
+        message=f"{_some(who.directors)} has {binding.address}, and by its last view from disk this director takes it "
+        "from nobody",
+    )
+
+
+def contested(binding: AddressBinding, who: Claimants) -> Fault | None:
+    """What a Master says of those who answer beside it; other directors of the group are told as SplitBrain."""
+    if who.strangers:
+        return Fault(
+            reason=Reason.ADDRESS_CONFLICT,
+            message=f"{_some(who.strangers)} answers for {binding.address} on the link of {binding.device}, too, which "
+            "this director carries: some clients go there. Neighbours are told every 10 s that it is here",
+        )
+    if who.servers:
+        return Fault(
+            reason=Reason.ADDRESS_CONFLICT,
+            message=f"{_some(who.servers)} answers for {binding.address} on the link of {binding.device}, and is to be "
+            "silent about it: some clients go past this director. Set arp_ignore and arp_announce there",
+        )
+    return None
+
+
+def are_told_apart(one: PlacedRouter, answers: Answers, known: Acquaintances) -> bool:
+    """Whether strangers are known as such.
+
+    Over IPv6 nobody's adverts are heard: there another director is known only where it answers for an address of its
+    own on that link.
+    """
+    if all(binding.address.version == IPV4 for binding in one.bindings):
+        return True
+    return not known.directors or any(answers.get(address) for address in known.directors)
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
+    return ", ".join(listed[:_NAMED]) + more
