@@ -83,6 +83,8 @@ async def test_addresses_are_taken_when_the_api_server_is_not_there(
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert holding(source) == [Holding.HOLD]
+    assert source.plan is not None
+    assert source.plan.by_stored_view
 
 
 async def test_while_the_api_server_answers_its_word_is_awaited(
@@ -108,6 +110,8 @@ async def test_what_the_api_server_says_counts_at_once(tmp_path: Path, named: st
     source._groups._objects, source._groups.complete = {"g": active(named)}, True
     source._take("c")
     assert holding(source) == [expected]
+    assert source.plan is not None
+    assert not source.plan.by_stored_view
     assert wakes
 
 

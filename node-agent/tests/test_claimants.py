@@ -20,8 +20,8 @@ from lvs_agent.decide.virtual_routers import RouterKey
 from lvs_agent.decide.vrrp_config import PlacedRouter
 from lvs_agent.kernel.fake_neighbours import FakeDuplicateProbe
 from lvs_api.conditions import Reason
-from lvs_api.network_types import Family, ForwardingMethod
-from lvs_core.plan import NodePlan, OtherDirector, PlannedService
+from lvs_api.network_types import Family, ForwardingMethod, Protocol
+from lvs_core.plan import NodePlan, OtherDirector, PlannedService, VirtualServerKey
 from lvs_core.vrrp import VirtualRouter
 
 STRANGER, THEIRS, SERVER = b"\x0a" * 6, b"\x0b" * 6, b"\x0c" * 6
@@ -353,3 +353,21 @@ def test_strangers_are_known_as_such_where_directors_are(
     answers = {ip_address(one): frozenset({THEIRS}) for one in answering}
     known = Acquaintances(directors={ip_address(one): "two" for one in directors})
     assert are_told_apart(one, answers, known) is expected
+
+
+async def test_many_addresses_are_asked_for_more_rarely(world: VrrpWorld) -> None:
+    """Three frames each, and ten frames a second."""
+    many = [
+        service(member(100), key=VirtualServerKey(address=ip_address(f"192.168.5.{n}"), port=80, protocol=Protocol.TCP))
+        for n in range(1, 101)
+    ]
+    given = plan(*many)
+    await world.do(given)
+    world.say(MASTER)
+    await world.later(0)
+    await world.later(FIRST_LOOK_SECONDS)
+    asked = len(world.probe.asked)
+    await world.later(29)
+    assert len(world.probe.asked) == asked
+    await world.later(1)
+    assert len(world.probe.asked) == asked + 1

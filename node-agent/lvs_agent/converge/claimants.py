@@ -1,8 +1,8 @@
 """Asks the link who else has the addresses of virtual routers: before this director may carry them, and while it does.
 
 Questions run as tasks beside the loop. Who answers is asked about again a second later, together with the real servers,
-so that what is told was so twice and names whom it can. A question never goes out while a Backup has nothing to carry,
-and all questions together send no more than `FRAMES_A_SECOND`.
+so that what is told was so twice and names whom it can. A Backup asks nobody. What is asked again and again is no more
+than `FRAMES_A_SECOND`, all addresses together.
 """
 
 import asyncio
@@ -255,8 +255,9 @@ class ClaimantKeeper:
         spacing = watched * _FRAMES_AN_ADDRESS / FRAMES_A_SECOND
         directors = {director.group: director for director in scene.plan.directing}
         for key, watch in self._watches.items():
-            last = watch.look.at if watch.look is not None and key in self._begun else now - spacing
-            if watch.task is not None or now < max(watch.due, last + spacing):
+            is_repeated = watch.is_sure or key in self._begun
+            earliest = watch.look.at + spacing if watch.look is not None and is_repeated else now
+            if watch.task is not None or now < max(watch.due, earliest):
                 continue
             by_device: dict[str, set[IPAddress]] = {}
             for binding in routers[key][1]:
