@@ -5,28 +5,37 @@ Figures are printed; what is asserted has deadlines for a busy machine.
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
 import pytest
 
+from lvs_agent.decide.claimants import DEFEND_SECONDS
+from lvs_agent.decide.vrrp_config import ANNOUNCEMENTS, REFRESH_SECONDS
+from lvs_agent.kernel.duplicate_probe import PROBES
 from lvs_lab.host_commands import Completed, run
+from lvs_lab.lab_machine import Capture
 from lvs_lab.network_daemons import Networkd
 from lvs_lab.waiting import wait_for
 from support.agent_state import wait_rounds
-from support.deployment import READY_SECONDS, Deployment, deployed
+from support.deployment import READY_SECONDS, Deployment, deployed, holds
 from support.director_pair import TAKE_OVER_SECONDS, DirectorPair
-from support.fault_figures import longest_silence
+from support.fault_figures import Heard, Sign, longest_silence, read_packet
 from support.neighbours import claimants, mac_of
 from support.steady_load import steady_probes
-from support.traffic import count_replies
+from support.traffic import answers, count_replies
 
 pytestmark = pytest.mark.lab
 
+FRAMES_OF_A_DEFENCE = 2
+"""A request and a reply (RFC 826)."""
 DIRECTORS = ("fo-one", "fo-two")
 SERVERS = ("fo-rs11", "fo-rs12")
 VIP = "192.168.66.127"
+ROUTER_ID = 66
+BOOT_SECONDS = 60.0
+"""In which agents that start without the API server have begun to act on their last view."""
 OBJECTS = """
 apiVersion: lvs-operator.io/v1alpha1
 kind: LvsDirectorGroup
@@ -75,7 +84,7 @@ def pair(lab: Deployment) -> Iterator[DirectorPair]:
     """Both directors up, one of them Master, and the service Ready; whatever a test does is put right."""
     lab.ensure_running()
     lab.wait_ready("failover")
-    pair = DirectorPair(deployment=lab, names=DIRECTORS, client_name="fo-client", vip=VIP, router_id=66)
+    pair = DirectorPair(deployment=lab, names=DIRECTORS, client_name="fo-client", vip=VIP, router_id=ROUTER_ID)
     pair.wait_settled(pair.master())
     yield pair
     for name in DIRECTORS:
@@ -192,6 +201,145 @@ def test_a_director_without_power_is_relieved_and_does_not_preempt(pair: Directo
     pair.wait_settled(other)
     pair.must_stay(other)
     assert claimants(pair.client, VIP) == {mac_of(pair.deployment.lab.guest(other))}
+
+
+@contextmanager
+def without_the_api_server(pair: DirectorPair, *booting: str) -> Iterator[Callable[[], None]]:
+    """These machines lose their power after the API server went; calling what is given boots them, and all that ran."""
+    deployment, lab = pair.deployment, pair.deployment.lab
+    credentials = {name: deployment.agent_credentials(name) for name in booting}
+    lab.control_plane.stop()
+    for name in booting:
+        lab.guest(name).power_off()
+
+    def boot() -> None:
+        for name in booting:
+            lab.guest(name).power_on()
+        for name in booting:
+            if name in SERVERS:
+                lab.machine(name).serve(port=80)
+            deployment.start_agent(name, credentials[name])
+            if name in DIRECTORS:
+                deployment.start_vrrp(name)
+
+    try:
+        yield boot
+    finally:
+        lab.control_plane.start("kube-apiserver")
+        lab.control_plane.wait_until_ready()
+        deployment.ensure_running()
+
+
+@contextmanager
+def stranger_with_the_address(pair: DirectorPair) -> Iterator[str]:
+    """Another machine on the link has the address; gives its MAC address."""
+    stranger = pair.deployment.lab.machine("fo-stranger")
+    stranger.out("ip", "address", "add", f"{VIP}/32", "dev", "eth0")
+    try:
+        yield mac_of(stranger)
+    finally:
+        stranger.out("ip", "address", "del", f"{VIP}/32", "dev", "eth0")
+
+
+def heard(capture: Capture, sign: Sign, begin: int = 0) -> list[Heard]:
+    """What claims the address by this sign."""
+    packets = (read_packet(line, VIP, ROUTER_ID) for line in capture.lines()[begin:])
+    return [one for one in packets if one is not None and one.sign is sign]
+
+
+def must_be_asked(capture: Capture, mac: str, begin: int) -> None:
+    """Wait until a director has asked the link about the address a few times since."""
+
+    def asked() -> bool:
+        lines = capture.lines()[begin:]
+        return sum(mac in line and f"who-has {VIP} tell 0.0.0.0" in line for line in lines) > 3 * PROBES
+
+    wait_for(asked, BOOT_SECONDS, f"{mac} to ask about {VIP}", interval=0.5)
+
+
+def conflict_at(deployment: Deployment, director: str) -> str:
+    """What a director says of somebody else who has the address."""
+    told = deployment.get("lvsnode", director)["status"]["exceptions"]
+    assert [(one["reason"], one["programmed"]) for one in told] == [("AddressConflict", False)], told
+    return str(told[0]["message"])
+
+
+def test_a_power_cut_while_the_api_server_is_away(pair: DirectorPair) -> None:
+    """All that boots has its last view: what a stranger has is taken by none, and then by one; it is so to the end."""
+    deployment, lab = pair.deployment, pair.deployment.lab
+    with pair.client.capture("arp", "or", "ip", "proto", "112") as capture:
+        macs = pair.macs
+        with without_the_api_server(pair, *DIRECTORS, SERVERS[0]) as boot:
+            with stranger_with_the_address(pair) as stranger:
+                begin = len(capture.lines())
+                boot()
+                for mac in macs:
+                    must_be_asked(capture, mac, begin)
+                assert heard(capture, Sign.ADVERT, begin) == []
+                assert pair.owners() == []
+                assert claimants(pair.client, VIP) == {stranger}
+            master = pair.master()
+            wait_for(lambda: answers(pair.client, VIP), TAKE_OVER_SECONDS, f"{VIP} to answer")
+            for server in SERVERS:
+                entry = f"{lab.machine(server).ip}:80"
+                deployment.wait_weight(master, f"TCP {VIP}:80", entry, 1, deadline=READY_SECONDS)
+            assert count_replies(pair.client, VIP, 20).keys() == set(SERVERS)
+            pair.must_stay(master)
+            begin = len(capture.lines())
+        pair.wait_settled(master)
+        deployment.wait_ready("failover")
+        pair.must_stay(master)
+        assert {macs[one.mac] for one in heard(capture, Sign.ADVERT, begin)} == {master}
+    assert claimants(pair.client, VIP) == {mac_of(lab.guest(master))}
+
+
+def test_a_director_that_boots_while_the_api_server_is_away_is_a_backup(pair: DirectorPair) -> None:
+    master = pair.master()
+    other = pair.other(master)
+    says = f'lvs_agent_virtual_router_state{{family="IPv4",group="failover",id="{ROUTER_ID}",state="Backup"}}'
+    with without_the_api_server(pair, other) as boot:
+        boot()
+        wait_for(lambda: pair.deployment.agent_metric(other, says) == 1, BOOT_SECONDS, f"{other} to be a Backup")
+        pair.must_stay(master)
+        with silence_of(pair, "supervisor stopped, the Backup has booted without the API server"):
+            pair.deployment.lab.agent(master).vrrp.kill("TERM")
+            pair.wait_master(other)
+    pair.wait_settled(other)
+    pair.must_stay(other)
+
+
+def test_a_stranger_beside_a_master_is_named_and_answered_now_and_then(pair: DirectorPair) -> None:
+    deployment, master = pair.deployment, pair.master()
+    with pair.client.capture("arp") as capture, stranger_with_the_address(pair) as stranger:
+        wait_for(holds(lambda: stranger in conflict_at(deployment, master)), READY_SECONDS, "the stranger to be named")
+        told = deployment.wait_condition("failover", "Programmed", "False")
+        assert stranger in told["message"]
+        wait_for(
+            lambda: len(heard(capture, Sign.GRATUITOUS)) > 2 * FRAMES_OF_A_DEFENCE,
+            READY_SECONDS,
+            f"{master} to tell neighbours again",
+        )
+        assert pair.owners() == [master]
+    told_at = [one.at for one in heard(capture, Sign.GRATUITOUS) if one.mac != stranger]
+    # keepalived tells neighbours once a minute by itself.
+    seconds = told_at[-1] - told_at[0]
+    most = (seconds / DEFEND_SECONDS + 1) * FRAMES_OF_A_DEFENCE + (seconds / REFRESH_SECONDS + 1) * 2 * ANNOUNCEMENTS
+    assert len(told_at) <= most, told_at
+    deployment.wait_ready("failover")
+    assert claimants(pair.client, VIP) == {mac_of(deployment.lab.guest(master))}
+
+
+def test_a_real_server_that_answers_for_the_address_is_named(pair: DirectorPair) -> None:
+    deployment, master, loud = pair.deployment, pair.master(), SERVERS[1]
+    guest = deployment.lab.guest(loud)
+    deployment.lab.agent(loud).kill("KILL")
+    guest.out("sysctl", "-w", "net.ipv4.conf.all.arp_ignore=0", "net.ipv4.conf.eth0.arp_ignore=0")
+    named = f"real server rs12 on Node {loud} ({mac_of(guest)}) answers for {VIP}"
+    wait_for(holds(lambda: named in conflict_at(deployment, master)), READY_SECONDS, f"{loud} to be named")
+    assert pair.owners() == [master]
+    deployment.start_agent(loud)
+    deployment.wait_ready("failover")
+    assert claimants(pair.client, VIP) == {mac_of(deployment.lab.guest(master))}
 
 
 def hand_over(pair: DirectorPair, *words: str) -> Completed:
