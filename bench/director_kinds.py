@@ -1,10 +1,11 @@
 """The two kinds of directors that are compared: ours, and keepalived alone. Both are left, joined and booted alike."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from bench.keepalived_pair import PeerDirector, PeerSetup
 from lvs_lab.host_commands import run
@@ -12,7 +13,8 @@ from lvs_lab.waiting import wait_for
 from support.director_pair import DirectorPair
 from support.fault_lab import DIRECTORS, NAME, SERVERS, SERVICE
 
-READY_SECONDS = 60.0
+READY_SECONDS: Final = 60.0
+_STATE: Final = re.compile(r"Entering ([A-Z]+) STATE")
 
 
 class Kind(Protocol):
@@ -30,8 +32,11 @@ class Kind(Protocol):
     def boot(self, name: str) -> None:
         """Bring one back that had no power."""
 
+    def wait_roles(self, master: str) -> None:
+        """Wait until this one is Master and the other Backup."""
+
     def wait_ready(self, master: str) -> None:
-        """Wait until this one is Master, the other Backup, and both have the whole table."""
+        """Wait for that, until both have the whole table, and so many adverts that a change would have come."""
 
     def said_of_sync(self, name: str) -> list[str]:
         """What the program of a director has written of its sync daemon last."""
@@ -62,9 +67,13 @@ class Ours:
         environment = {**os.environ, "KUBECONFIG": str(self.pair.deployment.lab.host_kubeconfig)}
         run([sys.executable, "-m", "lvs_cli", "failover", NAME], env=environment)
 
-    def wait_ready(self, master: str) -> None:
+    def wait_roles(self, master: str) -> None:
         """By what the directors report."""
         self.pair.wait_settled(master)
+
+    def wait_ready(self, master: str) -> None:
+        """By what the directors report, and by their tables."""
+        self.wait_roles(master)
         _wait_tables(self.pair)
         self.pair.must_stay(master)
 
@@ -105,9 +114,15 @@ class Peers:
         """Wait until the first of the two is Master."""
         wait_for(lambda: self.pair.owners() == [name], READY_SECONDS, f"{name} to be keepalived's Master")
 
+    def wait_roles(self, master: str) -> None:
+        """By addresses, and by the other's log."""
+        self.wait_first(master)
+        other = self.pair.other(master)
+        wait_for(lambda: last_state(self._running[other].log()) == "BACKUP", READY_SECONDS, f"{other} to be Backup")
+
     def wait_ready(self, master: str) -> None:
         """By addresses and tables."""
-        self.wait_first(master)
+        self.wait_roles(master)
         if self.setup(master).servers:
             _wait_tables(self.pair)
         self.pair.must_stay(master)
@@ -115,6 +130,12 @@ class Peers:
     def said_of_sync(self, name: str) -> list[str]:
         """By keepalived's log, which names each command that IPVS refused."""
         return _lines_with(self._running[name].log(), "DAEMON")
+
+
+def last_state(log: str) -> str:
+    """What a keepalived with one instance has written of its last change: BACKUP, MASTER or FAULT; empty before any."""
+    changes = _STATE.findall(log)
+    return changes[-1] if changes else ""
 
 
 def _lines_with(log: str, word: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import inf
 from statistics import quantiles
 from typing import Any, Final
 
@@ -31,6 +32,8 @@ class Goal:
     @property
     def bound(self) -> str:
         """The bound in words."""
+        if self.at_most == inf:
+            return f"at least {self.at_least:g}"
         return f"{self.at_least:g} to {self.at_most:g}" if self.at_least else f"at most {self.at_most:g}"
 
     def value(self, series: Samples) -> float:

@@ -20,6 +20,8 @@ class PeerSetup:
     interval_milliseconds: int
     servers: Sequence[str] = ()
     """Real servers by direct routing on port 80; without them it speaks VRRP only."""
+    hashing: bool = False
+    """The scheduler is mh with mh-port, and not rr."""
 
     @property
     def text(self) -> str:
@@ -58,8 +60,7 @@ class PeerSetup:
             return
         yield f"virtual_server {self.vip} 80 {{"
         yield "    delay_loop 1"
-        yield "    lvs_sched mh"
-        yield "    mh-port"
+        yield from ("    lvs_sched mh", "    mh-port") if self.hashing else ("    lvs_sched rr",)
         yield "    lvs_method DR"
         yield "    protocol TCP"
         for server in self.servers:

@@ -13,7 +13,10 @@ RESTART: Final = "ours: failed, agent restarted"
 CRASH: Final = "ours: failed, agent killed"
 UPGRADE: Final = "ours: failed, agent and VRRP daemon replaced"
 WRITES: Final = "ours: kernel writes of new agents"
+ROLES: Final = "ours: and for the sync daemon, replaced"
+"""With its VRRP daemon a director gives its role away, and that is a change."""
 PEER: Final = "keepalived alone: failed, restarted"
+_WRITES: Final = "lvs_agent_kernel_writes_total"
 
 FIGURE: Final = Figure(
     name="P15",
@@ -21,7 +24,7 @@ FIGURE: Final = Figure(
     ways={},
     ours=RESTART,
     goals=tuple(Goal(series=one, percentile=WORST, at_most=0) for one in (RESTART, CRASH, UPGRADE, WRITES)),
-    units={**dict.fromkeys((RESTART, CRASH, UPGRADE, PEER), "connections"), WRITES: "writes"},
+    units={**dict.fromkeys((RESTART, CRASH, UPGRADE, PEER), "connections"), **dict.fromkeys((WRITES, ROLES), "writes")},
 )
 
 
@@ -43,7 +46,11 @@ def measure_ours(ours: Ours, repetitions: int, measured: Measured) -> None:
                 ours.wait_ready(ours.pair.master())
             measured.series.setdefault(series, []).append(sum(report.failures.values()))
             measured.remarks.append(f"{series}: {report}")
-            writes = deployment.agent_metric(master, "lvs_agent_kernel_writes_total")
+            writes = deployment.agent_metric(master, _WRITES)
+            if whole:
+                roles = deployment.agent_metric(master, f'{_WRITES}{{kind="sync_daemon"}}')
+                measured.series.setdefault(ROLES, []).append(roles)
+                writes -= roles
             measured.series.setdefault(WRITES, []).append(writes)
 
 

@@ -1,6 +1,9 @@
 """P13: the share of established connections that live on at the other director when the active one loses its power.
 
-The Master tells of a connection with its third packet: the request, here. So its sync daemon has to run before.
+Told of by the sync daemon alone (rr), and where the other director finds the real server without being told, too (mh
+with sloppy_tcp). The Master tells of a connection with its third packet: the request, here. So its sync daemon has to
+run before. One whose client's port has an entry from an earlier connection is not told of: the kernel counts on in that
+entry (ip_vs_sync_conn_needed), and such ports are rare only where there was no load before.
 """
 
 from collections.abc import Collection
@@ -11,21 +14,29 @@ from typing import Final
 
 from bench.director_kinds import READY_SECONDS, Kind
 from bench.figure import Figure, Goal, Measured
+from lvs_lab.errors import DeadlineError
 from lvs_lab.waiting import wait_for
 from support.fault_lab import VIP
 from support.traffic import HeldConnection
 
-OURS: Final = "ours: alive"
-PEER: Final = "keepalived alone: alive"
+OURS: Final = "ours: alive, rr"
+PEER: Final = "keepalived alone: alive, rr"
+OURS_HASHED: Final = "ours: alive, mh with sloppy_tcp"
+PEER_HASHED: Final = "keepalived alone: alive, mh with sloppy_tcp"
 CONNECTIONS: Final = 200
+_TOLD_SECONDS: Final = 10.0
+"""The kernel sends what it has to tell every two seconds at the latest."""
 
 FIGURE: Final = Figure(
     name="P13",
     title=f"{CONNECTIONS} established connections after a power-off, with the sync daemon",
     ways={},
     ours=OURS,
-    goals=(Goal(series=OURS, peer=PEER, at_least=1.0, at_most=inf),),
-    units={OURS: "%", PEER: "%"},
+    goals=tuple(
+        Goal(series=mine, peer=theirs, at_least=1.0, at_most=inf)
+        for mine, theirs in ((OURS, PEER), (OURS_HASHED, PEER_HASHED))
+    ),
+    units=dict.fromkeys((OURS, PEER, OURS_HASHED, PEER_HASHED), "%"),
 )
 
 
@@ -39,15 +50,21 @@ def measure(kind: Kind, repetitions: int, measured: Measured, series: str) -> No
         kind.wait_ready(master)
         for name, role in ((master, "master"), (other, "backup")):
             wait_for(partial(_must_run, kind, name, role), READY_SECONDS, f"the sync daemon of {name} to be {role}")
+        before = _known(kind, master)
         with ExitStack() as stack:
             held = [stack.enter_context(HeldConnection(namespace, VIP)) for _ in range(CONNECTIONS)]
             servers = [one.ask() for one in held]
             ends = {one.source for one in held}
-            wait_for(partial(_must_know, kind, other, ends), READY_SECONDS, f"{other} to be told")
+            untold = _wait_told(kind, other, ends)
             kind.pair.deployment.lab.guest(master).power_off()
             kind.pair.wait_master(other)
             alive = sum(_lives(one, server) for one, server in zip(held, servers, strict=True))
         found.append(100 * alive / CONNECTIONS)
+        if untold:
+            measured.remarks.append(
+                f"{series}: {other} was not told of {len(untold)}, {len(untold & before)} of them with a port that had "
+                f"an entry before"
+            )
         kind.boot(master)
 
 
@@ -58,15 +75,17 @@ def _must_run(kind: Kind, node: str, role: str) -> bool:
     return True
 
 
-def _must_know(kind: Kind, node: str, ends: Collection[str]) -> bool:
-    """Whether a director knows all connections. Raises AssertionError with how many are unknown, and what it runs."""
-    unknown = set(ends) - _known(kind, node)
-    daemons = {one: kind.pair.deployment.lab.guest(one).out("ipvsadm", "-L", "--daemon") for one in kind.pair.names}
-    assert not unknown, f"{len(unknown)} of {len(ends)} are unknown, {daemons}, {kind.said_of_sync(node)}"
-    return True
+def _wait_told(kind: Kind, node: str, ends: Collection[str]) -> set[str]:
+    """Wait until a director knows all connections, or as long as it takes to tell; those that it does not know then."""
+    try:
+        wait_for(lambda: set(ends) <= _known(kind, node), _TOLD_SECONDS, f"{node} to be told", interval=0.5)
+    except DeadlineError:
+        return set(ends) - _known(kind, node)
+    return set()
 
 
 def _known(kind: Kind, node: str) -> set[str]:
+    """The clients' ends of the connections that a director has entries of."""
     rows = (line.split() for line in kind.pair.deployment.lab.guest(node).out("ipvsadm", "-Lnc").splitlines())
     return {row[3] for row in rows if row[0] == "TCP"}
 

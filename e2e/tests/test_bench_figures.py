@@ -1,11 +1,17 @@
 """The measurements' pure parts: tables, what tools are told of them, goals, and how both are printed."""
 
+from dataclasses import replace
+from math import inf
+
 import pytest
 
+from bench.director_kinds import last_state
 from bench.figure import WORST, Figure, Goal, Measured, percentile
 from bench.keepalived_pair import PeerSetup
+from bench.kube_vip_pair import options
 from bench.large_table import LARGE, Shape, additions, edits, ipvsadm_text, keepalived_text, table_of
 from bench.report import lines_of
+from bench.take_over import delays, figure, next_moment
 from bench.turnover import TURNS, turns
 from lvs_agent.decide.changes import AddDestination, DeleteDestination
 from lvs_lab.artifacts import CHECKOUT
@@ -60,6 +66,8 @@ def test_tools_are_told_the_table() -> None:
         (Goal(series="ours", peer="theirs", at_most=0.4), 0.5, False),
         (Goal(series="ours", percentile=WORST, at_most=2), 3, False),
         (Goal(series="theirs", at_least=5, at_most=9), 4, False),
+        (Goal(series="theirs", at_least=4, at_most=inf), 4, True),
+        (Goal(series="theirs", at_least=5, at_most=inf), 4, False),
     ],
 )
 def test_goals(goal: Goal, value: float, kept: bool) -> None:
@@ -68,18 +76,26 @@ def test_goals(goal: Goal, value: float, kept: bool) -> None:
     assert goal.is_kept(series) is kept
 
 
+@pytest.mark.parametrize(
+    ("at_least", "at_most", "words"),
+    [(0, 1.05, "at most 1.05"), (0.99, 1.01, "0.99 to 1.01"), (1, inf, "at least 1")],
+)
+def test_bounds_in_words(at_least: float, at_most: float, words: str) -> None:
+    assert Goal(series="ours", at_least=at_least, at_most=at_most).bound == words
+
+
 def test_percentiles() -> None:
     assert [percentile(range(101), number) for number in (50, 95, 99, WORST)] == [50, 95, 99, 100]
     assert percentile([7], 99) == 7
 
 
 def test_a_miss_is_said_with_its_profile_and_a_kept_goal_without() -> None:
-    def figure(bound: float) -> Figure:
+    def made(bound: float) -> Figure:
         goals = (Goal(series="ours", peer="theirs", at_most=bound),)
         return Figure(name="P0", title="nothing", ways={}, ours="ours", goals=goals)
 
     measured = Measured(series={"ours": [2.0], "theirs": [1.0]}, remarks=["few"], profile=["90 % encode"])
-    missed, kept = "\n".join(lines_of(figure(1), measured)), "\n".join(lines_of(figure(3), measured))
+    missed, kept = "\n".join(lines_of(made(1), measured)), "\n".join(lines_of(made(3), measured))
     assert "ours / theirs: 2, at most 1: MISSED" in missed
     assert "profile: 90 % encode" in missed
     assert "few" in kept
@@ -105,3 +121,36 @@ def test_keepalived_alone_is_configured_as_the_agents_configure_it() -> None:
     whole = PeerSetup(vip=vip, router_id=7, priority=1, interval_milliseconds=100, servers=("10.0.0.1", "10.0.0.2"))
     assert whole.text.count("real_server") == 2
     assert "lvs_sync_daemon eth0 peer id 7" in whole.text
+    assert "    lvs_sched rr\n" in whole.text
+    assert "    lvs_sched mh\n    mh-port\n" in replace(whole, hashing=True).text
+
+
+def test_what_keepalived_is_by_its_log() -> None:
+    assert last_state("Starting VRRP child process\n") == ""
+    log = "(peer) Entering BACKUP STATE (init)\n(peer) Backup received priority 0 advert\n"
+    assert last_state(log) == "BACKUP"
+    assert last_state(f"{log}(peer) Entering MASTER STATE\nSending gratuitous ARP\n") == "MASTER"
+
+
+def test_take_over_is_held_to_whoever_takes_part() -> None:
+    assert [goal.bound for goal in figure(1000, leases=False).goals] == ["at most 1.05"]
+    assert [goal.bound for goal in figure(100, leases=True).goals] == ["at most 1.05", "at most 0.5"]
+    assert figure(10, leases=True).goals == ()
+
+
+def test_kube_vip_is_tuned() -> None:
+    words = options("10.0.0.1", "one")
+    assert {"--leaseDuration=5", "--leaseRenewDuration=3", "--leaseRetry=1"} <= set(words)
+    assert {"--address=10.0.0.1", "--nodeName=one", "--leaderElection", "--arp"} <= set(words)
+
+
+def test_power_offs_are_spread_over_the_time_between_two_adverts() -> None:
+    assert delays(4, 1000) == pytest.approx([0.125, 0.375, 0.625, 0.875])
+    assert delays(1, 10) == pytest.approx([0.005])
+
+
+@pytest.mark.parametrize(
+    ("now", "moment"), [(99.0, 100.25), (100.2, 100.25), (100.25, 100.25), (100.3, 101.25), (103.9, 104.25)]
+)
+def test_a_power_off_comes_so_long_after_an_advert_and_not_in_the_past(now: float, moment: float) -> None:
+    assert next_moment(100.0, now, delay=0.25, interval=1000) == pytest.approx(moment)
