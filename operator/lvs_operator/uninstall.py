@@ -1,7 +1,7 @@
 """What `helm uninstall` runs first: the nodes give back what they hold, while there is somebody to tell them.
 
-It takes no service away: where one is left it refuses, and says which. Otherwise, in this order: directors let the
-connections of deleted services end, real servers give up their addresses; the release's own director group goes, so
+It takes no service away: where one is left it refuses, and says which. Otherwise, in this order: directors let go of
+deleted services, real servers give up their addresses; the release's own director group goes, so
 that no Node has a part any more; the agents give back everything else, and the operator takes their LvsNodes and labels
 away; the operator's replicas end; the DaemonSet, which they would make again, goes. Each look begins at the first of
 these, so it may be ended at any time and run again.
