@@ -237,12 +237,12 @@ class Writer:
             await self._failed(write, error)
             return False
         self._no_answers = 0
-        self._held.pop(write.key, None)
         metrics.WRITES.labels(write.kind.name, type(write).__name__).inc()
         self._written(write)
         if answer is not None:
             self._cache.apply(write.kind, answer)
-            self._note_dropped(write, answer)
+        if answer is None or self._is_as_sent(write, answer):
+            self._held.pop(write.key, None)
         return True
 
     async def _send(self, write: Write) -> Mapping[str, Any] | None:
@@ -317,22 +317,36 @@ class Writer:
         held = Held(content=content_of(write), failures=failures, until=until, refusal=refusal)
         self._held[write.key], self._waiting[write.key] = held, held.until
 
-    def _note_dropped(self, write: Write, answer: Mapping[str, Any]) -> None:
+    def _is_as_sent(self, write: Write, answer: Mapping[str, Any]) -> bool:
+        """Notes what the API server did not keep. False: it added something, as it would each time; the write is held.
+
+        That may be a default of a newer CRD, or come of an admission webhook.
+        """
         match write:
             case Create():
                 sent, part = write.body["spec"], "spec"
             case ReplacePart():
                 sent, part = write.value, write.part
             case _:
-                return
-        fields = tuple(missing_fields(sent, answer.get(part), part))
-        kind = write.kind
-        if not fields or kind.same(kind.parse(answer), kind.parse({**answer, part: sent})):
+                return True
+        kind, stored = write.kind, answer.get(part)
+        if stored == sent or kind.same(kind.parse(answer), kind.parse({**answer, part: sent})):
             # All is there, or what is not was a default: the object says the same without it.
             self._dropped.pop(write.key, None)
-        else:
+            return True
+        fields = tuple(missing_fields(sent, stored, part))
+        if fields:
             logger.warning("%s %s: the CRD is older than this operator and dropped %s", *write.key[::2], fields)
             self._dropped[write.key] = Dropped(content=content_of(write), fields=fields)
+            return True
+        self._dropped.pop(write.key, None)
+        changed = ", ".join(f"{part}.{name}" for name, value in (stored or {}).items() if value != sent.get(name))
+        refusal = (
+            f"it adds {changed}: its CRD is newer than this operator, or an admission webhook adds to what is sent"
+        )
+        logger.warning("%s %s: %s", *write.key[::2], refusal)
+        self._hold(write, first=FIRST_PAUSE, longest=REJECTED_PAUSE, refusal=refusal)
+        return False
 
 
 def _only_onto(meta: Meta) -> list[dict[str, str]]:

@@ -41,12 +41,16 @@ class Store:
         """Creations of this plural."""
         self.is_going = False
         """Our CRDs are being deleted."""
+        self.adds: Json = {}
+        """To the spec of every pool that is written: defaults of newer CRDs, or an admission webhook's."""
         self.crds_made = CREATED
         self._version = 100
 
     def put(self, path: str, raw: Json) -> Json:
         """Somebody writes an object."""
         self._version += 1
+        if path == POOL:
+            raw = {**raw, "spec": {**self.adds, **raw["spec"]}}
         before = self.objects.get(path, {"metadata": {"uid": f"uid-{self._version}", "creationTimestamp": CREATED}})
         given = {key: before["metadata"][key] for key in ("uid", "creationTimestamp")}
         metadata = {**raw["metadata"], **given, "generation": 1, "resourceVersion": f"{self._version}"}
@@ -247,3 +251,20 @@ async def test_nobody_elses_service_is_written(operating: Operating) -> None:
     operating.say(CORE_SERVICES, service(loadBalancerClass="example.org/other"))
     operating.say(POOLS, real_server_pool("web"))
     assert await operating.rounds() == [f"PATCH {POOL}/status"]
+
+
+@pytest.mark.parametrize("adds", [{"ofALaterVersion": 5}, {"healthCheck": {"tcp": {}}}])
+async def test_what_the_api_server_adds_each_time_is_said_and_not_written_without_end(
+    operating: Operating, adds: Json
+) -> None:
+    operating.api.adds = adds
+    operating.say(CORE_SERVICES, service())
+    assert (await operating.rounds(20)).count(f"PATCH {POOL}") <= 4  # of 10 s
+    assert operating.says()["Accepted"] == "False WriteRefused"
+    operating.now += 3600
+    assert (await operating.rounds(4)).count(f"PATCH {POOL}") == 1
+    operating.api.adds = {}
+    operating.now += 3600
+    await operating.rounds()
+    assert operating.says()["Accepted"] == "True Accepted"
+    assert await operating.rounds() == []
