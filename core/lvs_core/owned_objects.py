@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from lvs_api.api_group import FIELD_MANAGER_OPERATOR, LABEL_MANAGED_BY
+from lvs_api.api_group import DEFAULT_DIRECTOR_GROUP, FIELD_MANAGER_OPERATOR, LABEL_MANAGED_BY
 from lvs_api.conditions import ConditionType, Reason
 from lvs_api.kinds import REAL_SERVER_POOL, VIRTUAL_SERVICE
 from lvs_api.network_types import LabelSelectorOperator, LabelSelectorRequirement
@@ -19,7 +19,7 @@ from lvs_core.checks import Problem
 from lvs_core.cluster_view import ClusterView, ObjectKey
 from lvs_core.directors import Directors
 from lvs_core.load_balancer_addresses import with_addresses
-from lvs_core.load_balancers import LoadBalancer, RealServers
+from lvs_core.load_balancers import DIRECTOR_GROUP, LoadBalancer, RealServers
 from lvs_core.permissions import Permissions
 from lvs_core.view_objects import pool_spec
 
@@ -125,11 +125,20 @@ def _outcome(
     if isinstance(spec, Problem):
         return spec
     if made is not None and made.director_group_ref != spec.director_group_ref:
-        return _MOVING
+        return _MOVING if spec.director_group_ref.name in view.groups else _nowhere(spec.director_group_ref.name)
     made_pool = balancer.pool
     if balancer.real_servers is RealServers.NODES:
         made_pool = _without_directors(view, directors.get(spec.director_group_ref.name), made_pool)
     return Made(owner_uid=balancer.meta.uid, pool=made_pool, service=spec)
+
+
+def _nowhere(group: str) -> Problem:
+    """What runs does not go for a director group that is not there, say because its name is misspelt."""
+    return _refused(
+        Reason.DIRECTOR_GROUP_NOT_FOUND,
+        f"metadata.annotations[{DIRECTOR_GROUP}]: LvsDirectorGroup {group} does not exist (without the annotation: "
+        f"{DEFAULT_DIRECTOR_GROUP}); create it, or name another",
+    )
 
 
 def _in_the_way(what: str, there: ObjectMeta, balancer: LoadBalancer) -> Problem | None:

@@ -289,6 +289,19 @@ def test_another_director_group_has_it_made_anew(cluster: BalancedCluster) -> No
     assert {one.content.director_group for one in cluster.slices.values()} == {"edge"}
 
 
+def test_what_runs_does_not_go_for_a_director_group_that_is_not_there(cluster: BalancedCluster) -> None:
+    address, uid = serving(cluster), made(cluster).meta.uid
+    cluster.say(balanced({"director-group": "defualt"}))
+    cluster.settle()
+    assert made(cluster).meta.uid == uid
+    assert cluster.says() == {"Accepted": "False DirectorGroupNotFound", "Ready": "True Ready"}
+    assert f"metadata.annotations[{PREFIX}/director-group]: LvsDirectorGroup defualt" in cluster.message()
+    assert cluster.ingress() == [f"{address} Proxy"]
+    cluster.say(balanced())
+    cluster.settle()
+    assert (made(cluster).meta.uid, cluster.says()) == (uid, READY)
+
+
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
