@@ -3,9 +3,10 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
+from pathlib import Path
 
 import pytest
 from waiting_for import until
@@ -13,7 +14,7 @@ from waiting_for import until
 from lvs_agent.decide.kernel_state import IPAddress
 from lvs_agent.errors import LinkNotAsked
 from lvs_agent.kernel.announce import internet_checksum
-from lvs_agent.kernel.duplicate_probe import PacketDuplicateProbe, claimed_by, probe_frame
+from lvs_agent.kernel.duplicate_probe import PacketDuplicateProbe, claimed_by, question_frame
 from lvs_agent.kernel.fake_neighbours import FakeDuplicateProbe
 from lvs_agent.kernel.testing import NetworkNamespace
 
@@ -40,8 +41,15 @@ def pair(namespace: NetworkNamespace) -> Iterator[Pair]:
     neighbour.delete()
 
 
-def ask(node: NetworkNamespace, *addresses: IPAddress, device: str = "e0", heed_probes: bool = True) -> Answers:
-    return node.run(lambda: asyncio.run(PacketDuplicateProbe().ask(device, addresses, heed_probes=heed_probes)))
+def ask(
+    node: NetworkNamespace,
+    *addresses: IPAddress,
+    device: str = "e0",
+    heed_probes: bool = True,
+    sources: Collection[IPAddress] = (),
+) -> Answers:
+    probe = PacketDuplicateProbe()
+    return node.run(lambda: asyncio.run(probe.ask(device, addresses, heed_probes=heed_probes, sources=sources)))
 
 
 @contextmanager
@@ -54,7 +62,7 @@ def asking(neighbour: NetworkNamespace, *addresses: IPAddress) -> Iterator[None]
     def run() -> None:
         while not end.wait(0.02):
             for address in addresses:
-                opened.send(probe_frame(THEIRS, address))
+                opened.send(question_frame(THEIRS, address))
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -116,6 +124,38 @@ def test_the_neighbour_learns_nothing_from_it(pair: Pair) -> None:
     assert MINE.hex(":") not in neighbour.ip("neigh", "show", "nud", "all")
 
 
+def link_local(namespace: NetworkNamespace, device: str) -> IPAddress:
+    """The address that the kernel gives a device by itself, once it may be used."""
+
+    def listed() -> list[str]:
+        return namespace.ip("-6", "-o", "addr", "show", "dev", device, "scope", "link", "-tentative").split()
+
+    asyncio.run(until(lambda: "inet6" in listed()))
+    return ip_interface(listed()[listed().index("inet6") + 1]).ip
+
+
+def test_a_question_from_an_own_address_is_answered_the_same(pair: Pair) -> None:
+    node, neighbour = pair
+    node.ip("addr", "add", "192.168.4.1/24", "dev", "e0")
+    neighbour.ip("addr", "add", f"{VIP4}/24", "dev", "e0p")
+    neighbour.ip("addr", "add", f"{VIP6}/64", "dev", "e0p", "nodad")
+    sources = (ip_address("192.168.4.1"), link_local(node, "e0"))
+    assert ask(node, VIP4, VIP6, OTHER, sources=sources) == {VIP4: {THEIRS}, VIP6: {THEIRS}}
+
+
+@pytest.mark.parametrize("is_probe", [False, True])
+def test_who_is_about_to_take_an_address_gives_it_up_for_a_probe_only(pair: Pair, is_probe: bool) -> None:
+    """A real server or another director that boots makes sure for a second or two that its own address is free."""
+    node, neighbour = pair
+    own = link_local(node, "e0")
+    link_local(neighbour, "e0p")
+    neighbour.run(lambda: Path("/proc/sys/net/ipv6/conf/e0p/dad_transmits").write_text("3", encoding="ascii"))
+    neighbour.ip("addr", "add", f"{VIP6}/64", "dev", "e0p")
+    ask(node, VIP6, sources=() if is_probe else (own,))
+    shown = neighbour.ip("-6", "addr", "show", "dev", "e0p", "to", str(VIP6))
+    assert ("dadfailed" in shown) is is_probe, shown
+
+
 def test_many_addresses_of_both_families_are_asked_for_at_once(pair: Pair) -> None:
     node, neighbour = pair
     fours = [ip_address(f"192.168.{n // 250}.{n % 250 + 1}") for n in range(500)]
@@ -155,16 +195,28 @@ async def test_the_fake_answers_as_the_link_does() -> None:
 
 
 def test_the_frames_are_those_of_the_standards() -> None:
-    arp = probe_frame(MINE, VIP4)
+    arp = question_frame(MINE, VIP4)
     head = "ffffffffffff 020000000001 0806 0001 0800 06 04 0001"
     assert arp == bytes.fromhex(f"{head} 020000000001 00000000 000000000000 c0a8040f")
-    solicitation = probe_frame(MINE, VIP6)
+    solicitation = question_frame(MINE, VIP6)
     ethernet, ip, icmp = solicitation[:14], solicitation[14:54], solicitation[54:]
     assert ethernet == bytes.fromhex("3333ff000015 020000000001 86dd")
     assert ip[:24] == bytes.fromhex("60000000 0018 3a ff") + bytes(16)
     assert ip[24:] == ip_address("ff02::1:ff00:15").packed
     assert (icmp[:2], icmp[8:]) == (bytes((135, 0)), VIP6.packed)
     # A checksum over data that includes its own checksum is 0.
+    assert internet_checksum(ip[8:] + len(icmp).to_bytes(4, "big") + b"\0\0\0\x3a" + icmp) == 0
+
+
+def test_frames_from_an_own_address_are_those_of_the_standards() -> None:
+    own4, own6 = ip_address("192.168.4.1"), ip_address("fe80::1")
+    head = "ffffffffffff 020000000001 0806 0001 0800 06 04 0001"
+    assert question_frame(MINE, VIP4, own4) == bytes.fromhex(f"{head} 020000000001 c0a80401 000000000000 c0a8040f")
+    solicitation = question_frame(MINE, VIP6, own6)
+    ethernet, ip, icmp = solicitation[:14], solicitation[14:54], solicitation[54:]
+    assert ethernet == bytes.fromhex("3333ff000015 020000000001 86dd")
+    assert ip == bytes.fromhex("60000000 0020 3a ff") + own6.packed + ip_address("ff02::1:ff00:15").packed
+    assert (icmp[:2], icmp[8:24], icmp[24:]) == (bytes((135, 0)), VIP6.packed, b"\x01\x01" + MINE)
     assert internet_checksum(ip[8:] + len(icmp).to_bytes(4, "big") + b"\0\0\0\x3a" + icmp) == 0
 
 

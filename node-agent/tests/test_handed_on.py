@@ -125,6 +125,8 @@ async def test_a_director_that_does_not_answer_is_waited_for_no_longer_and_asked
 
 async def test_a_network_card_that_was_replaced_is_found(world: World) -> None:
     await world.do(both(), rounds=3)
+    assert world.probe.asked
+    assert world.probe.probed == set(), "a director that boots would leave its own address off for that"
     world.probe.neighbours["eth0", OTHER] = {NEW_MAC}
     await world.later(29)
     assert rules(world) == {BY_MAC}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from lvs_agent.converge.duplicates import can_be_asked
+from lvs_agent.decide.asking_addresses import asking_addresses
 from lvs_agent.decide.claimants import (
     DEFEND_SECONDS,
     Acquaintances,
@@ -264,15 +265,21 @@ class ClaimantKeeper:
                 by_device.setdefault(binding.device, set()).add(binding.address)
             addresses = frozenset[IPAddress]().union(*by_device.values())
             watch.asked = acquaintances(directors[key.group], addresses, with_servers=watch.suspects)
-            watch.task = asyncio.get_running_loop().create_task(self._ask(by_device, watch.asked))
+            asking = self._ask(by_device, watch.asked, scene.links)
+            watch.task = asyncio.get_running_loop().create_task(asking)
             watch.task.add_done_callback(lambda _: self._wake())
 
-    async def _ask(self, by_device: Mapping[str, AbstractSet[IPAddress]], known: Acquaintances) -> Answers:
+    async def _ask(
+        self, by_device: Mapping[str, AbstractSet[IPAddress]], known: Acquaintances, links: KernelLinks
+    ) -> Answers:
         """Who answers for the addresses, and for those of acquaintances, on any of the links. Raises LinkNotAsked."""
         others = known.directors.keys() | known.servers.keys()
         found: dict[IPAddress, frozenset[bytes]] = {}
         # Another director that asks at the same moment has nothing yet: with it VRRP settles it.
-        questions = [self._probe.ask(device, mine | others, heed_probes=False) for device, mine in by_device.items()]
+        questions = [self._probe.ask(device, mine, heed_probes=False) for device, mine in by_device.items()]
+        for device in by_device if others else ():
+            own = asking_addresses(device, links)
+            questions.append(self._probe.ask(device, others, heed_probes=False, sources=own))
         for answers in await asyncio.gather(*questions):
             for address, macs in answers.items():
                 found[address] = found.get(address, frozenset()) | macs

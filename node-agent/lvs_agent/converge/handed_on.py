@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from lvs_agent.converge.table import TableOutcome
+from lvs_agent.decide.asking_addresses import asking_addresses
 from lvs_agent.decide.handed_on import HandedOn, handed_on, own_vips, ways_to_ask
 from lvs_agent.decide.kernel_state import IPAddress, KernelLinks, Route
 from lvs_agent.decide.ownership import OwnedIpvs
@@ -112,7 +113,8 @@ class HandedOnKeeper:
             if address not in under_way and self._asked.get(address, -patience) + patience <= now:
                 by_device.setdefault(device, set()).add(address)
         for device, addresses in by_device.items():
-            task = asyncio.get_running_loop().create_task(self._probe.ask(device, addresses))
+            asking = self._probe.ask(device, addresses, heed_probes=False, sources=asking_addresses(device, links))
+            task = asyncio.get_running_loop().create_task(asking)
             task.add_done_callback(lambda _: self._wake())
             self._questions[task] = frozenset(addresses)
 

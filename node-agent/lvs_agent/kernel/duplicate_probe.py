@@ -1,6 +1,8 @@
 """Asks a link whether somebody on it has an address.
 
-By ARP probes (RFC 5227, 2.1.1), and by neighbour solicitations from the unspecified address (RFC 4862, 5.4).
+By ARP probes (RFC 5227, 2.1.1), and by neighbour solicitations from the unspecified address (RFC 4862, 5.4). A machine
+that is about to take the address itself gives it up for those. So who is only to tell his MAC address is asked as
+neighbours ask one another, from an address of this node.
 
 The RFC's times, several seconds, are for hosts that boot by the thousand on links that are slow to open. A director
 takes an address over while clients wait, so three probes go out within 200 ms and answers are awaited for 100 ms more:
@@ -30,7 +32,7 @@ _ETHERNET: Final = struct.Struct("!6s6sH")
 _ARP: Final = struct.Struct("!HHBBH6s4s6s4s")
 _ARPHRD_ETHER, _ARP_REQUEST = 1, 1
 _NOBODY4, _NOBODY6 = bytes(4), bytes(16)
-_ICMPV6, _SOLICITATION, _ADVERTISEMENT = 58, 135, 136
+_ICMPV6, _SOLICITATION, _ADVERTISEMENT, _SOURCE_LINK_LAYER_ADDRESS = 58, 135, 136, 1
 _IPV6_SOURCE, _ICMP, _TARGET = _ETHERNET.size + 8, _ETHERNET.size + 40, _ETHERNET.size + 48
 _SOLICITED_NODE: Final = bytes.fromhex("ff0200000000000000000001ff")
 _KIND: Final = socket.SOCK_RAW | socket.SOCK_CLOEXEC
@@ -69,10 +71,16 @@ class PacketDuplicateProbe:
     """`DuplicateProbe` by AF_PACKET."""
 
     async def ask(
-        self, device: str, addresses: Collection[IPAddress], *, heed_probes: bool = True
+        self,
+        device: str,
+        addresses: Collection[IPAddress],
+        *,
+        heed_probes: bool = True,
+        sources: Collection[IPAddress] = (),
     ) -> Mapping[IPAddress, frozenset[bytes]]:
         """Who says that an address is his, by MAC address; takes 0.3 s."""
         ear = _Ear(heard={address: set() for address in addresses}, heed_probes=heed_probes)
+        own: dict[int, IPAddress] = {source.version: source for source in sources}
         loop = asyncio.get_running_loop()
         try:
             with ExitStack() as cleanup:
@@ -82,7 +90,8 @@ class PacketDuplicateProbe:
                     if asked:
                         opened = cleanup.enter_context(socket.socket(socket.AF_PACKET, _KIND, 0))
                         hardware = _prepare(opened, device, protocol)
-                        senders.append((opened, [probe_frame(hardware, address) for address in asked]))
+                        source = own.get(version)
+                        senders.append((opened, [question_frame(hardware, address, source) for address in asked]))
                         loop.add_reader(opened, ear.hear, opened)
                         cleanup.callback(loop.remove_reader, opened)
                 for _ in range(PROBES):
@@ -99,19 +108,22 @@ class PacketDuplicateProbe:
         return {address: frozenset(claimants) for address, claimants in ear.heard.items() if claimants}
 
 
-def probe_frame(hardware: bytes, address: IPAddress) -> bytes:
-    """One question that teaches nobody anything, for it comes from no address."""
+def question_frame(hardware: bytes, address: IPAddress, source: IPAddress | None = None) -> bytes:
+    """One question, from `source`; a probe where there is none, which teaches nobody anything."""
     if address.version == IPV4:
-        body = _ARP.pack(_ARPHRD_ETHER, 0x0800, 6, 4, _ARP_REQUEST, hardware, _NOBODY4, bytes(6), address.packed)
+        sender = _NOBODY4 if source is None else source.packed
+        body = _ARP.pack(_ARPHRD_ETHER, 0x0800, 6, 4, _ARP_REQUEST, hardware, sender, bytes(6), address.packed)
         return _ETHERNET.pack(b"\xff" * 6, hardware, _ETH_P_ARP) + body
     last = address.packed[-3:]
-    group = _SOLICITED_NODE + last
+    sender, group = _NOBODY6 if source is None else source.packed, _SOLICITED_NODE + last
     message = struct.pack("!BBHI16s", _SOLICITATION, 0, 0, 0, address.packed)
-    pseudo_header = _NOBODY6 + group + struct.pack("!I3xB", len(message), _ICMPV6)
+    if source is not None:
+        message += struct.pack("!BB6s", _SOURCE_LINK_LAYER_ADDRESS, 1, hardware)
+    pseudo_header = sender + group + struct.pack("!I3xB", len(message), _ICMPV6)
     checksum = struct.pack("!H", internet_checksum(pseudo_header + message))
     message = message[:2] + checksum + message[4:]
     # Neighbour discovery is accepted with a hop limit of 255 only: nobody beyond the link can send it.
-    header = struct.pack("!IHBB", 6 << 28, len(message), _ICMPV6, 255) + _NOBODY6 + group
+    header = struct.pack("!IHBB", 6 << 28, len(message), _ICMPV6, 255) + sender + group
     return _ETHERNET.pack(b"\x33\x33\xff" + last, hardware, _ETH_P_IPV6) + header + message
 
 

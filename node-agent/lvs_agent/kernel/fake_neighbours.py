@@ -33,9 +33,16 @@ class FakeDuplicateProbe:
     down_devices: set[str] = field(default_factory=set)
     silent_devices: frozenset[str] = frozenset({"lo", "tunl0", "ip6tnl0", "gre0", "ip6gre0"})
     asked: list[tuple[str, frozenset[IPAddress]]] = field(default_factory=list)
+    probed: set[tuple[str, IPAddress]] = field(default_factory=set)
+    """Addresses that nobody could have taken just then, for the question was a probe."""
 
     async def ask(
-        self, device: str, addresses: Collection[IPAddress], *, heed_probes: bool = True
+        self,
+        device: str,
+        addresses: Collection[IPAddress],
+        *,
+        heed_probes: bool = True,
+        sources: Collection[IPAddress] = (),
     ) -> Mapping[IPAddress, frozenset[bytes]]:
         """The neighbours' answers."""
         if device in self.silent_devices:
@@ -43,6 +50,8 @@ class FakeDuplicateProbe:
         if device in self.down_devices:
             raise LinkNotAsked(f"the link of {device} is down: nobody on it can be asked who has the address")
         self.asked.append((device, frozenset(addresses)))
+        families = {source.version for source in sources}
+        self.probed |= {(device, address) for address in addresses if address.version not in families}
         askers = self.askers if heed_probes else {}
         found = {a: self.neighbours.get((device, a), set()) | askers.get((device, a), set()) for a in addresses}
         return {address: frozenset(macs) for address, macs in found.items() if macs}

@@ -260,11 +260,17 @@ class DuplicateProbe(Protocol):
     """Asks the neighbours on a device's link whether one of them has an address."""
 
     async def ask(
-        self, device: str, addresses: Collection[IPAddress], *, heed_probes: bool = True
+        self,
+        device: str,
+        addresses: Collection[IPAddress],
+        *,
+        heed_probes: bool = True,
+        sources: Collection[IPAddress] = (),
     ) -> Mapping[IPAddress, frozenset[bytes]]:
         """The MAC addresses that answered, by address; nothing for those that nobody has. Takes a fraction of a second.
 
-        Who asks the same question meanwhile is about to take the address, and counts unless probes are not heeded. A
+        Who asks the same question meanwhile is about to take the address, and counts unless probes are not heeded; and
+        for this question he does not take it, unless it comes from one of the `sources`, addresses of this node. A
         device of this node may be among them. Raises LinkNotAsked (the device is gone, or down) and
         PermissionRefused.
         """
