@@ -14,7 +14,7 @@ from test_agent_vrrp import BACKUP, MASTER, ROUTER, SECOND_VIP, VrrpWorld, secon
 from lvs_agent.converge.claimants import AGAIN_SECONDS, FIRST_LOOK_SECONDS, LOOK_SECONDS, RETRY_SECONDS
 from lvs_agent.decide.claimants import DEFEND_SECONDS, Acquaintances, are_told_apart, claimants
 from lvs_agent.decide.heard_adverts import Sender
-from lvs_agent.decide.kernel_state import AddressBinding, IPAddress
+from lvs_agent.decide.kernel_state import AddressBinding, InterfaceAddress, IPAddress
 from lvs_agent.decide.stored_plan import by_stored_view, provisional
 from lvs_agent.decide.virtual_routers import RouterKey
 from lvs_agent.decide.vrrp_config import PlacedRouter
@@ -199,6 +199,38 @@ async def test_a_link_that_is_down_is_waited_for(world: VrrpWorld) -> None:
     assert world.may_carry is True
 
 
+async def test_the_link_of_another_device_that_is_down_keeps_no_address_away(world: VrrpWorld) -> None:
+    world.links.add_device("eth1")
+    world.links.addresses.add(InterfaceAddress(device="eth1", address=ip_address("192.168.5.5"), prefix_length=24))
+    world.probe.down_devices = {"eth1"}
+    beside = VirtualServerKey(address=ip_address("192.168.5.15"), port=80, protocol=Protocol.TCP)
+    given = plan(service(member(100)), service(member(101), key=beside))
+    given = replace(given, directing=tuple(replace(one, interface=None) for one in given.directing))
+    answer(world, STRANGER)
+    await world.do(given)
+    await world.later(AGAIN_SECONDS)
+    assert world.may_carry is False
+    answer(world)
+    await world.later(RETRY_SECONDS)
+    assert world.may_carry is True
+
+
+async def test_another_address_meanwhile_is_asked_for_before_it_is_taken(world: VrrpWorld) -> None:
+    """Nobody answers for it, for nobody was asked."""
+    answer(world, STRANGER)
+    answer(world, STRANGER, address=SECOND_VIP)
+    await world.do(plan())
+    await world.later(AGAIN_SECONDS)
+    assert world.may_carry is False
+    await world.do(plan(second_service()))
+    assert (world.may_carry, questions(world, SECOND_VIP)) == (False, 1)
+    await world.later(AGAIN_SECONDS)
+    assert SECOND_VIP in world.exception().message
+    answer(world, address=SECOND_VIP)
+    await world.later(RETRY_SECONDS)
+    assert world.may_carry is True
+
+
 async def test_a_master_finds_a_stranger_and_defends_the_address_now_and_then(world: VrrpWorld) -> None:
     await be_master(world, plan())
     answer(world, STRANGER)
@@ -322,8 +354,8 @@ async def test_questions_under_way_end_with_the_agent(world: VrrpWorld) -> None:
     assert world.claimants.is_asking
     (watch,) = world.claimants._watches.values()
     await world.claimants.close()
-    assert watch.task is not None
-    assert watch.task.cancelled()
+    assert watch.question is not None
+    assert watch.question.task.cancelled()
 
 
 def test_who_is_a_director_is_called_one_first() -> None:

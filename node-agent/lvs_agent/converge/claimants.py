@@ -88,6 +88,7 @@ class Found:
 class _Look:
     """What a question came to."""
 
+    asked: frozenset[AddressBinding]
     answers: Answers
     known: Acquaintances
     at: float
@@ -97,6 +98,15 @@ class _Look:
         """Who answers for each address, where somebody does."""
         found = {one: claimants(one.address, self.answers, self.known, own) for one in bindings}
         return {one: who for one, who in found.items() if who != Claimants()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """One that is under way."""
+
+    asked: frozenset[AddressBinding]
+    known: Acquaintances
+    task: asyncio.Task[Answers]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,8 +119,11 @@ class _Watch:
     """Somebody answered the last time: real servers are asked, too."""
     is_sure: bool = False
     """The last look found what the one before had found."""
-    asked: Acquaintances | None = None
-    task: asyncio.Task[Answers] | None = None
+    question: _Question | None = None
+
+    def begin_anew(self, now: float) -> None:
+        """Nothing is known, and the question is due."""
+        self.look, self.suspects, self.is_sure, self.due = None, False, False, now
 
 
 class ClaimantKeeper:
@@ -137,7 +150,7 @@ class ClaimantKeeper:
     @property
     def is_asking(self) -> bool:
         """Whether an answer is still to be taken."""
-        return any(watch.task is not None for watch in self._watches.values())
+        return any(watch.question is not None for watch in self._watches.values())
 
     def judge(self, scene: Scene) -> Found:
         """Who must not begin, and which addresses somebody else has. Asks what is due."""
@@ -171,7 +184,7 @@ class ClaimantKeeper:
 
     async def close(self) -> None:
         """End the questions under way."""
-        tasks = [watch.task for watch in self._watches.values() if watch.task is not None]
+        tasks = [watch.question.task for watch in self._watches.values() if watch.question is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -183,6 +196,8 @@ class ClaimantKeeper:
         watch = self._watches.setdefault(one.key, _Watch(due=now))
         if self._collect(watch, bindings, scene, now) and watch.is_sure:
             watch.due = now + RETRY_SECONDS
+        if watch.look is not None and not watch.look.asked.issuperset(bindings):
+            watch.begin_anew(now)  # it has other addresses by now, or they are on other devices
         look = watch.look
         if look is not None and look.failure is not None:
             return bindings[0], Fault(reason=Reason.KERNEL_REFUSED, message=look.failure)
@@ -234,14 +249,15 @@ class ClaimantKeeper:
 
     def _collect(self, watch: _Watch, bindings: Sequence[AddressBinding], scene: Scene, now: float) -> bool:
         """Take an answer that came; whether one did. Raises what it failed with, unless the link could not be asked."""
-        if watch.task is None or watch.asked is None or not watch.task.done():
+        question = watch.question
+        if question is None or not question.task.done():
             return False
-        task, known, watch.task, watch.asked = watch.task, watch.asked, None, None
-        suspected, watch.due = watch.suspects, now + AGAIN_SECONDS
+        watch.question, suspected, watch.due = None, watch.suspects, now + AGAIN_SECONDS
+        asked, known = question.asked, question.known
         try:
-            watch.look = _Look(answers=task.result(), known=known, at=now)
+            watch.look = _Look(asked=asked, answers=question.task.result(), known=known, at=now)
         except LinkNotAsked as error:
-            watch.look = _Look(answers={}, known=known, at=now, failure=str(error))
+            watch.look = _Look(asked=asked, answers={}, known=known, at=now, failure=str(error))
         watch.suspects = bool(watch.look.who(bindings, scene.own))
         watch.is_sure = suspected and watch.suspects
         return True
@@ -258,37 +274,53 @@ class ClaimantKeeper:
         for key, watch in self._watches.items():
             is_repeated = watch.is_sure or key in self._begun
             earliest = watch.look.at + spacing if watch.look is not None and is_repeated else now
-            if watch.task is not None or now < max(watch.due, earliest):
+            if watch.question is not None or now < max(watch.due, earliest):
                 continue
-            by_device: dict[str, set[IPAddress]] = {}
-            for binding in routers[key][1]:
-                by_device.setdefault(binding.device, set()).add(binding.address)
-            addresses = frozenset[IPAddress]().union(*by_device.values())
-            watch.asked = acquaintances(directors[key.group], addresses, with_servers=watch.suspects)
-            asking = self._ask(by_device, watch.asked, scene.links)
-            watch.task = asyncio.get_running_loop().create_task(asking)
-            watch.task.add_done_callback(lambda _: self._wake())
+            one, bindings = routers[key]
+            addresses = {binding.address for binding in bindings}
+            known = acquaintances(directors[key.group], addresses, with_servers=watch.suspects)
+            task = asyncio.get_running_loop().create_task(self._ask(one.device, bindings, known, scene.links))
+            task.add_done_callback(lambda _: self._wake())
+            watch.question = _Question(asked=frozenset(bindings), known=known, task=task)
 
     async def _ask(
-        self, by_device: Mapping[str, AbstractSet[IPAddress]], known: Acquaintances, links: KernelLinks
+        self, device: str, bindings: Sequence[AddressBinding], known: Acquaintances, links: KernelLinks
     ) -> Answers:
-        """Who answers for the addresses, and for those of acquaintances, on any of the links. Raises LinkNotAsked."""
-        others = known.directors.keys() | known.servers.keys()
+        """Who answers for the addresses, and for those of acquaintances, on any of the links.
+
+        Raises LinkNotAsked for the `device` on which VRRP is spoken. Another one whose link is down keeps no address of
+        this one away: nobody is reached by it, and the Master asks there again.
+        """
+        by_device: dict[str, set[IPAddress]] = {}
+        for binding in bindings:
+            by_device.setdefault(binding.device, set()).add(binding.address)
+        questions = [self._ask_link(one, mine, known, links) for one, mine in by_device.items()]
         found: dict[IPAddress, frozenset[bytes]] = {}
-        # Another director that asks at the same moment has nothing yet: with it VRRP settles it.
-        questions = [self._probe.ask(device, mine, heed_probes=False) for device, mine in by_device.items()]
-        for device in by_device if others else ():
-            own = asking_addresses(device, links)
-            questions.append(self._probe.ask(device, others, heed_probes=False, sources=own))
-        for answers in await asyncio.gather(*questions):
+        for name, answers in zip(by_device, await asyncio.gather(*questions, return_exceptions=True), strict=True):
+            if isinstance(answers, LinkNotAsked) and name != device:
+                continue
+            if isinstance(answers, BaseException):
+                raise answers
             for address, macs in answers.items():
                 found[address] = found.get(address, frozenset()) | macs
         return found
 
+    async def _ask_link(
+        self, device: str, mine: AbstractSet[IPAddress], known: Acquaintances, links: KernelLinks
+    ) -> Answers:
+        others = known.directors.keys() | known.servers.keys()
+        # Another director that asks at the same moment has nothing yet: with it VRRP settles it.
+        asking = [self._probe.ask(device, mine, heed_probes=False)]
+        if others:
+            own = asking_addresses(device, links)
+            asking.append(self._probe.ask(device, others, heed_probes=False, sources=own))
+        answers = await asyncio.gather(*asking)
+        return {address: macs for one in answers for address, macs in one.items()}
+
     def _forget(self, key: RouterKey) -> None:
         watch = self._watches.pop(key, None)
-        if watch is not None and watch.task is not None:
-            watch.task.cancel()
+        if watch is not None and watch.question is not None:
+            watch.question.task.cancel()
 
 
 def _askable(one: PlacedRouter, scene: Scene) -> tuple[AddressBinding, ...]:
