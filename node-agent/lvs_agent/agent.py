@@ -186,6 +186,8 @@ class Agent:
         self._failure: str | None = None
         self._is_well = False
         """The last round was made to its end: what is due after it has not been left undone."""
+        self._is_back = False
+        """Once since the start it has done all that is asked of it."""
         self.last_round: float | None = None
         """Monotonic clock at the end of the last round."""
 
@@ -233,8 +235,17 @@ class Agent:
     def not_ready(self) -> str | None:
         """Why an update is not to go on to the next node; None: this one does again what is asked of it.
 
-        Faults of single services hold nothing up, for the next node would have them, too.
+        Faults of single services hold nothing up, for the next node would have them, too. Nor does what comes later:
+        pods that are not ready are replaced first, and all at once, whatever `maxUnavailable` says. A fault that all
+        directors have would let an update end them together.
         """
+        if not self._is_back:
+            why = self._awaited()
+            self._is_back = why is None
+            return why
+        return None
+
+    def _awaited(self) -> str | None:
         if self._prepared is None:
             return "no round by a complete view yet"
         if self._looked is None:
