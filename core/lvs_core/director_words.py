@@ -27,6 +27,11 @@ class Word(NamedTuple):
     """Its report had room to say how many real servers are ready."""
 
     @property
+    def is_faulty(self) -> bool:
+        """It is not as it shall be. One that carries the addresses may go on so: somebody else answers for them."""
+        return self.state is DirectorState.FAILED or (self.state is DirectorState.ACTIVE and bool(self.message))
+
+    @property
     def is_below_quorum(self) -> bool:
         """Of the real servers too little is in use, as this director sees them."""
         return self.exception is not None and self.exception.reason == Reason.BELOW_QUORUM
@@ -73,7 +78,7 @@ class DirectorWords:
         is_active = name in who.carriers(vips(first.service) if first.service is not None else ())
         by_vrrp = who.is_ending or (who.routers is not None and who.begins_with is None)
         holds = is_active if by_vrrp or _needs_no_address(first) else report.holds_addresses
-        word = _news(exception, holds=holds, is_active=is_active)
+        word = _news(exception, holds=holds, is_active=is_active, is_master=by_vrrp and is_active)
         return word._replace(has_counts=not is_unnamed)
 
     def _why_unheard(self, name: str) -> str:
@@ -100,11 +105,16 @@ def _needs_no_address(first: SliceContent) -> bool:
     return service is not None and mark is not None and bool(mark.local_delivery) and not vips(service)
 
 
-def _news(exception: ServiceException | None, *, holds: bool, is_active: bool) -> Word:
-    """What a director that has acted on the present settings makes of the service."""
+def _news(exception: ServiceException | None, *, holds: bool, is_active: bool, is_master: bool) -> Word:
+    """What a director that has acted on the present settings makes of the service.
+
+    A Master beside somebody who answers for the address, too, carries it all the same: nobody is to be sent away by a
+    stranger's answer.
+    """
     state, message = DirectorState.STANDBY, ""
     if exception is not None and not exception.programmed:
-        state, message = DirectorState.FAILED, exception.message
+        goes_on = is_master and exception.reason == Reason.ADDRESS_CONFLICT
+        state, message = DirectorState.ACTIVE if goes_on else DirectorState.FAILED, exception.message
     elif holds:
         state = DirectorState.ACTIVE
     elif is_active:

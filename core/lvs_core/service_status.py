@@ -165,7 +165,7 @@ def _programmed(
     if not words:
         message = f"LvsDirectorGroup {first.director_group} selects no Node; label the Nodes that are to be directors"
         return _statement(kind, False, Reason.NO_DIRECTORS, message, first.service.generation)
-    failed = [(name, word) for name, word in words.items() if word.state is DirectorState.FAILED]
+    failed = [(name, word) for name, word in words.items() if word.is_faulty]
     for name, word in failed:
         before = find_condition(conditions, kind)
         reason = _known(word.exception, before)

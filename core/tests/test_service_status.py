@@ -4,28 +4,19 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from core_conditions import brief, condition
+from core_conditions import brief, condition, except_
 from core_objects import WEB, director, pool, real_servers, service, small_cluster
-from simulated_cluster import NOW, SimulatedCluster
+from simulated_cluster import NOW
 
 from lvs_api import testing
 from lvs_api.conditions import ConditionType, find_condition
 from lvs_api.kinds import DIRECTOR_GROUP, NODE, REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE, Kind
-from lvs_api.lvs_node import ServiceException
 from lvs_api.objects import to_raw
 from lvs_core.cluster_view import make_view
 from lvs_core.decide import decide
 from lvs_core.decision import Decision
 from lvs_core.memory import Memory
 from lvs_core.view_objects import lvs_node_from_raw, service_from_raw, slice_from_raw, slice_to_raw
-
-
-def except_(cluster: SimulatedCluster, director_name: str, /, **fields: object) -> None:
-    """Let an agent's report name the service."""
-    one = cluster.lvs_nodes[director_name]
-    assert one.status is not None
-    said = ServiceException.model_validate({"namespace": "default", "name": "web", "message": "why", **fields})
-    cluster.lvs_nodes[director_name] = replace(one, status=one.status.model_copy(update={"exceptions": [said]}))
 
 
 def test_a_good_service_becomes_ready() -> None:

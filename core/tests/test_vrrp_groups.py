@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from core_conditions import brief, condition
+from core_conditions import brief, condition, except_
 from core_objects import WEB, group, service, small_cluster
 from simulated_cluster import NOW, SimulatedCluster
 
@@ -114,6 +114,29 @@ def test_the_status_says_who_is_master_and_why(states: dict[str, list[str]], act
     (router,) = found.virtual_routers or ()
     assert (found.active, router.active, router.message) == (active, active, why)
     assert router.since == (FIRST if active is not None else None)
+
+
+def test_a_master_beside_a_stranger_carries_the_address_all_the_same() -> None:
+    cluster = vrrp_cluster()
+    says(cluster, "d1", "Master")
+    says(cluster, "d2", "Backup")
+    cluster.settle()
+    assert brief(cluster)["Ready"] == "True Ready"
+    for director, state, reason in (("d1", "Active", "AddressConflict"), ("d2", "Failed", "SchedulerUnavailable")):
+        except_(cluster, director, reason=reason, programmed=False, ready=2)
+        cluster.round()
+        said = cluster.services[WEB].status
+        assert said is not None
+        assert {one.node: one.state for one in said.directors or ()}[director] == state
+    assert condition(cluster, ConditionType.PROGRAMMED).message == "Director d1: why"
+    assert brief(cluster)["Ready"] == "False AddressConflict"
+    assert said.real_servers is not None
+    assert said.real_servers.ready == 2
+    # While an edit is under way nothing else is said.
+    cluster.put(service(cluster, scheduler="rr"))
+    cluster.round()
+    cluster.round()
+    assert brief(cluster)["Programmed"] == "False AddressConflict"
 
 
 def test_a_service_is_ready_with_its_master_and_stays_so_when_another_takes_over() -> None:

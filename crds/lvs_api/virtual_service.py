@@ -360,7 +360,7 @@ class DirectorStatus(ApiModel):
     state: DirectorState
     """Active: programmed and holds the addresses; Standby: programmed; Pending; Failed: see the condition; Unknown."""
     message: Annotated[str, Field(max_length=512)] | None = None
-    """Why, where it is Failed or Pending."""
+    """Why, where it is Failed or Pending; where it is Active, what is the matter all the same."""
 
 
 class RealServerCounts(ApiModel):
