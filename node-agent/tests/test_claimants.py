@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_world import GROUP, VIP, member, service
+from agent_world import GROUP, VIP, director, member, service
 from test_agent_vrrp import BACKUP, MASTER, ROUTER, SECOND_VIP, VrrpWorld, second_service, vrrp_plan
 
 from lvs_agent.converge.claimants import AGAIN_SECONDS, FIRST_LOOK_SECONDS, LOOK_SECONDS, RETRY_SECONDS
@@ -184,6 +184,15 @@ async def test_an_agent_that_is_restarted_asks_nobody_before_it_goes_on(world: V
     answer(world, THEIRS)
     world.restart()
     await world.do(by_stored_view(plan()), rounds=2)
+    assert (world.may_carry, questions(world)) == (True, asked)
+
+
+async def test_who_carries_the_address_when_vrrp_begins_asks_nobody_before_it_goes_on(world: VrrpWorld) -> None:
+    await world.do(director(service(member(100))), rounds=3)
+    assert world.bound() == {f"{VIP}@eth0"}
+    asked = questions(world)
+    answer(world, STRANGER)
+    await world.do(plan())
     assert (world.may_carry, questions(world)) == (True, asked)
 
 

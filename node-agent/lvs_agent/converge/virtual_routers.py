@@ -166,9 +166,11 @@ class VrrpKeeper:
         why: Mapping[RouterKey, str | None],
         links: KernelLinks,
     ) -> Found:
-        """Who else on the link has the addresses. What the daemon carries now it need not ask for before it goes on."""
-        told = self._wanted.binds if self._wanted is not None else frozenset()
-        there = told & links.bindings()
+        """Who else on the link has the addresses.
+
+        What is carried now, by the daemon or from before the group settled by VRRP, goes on without a question.
+        """
+        there = links.bindings()
         return self._claimants.judge(
             Scene(
                 plan=plan,
