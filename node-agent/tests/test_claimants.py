@@ -405,13 +405,17 @@ def test_strangers_are_known_as_such_where_directors_are(
     assert are_told_apart(one, answers, known) is expected
 
 
+def many_services() -> list[PlannedService]:
+    """Of as many addresses."""
+    keys = (
+        VirtualServerKey(address=ip_address(f"192.168.5.{n}"), port=80, protocol=Protocol.TCP) for n in range(1, 101)
+    )
+    return [service(member(100), key=key) for key in keys]
+
+
 async def test_many_addresses_are_asked_for_more_rarely(world: VrrpWorld) -> None:
     """Three frames each, and ten frames a second."""
-    many = [
-        service(member(100), key=VirtualServerKey(address=ip_address(f"192.168.5.{n}"), port=80, protocol=Protocol.TCP))
-        for n in range(1, 101)
-    ]
-    given = plan(*many)
+    given = plan(*many_services())
     await world.do(given)
     world.say(MASTER)
     await world.later(0)
@@ -419,5 +423,29 @@ async def test_many_addresses_are_asked_for_more_rarely(world: VrrpWorld) -> Non
     asked = questions(world, "192.168.5.1")
     await world.later(29)
     assert questions(world, "192.168.5.1") == asked
-    await world.later(1)
+    await world.later(2)
     assert questions(world, "192.168.5.1") == asked + 1
+
+
+async def test_who_waits_with_many_addresses_asks_for_the_one_that_keeps_it_waiting(world: VrrpWorld) -> None:
+    """All of them are asked for again after half a minute, and as soon as nobody answers for that one."""
+    given = plan(*many_services())
+    answer(world, STRANGER, address="192.168.5.7")
+    await world.do(given)
+    await world.later(AGAIN_SECONDS)
+    assert world.may_carry is False
+    asked, of_blocker = questions(world, "192.168.5.1"), questions(world, "192.168.5.7")
+    for _ in range(5):
+        await world.later(RETRY_SECONDS)
+    assert (world.may_carry, questions(world, "192.168.5.1")) == (False, asked)
+    assert questions(world, "192.168.5.7") == of_blocker + 5
+    answer(world, address="192.168.5.7")
+    answer(world, STRANGER, address="192.168.5.8")
+    await world.later(RETRY_SECONDS)
+    await world.later(0)
+    await world.later(AGAIN_SECONDS)
+    assert (world.may_carry, questions(world, "192.168.5.1")) == (False, asked + 2)
+    answer(world, address="192.168.5.8")
+    await world.later(RETRY_SECONDS)
+    await world.later(0)
+    assert world.may_carry is True

@@ -2,7 +2,7 @@
 
 Questions run as tasks beside the loop. Who answers is asked about again a second later, together with the real servers,
 so that what is told was so twice and names whom it can. A Backup asks nobody. What is asked again and again is no more
-than `FRAMES_A_SECOND`, all addresses together.
+than `FRAMES_A_SECOND`, all addresses together; but who waits asks every two seconds for one of those that he waits for.
 """
 
 import asyncio
@@ -107,6 +107,7 @@ class _Question:
     asked: frozenset[AddressBinding]
     known: Acquaintances
     task: asyncio.Task[Answers]
+    is_about_blocker: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -119,11 +120,13 @@ class _Watch:
     """Somebody answered the last time: real servers are asked, too."""
     is_sure: bool = False
     """The last look found what the one before had found."""
+    blocker: AddressBinding | None = None
+    """While somebody answers for this one the director does not begin, whatever becomes of the others."""
     question: _Question | None = None
 
     def begin_anew(self, now: float) -> None:
         """Nothing is known, and the question is due."""
-        self.look, self.suspects, self.is_sure, self.due = None, False, False, now
+        self.look, self.suspects, self.is_sure, self.blocker, self.due = None, False, False, None, now
 
 
 class ClaimantKeeper:
@@ -211,9 +214,11 @@ class ClaimantKeeper:
         hindered = {
             binding: who for binding, who in look.who(bindings, scene.own).items() if hinders(one, who, situation)
         }
+        watch.blocker = None
         if not hindered:
             return None
         first = min(hindered, key=lambda binding: (not hindered[binding].strangers, str(binding.address)))
+        watch.blocker = first if watch.is_sure else None
         return first, not_begun(first, hindered[first]) if watch.is_sure else _asking(first)
 
     def _look_around(
@@ -221,6 +226,7 @@ class ClaimantKeeper:
     ) -> dict[AddressBinding, Fault]:
         """The addresses of a Master that somebody else has, too; they are defended when that has just been seen."""
         watch = self._watches.setdefault(one.key, _Watch(due=now + FIRST_LOOK_SECONDS))
+        watch.blocker = None
         is_new = self._collect(watch, bindings, scene, now)
         look = watch.look
         if look is None:
@@ -254,6 +260,11 @@ class ClaimantKeeper:
             return False
         watch.question, suspected, watch.due = None, watch.suspects, now + AGAIN_SECONDS
         asked, known = question.asked, question.known
+        if question.is_about_blocker:
+            watch.due = now + RETRY_SECONDS
+            if not _is_answered(question, scene.own):
+                watch.begin_anew(now)
+            return False
         try:
             watch.look = _Look(asked=asked, answers=question.task.result(), known=known, at=now)
         except LinkNotAsked as error:
@@ -269,19 +280,25 @@ class ClaimantKeeper:
         now: float,
         watched: int,
     ) -> None:
+        watched += sum(watch.look.known.count for watch in self._watches.values() if watch.look is not None)
         spacing = watched * _FRAMES_AN_ADDRESS / FRAMES_A_SECOND
         directors = {director.group: director for director in scene.plan.directing}
         for key, watch in self._watches.items():
             is_repeated = watch.is_sure or key in self._begun
             earliest = watch.look.at + spacing if watch.look is not None and is_repeated else now
-            if watch.question is not None or now < max(watch.due, earliest):
+            blocker = watch.blocker if now < earliest else None
+            if watch.question is not None or now < watch.due or (now < earliest and blocker is None):
                 continue
             one, bindings = routers[key]
             addresses = {binding.address for binding in bindings}
             known = acquaintances(directors[key.group], addresses, with_servers=watch.suspects)
+            if blocker is not None:
+                bindings, known = (blocker,), Acquaintances()
             task = asyncio.get_running_loop().create_task(self._ask(one.device, bindings, known, scene.links))
             task.add_done_callback(lambda _: self._wake())
-            watch.question = _Question(asked=frozenset(bindings), known=known, task=task)
+            watch.question = _Question(
+                asked=frozenset(bindings), known=known, task=task, is_about_blocker=blocker is not None
+            )
 
     async def _ask(
         self, device: str, bindings: Sequence[AddressBinding], known: Acquaintances, links: KernelLinks
@@ -329,6 +346,14 @@ def _askable(one: PlacedRouter, scene: Scene) -> tuple[AddressBinding, ...]:
     return tuple(
         binding for binding in one.bindings if binding.address in vips and can_be_asked(binding.device, scene.links)
     )
+
+
+def _is_answered(question: _Question, own: AbstractSet[bytes]) -> bool:
+    """Whether somebody else still answers; False too where the link could not be asked."""
+    try:
+        return any(macs - own for macs in question.task.result().values())
+    except LinkNotAsked:
+        return False
 
 
 def _asking(binding: AddressBinding) -> Fault:

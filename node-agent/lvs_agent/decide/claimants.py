@@ -39,6 +39,11 @@ class Acquaintances:
     servers: Mapping[IPAddress, str] = field(default_factory=dict)
     """Real servers that have the addresses by right, and are to be silent about them; empty: not asked for."""
 
+    @property
+    def count(self) -> int:
+        """How many addresses are asked for."""
+        return len(self.directors) + len(self.servers)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimants:
