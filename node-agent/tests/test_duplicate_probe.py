@@ -14,7 +14,7 @@ from waiting_for import until
 from lvs_agent.decide.kernel_state import IPAddress
 from lvs_agent.errors import LinkNotAsked
 from lvs_agent.kernel.announce import internet_checksum
-from lvs_agent.kernel.duplicate_probe import PacketDuplicateProbe, claimed_by, question_frame
+from lvs_agent.kernel.duplicate_probe import MAX_CLAIMANTS, PacketDuplicateProbe, claimed_by, question_frame
 from lvs_agent.kernel.fake_neighbours import FakeDuplicateProbe
 from lvs_agent.kernel.testing import NetworkNamespace
 
@@ -98,6 +98,27 @@ def test_who_asks_at_the_same_time_counts_where_probes_are_heeded(pair: Pair) ->
         assert ask(node, VIP4, VIP6, heed_probes=False) == {}
         neighbour.ip("addr", "add", f"{VIP4}/32", "dev", "e0p")
         assert ask(node, VIP4, VIP6, heed_probes=False) == {VIP4: {THEIRS}}
+
+
+def test_who_claims_an_address_with_ever_new_macs_is_not_remembered_without_a_bound(pair: Pair) -> None:
+    node, neighbour = pair
+    opened = neighbour.run(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+    neighbour.run(lambda: opened.bind(("e0p", 0)))
+    end = threading.Event()
+
+    def run() -> None:
+        while not end.wait(0.02):
+            for number in range(2 * MAX_CLAIMANTS):
+                opened.send(question_frame(b"\x02" + number.to_bytes(5), OTHER, VIP4))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        assert len(ask(node, VIP4)[VIP4]) == MAX_CLAIMANTS
+    finally:
+        end.set()
+        thread.join()
+        opened.close()
 
 
 def test_nobody_answers_for_what_nobody_has(pair: Pair) -> None:

@@ -39,6 +39,8 @@ _KIND: Final = socket.SOCK_RAW | socket.SOCK_CLOEXEC
 _SIOCGIFFLAGS: Final = 0x8913
 _IFF_RUNNING: Final = 0x40
 _SO_ATTACH_FILTER: Final = 26
+MAX_CLAIMANTS: Final = 64
+"""So many are remembered of one address; whoever makes up more has been noticed by then."""
 _FRAMES_AT_ONCE: Final = 64
 _LONGEST_FRAME: Final = 128
 
@@ -63,8 +65,9 @@ class _Ear:
                 self.failure = error
                 return
             found = claimed_by(frame, heed_probes=self.heed_probes)
-            if found is not None and found[0] in self.heard:
-                self.heard[found[0]].add(found[1])
+            heard = self.heard.get(found[0]) if found is not None else None
+            if found is not None and heard is not None and len(heard) < MAX_CLAIMANTS:
+                heard.add(found[1])
 
 
 class PacketDuplicateProbe:
