@@ -12,7 +12,7 @@ from agent_world import GROUP, VIP, director, member, service
 from test_agent_vrrp import BACKUP, MASTER, ROUTER, SECOND_VIP, VrrpWorld, second_service, vrrp_plan
 
 from lvs_agent.converge.claimants import AGAIN_SECONDS, FIRST_LOOK_SECONDS, LOOK_SECONDS, RETRY_SECONDS
-from lvs_agent.decide.claimants import DEFEND_SECONDS, Acquaintances, are_told_apart, claimants
+from lvs_agent.decide.claimants import DEFEND_SECONDS, Acquaintances, are_told_apart, claimants, is_spoken
 from lvs_agent.decide.heard_adverts import Sender
 from lvs_agent.decide.kernel_state import AddressBinding, InterfaceAddress, IPAddress
 from lvs_agent.decide.stored_plan import by_stored_view, provisional
@@ -411,6 +411,45 @@ def many_services() -> list[PlannedService]:
         VirtualServerKey(address=ip_address(f"192.168.5.{n}"), port=80, protocol=Protocol.TCP) for n in range(1, 101)
     )
     return [service(member(100), key=key) for key in keys]
+
+
+@pytest.mark.parametrize(
+    ("changes", "family", "sender", "expected"),
+    [
+        ({}, Family.IPV4, ("eth0", 55, OTHER), True),
+        ({}, Family.IPV4, ("eth1", 55, OTHER), False),
+        ({}, Family.IPV4, ("eth0", 56, OTHER), False),
+        ({"peers": (ip_address(OTHER),)}, Family.IPV4, ("eth0", 55, OTHER), True),
+        ({"peers": (ip_address("192.168.4.7"),)}, Family.IPV4, ("eth0", 55, OTHER), False),
+        ({"peers": (ip_address("2001:db8::7"),)}, Family.IPV4, ("eth0", 55, OTHER), True),
+        ({}, Family.IPV6, ("eth0", 55, OTHER), True),
+        ({"routers": ()}, Family.IPV6, ("eth0", 55, OTHER), False),
+    ],
+    ids=[
+        "multicast",
+        "another device",
+        "another id",
+        "a peer",
+        "unicast by no peer",
+        "peers of IPv6 only",
+        "both families",
+        "no IPv4",
+    ],
+)
+def test_adverts_that_are_heeded_tell_that_somebody_speaks(
+    changes: dict[str, Any], family: Family, sender: tuple[str, int, str], expected: bool
+) -> None:
+    (group,) = vrrp_plan(**changes).directing
+    assert group.vrrp is not None
+    one = PlacedRouter(
+        key=RouterKey(GROUP, 55, family),
+        router=VirtualRouter(id=55, family=family, priority=100, addresses=(ip_address(VIP),)),
+        plan=group.vrrp,
+        device="eth0",
+        bindings=(AddressBinding(address=ip_address(VIP), device="eth0"),),
+    )
+    device, number, address = sender
+    assert is_spoken(one, [Sender(device, number, IPv4Address(address))]) is expected
 
 
 async def test_many_addresses_are_asked_for_more_rarely(world: VrrpWorld) -> None:

@@ -18,6 +18,7 @@ from lvs_agent.decide.heard_adverts import Sender
 from lvs_agent.decide.kernel_state import IPV4, AddressBinding, IPAddress
 from lvs_agent.decide.vrrp_config import PlacedRouter
 from lvs_api.conditions import Reason
+from lvs_api.network_types import Family
 from lvs_core.cluster_view import needs_address
 from lvs_core.plan import DirectorPlan
 
@@ -97,8 +98,18 @@ def claimants(address: IPAddress, answers: Answers, known: Acquaintances, own: A
 
 
 def is_spoken(one: PlacedRouter, senders: Iterable[Sender]) -> bool:
-    """Whether somebody else's adverts of a virtual router come in by its device."""
-    return any((sender.device, sender.router_id) == (one.device, one.key.id) for sender in senders)
+    """Whether somebody else's adverts of a virtual router come in by its device, and keepalived heeds them.
+
+    With unicast it heeds those of peers only. Over IPv6 none are heard: there those over IPv4 count where the two move
+    together, and are a stranger's where this group has no such virtual router.
+    """
+    if not any((router.id, router.family) == (one.key.id, Family.IPV4) for router in one.plan.routers):
+        return False
+    peers = {address for address in one.plan.peers if address.version == IPV4}
+    return any(
+        (sender.device, sender.router_id) == (one.device, one.key.id) and (not peers or sender.address in peers)
+        for sender in senders
+    )
 
 
 def hinders(one: PlacedRouter, who: Claimants, situation: "Situation") -> bool:
