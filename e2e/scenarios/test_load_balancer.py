@@ -14,48 +14,17 @@ from lvs_lab.image_build import build_images
 from lvs_lab.waiting import wait_for
 from support.chart_deployment import ChartDeployment, installed
 from support.deployment import EXAMPLES, GONE_SECONDS
+from support.pod_topology import DIRECTOR, NODE_ADDRESSES, SERVERS, TOPOLOGY
 from support.traffic import answers, count_replies, url
 
 pytestmark = [pytest.mark.lab, pytest.mark.kubelet]
 
 DIRECTORY: Final = EXAMPLES / "load-balancer"
 NAME: Final = "balanced-web"
-DIRECTOR: Final = "director-1"
-SERVERS: Final = ("server-1", "server-2")
 DIRECTOR_ADDRESS: Final = "192.168.10.11"
-NODE_ADDRESSES: Final = {"server-1": "192.168.10.21", "server-2": "192.168.10.22"}
 CLIENT: Final = "192.168.10.50"
 SECONDS: Final = 120.0
 """For pods and Services on a busy machine."""
-TOPOLOGY: Final = """
-segments: [lan]
-nodes:
-  director-1:
-    kubelet: true
-    role: director
-    labels: {lvs-operator.io/role: director}
-    interfaces: {eth0: {segment: lan, addresses: [192.168.10.11/24]}}
-    gateways: [192.168.10.1]
-  server-1:
-    kubelet: true
-    role: server
-    labels: {app: web}
-    interfaces: {eth0: {segment: lan, addresses: [192.168.10.21/24]}}
-    gateways: [192.168.10.1]
-  server-2:
-    kubelet: true
-    role: server
-    labels: {app: web}
-    interfaces: {eth0: {segment: lan, addresses: [192.168.10.22/24]}}
-    gateways: [192.168.10.1]
-routers:
-  gateway:
-    interfaces: {eth0: {segment: lan, addresses: [192.168.10.1/24]}}
-clients:
-  client:
-    interfaces: {eth0: {segment: lan, addresses: [192.168.10.50/24]}}
-    gateways: [192.168.10.1]
-"""
 PROGRAM: Final = """
 import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

@@ -14,6 +14,7 @@ from lvs_lab.image_build import build_images
 from lvs_lab.waiting import wait_for
 from support.chart_deployment import ChartDeployment, installed
 from support.deployment import EXAMPLES, GONE_SECONDS
+from support.pod_topology import DIRECTOR, NODE_ADDRESSES, SERVERS, TOPOLOGY
 from support.tables import Shape
 from support.traffic import HeldConnection, answers, count_replies, steady_requests, url
 
@@ -23,42 +24,10 @@ EXAMPLE: Final = EXAMPLES / "pods" / "web.yaml"
 NAME: Final = "pods-web"
 VIP: Final = "192.168.10.120"
 KEY: Final = f"TCP {VIP}:80"
-DIRECTOR: Final = "director-1"
-SERVERS: Final = ("server-1", "server-2")
-NODE_ADDRESSES: Final = {"server-1": "192.168.10.21", "server-2": "192.168.10.22"}
 POD_SECONDS: Final = 120.0
 """For a pod to start or end on a busy machine."""
 DRAIN_SECONDS: Final = 60.0
 """The example's. Behind NAT the kernel counts a connection that the server closed for two minutes."""
-TOPOLOGY: Final = """
-segments: [lan]
-nodes:
-  director-1:
-    kubelet: true
-    role: director
-    labels: {lvs-operator.io/role: director}
-    interfaces: {eth0: {segment: lan, addresses: [192.168.10.11/24]}}
-    gateways: [192.168.10.1]
-  server-1:
-    kubelet: true
-    role: server
-    labels: {app: web}
-    interfaces: {eth0: {segment: lan, addresses: [192.168.10.21/24]}}
-    gateways: [192.168.10.1]
-  server-2:
-    kubelet: true
-    role: server
-    labels: {app: web}
-    interfaces: {eth0: {segment: lan, addresses: [192.168.10.22/24]}}
-    gateways: [192.168.10.1]
-routers:
-  gateway:
-    interfaces: {eth0: {segment: lan, addresses: [192.168.10.1/24]}}
-clients:
-  client:
-    interfaces: {eth0: {segment: lan, addresses: [192.168.10.50/24]}}
-    gateways: [192.168.10.1]
-"""
 PROGRAM: Final = """
 import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
