@@ -102,6 +102,7 @@ def be_balanced(scene: World) -> None:
     spec = {"type": "LoadBalancer", "loadBalancerClass": LOAD_BALANCER_CLASS, "ports": [{"port": 80}]}
     scene.server.request("POST", services, {"metadata": {"name": "balanced"}, "spec": spec}).raise_for_status()
     scene.wait_until(lambda: "balanced" in scene.names(VIRTUAL_SERVICE), "a virtual service to be made")
+    scene.wait_until(lambda: is_answered(scene, f"{services}/balanced"), "the Service to be told")
     affine = {"spec": {"sessionAffinity": "ClientIP"}}
     scene.server.request("PATCH", f"{services}/balanced", affine, content_type=MERGE).raise_for_status()
     scene.wait_until(lambda: "persistence" in scene.items(VIRTUAL_SERVICE)[0]["spec"], "the edit to be followed")
@@ -112,6 +113,12 @@ def be_balanced(scene: World) -> None:
     scene.wait_until(lambda: not scene.items(VIRTUAL_SERVICE), "the virtual service to go")
     scene.wait_until(lambda: not scene.items(REAL_SERVER_POOL), "the pool to go")
     scene.wait_until(lambda: not scene.items(SERVICE_SLICE), "the slices to go")
+
+
+def is_answered(scene: World, service: str) -> bool:
+    """Whether the status of a Service has a condition of ours."""
+    status = scene.server.request("GET", service).raise_for_status()["status"]
+    return any(one["type"].startswith(GROUP) for one in status.get("conditions", ()))
 
 
 def told(scene: World) -> set[str]:
