@@ -6,7 +6,7 @@ its position, and members that leave as drained. Each writes at most once a seco
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
@@ -81,7 +81,8 @@ class StandingDirectors:
             await api.close()
 
 
-_nothing: Callable[[], None] = lambda: None  # noqa: E731 -- they look by themselves
+def _nothing() -> None:
+    """They look by themselves."""
 
 
 def _all(kind: Kind[Any, Any]) -> Selection:

@@ -17,7 +17,7 @@ from lvs_lab.waiting import wait_for
 from support.chart_deployment import AGENTS, ChartDeployment, installed
 from support.director_pair import DirectorPair
 from support.fault_figures import Sign, longest_silence, read_packet
-from support.fault_lab import DIRECTORS, NAME, ROUTER_ID, SERVERS, VIP
+from support.fault_lab import DIRECTORS, NAME, ROUTER_ID, SERVERS, VIP, fault_objects
 from support.steady_load import plain_real_servers, steady_load, steady_probes
 
 pytestmark = [pytest.mark.lab, pytest.mark.kubelet]
@@ -25,44 +25,13 @@ POD_SECONDS: Final = 120.0
 """For a pod to start on a busy machine."""
 ROLLOUT_SECONDS: Final = 240.0
 TOPOLOGY: Final = standard_topology("failover-faults").replace("role: director", "role: director, kubelet: true")
-OBJECTS: Final = """
-apiVersion: lvs-operator.io/v1alpha1
-kind: LvsDirectorGroup
-metadata: {name: faults}
-spec:
-  nodes: {selector: {matchLabels: {lvs-operator.io/director-group: faults}}}
-  failover: VRRP
-  vrrp:
-    advertIntervalMilliseconds: 1000
-    virtualRouterIds: [67]
-    priorities: [{node: ff-one, priority: 150}, {node: ff-two, priority: 100}]
-  sysctls: {sloppyTcp: true}
----
-apiVersion: lvs-operator.io/v1alpha1
-kind: LvsRealServerPool
-metadata: {name: faults}
-spec:
-  realServers: [{name: one, address: 192.168.67.11}, {name: two, address: 192.168.67.12}]
-  healthCheck: {intervalSeconds: 1, timeoutSeconds: 1, rise: 1, fall: 3, tcp: {}}
----
-apiVersion: lvs-operator.io/v1alpha1
-kind: LvsVirtualService
-metadata: {name: faults}
-spec:
-  addresses: ["192.168.67.127"]
-  ports: [{name: http, protocol: TCP, port: 80}]
-  scheduler: mh
-  forwarding: {method: DirectRouting}
-  realServerPoolRef: {name: faults}
-  directorGroupRef: {name: faults}
-"""
-"""Who takes over finds the same real server by the hash, and needs to know no connection."""
 
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[ChartDeployment]:
     with installed("rolling", [TOPOLOGY]) as deployment, plain_real_servers(deployment.lab, VIP, *SERVERS):
-        deployment.apply(OBJECTS)
+        # Who takes over finds the same real server by the hash, and needs to know no connection.
+        deployment.apply(fault_objects(1000, scheduler="mh", sloppy_tcp=True))
         deployment.wait_ready(NAME, deadline=POD_SECONDS)
         yield deployment
 

@@ -30,7 +30,7 @@ spec:
     advertIntervalMilliseconds: %(interval)d
     virtualRouterIds: [67]
     priorities: [{node: ff-one, priority: 150}, {node: ff-two, priority: 100}]
----
+%(sysctls)s---
 apiVersion: lvs-operator.io/v1alpha1
 kind: LvsRealServerPool
 metadata: {name: faults}
@@ -44,11 +44,17 @@ metadata: {name: faults}
 spec:
   addresses: ["192.168.67.127"]
   ports: [{name: http, protocol: TCP, port: 80}]
-  scheduler: rr
+  scheduler: %(scheduler)s
   forwarding: {method: DirectRouting}
   realServerPoolRef: {name: faults}
   directorGroupRef: {name: faults}
 """
+
+
+def fault_objects(interval_milliseconds: int, *, scheduler: str = "rr", sloppy_tcp: bool = False) -> str:
+    """The group, its pool and its service, as YAML."""
+    sysctls = "  sysctls: {sloppyTcp: true}\n" if sloppy_tcp else ""
+    return _OBJECTS % {"interval": interval_milliseconds, "scheduler": scheduler, "sysctls": sysctls}
 
 
 @contextmanager
@@ -60,7 +66,7 @@ def fault_lab(label: str, directory: Path, *, interval_milliseconds: int = 100) 
     ):
         for name in DIRECTORS:
             deployment.start_vrrp(name)
-        deployment.apply(_OBJECTS % {"interval": interval_milliseconds})
+        deployment.apply(fault_objects(interval_milliseconds))
         yield DirectorPair(
             deployment=deployment, names=DIRECTORS, client_name="ff-client", vip=VIP, router_id=ROUTER_ID
         )
