@@ -7,6 +7,7 @@ from typing import Final
 from unittest.mock import patch
 
 import lvs_agent.agent
+import lvs_agent.convergence
 import lvs_agent.objects.api_source
 import lvs_agent.objects.cluster_facts
 import lvs_agent.objects.event_poster
@@ -37,7 +38,7 @@ CLOCKED: Final[tuple[ModuleType, ...]] = (
 )
 """What asks the module `time`."""
 DATED: Final[tuple[ModuleType, ...]] = (
-    lvs_agent.agent,
+    lvs_agent.convergence,
     lvs_agent.objects.event_poster,
     lvs_agent.objects.heartbeat,
     lvs_operator.event_poster,

@@ -29,6 +29,7 @@ from lvs_agent.decide.node_word import MAX_AGE_MILLISECONDS, NodeWord
 from lvs_agent.disk.ledger import LedgerFile
 from lvs_agent.disk.ledger_keeper import LedgerKeeper
 from lvs_agent.disk.view_store import ViewStore
+from lvs_agent.keepers import Keepers
 from lvs_agent.node_status import NodeIdentity
 from lvs_agent.objects.api_connection import ApiConnection
 from lvs_agent.objects.api_source import ApiSource
@@ -291,31 +292,33 @@ class AgentProgram(Program):
     ) -> Agent:
         return Agent(
             source=self.source,
-            table=TableKeeper(machine.ipvs, metrics, machine.clock),
-            settings=NodeSettingsKeeper(machine.settings, machine.sysctls, metrics, machine.clock),
-            daemons=SyncDaemonKeeper(machine.settings, metrics, machine.clock),
-            addresses=AddressKeeper(
-                links=machine.links,
-                sysctls=machine.sysctls,
-                announcer=machine.announcer,
-                duplicates=self._duplicates,
-                metrics=metrics,
-                monotonic=machine.clock,
-            ),
-            host_routes=RouteKeeper(machine.host_routes, metrics),
-            packet_filter=PacketFilterKeeper(machine.packet_filter, metrics, machine.clock),
-            receive_ports=ReceivePortKeeper(machine.receive_ports, metrics),
-            ftp_helper=FtpHelperKeeper(machine.ftp_helper, machine.clock),
-            delivery=DeliveryKeeper(machine.delivery, metrics, machine.clock),
-            handed_on=self._handed_on,
-            refusals=RefusalKeeper(links=machine.links, cluster=cluster),
-            vrrp=VrrpKeeper(
-                VrrpDirectory(machine.disk / "vrrp", machine.boot_id), self._claimants, metrics, machine.clock
+            keepers=Keepers(
+                table=TableKeeper(machine.ipvs, metrics, machine.clock),
+                settings=NodeSettingsKeeper(machine.settings, machine.sysctls, metrics, machine.clock),
+                daemons=SyncDaemonKeeper(machine.settings, metrics, machine.clock),
+                addresses=AddressKeeper(
+                    links=machine.links,
+                    sysctls=machine.sysctls,
+                    announcer=machine.announcer,
+                    duplicates=self._duplicates,
+                    metrics=metrics,
+                    monotonic=machine.clock,
+                ),
+                host_routes=RouteKeeper(machine.host_routes, metrics),
+                packet_filter=PacketFilterKeeper(machine.packet_filter, metrics, machine.clock),
+                receive_ports=ReceivePortKeeper(machine.receive_ports, metrics),
+                ftp_helper=FtpHelperKeeper(machine.ftp_helper, machine.clock),
+                delivery=DeliveryKeeper(machine.delivery, metrics, machine.clock),
+                handed_on=self._handed_on,
+                refusals=RefusalKeeper(links=machine.links, cluster=cluster),
+                vrrp=VrrpKeeper(
+                    VrrpDirectory(machine.disk / "vrrp", machine.boot_id), self._claimants, metrics, machine.clock
+                ),
+                ledger=LedgerKeeper(LedgerFile(machine.disk / "ledger", machine.boot_id), metrics, machine.clock),
+                zero=ZeroKeeper(machine.ipvs),
             ),
             links=machine.links,
             prober=self.checks,
-            ledger=LedgerKeeper(LedgerFile(machine.disk / "ledger", machine.boot_id), metrics, machine.clock),
-            zero=ZeroKeeper(machine.ipvs),
             identity=NodeIdentity(boot_id=machine.boot_id, agent_version="1", capabilities=NodeCapabilities),
             metrics=metrics,
             tell=tell,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from lvs_agent.agent import Agent, PlanSource
+from lvs_agent.agent import Agent
 from lvs_agent.cleanup import clean_up
 from lvs_agent.converge.addresses import AddressKeeper
 from lvs_agent.converge.claimants import ClaimantKeeper
@@ -38,6 +38,7 @@ from lvs_agent.disk.ledger_keeper import LedgerKeeper
 from lvs_agent.disk.state_lock import StateLock
 from lvs_agent.disk.view_store import ViewStore
 from lvs_agent.errors import CleanupIncomplete, InvalidSettings, IpvsReadFailed, IpvsUnavailable, LvsAgentError
+from lvs_agent.keepers import Keepers
 from lvs_agent.kernel.adverts import KernelAdverts
 from lvs_agent.kernel.announce import PacketAnnouncer
 from lvs_agent.kernel.connections import ProcConnections
@@ -60,6 +61,7 @@ from lvs_agent.objects.cluster_facts import ClusterFactsReader
 from lvs_agent.objects.event_poster import EventPoster
 from lvs_agent.objects.heartbeat import keep_lease
 from lvs_agent.objects.manifest_source import ManifestSource, read_plan
+from lvs_agent.objects.plan_source import PlanSource
 from lvs_agent.objects.report import StatusReporter
 from lvs_agent.probes.supervisor import ProbeSupervisor
 from lvs_agent.serve.metrics import AgentMetrics
@@ -218,34 +220,36 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
         cleanup.push_async_callback(claimants.close)
         agent = Agent(
             source=parts.source,
-            table=TableKeeper(ipvs, metrics, time.monotonic),
-            settings=NodeSettingsKeeper(settings_of_ipvs, ProcSysctls(), metrics, time.monotonic),
-            daemons=SyncDaemonKeeper(settings_of_ipvs, metrics, time.monotonic),
-            addresses=AddressKeeper(
-                links=links,
-                sysctls=ProcSysctls(),
-                announcer=PacketAnnouncer(),
-                duplicates=duplicates,
-                metrics=metrics,
-                monotonic=time.monotonic,
+            keepers=Keepers(
+                table=TableKeeper(ipvs, metrics, time.monotonic),
+                settings=NodeSettingsKeeper(settings_of_ipvs, ProcSysctls(), metrics, time.monotonic),
+                daemons=SyncDaemonKeeper(settings_of_ipvs, metrics, time.monotonic),
+                addresses=AddressKeeper(
+                    links=links,
+                    sysctls=ProcSysctls(),
+                    announcer=PacketAnnouncer(),
+                    duplicates=duplicates,
+                    metrics=metrics,
+                    monotonic=time.monotonic,
+                ),
+                host_routes=RouteKeeper(host_routes, metrics),
+                packet_filter=PacketFilterKeeper(NftPacketFilter(), metrics, time.monotonic),
+                receive_ports=ReceivePortKeeper(ports, metrics),
+                ftp_helper=FtpHelperKeeper(ModuleFtpHelper(ipvs), time.monotonic),
+                delivery=DeliveryKeeper(delivery, metrics, time.monotonic),
+                handed_on=handed_on,
+                refusals=RefusalKeeper(
+                    links=links,
+                    cluster=parts.cluster,
+                    resolv_confs=settings.resolv_confs,
+                    refused_ranges=settings.refused_ranges,
+                ),
+                vrrp=VrrpKeeper(VrrpDirectory(settings.vrrp_dir, boot_id()), claimants, metrics, time.monotonic),
+                ledger=LedgerKeeper(ledger_file, metrics, time.monotonic),
+                zero=ZeroKeeper(ipvs),
             ),
-            host_routes=RouteKeeper(host_routes, metrics),
-            packet_filter=PacketFilterKeeper(NftPacketFilter(), metrics, time.monotonic),
-            receive_ports=ReceivePortKeeper(ports, metrics),
-            ftp_helper=FtpHelperKeeper(ModuleFtpHelper(ipvs), time.monotonic),
-            delivery=DeliveryKeeper(delivery, metrics, time.monotonic),
-            handed_on=handed_on,
-            refusals=RefusalKeeper(
-                links=links,
-                cluster=parts.cluster,
-                resolv_confs=settings.resolv_confs,
-                refused_ranges=settings.refused_ranges,
-            ),
-            vrrp=VrrpKeeper(VrrpDirectory(settings.vrrp_dir, boot_id()), claimants, metrics, time.monotonic),
             links=links,
             prober=prober,
-            ledger=LedgerKeeper(ledger_file, metrics, time.monotonic),
-            zero=ZeroKeeper(ipvs),
             identity=NodeIdentity(
                 boot_id=boot_id(), agent_version=agent_version(), capabilities=_Capabilities(ipvs, parts.source).read
             ),

@@ -45,6 +45,7 @@ from lvs_agent.decide.refused_addresses import ClusterFacts, IPNetwork
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld
 from lvs_agent.disk.ledger import LedgerFile
 from lvs_agent.disk.ledger_keeper import LedgerKeeper
+from lvs_agent.keepers import Keepers
 from lvs_agent.kernel.fake_delivery_routes import FakeDeliveryRoutes
 from lvs_agent.kernel.fake_ftp_helper import FakeFtpHelper
 from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
@@ -298,34 +299,36 @@ class World:
         self.ledger = LedgerKeeper(file, self.metrics, lambda: self.now)
         self.agent = Agent(
             source=self.source,
-            table=TableKeeper(self.ipvs, self.metrics, lambda: self.now),
-            settings=NodeSettingsKeeper(self.settings, self.sysctls, self.metrics, lambda: self.now),
-            daemons=SyncDaemonKeeper(self.settings, self.metrics, lambda: self.now),
-            addresses=AddressKeeper(
-                links=self.links,
-                sysctls=self.sysctls,
-                announcer=self.announcer,
-                duplicates=self.duplicates,
-                metrics=self.metrics,
-                monotonic=lambda: self.now,
+            keepers=Keepers(
+                table=TableKeeper(self.ipvs, self.metrics, lambda: self.now),
+                settings=NodeSettingsKeeper(self.settings, self.sysctls, self.metrics, lambda: self.now),
+                daemons=SyncDaemonKeeper(self.settings, self.metrics, lambda: self.now),
+                addresses=AddressKeeper(
+                    links=self.links,
+                    sysctls=self.sysctls,
+                    announcer=self.announcer,
+                    duplicates=self.duplicates,
+                    metrics=self.metrics,
+                    monotonic=lambda: self.now,
+                ),
+                host_routes=RouteKeeper(self.host_routes, self.metrics),
+                packet_filter=PacketFilterKeeper(self.packet_filter, self.metrics, lambda: self.now),
+                receive_ports=ReceivePortKeeper(self.receive_ports, self.metrics),
+                ftp_helper=FtpHelperKeeper(self.ftp_helper, lambda: self.now),
+                delivery=DeliveryKeeper(self.delivery, self.metrics, lambda: self.now),
+                handed_on=self.handed_on,
+                refusals=RefusalKeeper(
+                    links=self.links,
+                    cluster=self.cluster,
+                    resolv_confs=[self.directory / "resolv.conf"],
+                    refused_ranges=self.refused_ranges,
+                ),
+                vrrp=VrrpKeeper(self.vrrp, self.claimants, self.metrics, lambda: self.now),
+                ledger=self.ledger,
+                zero=ZeroKeeper(self.ipvs),
             ),
-            host_routes=RouteKeeper(self.host_routes, self.metrics),
-            packet_filter=PacketFilterKeeper(self.packet_filter, self.metrics, lambda: self.now),
-            receive_ports=ReceivePortKeeper(self.receive_ports, self.metrics),
-            ftp_helper=FtpHelperKeeper(self.ftp_helper, lambda: self.now),
-            delivery=DeliveryKeeper(self.delivery, self.metrics, lambda: self.now),
-            handed_on=self.handed_on,
-            refusals=RefusalKeeper(
-                links=self.links,
-                cluster=self.cluster,
-                resolv_confs=[self.directory / "resolv.conf"],
-                refused_ranges=self.refused_ranges,
-            ),
-            vrrp=VrrpKeeper(self.vrrp, self.claimants, self.metrics, lambda: self.now),
             links=self.links,
             prober=self.health,
-            ledger=self.ledger,
-            zero=ZeroKeeper(self.ipvs),
             identity=NodeIdentity(boot_id=self.boot_id, agent_version="1", capabilities=NodeCapabilities),
             metrics=self.metrics,
             tell=self.statuses.append,

@@ -12,7 +12,10 @@ from dataclasses import replace
 from typing import Final
 
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.kernel_state import AddressBinding
+from lvs_agent.decide.kernel_settings import SyncDaemons
+from lvs_agent.decide.kernel_state import AddressBinding, KernelSysctls, ReceivePort
+from lvs_agent.decide.ownership import OwnedIpvs
+from lvs_agent.decide.setting_values import Numbers
 from lvs_agent.disk.ledger import Ledger, LedgerFile
 from lvs_agent.disk.state_file import set_aside
 from lvs_agent.errors import StateFileDamaged, StateNotWritten
@@ -54,6 +57,26 @@ class LedgerKeeper:
             self.ledger = ledger
             return ledger
         return self._file.stored
+
+    def reserve_table(self, owned: OwnedIpvs) -> OwnedIpvs:
+        """The same of the IPVS table alone."""
+        return self.reserve(replace(self.ledger, ipvs=owned)).ipvs
+
+    def reserve_settings(self, numbers: Numbers) -> Numbers:
+        """The same of settings."""
+        return self.reserve(replace(self.ledger, settings=numbers)).settings
+
+    def reserve_ports(self, ports: AbstractSet[ReceivePort]) -> frozenset[ReceivePort]:
+        """The same of ports for GUE."""
+        return self.reserve(replace(self.ledger, ports=frozenset(ports))).ports
+
+    def reserve_daemons(self, daemons: SyncDaemons) -> SyncDaemons:
+        """The same of synchronization daemons."""
+        return self.reserve(replace(self.ledger, daemons=daemons)).daemons
+
+    def reserve_addresses(self, owned: AbstractSet[AddressBinding], sysctls: KernelSysctls) -> Ledger:
+        """The same of addresses, and of values of sysctls from before our first write."""
+        return self.reserve(replace(self.ledger, bindings=frozenset(owned), sysctls=sysctls))
 
     def settle(self, ledger: Ledger) -> None:
         """This is ours now: store it, at once or when the disk takes it."""
