@@ -23,17 +23,18 @@ from lvs_agent.decide.kernel_state import (
     ServiceKey,
     ServiceSettings,
     ServiceState,
-    SysctlKey,
     TransportProtocol,
-    conf_key,
 )
+from lvs_agent.decide.kernel_sysctls import SysctlKey, conf_key
 from lvs_agent.kernel.fake_delivery_routes import FakeDeliveryRoutes
 from lvs_agent.kernel.fake_ftp_helper import FakeFtpHelper
+from lvs_agent.kernel.fake_ipvs import FakeIpvsTable
 from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
-from lvs_agent.kernel.fake_kernel import FakeHostRoutes, FakeIpvsTable, FakeLinks, FakeSysctls
+from lvs_agent.kernel.fake_links import FakeHostRoutes, FakeLinks
 from lvs_agent.kernel.fake_neighbours import FakeAnnouncer
 from lvs_agent.kernel.fake_packet_filter import FakePacketFilter
 from lvs_agent.kernel.fake_receive_ports import FakeReceivePorts
+from lvs_agent.kernel.fake_sysctls import FakeSysctls
 from lvs_agent.kernel.interface import IpvsApplied, LinkFailure
 
 ETH: Final = "eth0"

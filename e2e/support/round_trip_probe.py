@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lvs_agent.converge.table import TableKeeper
-from lvs_agent.decide.desired_state import Circumstances
+from lvs_agent.decide.circumstances import Circumstances
 from lvs_agent.decide.kernel_state import AnyServiceKey, KernelIpvs, Route, RouteKind, WantedService
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.decide.prepared_plan import prepare

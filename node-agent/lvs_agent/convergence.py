@@ -15,22 +15,17 @@ from lvs_agent.converge.quorums import QuorumKeeper
 from lvs_agent.converge.route_lookup import RouteLookup
 from lvs_agent.converge.table import TableOutcome
 from lvs_agent.converge.virtual_routers import VrrpOutcome
+from lvs_agent.decide.circumstances import Circumstances
 from lvs_agent.decide.delivered_marks import undelivered_services
-from lvs_agent.decide.desired_state import Circumstances
 from lvs_agent.decide.drain import next_deadline
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.former_routes import wanted_host_routes
 from lvs_agent.decide.fresh_word import MemberKey, Standing
 from lvs_agent.decide.handed_on import HandedOn, waiting_services, waiting_vips
 from lvs_agent.decide.helped_ports import unhelped_services
-from lvs_agent.decide.kernel_state import (
-    AddressBinding,
-    AnyServiceKey,
-    IPAddress,
-    KernelIpvs,
-)
+from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey, IPAddress, KernelIpvs
 from lvs_agent.decide.lost_ledger import lost_bindings
-from lvs_agent.decide.node_report import Troubles
+from lvs_agent.decide.node_facts import Troubles
 from lvs_agent.decide.packet_rules import (
     faulty_services,
     packet_rules,

@@ -14,7 +14,8 @@ from lvs_agent.converge.table import TableOutcome
 from lvs_agent.converge.virtual_routers import VrrpOutcome
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey, IPAddress
-from lvs_agent.decide.node_report import NodeFacts, Troubles, report, report_failure
+from lvs_agent.decide.node_facts import NodeFacts, Troubles
+from lvs_agent.decide.node_report import report, report_failure
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.errors import LvsAgentError
 from lvs_agent.serve.metrics import AgentMetrics

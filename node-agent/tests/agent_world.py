@@ -36,10 +36,9 @@ from lvs_agent.decide.kernel_state import (
     Route,
     RouteKind,
     ServiceKey,
-    SysctlKey,
     TransportProtocol,
-    conf_key,
 )
+from lvs_agent.decide.kernel_sysctls import SysctlKey, conf_key
 from lvs_agent.decide.node_word import Carried
 from lvs_agent.decide.refused_addresses import ClusterFacts, IPNetwork
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld
@@ -48,11 +47,13 @@ from lvs_agent.disk.ledger_keeper import LedgerKeeper
 from lvs_agent.keepers import Keepers
 from lvs_agent.kernel.fake_delivery_routes import FakeDeliveryRoutes
 from lvs_agent.kernel.fake_ftp_helper import FakeFtpHelper
+from lvs_agent.kernel.fake_ipvs import FakeIpvsTable
 from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
-from lvs_agent.kernel.fake_kernel import FakeHostRoutes, FakeIpvsTable, FakeLinks, FakeSysctls
+from lvs_agent.kernel.fake_links import FakeHostRoutes, FakeLinks
 from lvs_agent.kernel.fake_neighbours import FakeAnnouncer, FakeDuplicateProbe
 from lvs_agent.kernel.fake_packet_filter import FakePacketFilter
 from lvs_agent.kernel.fake_receive_ports import FakeReceivePorts
+from lvs_agent.kernel.fake_sysctls import FakeSysctls
 from lvs_agent.node_status import NodeIdentity
 from lvs_agent.serve.metrics import AgentMetrics
 from lvs_agent.serve.zero import ZeroKeeper

@@ -24,15 +24,8 @@ from agent_world import (
 from lvs_agent.converge.announcements import ANNOUNCE_AFTER
 from lvs_agent.decide.changes import LinkChange
 from lvs_agent.decide.health_verdict import Verdict
-from lvs_agent.decide.kernel_state import (
-    AddressFamily,
-    InterfaceAddress,
-    KernelIpvs,
-    KernelLinks,
-    Route,
-    RouteKind,
-    SysctlKey,
-)
+from lvs_agent.decide.kernel_state import AddressFamily, InterfaceAddress, KernelIpvs, KernelLinks, Route, RouteKind
+from lvs_agent.decide.kernel_sysctls import SysctlKey
 from lvs_agent.errors import AddressRefused, IpvsReadFailed, LinkError
 from lvs_agent.kernel.interface import LinkFailure
 from lvs_agent.node_status import TELL_FAILURE_SECONDS

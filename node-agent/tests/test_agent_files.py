@@ -22,8 +22,8 @@ from lvs_agent.decide.kernel_state import (
     FirewallMarkKey,
     ServiceKey,
     TransportProtocol,
-    conf_key,
 )
+from lvs_agent.decide.kernel_sysctls import conf_key
 from lvs_agent.disk.ledger import Ledger, LedgerFile
 from lvs_agent.disk.packed_slice import pack, without_noise
 from lvs_agent.disk.state_file import set_aside

@@ -5,28 +5,13 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from agent_world import (
-    NAME,
-    SERVICE,
-    VIP,
-    World,
-    check_target,
-    destination,
-    director,
-    member,
-    service,
-)
+from agent_world import NAME, SERVICE, VIP, World, check_target, destination, director, member, service
 
 from lvs_agent.decide.health_verdict import Verdict
-from lvs_agent.decide.kernel_state import (
-    IPIP,
-    Route,
-    RouteKind,
-    TunnelSettings,
-    conf_key,
-)
+from lvs_agent.decide.kernel_state import IPIP, Route, RouteKind, TunnelSettings
 from lvs_agent.decide.kernel_state import ForwardingMethod as KernelMethod
 from lvs_agent.decide.kernel_state import TunnelType as KernelTunnel
+from lvs_agent.decide.kernel_sysctls import conf_key
 from lvs_api.bind_device import BindDevice
 from lvs_api.network_types import ForwardingMethod, Scheduler, TunnelType
 from lvs_api.real_server_pool import OnFailure

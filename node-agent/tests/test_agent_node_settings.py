@@ -8,7 +8,7 @@ from agent_world import NO_PART, World, director, full_disk, member, real_server
 from test_cleanup_verb import clean
 
 from lvs_agent.decide.kernel_settings import KernelTimeouts, Timeout
-from lvs_agent.decide.kernel_state import SysctlKey
+from lvs_agent.decide.kernel_sysctls import SysctlKey
 from lvs_agent.errors import IpvsReadFailed, PermissionRefused, SettingRefused
 from lvs_agent.kernel.fake_ipvs_settings import KERNELS_TIMEOUTS, FakeIpvsSettings
 from lvs_agent.kernel.settings_contract import TIMEOUT_CASES, TimeoutCase, timeout_complaint

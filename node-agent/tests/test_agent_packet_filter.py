@@ -20,7 +20,7 @@ from lvs_agent.decide.kernel_state import (
 from lvs_agent.decide.packet_table import MarkRule, PacketRules, PacketTable
 from lvs_agent.decide.refused_addresses import ClusterFacts
 from lvs_agent.errors import PacketFilterError
-from lvs_agent.kernel.fake_kernel import FakeIpvsTable
+from lvs_agent.kernel.fake_ipvs import FakeIpvsTable
 from lvs_agent.kernel.fake_packet_filter import FakePacketFilter
 from lvs_agent.kernel.interface import IpvsApplied
 from lvs_agent.kernel.packet_filter_contract import complaints

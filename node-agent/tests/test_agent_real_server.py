@@ -18,7 +18,7 @@ from agent_world import (
     service,
 )
 
-from lvs_agent.decide.kernel_state import conf_key
+from lvs_agent.decide.kernel_sysctls import conf_key
 from lvs_api.bind_device import BindDevice
 from lvs_api.lvs_node import NodeAddressState
 from lvs_api.network_types import ForwardingMethod

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from agent_world import NAME, NO_PART, SERVICE, VIP, World, destination, director, member, service
 
-from lvs_agent.decide.kernel_state import DestinationKey, FirewallMarkKey, ServiceKey, SysctlKey, TransportProtocol
+from lvs_agent.decide.kernel_state import DestinationKey, FirewallMarkKey, ServiceKey, TransportProtocol
+from lvs_agent.decide.kernel_sysctls import SysctlKey
 from lvs_agent.decide.packet_table import PacketRules, PacketTable, SourceNatRule
 from lvs_agent.serve.plan_text import plan_lines
 from lvs_api.conditions import Reason

@@ -22,12 +22,15 @@ from lvs_agent.decide.kernel_state import (
     ServiceKey,
     ServiceSettings,
     TransportProtocol,
-    conf_key,
 )
+from lvs_agent.decide.kernel_sysctls import conf_key
 from lvs_agent.errors import AnnounceError, DeviceNotFound, IpvsUnavailable, NamespaceInUse, SysctlError
 from lvs_agent.kernel.contract import CASES, Case, complaint
-from lvs_agent.kernel.fake_kernel import FakeIpvsTable, FakeLinks, FakeNamespaceLock, FakeSysctls
+from lvs_agent.kernel.fake_ipvs import FakeIpvsTable
+from lvs_agent.kernel.fake_links import FakeLinks
+from lvs_agent.kernel.fake_namespace_lock import FakeNamespaceLock
 from lvs_agent.kernel.fake_neighbours import FakeAnnouncer
+from lvs_agent.kernel.fake_sysctls import FakeSysctls
 from lvs_agent.kernel.glance_contract import STEPS
 from lvs_agent.kernel.glance_contract import complaints as glance_complaints
 

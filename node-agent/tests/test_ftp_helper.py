@@ -10,7 +10,7 @@ from agent_world import SERVICE, VIP, World, director, member, service
 from lvs_agent.decide.kernel_state import FirewallMarkKey
 from lvs_agent.errors import IpvsReadFailed, IpvsUnavailable
 from lvs_agent.kernel.fake_ftp_helper import FakeFtpHelper
-from lvs_agent.kernel.fake_kernel import FakeIpvsTable
+from lvs_agent.kernel.fake_ipvs import FakeIpvsTable
 from lvs_agent.kernel.ftp_helper import ModuleFtpHelper
 from lvs_agent.kernel.ftp_helper_contract import complaint
 from lvs_api.conditions import Reason

@@ -13,7 +13,7 @@ from seam_work import with_seam
 from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.decide.kernel_state import HostRoute, RouteKind
 from lvs_agent.errors import AddressRefused, DeviceNotFound
-from lvs_agent.kernel.fake_kernel import FakeHostRoutes
+from lvs_agent.kernel.fake_links import FakeHostRoutes
 from lvs_agent.kernel.host_routes import KernelHostRoutes
 from lvs_agent.kernel.links import KernelLinksSeam
 from lvs_agent.kernel.testing import NetworkNamespace

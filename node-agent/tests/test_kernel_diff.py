@@ -32,7 +32,7 @@ from lvs_agent.decide.kernel_state import (
     WantedService,
 )
 from lvs_agent.decide.ownership import OwnedIpvs, judge_ipvs
-from lvs_agent.kernel.fake_kernel import FakeIpvsTable
+from lvs_agent.kernel.fake_ipvs import FakeIpvsTable
 
 Wanted = dict[AnyServiceKey, WantedService]
 ORDER = [AddService, EditService, AddDestination, EditDestination, DeleteDestination, DeleteService]

@@ -6,7 +6,7 @@ import pytest
 
 from lvs_agent.converge.route_lookup import PATIENCE_SECONDS, RouteLookup
 from lvs_agent.decide.kernel_state import IPAddress, Route, RouteKind
-from lvs_agent.kernel.fake_kernel import FakeLinks
+from lvs_agent.kernel.fake_links import FakeLinks
 
 ONE, TWO = ip_address("192.168.4.100"), ip_address("192.168.4.101")
 ON_LINK = Route(kind=RouteKind.UNICAST, device="eth0")

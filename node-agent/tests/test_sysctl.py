@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lvs_agent.decide.kernel_state import Device, KernelLinks, KernelSysctls, SysctlKey, conf_key
+from lvs_agent.decide.kernel_state import Device, KernelLinks
+from lvs_agent.decide.kernel_sysctls import KernelSysctls, SysctlKey, conf_key
 from lvs_agent.decide.wanted_sysctls import SysctlRole, SysctlVerdict, judge_sysctls, keys_to_read
 from lvs_agent.errors import SysctlError
 from lvs_agent.kernel.sysctl import ProcSysctls

@@ -2,9 +2,10 @@
 
 import pytest
 
-from lvs_agent.decide.kernel_state import Device, KernelLinks, SysctlKey, conf_key
+from lvs_agent.decide.kernel_state import Device, KernelLinks
+from lvs_agent.decide.kernel_sysctls import SysctlKey, conf_key
 from lvs_agent.decide.wanted_sysctls import SysctlRole, SysctlVerdict, judge_sysctls, keys_to_read
-from lvs_agent.kernel.fake_kernel import FakeSysctls
+from lvs_agent.kernel.fake_sysctls import FakeSysctls
 
 
 def links_of(*names: str) -> KernelLinks:

@@ -22,7 +22,7 @@ from lvs_agent.decide.heard_adverts import SHORTEST_SECONDS, Advert, Sender
 from lvs_agent.decide.kernel_state import AddressBinding, InterfaceAddress, KernelLinks
 from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey, WantedVrrp
 from lvs_agent.errors import LinkError, StateFileDamaged, VrrpSupervisorRuns
-from lvs_agent.kernel.fake_kernel import FakeLinks
+from lvs_agent.kernel.fake_links import FakeLinks
 from lvs_agent.kernel.fake_neighbours import FakeAdverts
 from lvs_agent.vrrp.keepalived import Keepalived
 from lvs_agent.vrrp.shared_directory import VrrpDirectory, digest_of

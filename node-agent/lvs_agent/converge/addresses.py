@@ -22,7 +22,8 @@ from lvs_agent.decide.desired_addresses import (
 )
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_diff import diff_links
-from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelLinks, KernelSysctls, Route
+from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelLinks, Route
+from lvs_agent.decide.kernel_sysctls import KernelSysctls
 from lvs_agent.decide.ownership import LinkOwnership, judge_links
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.decide.refused_addresses import own_addresses

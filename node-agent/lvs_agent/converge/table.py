@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from lvs_agent.decide.changes import AddDestination, AddService, DeleteService, IpvsChange
+from lvs_agent.decide.circumstances import Circumstances
 from lvs_agent.decide.contest import Damage
-from lvs_agent.decide.desired_state import Circumstances, DesiredIpvs, desire
+from lvs_agent.decide.desired_state import DesiredIpvs, desire
 from lvs_agent.decide.faults import Fault, conflict_faults, describe, left_over, refusal, strangers
 from lvs_agent.decide.fresh_word import is_news
 from lvs_agent.decide.kernel_diff import diff_ipvs

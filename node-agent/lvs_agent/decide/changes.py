@@ -11,8 +11,8 @@ from lvs_agent.decide.kernel_state import (
     DestinationKey,
     DestinationSettings,
     ServiceSettings,
-    SysctlKey,
 )
+from lvs_agent.decide.kernel_sysctls import SysctlKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from lvs_agent.decide.kernel_state import IPV4, AddressBinding, IPAddress
 from lvs_agent.decide.vrrp_config import PlacedRouter
 from lvs_api.conditions import Reason
 from lvs_api.network_types import Family
-from lvs_core.cluster_view import needs_address
+from lvs_core.forwarding import needs_address
 from lvs_core.plan import DirectorPlan
 
 MAX_SERVERS: Final = 128

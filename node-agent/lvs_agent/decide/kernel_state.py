@@ -1,4 +1,4 @@
-"""What a kernel holds that concerns us: IPVS services, addresses, routes and sysctls, as frozen values.
+"""What a kernel holds that concerns us: IPVS services, addresses and routes, as frozen values.
 
 Identity and settings are types apart: a key finds an entry, settings are what may be changed in place.
 Words are the kernel's: a *service* is a virtual service, a *destination* a real server in one service.
@@ -387,24 +387,6 @@ class LocalDelivery:
         """What these marks need."""
         rules = frozenset(marks)
         return cls(rules=rules, routes=frozenset(mark.family for mark in rules))
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class SysctlKey:
-    """A file below /proc/sys/net, as its path's parts: device names may contain dots."""
-
-    path: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return ".".join(("net", *self.path))
-
-
-def conf_key(family: str, device: str, name: str) -> SysctlKey:
-    """net.<family>.conf.<device>.<name>; family is "ipv4" or "ipv6", device also "all" and "default"."""
-    return SysctlKey((family, "conf", device, name))
-
-
-KernelSysctls = Mapping[SysctlKey, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from lvs_agent.decide.changes import AddService, IpvsChange
-from lvs_agent.decide.desired_state import ServicePart
+from lvs_agent.decide.desired_service import ServicePart
 from lvs_agent.decide.kernel_state import AnyServiceKey, IPAddress, ServiceKey
 from lvs_core.cluster_view import ObjectKey
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from lvs_agent.decide.changes import AddDestination, AddService, IpvsChange, LinkChange, WriteSysctl
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey, DestinationKey, KernelSysctls
+from lvs_agent.decide.kernel_state import AddressBinding, AnyServiceKey, DestinationKey
+from lvs_agent.decide.kernel_sysctls import KernelSysctls
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_api.conditions import Reason
 

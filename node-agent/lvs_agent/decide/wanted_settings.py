@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lvs_agent.decide.kernel_settings import Timeout
-from lvs_agent.decide.kernel_state import SysctlKey
+from lvs_agent.decide.kernel_sysctls import SysctlKey
 from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.decide.setting_values import WantedNumber
 from lvs_api.node_settings import SettingKey

@@ -13,7 +13,8 @@ plugin or an administrator that makes the node a router says so just once and do
 from dataclasses import dataclass, field
 
 from lvs_agent.decide.changes import WriteSysctl
-from lvs_agent.decide.kernel_state import KernelLinks, KernelSysctls, SysctlKey, conf_key
+from lvs_agent.decide.kernel_state import KernelLinks
+from lvs_agent.decide.kernel_sysctls import KernelSysctls, SysctlKey, conf_key
 from lvs_api.bind_device import BindDevice
 
 _IPV4_ALL_FORWARDING = conf_key("ipv4", "all", "forwarding")

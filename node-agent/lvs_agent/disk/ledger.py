@@ -19,9 +19,9 @@ from lvs_agent.decide.kernel_state import (
     FirewallMarkKey,
     ReceivePort,
     ServiceKey,
-    SysctlKey,
     TransportProtocol,
 )
+from lvs_agent.decide.kernel_sysctls import SysctlKey
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.disk.state_file import read_state, write_state
 from lvs_agent.errors import StateNotWritten

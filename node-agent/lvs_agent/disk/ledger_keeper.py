@@ -13,7 +13,8 @@ from typing import Final
 
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_settings import SyncDaemons
-from lvs_agent.decide.kernel_state import AddressBinding, KernelSysctls, ReceivePort
+from lvs_agent.decide.kernel_state import AddressBinding, ReceivePort
+from lvs_agent.decide.kernel_sysctls import KernelSysctls
 from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.decide.setting_values import Numbers
 from lvs_agent.disk.ledger import Ledger, LedgerFile

@@ -1,4 +1,4 @@
-"""The seams to the kernel: one small Protocol each. `fake_kernel` refuses what the real ones refuse.
+"""The seams to the kernel: one small Protocol each. The fakes beside them refuse what the real ones refuse.
 
 IPVS, sysctls and announcements are plain calls: each is a bounded run of system calls that never waits for a peer
 (a full table of 1,000 services x 10 destinations takes tens of milliseconds), and awaiting between them would only
@@ -25,8 +25,8 @@ from lvs_agent.decide.kernel_state import (
     ReceivePort,
     Route,
     ServiceSettings,
-    SysctlKey,
 )
+from lvs_agent.decide.kernel_sysctls import SysctlKey
 from lvs_agent.decide.packet_table import PacketRules, PacketTable
 from lvs_agent.errors import IpvsEntryError, LinkError
 

@@ -4,11 +4,10 @@ import asyncio
 import errno
 import os
 import socket
-import struct
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Any, NamedTuple, Never
 
 from pyroute2 import AsyncIPRoute  # type: ignore[import-untyped]
@@ -20,8 +19,6 @@ from lvs_agent.decide.kernel_state import (
     IPV6,
     AddressBinding,
     AddressFamily,
-    Device,
-    InterfaceAddress,
     IPAddress,
     KernelLinks,
     Route,
@@ -29,20 +26,19 @@ from lvs_agent.decide.kernel_state import (
 )
 from lvs_agent.errors import AddressRefused, DeviceNotFound, LinkError, PermissionRefused
 from lvs_agent.kernel.interface import LinkFailure
+from lvs_agent.kernel.link_messages import IFF_UP, address_name, device_of, interface_address, message_types
 from lvs_agent.kernel.netlink_socket import open_netlink
 from lvs_agent.kernel.netlink_wire import NLM_F_DUMP_INTR
 from lvs_agent.kernel.next_hops import read_next_hops
 
-# linux/if.h, linux/if_arp.h, linux/if_addr.h, linux/rtnetlink.h
-_IFF_UP, _IFF_LOOPBACK, _IFF_RUNNING, _IFF_NOARP = 0x1, 0x8, 0x40, 0x80
-_IFA_F_NODAD, _IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x02, 0x08, 0x40
+# linux/if_addr.h, linux/rtnetlink.h
+_IFA_F_NODAD = 0x02
 _RTM_F_FIB_MATCH = 0x2000
 _FOREVER = 0xFFFFFFFF
 _NETLINK_ROUTE = 0
 # RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE
 _WATCHED_GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 _ROUTE_MESSAGES = {24, 25}  # RTM_NEWROUTE, RTM_DELROUTE
-_HEADER = struct.Struct("=IH10x")  # of struct nlmsghdr the length and the type
 _ROUTE_KINDS = {1: RouteKind.UNICAST, 2: RouteKind.LOCAL, 6: RouteKind.UNREACHABLE, 7: RouteKind.UNREACHABLE}
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EAFNOSUPPORT, errno.EOPNOTSUPP}
 """The last two where a node was started with ipv6.disable=1 (rtnetlink_rcv_msg in net/core/rtnetlink.c)."""
@@ -188,18 +184,18 @@ class KernelLinksSeam:
                 if error.errno != errno.ENOBUFS:
                     raise
                 heard = b""
-            only_routes = bool(heard) and _kinds(heard) <= _ROUTE_MESSAGES
+            only_routes = bool(heard) and message_types(heard) <= _ROUTE_MESSAGES
             self._changes = self._changes.and_routes() if only_routes else self._changes.and_links()
         if self._changes != before and self._wake is not None:
             self._wake()
 
     async def _read(self) -> KernelLinks:
         try:
-            devices = [_device(link) for link in await self._dump(self._ip().link, lambda link: link["index"])]
+            devices = [device_of(link) for link in await self._dump(self._ip().link, lambda link: link["index"])]
             names = {device.index: device.name for device in devices}
             found = [
-                _interface_address(address, names[address["index"]])
-                for address in await self._dump(self._ip().addr, _address_name)
+                interface_address(address, names[address["index"]])
+                for address in await self._dump(self._ip().addr, address_name)
                 if address["index"] in names
             ]
         except NetlinkError as error:
@@ -302,7 +298,7 @@ class KernelLinksSeam:
             index = socket.if_nametoindex(device)
         except OSError as error:
             raise DeviceNotFound(f"there is no network device {device}") from error
-        if kind is not None and not (await self._ip().link("get", index=index))[0]["flags"] & _IFF_UP:
+        if kind is not None and not (await self._ip().link("get", index=index))[0]["flags"] & IFF_UP:
             await self._ip().link("set", index=index, state="up")
         return index
 
@@ -318,53 +314,6 @@ class KernelLinksSeam:
                 f"{device} does not exist and the kernel could not make it ({os.strerror(error.code)}): "
                 f"load the module {_MODULES[kind]} on this node"
             ) from error
-
-
-def _kinds(heard: bytes) -> set[int]:
-    """The types of the messages that one receive call returned."""
-    kinds: set[int] = set()
-    offset = 0
-    while offset + _HEADER.size <= len(heard):
-        length, kind = _HEADER.unpack_from(heard, offset)
-        kinds.add(kind)
-        offset += max(_HEADER.size, (length + 3) & ~3)
-    return kinds
-
-
-def _device(link: Any) -> Device:  # noqa: ANN401 -- pyroute2's (pyroute2 is untyped)
-    flags = link["flags"]
-    return Device(
-        index=link["index"],
-        name=link.get("ifname"),
-        kind=link.get(("linkinfo", "kind")) or "",
-        up=bool(flags & _IFF_UP),
-        arp_capable=not flags & (_IFF_LOOPBACK | _IFF_NOARP),
-        carrier=bool(flags & _IFF_RUNNING),
-        hardware_address=_hardware_address(link.get("address")),
-        mtu=link.get("mtu"),
-    )
-
-
-def _hardware_address(text: str | None) -> bytes:
-    """Six bytes of an Ethernet address; nothing for devices that have another kind or none."""
-    parts = (text or "").split(":")
-    return bytes(int(part, 16) for part in parts) if len(parts) == 6 else b""  # noqa: PLR2004 -- bytes of a MAC address
-
-
-def _interface_address(address: Any, device: str) -> InterfaceAddress:  # noqa: ANN401 -- pyroute2's
-    flags = address.get("flags") or 0
-    value: IPv4Address | IPv6Address = ip_address(address.get("local") or address.get("address"))
-    return InterfaceAddress(
-        device=device,
-        address=value,
-        prefix_length=address["prefixlen"],
-        usable=not flags & (_IFA_F_TENTATIVE | _IFA_F_DADFAILED),
-    )
-
-
-def _address_name(address: Any) -> Hashable:  # noqa: ANN401 -- pyroute2's
-    value = address.get("local") or address.get("address")
-    return address["index"], value, address["prefixlen"]
 
 
 def _exists(device: str) -> bool:

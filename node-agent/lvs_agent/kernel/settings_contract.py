@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from lvs_agent.decide.kernel_settings import KernelTimeouts, SyncDaemon, SyncDaemons, SyncState, Timeout
-from lvs_agent.decide.kernel_state import SysctlKey
+from lvs_agent.decide.kernel_sysctls import SysctlKey
 from lvs_agent.errors import SettingRefused, SysctlError
 from lvs_agent.kernel.interface import IpvsSettings, Sysctls
 from lvs_api.node_settings import IpvsSysctls

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from lvs_agent.decide.kernel_state import SysctlKey
+from lvs_agent.decide.kernel_sysctls import SysctlKey
 from lvs_agent.errors import PermissionRefused, SysctlError
 
 _GONE = {errno.ENOENT, errno.ENODEV, errno.ENXIO}

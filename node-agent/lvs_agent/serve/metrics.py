@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from lvs_agent.decide.desired_state import ServicePart
+from lvs_agent.decide.desired_service import ServicePart
 from lvs_agent.decide.virtual_routers import DaemonWord
 from lvs_api.conditions import Reason
 from lvs_api.lvs_node import LvsNodeStatus, NodeAddressState, VirtualRouterState

@@ -1,27 +1,24 @@
-"""The seams without a kernel, for unit tests. They refuse what the kernel refuses, with its errno, and count writes.
+"""The IPVS table without a kernel, for unit tests. It refuses what the kernel refuses, by its errno; counts writes.
 
 The scenarios on real kernels run the same cases against both.
 """
 
 import errno
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
 from lvs_agent.decide.changes import (
     AddDestination,
     AddService,
-    BindAddress,
     DeleteDestination,
     DeleteService,
     EditDestination,
     EditService,
     IpvsChange,
-    LinkChange,
     ZeroService,
 )
 from lvs_agent.decide.kernel_state import (
-    HOST_PREFIX_LENGTH,
     IPIP,
     NO_TRAFFIC,
     AddressFamily,
@@ -29,43 +26,26 @@ from lvs_agent.decide.kernel_state import (
     DestinationKey,
     DestinationSettings,
     DestinationState,
-    Device,
     ForwardingMethod,
-    HostRoute,
-    InterfaceAddress,
     IPAddress,
     IpvsInfo,
     KernelIpvs,
-    KernelLinks,
-    Route,
-    RouteKind,
     ServiceSettings,
     ServiceState,
-    SysctlKey,
     TunnelType,
-    conf_key,
     family_of,
 )
-from lvs_agent.errors import (
-    AddressRefused,
-    DeviceNotFound,
-    IpvsUnavailable,
-    LinkError,
-    NamespaceInUse,
-    SysctlError,
-)
-from lvs_agent.kernel.interface import IpvsApplied, LinkFailure
+from lvs_agent.errors import IpvsUnavailable
+from lvs_agent.kernel.interface import IpvsApplied
 from lvs_agent.kernel.ipvs import failures_of
 
 SCHEDULERS = frozenset(
     {"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh"},
 )
-_TUNNEL_KINDS = {"tunl0": "ipip", "ip6tnl0": "ip6tnl", "gre0": "gre", "ip6gre0": "ip6gre"}
 _MAX_WEIGHT = (1 << 31) - 1
 _MAX_THRESHOLD = (1 << 31) - 1
 _NAME_LENGTH = 16  # IP_VS_SCHEDNAME_MAXLEN and IP_VS_PENAME_MAXLEN, the NUL included
 _BROADCAST = IPv4Address("255.255.255.255")
-_ALL_FORWARDING = conf_key("ipv6", "all", "forwarding")
 
 
 def _shown(destinations: Mapping[DestinationKey, DestinationState]) -> Iterator[tuple[str, str, int]]:
@@ -245,166 +225,3 @@ def _is_host(address: IPAddress) -> bool:
     if address.is_multicast or address.is_unspecified or address == _BROADCAST:
         return False
     return isinstance(address, IPv4Address) or (address.ipv4_mapped is None and not address.is_link_local)
-
-
-@dataclass(slots=True)
-class FakeHostRoutes:
-    """`HostRoutes` in memory. `foreign` are addresses to which somebody else has a host route."""
-
-    routes: set[HostRoute] = field(default_factory=set)
-    foreign: set[IPAddress] = field(default_factory=set)
-    writes: int = 0
-
-    async def read(self) -> frozenset[HostRoute]:
-        """Ours."""
-        return frozenset(self.routes)
-
-    async def add(self, route: HostRoute) -> None:
-        """Refused where there is one to this address already."""
-        if route.address in self.foreign | {present.address for present in self.routes}:
-            raise AddressRefused(f"route to {route.address}: File exists")
-        self.writes += 1
-        self.routes.add(route)
-
-    async def remove(self, route: HostRoute) -> None:
-        """Take it away."""
-        self.writes += route in self.routes
-        self.routes.discard(route)
-
-    async def close(self) -> None:
-        """Nothing to release."""
-
-
-@dataclass(kw_only=True)
-class FakeLinks:
-    """`Links` in memory. Tunnel devices come by themselves, as with their modules, unless `modules` is false."""
-
-    devices: dict[str, Device] = field(default_factory=dict)
-    addresses: set[InterfaceAddress] = field(default_factory=set)
-    default_devices: dict[AddressFamily, str] = field(default_factory=dict)
-    routes: dict[IPAddress, Route] = field(default_factory=dict)
-    gateways: set[IPAddress] = field(default_factory=set)
-    """Next hops beside those of `routes`, say of a default route."""
-    modules: bool = True
-    writes: int = 0
-    wake: Callable[[], None] | None = None
-
-    async def read(self, *, fresh: bool = False) -> KernelLinks:  # noqa: ARG002 (never stale)
-        """Every device and address."""
-        return KernelLinks(
-            devices=dict(self.devices),
-            addresses=frozenset(self.addresses),
-            default_devices=dict(self.default_devices),
-        )
-
-    async def apply(self, changes: Sequence[LinkChange]) -> tuple[LinkFailure, ...]:
-        """Bind and unbind."""
-        failures: list[LinkFailure] = []
-        for change in changes:
-            try:
-                self._carry_out(change)
-            except LinkError as error:
-                failures.append(LinkFailure(change=change, error=error))
-        return tuple(failures)
-
-    async def route_to(self, address: IPAddress) -> Route:
-        """What `routes` says; LOCAL for addresses that are bound here."""
-        if any(a.address == address for a in self.addresses):
-            return Route(kind=RouteKind.LOCAL, device="lo")
-        return self.routes.get(address, Route(kind=RouteKind.UNREACHABLE))
-
-    async def next_hops(self) -> frozenset[IPAddress]:
-        """Those of `routes`, and the gateways."""
-        named = {route.next_hop for route in self.routes.values() if route.next_hop is not None}
-        return frozenset(named | self.gateways)
-
-    async def watch(self, wake: Callable[[], None]) -> None:
-        """Remember whom to wake."""
-        self.wake = wake
-
-    async def close(self) -> None:
-        """Nothing to release."""
-
-    def add_device(self, name: str, *, kind: str = "", arp_capable: bool = True) -> None:
-        """A device as if somebody had plugged it in."""
-        index = len(self.devices) + 1
-        self.devices[name] = Device(
-            index=index,
-            name=name,
-            kind=kind,
-            up=True,
-            arp_capable=arp_capable,
-            hardware_address=bytes([2, *[index] * 5]),
-        )
-        self._changed()
-
-    def remove_behind_our_back(self, address: InterfaceAddress) -> None:
-        """`ip addr del` by somebody else."""
-        self.addresses.remove(address)
-        self._changed()
-
-    def _carry_out(self, change: LinkChange) -> None:
-        binding = change.binding
-        if isinstance(change, BindAddress) and binding.device not in self.devices:
-            if binding.device not in _TUNNEL_KINDS or not self.modules:
-                raise DeviceNotFound(f"there is no network device {binding.device}")
-            self.add_device(binding.device, kind=_TUNNEL_KINDS[binding.device], arp_capable=False)
-        entry = InterfaceAddress(
-            device=binding.device,
-            address=binding.address,
-            prefix_length=HOST_PREFIX_LENGTH[binding.address.version],
-        )
-        present = entry in self.addresses
-        if isinstance(change, BindAddress) == present:
-            return
-        self.writes += 1
-        (self.addresses.discard if present else self.addresses.add)(entry)
-        self._changed()
-
-    def _changed(self) -> None:
-        if self.wake is not None:
-            self.wake()
-
-
-@dataclass(kw_only=True)
-class FakeSysctls:
-    """`Sysctls` in memory: only keys in `values` exist, and IPv6 all.forwarding reaches every device, as in Linux."""
-
-    values: dict[SysctlKey, int] = field(default_factory=dict)
-    writes: int = 0
-
-    def read(self, keys: Iterable[SysctlKey]) -> Mapping[SysctlKey, int]:
-        """The present values."""
-        return {key: self.values[key] for key in keys if key in self.values}
-
-    def write(self, key: SysctlKey, value: int) -> None:
-        """Set one value."""
-        if key not in self.values:
-            raise SysctlError(f"writing {key}={value}: no such file")
-        self.writes += 1
-        if key == _ALL_FORWARDING and self.values[key] != value:
-            for other in self.values:
-                if other.path[0] == "ipv6" and other.path[-1] == "forwarding":
-                    self.values[other] = value
-        self.values[key] = value
-
-
-@dataclass(kw_only=True)
-class FakeNamespaceLock:
-    """`NamespaceLock` among the fakes that share `namespace`."""
-
-    namespace: set[str] = field(default_factory=set)
-    held: bool = False
-
-    def acquire(self) -> None:
-        """Take it, or raise NamespaceInUse."""
-        if "agent" in self.namespace:
-            raise NamespaceInUse("another lvs-agent works in this network namespace")
-        self.namespace.add("agent")
-        self.held = True
-
-    def release(self) -> None:
-        """Give it back."""
-        if self.held:
-            self.namespace.discard("agent")
-            self.held = False
