@@ -21,9 +21,9 @@ from lvs_core.cluster_view import (
     PoolSpec,
     VirtualService,
     family_of,
-    needs_address,
 )
 from lvs_core.crossing import served_families
+from lvs_core.forwarding import needs_address
 from lvs_core.frontends import families, is_grouped, only_port, ports, telling_port, vips
 from lvs_core.members import WantedMember
 from lvs_core.virtual_routers import speaks_vrrp, vrrp_of

@@ -6,14 +6,14 @@ slice. Everything else keeps the API's own types.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from lvs_api.address_pool import LvsAddressPoolSpec, LvsAddressPoolStatus
 from lvs_api.director_group import LvsDirectorGroupSpec, LvsDirectorGroupStatus
 from lvs_api.lvs_node import LvsNodeSpec, LvsNodeStatus
-from lvs_api.network_types import Family, Forwarding, ForwardingMethod, Tunnel
+from lvs_api.network_types import Family, Forwarding
 from lvs_api.objects import ObjectMeta
 from lvs_api.real_server_pool import (
     Drain,
@@ -51,24 +51,6 @@ def key_of(meta: ObjectMeta) -> ObjectKey:
 def family_of(address: str) -> Family:
     """The family of an address that was read and found good before."""
     return Family.IPV6 if ":" in address else Family.IPV4
-
-
-def needs_address(method: ForwardingMethod) -> bool:
-    """Whether a real server so reached takes packets for the VIP itself, and so must have it."""
-    return method is not ForwardingMethod.MASQUERADE
-
-
-@lru_cache(maxsize=64)
-def forwarding_of(method: ForwardingMethod, tunnel: Tunnel | None, source_nat: bool | None = None) -> Forwarding:
-    """One shared value for each way of forwarding; many thousand members point at it."""
-    if method is ForwardingMethod.TUNNEL and tunnel is None:
-        tunnel = Tunnel()
-    return Forwarding(method=method, tunnel=tunnel, source_nat=source_nat)
-
-
-def shared_forwarding(forwarding: Forwarding) -> Forwarding:
-    """The shared value that means the same; an absent tunnel under Tunnel is written out, and no source NAT is not."""
-    return forwarding_of(forwarding.method, forwarding.tunnel, forwarding.source_nat or None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

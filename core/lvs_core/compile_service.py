@@ -11,8 +11,9 @@ from lvs_api.quorum import BelowQuorum, Quorum
 from lvs_api.real_server_pool import HealthCheck
 from lvs_api.service_slice import AcceptedService
 from lvs_api.virtual_service import Persistence, ServicePort
-from lvs_core.cluster_view import Member, ObjectKey, Slice, family_of, needs_address
+from lvs_core.cluster_view import Member, ObjectKey, Slice, family_of
 from lvs_core.crossing import served_families
+from lvs_core.forwarding import needs_address
 from lvs_core.frontends import destination_port, families, marked_families, own_port, ports, takes, vips
 from lvs_core.plan import (
     AnyVirtualKey,

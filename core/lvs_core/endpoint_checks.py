@@ -7,8 +7,9 @@ from lvs_api.conditions import ConditionType, Reason
 from lvs_api.network_types import ENDPOINT_MEMBER_PREFIX
 from lvs_api.real_server_pool import EndpointMembers
 from lvs_core.checks import Candidate, Problem
-from lvs_core.cluster_view import ObjectKey, needs_address
+from lvs_core.cluster_view import ObjectKey
 from lvs_core.endpoint_members import matched_ports
+from lvs_core.forwarding import needs_address
 from lvs_core.frontends import is_grouped, only_port, ports, vips
 
 EndpointCheck = Callable[[Candidate, EndpointMembers], Problem | None]

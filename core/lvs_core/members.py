@@ -11,20 +11,11 @@ from lvs_api.network_types import NODE_MEMBER_PREFIX, NODE_MEMBER_PREFIX_IPV6, F
 from lvs_api.real_server_pool import OnFailure, RealServerState
 from lvs_api.service_slice import AcceptedService
 from lvs_api.virtual_service import LvsVirtualServiceSpec
-from lvs_core.cluster_view import (
-    ClusterNode,
-    ClusterView,
-    Member,
-    MemberPort,
-    ObjectKey,
-    PoolSpec,
-    family_of,
-    needs_address,
-    shared_forwarding,
-)
+from lvs_core.cluster_view import ClusterNode, ClusterView, Member, MemberPort, ObjectKey, PoolSpec, family_of
 from lvs_core.crossing import crosses, served_families
 from lvs_core.endpoint_members import FoundEndpoint, found_endpoints, matched_ports
 from lvs_core.endpoints import CoreService, EndpointSlice, EndpointState
+from lvs_core.forwarding import needs_address, shared_forwarding
 from lvs_core.frontends import families, is_marked_by_others, ports
 from lvs_core.selectors import selects
 

@@ -11,10 +11,11 @@ from lvs_api.quorum import BelowQuorum
 from lvs_api.virtual_service import DirectorState, DirectorStatus, LvsVirtualServiceStatus, RealServerCounts
 from lvs_core.accept import Accepted, Frozen, Verdict, Withdrawn
 from lvs_core.checks import family_mismatch, unused_members
-from lvs_core.cluster_view import ClusterView, Member, ObjectKey, SliceContent, VirtualService, needs_address
+from lvs_core.cluster_view import ClusterView, Member, ObjectKey, SliceContent, VirtualService
 from lvs_core.director_words import DirectorWords, Word
 from lvs_core.directors import Directors
 from lvs_core.findings import FindingsBook
+from lvs_core.forwarding import needs_address
 from lvs_core.frontends import vips
 from lvs_core.object_status import MAX_DIRECTORS, Statement, stated, truth
 

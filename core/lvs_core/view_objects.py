@@ -34,8 +34,8 @@ from lvs_core.cluster_view import (
     Slice,
     SliceContent,
     VirtualService,
-    shared_forwarding,
 )
+from lvs_core.forwarding import shared_forwarding
 
 SpecT = TypeVar("SpecT", bound=ApiModel)
 StatusT = TypeVar("StatusT", bound=ApiModel)

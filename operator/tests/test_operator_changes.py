@@ -21,10 +21,10 @@ from lvs_core.cluster_view import (
     Slice,
     SliceContent,
     VirtualService,
-    forwarding_of,
     make_view,
 )
 from lvs_core.decision import Decision
+from lvs_core.forwarding import forwarding_of
 from lvs_core.memory import Memory
 from lvs_core.view_objects import service_from_raw
 from lvs_operator.changes import Changes, find_changes, only_counts_differ
