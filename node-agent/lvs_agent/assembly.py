@@ -31,28 +31,22 @@ from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
 from lvs_agent.converge.table import TableKeeper
 from lvs_agent.converge.virtual_routers import VrrpKeeper
-from lvs_agent.decide.node_word import WORD_PATH
 from lvs_agent.decide.refused_addresses import own_addresses
 from lvs_agent.disk.ledger import LedgerFile
 from lvs_agent.disk.ledger_keeper import LedgerKeeper
 from lvs_agent.disk.state_lock import StateLock
 from lvs_agent.disk.view_store import ViewStore
-from lvs_agent.errors import CleanupIncomplete, InvalidSettings, IpvsReadFailed, IpvsUnavailable, LvsAgentError
+from lvs_agent.errors import CleanupIncomplete, IpvsReadFailed, IpvsUnavailable, LvsAgentError
 from lvs_agent.keepers import Keepers
 from lvs_agent.kernel.adverts import KernelAdverts
 from lvs_agent.kernel.announce import PacketAnnouncer
-from lvs_agent.kernel.connections import ProcConnections
-from lvs_agent.kernel.delivery_routes import KernelDeliveryRoutes
 from lvs_agent.kernel.duplicate_probe import PacketDuplicateProbe
 from lvs_agent.kernel.ftp_helper import ModuleFtpHelper
-from lvs_agent.kernel.host_routes import KernelHostRoutes
 from lvs_agent.kernel.interface import IpvsTable, Links
-from lvs_agent.kernel.ipvs import KernelIpvsTable
-from lvs_agent.kernel.ipvs_settings import KernelIpvsSettings
+from lvs_agent.kernel.kernel_seams import KernelSeams, open_seams
 from lvs_agent.kernel.links import KernelLinksSeam
 from lvs_agent.kernel.namespace_lock import AbstractSocketLock
 from lvs_agent.kernel.nft import NftPacketFilter
-from lvs_agent.kernel.receive_ports import KernelReceivePorts
 from lvs_agent.kernel.sysctl import ProcSysctls
 from lvs_agent.node_status import NodeIdentity
 from lvs_agent.objects.api_connection import ApiConnection
@@ -63,25 +57,22 @@ from lvs_agent.objects.heartbeat import keep_lease
 from lvs_agent.objects.manifest_source import ManifestSource, read_plan
 from lvs_agent.objects.plan_source import PlanSource
 from lvs_agent.objects.report import StatusReporter
+from lvs_agent.pages import serve_agent
 from lvs_agent.probes.supervisor import ProbeSupervisor
 from lvs_agent.serve.metrics import AgentMetrics
 from lvs_agent.serve.plan_text import plan_lines
-from lvs_agent.serve.status_server import Page, background_page, check_page, serve_pages, word_page
-from lvs_agent.serve.table_view import TableView
 from lvs_agent.serve.zero import ZeroKeeper
-from lvs_agent.settings import Endpoint, Settings
+from lvs_agent.settings import Settings
 from lvs_agent.version import agent_version
 from lvs_agent.vrrp.keepalived import Keepalived
 from lvs_agent.vrrp.shared_directory import VrrpDirectory
 from lvs_agent.vrrp.supervisor import VrrpSupervisor
-from lvs_api.director_table import CONNECTIONS_PATH, TABLE_PATH
 from lvs_api.lvs_node import LvsNodeStatus, NodeCapabilities
 
 LEDGER_FILE: Final = "ledger"
 VIEW_FILE: Final = "view"
 CLUSTER_FILE: Final = "cluster"
 _API_HOST_VARIABLE: Final = "KUBERNETES_SERVICE_HOST"
-_STALLED_SECONDS: Final = 30.0
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 Task = Coroutine[Any, Any, None]
@@ -143,29 +134,20 @@ async def clean_node(settings: Settings) -> None:
     NamespaceInUse and StateInUse while an agent runs.
     """
     with _alone(settings):
-        ipvs, links, host_routes = KernelIpvsTable(), KernelLinksSeam(), KernelHostRoutes()
-        settings_of_ipvs, delivery, ports = KernelIpvsSettings(), KernelDeliveryRoutes(), KernelReceivePorts()
-        try:
+        async with open_seams() as seams:
             problems = await clean_up(
                 LedgerFile(settings.state_dir / LEDGER_FILE, boot_id()),
                 [settings.state_dir / VIEW_FILE, settings.state_dir / CLUSTER_FILE],
-                ipvs=ipvs,
-                links=links,
-                host_routes=host_routes,
-                delivery=delivery,
-                settings=settings_of_ipvs,
+                ipvs=seams.ipvs,
+                links=seams.links,
+                host_routes=seams.host_routes,
+                delivery=seams.delivery,
+                settings=seams.settings,
                 packet_filter=NftPacketFilter(),
-                receive_ports=ports,
+                receive_ports=seams.receive_ports,
                 sysctls=ProcSysctls(),
                 vrrp=VrrpDirectory(settings.vrrp_dir, boot_id()),
             )
-        finally:
-            ports.close()
-            settings_of_ipvs.close()
-            await delivery.close()
-            await host_routes.close()
-            await links.close()
-            ipvs.close()
     if problems:
         raise CleanupIncomplete("not everything could be removed: " + "; ".join(problems))
 
@@ -191,16 +173,8 @@ async def print_plan(settings: Settings) -> None:
 async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
     """Everything that is to run, and its end."""
     async with AsyncExitStack() as cleanup:
-        metrics = AgentMetrics()
-        ipvs, links, host_routes = KernelIpvsTable(), KernelLinksSeam(), KernelHostRoutes()
-        settings_of_ipvs, delivery, ports = KernelIpvsSettings(), KernelDeliveryRoutes(), KernelReceivePorts()
-        cleanup.callback(ports.close)
-        cleanup.callback(settings_of_ipvs.close)
-        cleanup.callback(ipvs.close)
-        cleanup.push_async_callback(links.close)
-        cleanup.push_async_callback(host_routes.close)
-        cleanup.push_async_callback(delivery.close)
-        relay = _Relay()
+        metrics, relay = AgentMetrics(), _Relay()
+        seams = await cleanup.enter_async_context(open_seams())
         word = settings.word if settings.manifests is None else None  # no member of a manifest is known to be a node
         prober = ProbeSupervisor(
             relay.wake,
@@ -208,58 +182,74 @@ async def _assembled(settings: Settings) -> AsyncIterator[list[Task]]:
             count=lambda result, number: metrics.checks.labels(result).inc(number),
         )
         metrics.probe_restarts.set_function(lambda: prober.restarts)
-        ledger_file = LedgerFile(settings.state_dir / LEDGER_FILE, boot_id())
-        parts = _source(settings, metrics, relay.wake, links, cleanup)
-        duplicates = DuplicateKeeper(PacketDuplicateProbe(), monotonic=time.monotonic, wake=relay.wake)
-        cleanup.push_async_callback(duplicates.close)
-        handed_on = HandedOnKeeper(PacketDuplicateProbe(), monotonic=time.monotonic, wake=relay.wake)
-        cleanup.push_async_callback(handed_on.close)
-        claimants = ClaimantKeeper(
-            PacketDuplicateProbe(), PacketAnnouncer(), metrics, monotonic=time.monotonic, wake=relay.wake
-        )
-        cleanup.push_async_callback(claimants.close)
+        parts = _source(settings, metrics, relay.wake, seams.links, cleanup)
+        capabilities = _Capabilities(seams.ipvs, parts.source).read
         agent = Agent(
             source=parts.source,
-            keepers=Keepers(
-                table=TableKeeper(ipvs, metrics, time.monotonic),
-                settings=NodeSettingsKeeper(settings_of_ipvs, ProcSysctls(), metrics, time.monotonic),
-                daemons=SyncDaemonKeeper(settings_of_ipvs, metrics, time.monotonic),
-                addresses=AddressKeeper(
-                    links=links,
-                    sysctls=ProcSysctls(),
-                    announcer=PacketAnnouncer(),
-                    duplicates=duplicates,
-                    metrics=metrics,
-                    monotonic=time.monotonic,
-                ),
-                host_routes=RouteKeeper(host_routes, metrics),
-                packet_filter=PacketFilterKeeper(NftPacketFilter(), metrics, time.monotonic),
-                receive_ports=ReceivePortKeeper(ports, metrics),
-                ftp_helper=FtpHelperKeeper(ModuleFtpHelper(ipvs), time.monotonic),
-                delivery=DeliveryKeeper(delivery, metrics, time.monotonic),
-                handed_on=handed_on,
-                refusals=RefusalKeeper(
-                    links=links,
-                    cluster=parts.cluster,
-                    resolv_confs=settings.resolv_confs,
-                    refused_ranges=settings.refused_ranges,
-                ),
-                vrrp=VrrpKeeper(VrrpDirectory(settings.vrrp_dir, boot_id()), claimants, metrics, time.monotonic),
-                ledger=LedgerKeeper(ledger_file, metrics, time.monotonic),
-                zero=ZeroKeeper(ipvs),
+            keepers=_keepers(
+                settings=settings,
+                seams=seams,
+                cluster=parts.cluster,
+                metrics=metrics,
+                wake=relay.wake,
+                cleanup=cleanup,
             ),
-            links=links,
+            links=seams.links,
             prober=prober,
-            identity=NodeIdentity(
-                boot_id=boot_id(), agent_version=agent_version(), capabilities=_Capabilities(ipvs, parts.source).read
-            ),
+            identity=NodeIdentity(boot_id=boot_id(), agent_version=agent_version(), capabilities=capabilities),
             metrics=metrics,
             tell=parts.tell,
         )
         relay.target = agent.wake
         agent.wake()
-        await _serve(replace(settings, word=word), agent, parts.source, metrics, cleanup)
+        await serve_agent(replace(settings, word=word), agent, parts.source, metrics, cleanup)
         yield [agent.run(), prober.run(), *parts.tasks]
+
+
+def _keepers(
+    *,
+    settings: Settings,
+    seams: KernelSeams,
+    cluster: ClusterKnowledge,
+    metrics: AgentMetrics,
+    wake: Callable[[], None],
+    cleanup: AsyncExitStack,
+) -> Keepers:
+    """The keepers on this kernel; the questions that some of them ask the link end with `cleanup`."""
+    clock, links, sysctls = time.monotonic, seams.links, ProcSysctls()
+    duplicates = DuplicateKeeper(PacketDuplicateProbe(), monotonic=clock, wake=wake)
+    handed_on = HandedOnKeeper(PacketDuplicateProbe(), monotonic=clock, wake=wake)
+    claimants = ClaimantKeeper(PacketDuplicateProbe(), PacketAnnouncer(), metrics, monotonic=clock, wake=wake)
+    for asking in (duplicates, handed_on, claimants):
+        cleanup.push_async_callback(asking.close)
+    return Keepers(
+        table=TableKeeper(seams.ipvs, metrics, clock),
+        settings=NodeSettingsKeeper(seams.settings, sysctls, metrics, clock),
+        daemons=SyncDaemonKeeper(seams.settings, metrics, clock),
+        addresses=AddressKeeper(
+            links=links,
+            sysctls=sysctls,
+            announcer=PacketAnnouncer(),
+            duplicates=duplicates,
+            metrics=metrics,
+            monotonic=clock,
+        ),
+        host_routes=RouteKeeper(seams.host_routes, metrics),
+        packet_filter=PacketFilterKeeper(NftPacketFilter(), metrics, clock),
+        receive_ports=ReceivePortKeeper(seams.receive_ports, metrics),
+        ftp_helper=FtpHelperKeeper(ModuleFtpHelper(seams.ipvs), clock),
+        delivery=DeliveryKeeper(seams.delivery, metrics, clock),
+        handed_on=handed_on,
+        refusals=RefusalKeeper(
+            links=links,
+            cluster=cluster,
+            resolv_confs=settings.resolv_confs,
+            refused_ranges=settings.refused_ranges,
+        ),
+        vrrp=VrrpKeeper(VrrpDirectory(settings.vrrp_dir, boot_id()), claimants, metrics, clock),
+        ledger=LedgerKeeper(LedgerFile(settings.state_dir / LEDGER_FILE, boot_id()), metrics, clock),
+        zero=ZeroKeeper(seams.ipvs),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,53 +301,6 @@ def _source(
         reporter.tell(status)
 
     return _SourceParts(source=source, tell=tell, cluster=cluster, tasks=tasks)
-
-
-async def _serve(
-    settings: Settings, agent: Agent, source: PlanSource, metrics: AgentMetrics, cleanup: AsyncExitStack
-) -> None:
-    began = time.monotonic()
-
-    def stalled() -> str | None:
-        silent = time.monotonic() - (began if agent.last_round is None else agent.last_round)
-        return None if silent < _STALLED_SECONDS else f"no round for {silent:.0f} s"
-
-    def not_ready() -> str | None:
-        return stalled() or ("no complete view yet" if source.plan is None else agent.not_ready())
-
-    pages = {"/healthz": check_page(stalled), "/readyz": check_page(not_ready)}
-    for flag, endpoint, served in (
-        ("--health-address", settings.health, pages),
-        ("--metrics-address", settings.metrics, _table_pages(settings, agent, metrics)),
-        ("--word-address", settings.word, {WORD_PATH: word_page(agent.word)}),
-    ):
-        if endpoint is not None:
-            server = await _listen(flag, endpoint, served)
-            cleanup.callback(server.close)
-
-
-def _table_pages(settings: Settings, agent: Agent, metrics: AgentMetrics) -> dict[str, Page]:
-    view = TableView(
-        KernelIpvsTable,
-        KernelIpvsSettings,
-        agent.naming,
-        metrics,
-        connections=ProcConnections() if settings.shows_connections else None,
-        node_name=settings.node_name,
-        most_members=settings.counted_real_servers,
-    )
-    return {
-        "/metrics": background_page(view.metrics_page),
-        TABLE_PATH: background_page(view.table_page),
-        CONNECTIONS_PATH: background_page(view.connections_page),
-    }
-
-
-async def _listen(flag: str, endpoint: Endpoint, pages: Any) -> asyncio.Server:  # noqa: ANN401 -- asyncio's own
-    try:
-        return await serve_pages(endpoint.host, endpoint.port, pages)
-    except OSError as error:
-        raise InvalidSettings(f"{flag} {endpoint.host}:{endpoint.port}: {error.strerror or error}") from error
 
 
 class _Relay:
