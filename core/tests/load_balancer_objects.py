@@ -127,3 +127,21 @@ class BalancedCluster(SimulatedCluster):
 
     def _read_services(self) -> None:
         self.core_services = [core_service_from_raw(raw) for raw in self.raw_services.values()]
+
+
+READY = {"Accepted": "True Accepted", "Ready": "True Ready"}
+
+
+def serving(cluster: BalancedCluster, annotations: dict[str, str] | None = None, **spec: Any) -> str:
+    """A Service is said and served; gives the address that it tells."""
+    cluster.say(balanced(annotations, **spec))
+    cluster.settle()
+    assert cluster.says() == READY
+    (told,) = cluster.ingress()
+    address, mode = told.split()
+    assert mode == "Proxy"
+    return address
+
+
+def made(cluster: BalancedCluster) -> VirtualService:
+    return cluster.services[WEB]

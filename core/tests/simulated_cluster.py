@@ -4,22 +4,15 @@ Directors see the slices through a watch: every write is one event, and a direct
 kernel stays until it acts on a later one, and what it reported last may be older still.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
+from simulated_machine import Machine, Slices, is_of_present_method
+
 from lvs_api.bind_device import BindDevice
-from lvs_api.lvs_node import (
-    MAX_DRAINED_MEMBERS,
-    DirectorReport,
-    DrainedMembers,
-    LvsNodeStatus,
-    NodeAddressState,
-    NodeAddressStatus,
-    ServiceException,
-    VirtualRouterReport,
-)
+from lvs_api.lvs_node import MAX_DRAINED_MEMBERS, DirectorReport, DrainedMembers, LvsNodeStatus, ServiceException
 from lvs_api.objects import ObjectMeta
 from lvs_core.cluster_view import (
     AddressPool,
@@ -44,44 +37,9 @@ from lvs_core.digest import slices_digest
 from lvs_core.endpoints import CoreService, EndpointSlice
 from lvs_core.findings import Findings
 from lvs_core.memory import Memory
-from lvs_core.needs import Need, device_of, port_of, slices_needs, told_needs
+from lvs_core.needs import Need, slices_needs, told_needs
 
 NOW = "2025-06-01T00:00:00Z"
-Slices = Mapping[ObjectKey, Slice]
-Destination = tuple[ObjectKey, str, str]
-"""Service, member and VIP."""
-
-
-@dataclass(kw_only=True)
-class Entry:
-    """What a director's kernel has of one member: how it may be forwarding to it at this moment."""
-
-    uid: str
-    """Of the service; one made anew under the same name takes nothing over, its deletion ended the connections."""
-    needs: set[Need] = field(default_factory=set)
-    """Of methods by which connections may live."""
-
-
-@dataclass(kw_only=True)
-class Machine:
-    """A node: its kernel and its agent."""
-
-    name: str
-    boot: int = 1
-    bound: set[Need] = field(default_factory=set)
-    at: int = 0
-    """The event up to which its agent acted on slices."""
-    told: int = 0
-    """The generation of its LvsNode.spec that its agent acted on."""
-    groups: frozenset[str] = frozenset()
-    holds: frozenset[str] = frozenset()
-    entries: dict[Destination, Entry] = field(default_factory=dict)
-    finished: set[tuple[ObjectKey, str, bool]] = field(default_factory=set)
-    """Members whose drain (True) or former method (False) is over here."""
-    routers: list[VirtualRouterReport] | None = None
-    """What it says of its virtual routers, of every group."""
-    taken: set[int] = field(default_factory=set)
-    """UDP ports that something else has."""
 
 
 class SimulatedCluster:
@@ -235,7 +193,7 @@ class SimulatedCluster:
             group for group in machine.groups if group not in gives_way and self._is_active(group, name, machine)
         )
         machine.at = max(machine.at, len(self.events) - 1 - behind)
-        self._direct(machine)
+        machine.direct(self.events[machine.at])
 
     def _is_active(self, group: str, name: str, machine: Machine) -> bool:
         status = self.groups[group].status if group in self.groups else None
@@ -243,77 +201,30 @@ class SimulatedCluster:
             return group in machine.holds
         return status.active == name
 
-    def _seen(self, machine: Machine) -> Mapping[Destination, tuple[Member, set[Need]]]:
-        """What the slices that a director acted on ask of it: members by virtual service, with their present needs."""
-        seen = [one for one in self.events[machine.at].values() if one.content.director_group in machine.groups]
-        vips = {one.service_key: one.content.service.addresses or () for one in seen if one.content.service is not None}
-        methods = _present(seen)
-        return {
-            (one.service_key, member.name, vip): (
-                member,
-                {need for need in methods[one.service_key, member.name] if need.address == vip},
-            )
-            for one in seen
-            for member in one.content.members
-            for vip in vips.get(one.service_key, ())
-        }
-
-    def _direct(self, machine: Machine) -> None:
-        if not machine.groups:
-            machine.entries.clear()  # no longer a director: nothing is left
-        seen = self._seen(machine)
-        machine.finished &= {
-            (key, name, member.draining_seconds is not None)
-            for (key, name, _), (member, _) in seen.items()
-            if member.draining_seconds is not None or member.former is not None
-        }
-        for key, entry in list(machine.entries.items()):
-            if not entry.needs and key not in seen:
-                del machine.entries[key]
-        uids = {one.service_key: one.content.service_uid for one in self.events[machine.at].values()}
-        for key, (member, needs) in seen.items():
-            entry = machine.entries.setdefault(key, Entry(uid=uids[key[0]]))
-            if entry.uid != uids[key[0]]:
-                entry = machine.entries[key] = Entry(uid=uids[key[0]])
-            if member.prepared and member.refused is None and member.draining_seconds is None:
-                entry.needs |= needs
-
     def finish(self, name: str) -> None:
         """Connections of leaving members end on a director."""
         machine = self.machines[name]
-        seen = self._seen(machine)
-        for key, entry in list(machine.entries.items()):
-            if key not in seen:
-                del machine.entries[key]
-                continue
-            member, needs = seen[key]
-            if member.draining_seconds is not None:
-                entry.needs.clear()
-                machine.finished.add((*key[:2], True))
-            else:
-                entry.needs &= needs
-                if member.former is not None:
-                    machine.finished.add((*key[:2], False))
+        machine.finish(self.events[machine.at])
 
     def report(self, name: str) -> None:
         """An agent writes its status."""
         machine, node = self.machines[name], self.lvs_nodes.get(name)
         if node is None or self.is_off(name):
             return
-        seen = self.events[machine.at].values()
-        leftover = sorted({key[0] for key in self._leftover(machine)})
+        slices = self.events[machine.at]
+        leftover = sorted({key[0] for key in machine.leftover(slices)})
         drained: dict[ObjectKey, set[str]] = {}
         for key, member, _ in machine.finished:
             drained.setdefault(key, set()).add(member)
         status = LvsNodeStatus(
             boot_id=f"{name}-boot-{machine.boot}",
             observed_generation=machine.told,
-            addresses=[_address_status(one, machine) for one in sorted(machine.bound) if not one.port] or None,
+            addresses=[machine.address_status(one) for one in sorted(machine.bound) if not one.port] or None,
             own_addresses=self._own_addresses(name) if machine.groups else None,
             director_groups=[
                 DirectorReport(
                     name=group,
-                    view_digest=slices_digest(one for one in seen if one.content.director_group == group),
+                    view_digest=slices_digest(one for one in slices.values() if one.content.director_group == group),
                     holds_addresses=group in machine.holds,
                     virtual_routers=machine.routers,
                     group_generation=self.groups[group].meta.generation if group in self.groups else None,
@@ -340,15 +251,6 @@ class SimulatedCluster:
             or None,
         )
         self.lvs_nodes[name] = replace(node, status=status)
-
-    def _leftover(self, machine: Machine) -> Iterator[Destination]:
-        """Members that the slices no longer have, or by which way connections came they no longer tell."""
-        seen = self._seen(machine)
-        for key, entry in machine.entries.items():
-            member, needs = seen.get(key, (None, set[Need]()))
-            is_told = member is not None and (member.former is not None or member.draining_seconds is not None)
-            if member is None or not (is_told or entry.needs <= needs):
-                yield key
 
     def is_off(self, name: str) -> bool:
         """A Node is called out of service by somebody who knows that the machine is off."""
@@ -408,7 +310,7 @@ class SimulatedCluster:
         """Members called prepared whose node does not say so, or whose agent is silent."""
         view = self.view()
         for need, _, member in slices_needs(self.slices.values()):
-            if not member.prepared or not _is_of_present_method(need, member):
+            if not member.prepared or not is_of_present_method(need, member):
                 continue
             node = self.lvs_nodes.get(need.node)
             status = node.status if node is not None else None
@@ -426,32 +328,3 @@ class SimulatedCluster:
             for name, machine in self.machines.items()
             if group in machine.holds and name in self.nodes and not self.nodes[name].out_of_service
         ]
-
-
-def _present(slices: Iterable[Slice]) -> Mapping[tuple[ObjectKey, str], set[Need]]:
-    """What each member needs by its present method."""
-    slices = list(slices)
-    result: dict[tuple[ObjectKey, str], set[Need]] = {
-        (one.service_key, member.name): set() for one in slices for member in one.content.members
-    }
-    for need, service, member in slices_needs(slices):
-        if _is_of_present_method(need, member):
-            result[service, member.name].add(need)
-    return result
-
-
-def _is_of_present_method(need: Need, member: Member) -> bool:
-    forwarding = member.forwarding
-    return (need.device, need.port) == (device_of(forwarding, member.address), port_of(forwarding))
-
-
-def _address_status(bound: Need, machine: Machine) -> NodeAddressStatus:
-    closed = sorted(
-        one.port for one in machine.bound if one == bound._replace(port=one.port) and one.port in machine.taken
-    )
-    return NodeAddressStatus(
-        address=bound.address,
-        device=bound.device,
-        state=NodeAddressState.FAILED if closed else NodeAddressState.BOUND,
-        closed_ports=closed or None,
-    )

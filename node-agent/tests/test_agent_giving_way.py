@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from agent_world import GROUP
-from test_agent_vrrp import BACKUP, FAULT, MASTER, VrrpWorld, vrrp_plan
+from vrrp_world import BACKUP, FAULT, MASTER, VrrpWorld, vrrp_plan
 
 from lvs_agent.decide.giving_way import LET_GO_SECONDS, follow_giving_way, let_go
 from lvs_core.plan import NodePlan

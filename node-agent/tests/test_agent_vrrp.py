@@ -7,90 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_world import GROUP, NO_PART, VIP, World, director, full_disk, member, real_server, service
+from agent_world import GROUP, NO_PART, VIP, director, full_disk, member, real_server, service
+from vrrp_world import BACKUP, FAULT, MASTER, ROUTER, SECOND_VIP, SINCE, VrrpWorld, second_service, vrrp_plan
 
 from lvs_agent.converge.virtual_routers import PATIENCE_SECONDS
 from lvs_agent.decide.heard_adverts import Sender
-from lvs_agent.decide.kernel_state import (
-    AddressBinding,
-    InterfaceAddress,
-    KernelLinks,
-    Route,
-    RouteKind,
-    ServiceKey,
-    ServiceState,
-)
+from lvs_agent.decide.kernel_state import Route, RouteKind
 from lvs_agent.decide.stored_plan import provisional
-from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey, RouterWord
-from lvs_agent.errors import LinkError
 from lvs_agent.serve.plan_text import plan_lines
-from lvs_agent.vrrp.shared_directory import VrrpDirectory, digest_of
+from lvs_agent.vrrp.shared_directory import digest_of
 from lvs_api.conditions import ConditionType, Reason
-from lvs_api.lvs_node import VirtualRouterReport, VirtualRouterState
-from lvs_api.network_types import Family, ForwardingMethod, Protocol, Scheduler
-from lvs_core.plan import DirectorPlan, Holding, NodePlan, PlannedService, VirtualServerKey
-from lvs_core.vrrp import VirtualRouter, VrrpPlan
-
-SECOND_VIP = "192.168.4.16"
-ROUTER = RouterKey(GROUP, 55, Family.IPV4)
-SINCE = "2026-01-01T00:00:00Z"
-MASTER, BACKUP, FAULT = VirtualRouterState.MASTER, VirtualRouterState.BACKUP, VirtualRouterState.FAULT
-
-
-class VrrpWorld(World):
-    """A world in which the VRRP daemon says what a test has it say."""
-
-    supervisor: VrrpDirectory | None = None
-
-    def supervise(self) -> None:
-        """Somebody runs the daemon from now on."""
-        if self.supervisor is None:
-            self.supervisor = VrrpDirectory(self.vrrp.path, self.boot_id)
-            self.supervisor.acquire()
-
-    def lose_supervisor(self) -> None:
-        """Killed: what it said last stands in the directory."""
-        if self.supervisor is not None:
-            self.supervisor.release()
-            self.supervisor = None
-
-    def say(self, state: VirtualRouterState | None, **changes: Any) -> None:
-        self.supervise()
-        wanted = self.vrrp.read_wanted()
-        assert wanted is not None, "the agent has not told what it wants"
-        routers = {} if state is None else {ROUTER: RouterWord(state, SINCE, 1)}
-        word = DaemonWord(accepted=digest_of(wanted), pid=1, version="v2.3.3", routers=routers)
-        self.vrrp.write_word(replace(word, **changes))
-        if state is MASTER:
-            self.carry(VIP)
-        elif state is not None:
-            self.links.addresses = {one for one in self.links.addresses if str(one.address) != VIP}
-
-    def carry(self, address: str) -> None:
-        """The daemon puts an address on the device."""
-        self.links.addresses.add(InterfaceAddress(device="eth0", address=ip_address(address), prefix_length=32))
-
-    def table(self, vip: str) -> dict[str, ServiceState]:
-        """The kernel's services of an address."""
-        services = self.ipvs.services
-        return {
-            str(key): one for key, one in services.items() if isinstance(key, ServiceKey) and str(key.address) == vip
-        }
-
-    @property
-    def may_carry(self) -> bool | None:
-        return self.vrrp.read_tracks().get(str(ROUTER))
-
-    @property
-    def router(self) -> VirtualRouterReport:
-        (group,) = self.status.director_groups or ()
-        (found,) = group.virtual_routers or ()
-        return found
-
-    @property
-    def holds(self) -> bool:
-        (group,) = self.status.director_groups or ()
-        return group.holds_addresses
+from lvs_api.lvs_node import VirtualRouterReport
+from lvs_api.network_types import Family, ForwardingMethod, Scheduler
+from lvs_core.plan import DirectorPlan, Holding
+from lvs_core.vrrp import VirtualRouter
 
 
 @pytest.fixture
@@ -98,29 +28,6 @@ def world(tmp_path: Path) -> Iterator[VrrpWorld]:
     made = VrrpWorld(tmp_path)
     yield made
     made.lose_supervisor()
-
-
-def second_service(**changes: Any) -> PlannedService:
-    key = VirtualServerKey(address=ip_address(SECOND_VIP), port=80, protocol=Protocol.TCP)
-    return service(member(101), key=key, **changes)
-
-
-def vrrp_plan(*services: PlannedService, **changes: Any) -> NodePlan:
-    """A plan in which one virtual router has the addresses of all services."""
-    made = director(*(services or (service(member(100)),)), holding=Holding.VRRP)
-    (group,) = made.directing
-    router = VirtualRouter(id=55, family=Family.IPV4, priority=150, addresses=group.addresses)
-    vrrp = VrrpPlan(
-        version=3,
-        advert_interval_milliseconds=100,
-        preempt_delay_seconds=None,
-        peers=(),
-        own=(),
-        password=None,
-        tracked_interfaces=(),
-        routers=(router,),
-    )
-    return replace(made, directing=(replace(group, vrrp=replace(vrrp, **changes)),))
 
 
 async def test_the_daemon_is_told_and_carries_and_the_agent_binds_nothing(world: VrrpWorld) -> None:
@@ -172,49 +79,6 @@ async def test_a_service_in_trouble_does_not_keep_the_address_from_the_others(wo
     assert world.exception().reason == "SchedulerUnavailable"
 
 
-async def test_an_update_waits_until_the_daemon_has_spoken_of_every_virtual_router(world: VrrpWorld) -> None:
-    assert world.agent.not_ready() == "no round by a complete view yet"
-    await world.do(provisional(vrrp_plan()))
-    assert "the API server has not told all yet" in (world.agent.not_ready() or "")
-    await world.do(vrrp_plan())
-    unheard = f"the VRRP daemon has said nothing of {ROUTER} yet"
-    assert world.agent.not_ready() == unheard
-    world.say(None)
-    await world.later(1)
-    assert world.agent.not_ready() == unheard
-    world.say(FAULT)
-    await world.later(1)
-    assert world.agent.not_ready() is None, "what is in its way is said elsewhere"
-
-
-async def test_what_comes_after_it_was_ready_lets_no_update_end_all_directors_at_once(world: VrrpWorld) -> None:
-    await world.do(vrrp_plan())
-    world.say(BACKUP)
-    await world.later(1)
-    assert world.agent.not_ready() is None
-    world.lose_supervisor()
-    await world.later(1)
-    assert world.agent.not_ready() is None
-    world.restart()
-    await world.do(vrrp_plan())
-    assert world.agent.not_ready() == f"the VRRP daemon has said nothing of {ROUTER} yet"
-
-
-async def test_an_update_waits_while_rounds_fail(world: VrrpWorld) -> None:
-    await world.do(director(service(member(100))))
-    read = world.links.read
-
-    async def no_answer(*, fresh: bool = False) -> KernelLinks:
-        raise LinkError(f"no answer (fresh={fresh})")
-
-    world.links.read = no_answer  # type: ignore[method-assign]
-    await world.later(1)
-    assert world.agent.not_ready() == "the last round failed: no answer (fresh=False)"
-    world.links.read = read  # type: ignore[method-assign]
-    await world.later(1)
-    assert world.agent.not_ready() is None
-
-
 async def test_addresses_of_which_nothing_is_served_are_not_carried(world: VrrpWorld) -> None:
     world.ipvs.schedulers = frozenset()
     await world.do(vrrp_plan())
@@ -260,83 +124,6 @@ async def test_a_refused_address_keeps_no_other_from_being_carried(world: VrrpWo
     wanted = world.vrrp.read_wanted()
     assert wanted is not None
     assert {str(one.address) for one in wanted.binds} == {VIP, SECOND_VIP}
-
-
-async def test_the_daemon_takes_over_what_the_agent_has_bound(world: VrrpWorld) -> None:
-    await world.do(director(service(member(100))))
-    assert world.bound() == {f"{VIP}@eth0"}
-    await world.do(vrrp_plan(), rounds=2)
-    assert world.bound() == {f"{VIP}@eth0"}
-    assert len(world.ledger.ledger.bindings) == 1
-    writes = world.writes()
-    world.say(MASTER)
-    await world.later(1)
-    assert world.writes() == writes
-    assert (world.bound(), world.ledger.ledger.bindings, world.holds) == ({f"{VIP}@eth0"}, frozenset(), True)
-
-
-async def test_the_agent_lets_go_where_another_director_carries_it(world: VrrpWorld) -> None:
-    await world.do(director(service(member(100))))
-    await world.do(vrrp_plan())
-    wanted = world.vrrp.read_wanted()
-    assert wanted is not None
-    routers = {ROUTER: RouterWord(BACKUP, SINCE)}
-    world.supervise()
-    # Of a configuration from before nothing follows for these addresses.
-    world.vrrp.write_word(DaemonWord(accepted="another", pid=1, routers=routers))
-    await world.later(1)
-    assert world.bound() == {f"{VIP}@eth0"}
-    world.vrrp.write_word(DaemonWord(accepted=digest_of(wanted), pid=1, routers=routers))
-    await world.later(1)
-    assert (world.bound(), world.holds) == (set(), False)
-
-
-async def test_the_agent_takes_back_what_the_daemon_carried(world: VrrpWorld) -> None:
-    await world.do(vrrp_plan())
-    world.say(MASTER)
-    await world.later(1)
-    await world.do(director(service(member(100))))
-    wanted = world.vrrp.read_wanted()
-    assert wanted is not None
-    assert wanted.is_empty
-    assert (world.bound(), len(world.ledger.ledger.bindings)) == ({f"{VIP}@eth0"}, 1)
-    assert (world.status.exceptions or []) == []
-    # The daemon ends, and takes away what it has put there.
-    world.links.addresses = {one for one in world.links.addresses if str(one.address) != VIP}
-    world.vrrp.write_word(DaemonWord(accepted=digest_of(wanted)))
-    await world.later(1)
-    assert world.bound() == {f"{VIP}@eth0"}
-    assert world.vrrp.read_tracks() == {}
-
-
-@pytest.mark.parametrize("after", [NO_PART, vrrp_plan(second_service())], ids=["no part", "another service"])
-async def test_a_service_goes_after_its_address(world: VrrpWorld, after: NodePlan) -> None:
-    """An address without its services refuses clients; the daemon takes a moment to let it go."""
-    await world.do(vrrp_plan(service(member(100)), second_service()))
-    world.say(MASTER)
-    world.vrrp.write_bound(frozenset({AddressBinding(address=ip_address(VIP), device="eth0")}))
-    await world.later(1)
-    before = world.table(VIP)
-    assert before
-    await world.do(after)
-    wanted = world.vrrp.read_wanted()
-    assert wanted is not None
-    assert VIP not in {str(one.address) for one in wanted.binds}
-    assert world.table(VIP) == before
-    await world.later(1)
-    assert world.table(VIP) == before
-    world.links.addresses = {one for one in world.links.addresses if str(one.address) != VIP}
-    await world.later(1)
-    assert world.table(VIP) == {}
-
-
-async def test_a_service_does_not_wait_for_a_daemon_that_is_no_more(world: VrrpWorld) -> None:
-    await world.do(vrrp_plan())
-    world.say(MASTER)
-    world.vrrp.write_bound(frozenset({AddressBinding(address=ip_address(VIP), device="eth0")}))
-    world.lose_supervisor()
-    await world.do(NO_PART)
-    assert world.table(VIP) == {}
 
 
 async def test_a_packet_filter_that_fails_moves_no_address(world: VrrpWorld) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from agent_world import GROUP, VIP, director, member, service
-from test_agent_vrrp import BACKUP, MASTER, ROUTER, SECOND_VIP, VrrpWorld, second_service, vrrp_plan
+from vrrp_world import BACKUP, MASTER, ROUTER, SECOND_VIP, VrrpWorld, second_service, vrrp_plan
 
 from lvs_agent.converge.claimants import AGAIN_SECONDS, FIRST_LOOK_SECONDS, LOOK_SECONDS, RETRY_SECONDS
 from lvs_agent.decide.claimants import DEFEND_SECONDS, Acquaintances, are_told_apart, claimants, is_spoken

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from agent_world import NAME, SERVICE, VIP, World, director, member, real_server, record_order, service, service_on
-from test_agent_vrrp import FAULT, MASTER, SECOND_VIP, VrrpWorld, second_service, vrrp_plan
+from vrrp_world import FAULT, MASTER, SECOND_VIP, VrrpWorld, second_service, vrrp_plan
 
 from lvs_agent.decide.kernel_state import AddressFamily, FirewallMarkKey, Route, RouteKind
 from lvs_agent.decide.named_table import name_entries

@@ -9,7 +9,7 @@ import pytest
 from agent_world import SERVICE, VIP, World, check_target, destination, director, member, service, service_on
 from hypothesis import given
 from hypothesis import strategies as st
-from test_agent_vrrp import FAULT, MASTER, SECOND_VIP, VrrpWorld, second_service, vrrp_plan
+from vrrp_world import FAULT, MASTER, SECOND_VIP, VrrpWorld, second_service, vrrp_plan
 
 from lvs_agent.decide.health_verdict import Verdict
 from lvs_agent.decide.prepared_plan import prepare
