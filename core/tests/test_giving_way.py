@@ -363,7 +363,7 @@ def test_one_that_was_told_before_failover_was_vrrp_stays_told_until_it_speaks_i
 
 def test_requests_and_cordons_are_read_from_the_objects() -> None:
     assert read_request(None) is read_request("") is None
-    assert [read_request(said).target for said in ("t", "t/", "t/d2")] == [None, None, "d2"]  # type: ignore[union-attr]
+    assert [read_request(said).target for said in ("t", "t/", "t/d2")] == [None, None, "d2"]  # type: ignore[union-attr]  # none of them is None
     raw = testing.director_group()
     raw["metadata"]["annotations"] = {ANNOTATION_HAND_OVER: "t1/d2"}
     assert group_from_raw(raw).hand_over_request == "t1/d2"

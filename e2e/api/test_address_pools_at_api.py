@@ -10,7 +10,7 @@ from lvs_api.api_group import GROUP
 from lvs_api.kinds import ADDRESS_POOL, SERVICE_SLICE
 from lvs_api.testing import address_pool, real_server_pool, virtual_service
 from support.api_server import MERGE
-from support.operator_process import OperatorProcess, running_operator
+from support.operator_process import OperatorProcess, operator_to_its_end
 from support.operator_world import USER_KINDS, World, world
 
 Json = dict[str, Any]
@@ -28,11 +28,10 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture(scope="module", autouse=True)
 def operator(scene: World) -> Iterator[OperatorProcess]:
-    with running_operator(
+    with operator_to_its_end(
         scene.directory, scene.operator_kubeconfig, "--check-seconds=5", "--count-seconds=1"
     ) as process:
         yield process
-        assert process.terminate() == 0, process.log[-3000:]
 
 
 @pytest.fixture(autouse=True)

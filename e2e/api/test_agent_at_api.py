@@ -168,7 +168,7 @@ async def test_a_list_cut_short_takes_nothing_away(server: ApiServer, tmp_path: 
                     await until(lambda: agent.metrics.registry.get_sample_value("lvs_agent_api_up") == 0)
                 else:
                     await until(lambda: agent.source.withheld.removal is not None)
-                    assert agent.source.withheld.removal.reason is Reason.SERVICE_EXISTS  # type: ignore[union-attr]
+                    assert agent.source.withheld.removal.reason is Reason.SERVICE_EXISTS  # type: ignore[union-attr]  # waited for above
                 assert services(agent) == {"first", "last"}
             server.delete(virtual_service("first")).raise_for_status()
             server.delete(service_slice("first")).raise_for_status()

@@ -14,7 +14,7 @@ from lvs_api.lvs_node import LvsNodeStatus, NodeAddressState, NodeAddressStatus,
 from lvs_api.testing import director_group, lvs_node, virtual_service
 from lvs_lab.waiting import wait_for
 from support.api_server import ApiServer
-from support.operator_process import OperatorProcess, running_operator
+from support.operator_process import OperatorProcess, operator_to_its_end
 from support.operator_world import World, world
 
 Json = dict[str, Any]
@@ -48,9 +48,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def operator(scene: World) -> Iterator[OperatorProcess]:
-    with running_operator(scene.directory, scene.server.kubeconfig, "--count-seconds=1") as process:
+    with operator_to_its_end(scene.directory, scene.server.kubeconfig, "--count-seconds=1") as process:
         yield process
-        assert process.terminate() == 0, process.log[-3000:]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from lvs_api.kinds import REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE
 from lvs_api.testing import address_pool, real_server_pool, virtual_service
 from support.api_server import MERGE, object_path
-from support.operator_process import OperatorProcess, running_operator
+from support.operator_process import OperatorProcess, operator_to_its_end, running_operator
 from support.operator_world import World, world
 
 Json = dict[str, Any]
@@ -31,9 +31,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture(scope="module", autouse=True)
 def operator(scene: World) -> Iterator[OperatorProcess]:
     flags = ("--check-seconds=5", "--count-seconds=1")
-    with running_operator(scene.directory, scene.operator_kubeconfig, *flags) as process:
+    with operator_to_its_end(scene.directory, scene.operator_kubeconfig, *flags) as process:
         yield process
-        assert process.terminate() == 0, process.log[-3000:]
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from lvs_api.conditions import Reason, timestamp
 from lvs_api.kinds import DIRECTOR_GROUP, NODE, REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE, Kind
 from lvs_api.lvs_node import ServiceException
 from lvs_api.testing import director_group, virtual_service
-from support.operator_process import OperatorProcess, running_operator
+from support.operator_process import OperatorProcess, operator_to_its_end
 from support.operator_world import DIRECTORS, World, world
 
 Json = dict[str, Any]
@@ -26,13 +26,12 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture
 def operator(scene: World) -> Iterator[OperatorProcess]:
     """An operator that has brought one service into being."""
-    with running_operator(
+    with operator_to_its_end(
         scene.directory, scene.server.kubeconfig, "--check-seconds=5", "--count-seconds=1"
     ) as process:
         service, _ = scene.create_web()
         scene.wait_condition(service, "Ready", "True")
         yield process
-        assert process.terminate() == 0, process.log[-3000:]
 
 
 def delete_crd(scene: World, kind: Kind[Any, Any]) -> None:

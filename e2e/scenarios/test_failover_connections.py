@@ -108,7 +108,7 @@ def test_connections_that_are_found_again_by_their_hash(pair: DirectorPair) -> N
     in_force(pair)
     for node in DIRECTORS:
         scheduler = partial(lambda one: pair.deployment.table(one)[SERVICE].scheduler, node)
-        wait_for(lambda shown=scheduler: shown() == "mh", TOLD_SECONDS, f"{node} to schedule by mh")  # type: ignore[misc]
+        wait_for(lambda shown=scheduler: shown() == "mh", TOLD_SECONDS, f"{node} to schedule by mh")  # type: ignore[misc]  # mypy infers no lambda with a default
     with ExitStack() as stack:
         connections = held(pair, stack)
         assert not known(pair, DIRECTORS[1]).keys() & connections.keys(), "it was told"

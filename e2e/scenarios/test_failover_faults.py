@@ -242,7 +242,7 @@ def test_a_parting_with_clients_on_both_sides(pair: DirectorPair, api: str) -> N
             machine = lab.machine(client)
             mac = mac_of(lab.guest(director))
             wait_for_neighbour(machine, VIP, mac, deadline=TAKE_OVER_SECONDS)
-            wait_for(lambda one=machine: answers(one, VIP), TAKE_OVER_SECONDS, f"{VIP} to answer {client}")  # type: ignore[misc]
+            wait_for(lambda one=machine: answers(one, VIP), TAKE_OVER_SECONDS, f"{VIP} to answer {client}")  # type: ignore[misc]  # mypy infers no lambda with a default
         parted = record.seconds_of_two_masters()
         healed = time.time()
         for name in APART:
@@ -317,7 +317,7 @@ def test_wrong_adverts_move_nothing(pair: DirectorPair) -> None:
             record.fault()
             with forging(stranger, advert) as forgery:
                 pair.must_stay("ff-one", beside=mac_of(stranger))
-                wait_for(lambda one=forgery: one.sent >= FORGED, TAKE_OVER_SECONDS, f"{FORGED} adverts")  # type: ignore[misc]
+                wait_for(lambda one=forgery: one.sent >= FORGED, TAKE_OVER_SECONDS, f"{FORGED} adverts")  # type: ignore[misc]  # mypy infers no lambda with a default
         assert set(DIRECTORS).intersection(record.masters()) == {"ff-one"}, what
         must_lose_nothing(record)
 

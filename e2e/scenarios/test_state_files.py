@@ -67,7 +67,7 @@ def test_damaged_ledger_and_view_change_nothing(web: Deployment) -> None:
         kernel = (web.shape(active), web.addresses(node, "eth0"), web.addresses(node, "lo"), web.sysctls(node))
         with steady_requests(web.client_namespace("client"), VIP) as record:
             for name, script in DAMAGES.items():
-                restart_agent(web, node, lambda guest, script=script: guest.sh(script.format(LEDGER)))  # type: ignore[misc]
+                restart_agent(web, node, lambda guest, script=script: guest.sh(script.format(LEDGER)))  # type: ignore[misc]  # mypy infers no lambda with a default
                 reason = None if name == "missing" else "StateDamaged"
                 message = wait_node_condition(web, node, "StateNotStored", reason)
                 assert web.agent_metric(node, "lvs_agent_kernel_writes_total") == 0, name

@@ -109,3 +109,11 @@ def running_operator(
     finally:
         if operator.alive:
             operator.kill()
+
+
+@contextmanager
+def operator_to_its_end(directory: Path, kubeconfig: Path, *flags: str) -> Iterator[OperatorProcess]:
+    """An operator for as long as the context lasts, which then ends in order when it is told to."""
+    with running_operator(directory, kubeconfig, *flags) as process:
+        yield process
+        assert process.terminate() == 0, process.log[-3000:]

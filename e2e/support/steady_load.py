@@ -60,7 +60,7 @@ def plain_real_servers(lab: Lab, vip: str, *names: str, port: int = 80) -> Itera
             command = in_namespace(namespace, [str(load_program()), "serve", f":{port}", name])
             process = stack.enter_context(subprocess.Popen(command))
             stack.callback(process.terminate)
-            wait_for(lambda one=machine: answers(one, "127.0.0.1", port=port), 10, f"the server of {name}")  # type: ignore[misc]
+            wait_for(lambda one=machine: answers(one, "127.0.0.1", port=port), 10, f"the server of {name}")  # type: ignore[misc]  # mypy infers no lambda with a default
         yield
 
 
@@ -110,10 +110,11 @@ def _reporting(client_namespace: str, words: Sequence[str], begins: str) -> Iter
     found: dict[str, Any] = {}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stderr is not None
+            stderr = process.stderr
+            assert stderr is not None
             said: list[str] = []
             # A thread, for a line that never comes would be waited for without end.
-            reader = threading.Thread(target=lambda: said.append(process.stderr.readline()), daemon=True)  # type: ignore[union-attr]
+            reader = threading.Thread(target=lambda: said.append(stderr.readline()), daemon=True)
             reader.start()
             reader.join(_BEGIN_SECONDS)
             assert said == [f"{begins}\n"], said

@@ -2,13 +2,14 @@
 
 import asyncio
 import resource
-from collections.abc import Iterator, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+
+from inputs_in_hand import HealthInHand, PlanInHand
 
 from lvs_agent.agent import Agent
 from lvs_agent.converge.addresses import AddressKeeper
@@ -25,13 +26,9 @@ from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
 from lvs_agent.converge.table import TableKeeper
 from lvs_agent.converge.virtual_routers import VrrpKeeper
-from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.fresh_word import Answer, Words
-from lvs_agent.decide.health_verdict import Check, CheckResult, Verdict
 from lvs_agent.decide.kernel_state import (
     DestinationKey,
     InterfaceAddress,
-    IPAddress,
     KernelLinks,
     Route,
     RouteKind,
@@ -39,9 +36,7 @@ from lvs_agent.decide.kernel_state import (
     TransportProtocol,
 )
 from lvs_agent.decide.kernel_sysctls import SysctlKey, conf_key
-from lvs_agent.decide.node_word import Carried
-from lvs_agent.decide.refused_addresses import ClusterFacts, IPNetwork
-from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld
+from lvs_agent.decide.refused_addresses import IPNetwork
 from lvs_agent.disk.ledger import LedgerFile
 from lvs_agent.disk.ledger_keeper import LedgerKeeper
 from lvs_agent.keepers import Keepers
@@ -124,6 +119,11 @@ def member(number: int, **changes: Any) -> PlannedMember:
     return replace(made, **changes)
 
 
+def checked(number: int, **changes: Any) -> PlannedMember:
+    """The same with a check of its TCP port."""
+    return member(number, check=check_target(number), **changes)
+
+
 def service(*members: PlannedMember, **changes: Any) -> PlannedService:
     """VIP:80/TCP of default/web."""
     key = changes.get("key", VirtualServerKey(address=ip_address(VIP), port=80, protocol=Protocol.TCP))
@@ -146,6 +146,12 @@ def service(*members: PlannedMember, **changes: Any) -> PlannedService:
         members=members,
     )
     return replace(made, **changes)
+
+
+def other_service(*members: PlannedMember) -> PlannedService:
+    """VIP:81/TCP of default/other."""
+    key = VirtualServerKey(address=ip_address(VIP), port=81, protocol=Protocol.TCP)
+    return service(*members, key=key, service=ObjectKey("default", "other"), service_uid="o")
 
 
 def director(*services: PlannedService, holding: Holding = Holding.HOLD, **changes: Any) -> NodePlan:
@@ -171,89 +177,6 @@ def real_server(*vips: str, device: BindDevice = BindDevice.LO) -> NodePlan:
 
 
 NO_PART = NodePlan(node="node", observed_generation=1)
-
-
-@dataclass
-class PlanInHand:
-    """A source that gives what it was given."""
-
-    plan: NodePlan | None = None
-    status: LvsNodeStatus | None = None
-    withheld: Withheld = NOTHING_WITHHELD
-    zero: str | None = None
-
-    def reported_status(self) -> LvsNodeStatus | None:
-        return self.status
-
-    def asked_zero(self) -> str | None:
-        return self.zero
-
-    def state_faults(self) -> tuple[Fault, ...]:
-        return ()
-
-
-@dataclass
-class HealthInHand:
-    """A prober that finds what it is told; unknown to begin with, as a real one."""
-
-    results: Mapping[Check, CheckResult] = field(default_factory=dict)
-    wanted: Mapping[Check, Verdict] = field(default_factory=dict)
-    heard: Words | None = field(default_factory=lambda: Words(port=9462))
-    asked: AbstractSet[IPAddress] = frozenset()
-
-    blind: Fault | None = None
-
-    def verdicts(self) -> Mapping[Check, CheckResult]:
-        return self.results
-
-    def blindness(self) -> Fault | None:
-        return self.blind
-
-    def want(self, checks: Mapping[Check, Verdict]) -> None:
-        if checks.keys() != self.results.keys():
-            begun = {check: CheckResult(verdict=verdict) for check, verdict in checks.items()}
-            self.results = begun | {check: r for check, r in self.results.items() if check in checks}
-        self.wanted = checks
-
-    def words(self) -> Words | None:
-        return self.heard
-
-    def ask(self, addresses: AbstractSet[IPAddress]) -> None:
-        if addresses != self.asked and self.heard is not None:
-            kept = {address: answer for address, answer in self.heard.answers.items() if address in addresses}
-            self.heard = Words(port=self.heard.port, answers=kept)
-        self.asked = addresses
-
-    def answer(
-        self, number: int, *vips: str, heard: float, device: BindDevice = BindDevice.LO, detail: str = ""
-    ) -> None:
-        """The agent of a real server, which must be asked, says that it carries these."""
-        address = ip_address(f"192.168.4.{number}")
-        assert address in self.asked, "it is not asked"
-        assert self.heard is not None
-        carried = frozenset(Carried(ip_address(vip), device) for vip in vips)
-        answer = Answer(heard=heard, carried=carried, detail=detail)
-        self.heard = Words(port=self.heard.port, answers={**self.heard.answers, address: answer})
-
-    def find(self, number: int, verdict: Verdict, detail: str = "") -> None:
-        """The checks of one real server lead to this verdict."""
-        address = f"192.168.4.{number}"
-        assert any(check.address == address for check in self.results), "it is not checked"
-        self.results = {
-            check: CheckResult(verdict=verdict, detail=detail) if check.address == address else result
-            for check, result in self.results.items()
-        }
-
-
-class Known:
-    """A cluster of which this is known."""
-
-    def __init__(self, facts: ClusterFacts | Fault) -> None:
-        self.facts = facts
-
-    def facts_for(self, address: IPAddress, wanted: AbstractSet[IPAddress]) -> ClusterFacts | Fault:
-        assert address in wanted
-        return self.facts
 
 
 class World:
@@ -430,5 +353,5 @@ def record_order(world: World) -> list[str]:
         order.append(f"{key.path[-1]}={value}")
         sysctl(key, value)
 
-    world.links.apply, world.ipvs.apply, world.sysctls.write = apply_links, apply_ipvs, write  # type: ignore[method-assign]
+    world.links.apply, world.ipvs.apply, world.sysctls.write = apply_links, apply_ipvs, write  # type: ignore[method-assign]  # in place of the fake's own
     return order

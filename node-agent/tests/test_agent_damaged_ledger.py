@@ -12,10 +12,11 @@ from agent_world import (
     SERVICE,
     VIP,
     World,
-    check_target,
+    checked,
     director,
     full_disk,
     member,
+    other_service,
     real_server,
     service,
     service_on,
@@ -26,9 +27,7 @@ from lvs_agent.decide.health_verdict import Verdict
 from lvs_agent.decide.kernel_state import InterfaceAddress
 from lvs_agent.errors import StateFileDamaged
 from lvs_api.conditions import ConditionType
-from lvs_api.network_types import Protocol
-from lvs_core.cluster_view import ObjectKey
-from lvs_core.plan import Holding, PlannedMember, PlannedService, VirtualServerKey
+from lvs_core.plan import Holding
 
 NOT_STORED = ConditionType.STATE_NOT_STORED
 
@@ -36,16 +35,6 @@ NOT_STORED = ConditionType.STATE_NOT_STORED
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path / "state")
-
-
-def checked(number: int, **changes: object) -> PlannedMember:
-    return member(number, check=check_target(number), **changes)
-
-
-def other_service(*members: PlannedMember) -> PlannedService:
-    """VIP:81/TCP of default/other."""
-    key = VirtualServerKey(address=ip_address(VIP), port=81, protocol=Protocol.TCP)
-    return service(*members, key=key, service=ObjectKey("default", "other"), service_uid="o")
 
 
 def spoil(path: Path) -> None:

@@ -12,7 +12,7 @@ from agent_world import (
     NO_PART,
     VIP,
     World,
-    check_target,
+    checked,
     director,
     member,
     real_server,
@@ -32,16 +32,12 @@ from lvs_agent.node_status import TELL_FAILURE_SECONDS
 from lvs_api.bind_device import BindDevice
 from lvs_api.lvs_node import LvsNodeStatus, NodeAddressState, NodeAddressStatus
 from lvs_api.network_types import ForwardingMethod, Protocol, Scheduler
-from lvs_core.plan import Holding, PlannedMember, PlannedPersistence, VirtualServerKey
+from lvs_core.plan import Holding, PlannedPersistence, VirtualServerKey
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
-
-
-def checked(number: int, **changes: object) -> PlannedMember:
-    return member(number, check=check_target(number), **changes)
 
 
 async def test_a_director_names_its_own_addresses_and_no_vip(world: World) -> None:
@@ -124,7 +120,7 @@ async def test_a_refused_change_is_tried_again_ever_more_rarely(world: World) ->
         tries.append(world.now)
         return real(changes)
 
-    world.ipvs.apply = apply  # type: ignore[method-assign]
+    world.ipvs.apply = apply  # type: ignore[method-assign]  # in place of the fake's own
     await world.do(plan)
     for _ in range(100):
         await world.later(1)
@@ -240,7 +236,7 @@ def failing(world: World, **status: object) -> LvsNodeStatus:
     async def read(*, fresh: bool = False) -> KernelLinks:
         raise LinkError(f"reading devices and addresses: Protocol error ({fresh})")
 
-    world.links.read = read  # type: ignore[method-assign]
+    world.links.read = read  # type: ignore[method-assign]  # in place of the fake's own
     bound = NodeAddressStatus(address="10.9.9.9", device=BindDevice.LO, state=NodeAddressState.BOUND)
     world.source.status = LvsNodeStatus(boot_id=world.boot_id, observed_generation=7, addresses=[bound])
     world.source.status = world.source.status.model_copy(update=status)
@@ -253,7 +249,7 @@ async def test_a_failure_that_passes_is_not_told(world: World) -> None:
     failing(world)
     await world.later(1)
     await world.later(1)
-    world.links.read = read  # type: ignore[method-assign]
+    world.links.read = read  # type: ignore[method-assign]  # in place of the fake's own
     await world.later(1)
     failing(world)
     await world.later(1)
@@ -360,11 +356,11 @@ async def test_a_vip_that_can_not_be_unbound_has_a_reason(world: World) -> None:
             return tuple(LinkFailure(change=change, error=error) for change in changes)
         return await apply(changes)
 
-    world.links.apply = refuse  # type: ignore[method-assign]
+    world.links.apply = refuse  # type: ignore[method-assign]  # in place of the fake's own
     await world.do(director(service(member(100)), holding=Holding.RELEASE), rounds=2)
     assert world.exception().reason == "KernelRefused"
     assert "busy" in (world.exception().message or "")
-    world.links.apply = apply  # type: ignore[method-assign]
+    world.links.apply = apply  # type: ignore[method-assign]  # in place of the fake's own
     await world.later(1)
     assert world.bound() == set()
     assert world.status.exceptions == []

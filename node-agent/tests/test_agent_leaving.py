@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from agent_world import SERVICE, VIP, World, check_target, destination, director, member, service
+from agent_world import SERVICE, VIP, World, check_target, checked, destination, director, member, service
 
 from lvs_agent.decide.health_verdict import Verdict
 from lvs_agent.decide.kernel_state import ForwardingMethod as KernelMethod
@@ -17,10 +17,6 @@ from lvs_core.plan import FormerMethod, PlannedMember
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
-
-
-def checked(number: int, **changes: object) -> PlannedMember:
-    return member(number, check=check_target(number), **changes)
 
 
 async def test_a_leaving_member_drains_until_it_is_idle(world: World) -> None:

@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from agent_world import NAME, SERVICE, VIP, World, check_target, destination, director, member, service
+from agent_world import NAME, SERVICE, VIP, World, check_target, checked, destination, director, member, service
 
 from lvs_agent.decide.health_verdict import Verdict
 from lvs_agent.decide.kernel_state import IPIP, Route, RouteKind, TunnelSettings
@@ -13,16 +13,12 @@ from lvs_agent.decide.kernel_state import TunnelType as KernelTunnel
 from lvs_api.bind_device import BindDevice
 from lvs_api.network_types import ForwardingMethod, Scheduler, TunnelType
 from lvs_api.real_server_pool import OnFailure
-from lvs_core.plan import PlannedMember, PlannedTunnel
+from lvs_core.plan import PlannedTunnel
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
-
-
-def checked(number: int, **changes: object) -> PlannedMember:
-    return member(number, check=check_target(number), **changes)
 
 
 async def test_a_new_member_waits_for_its_check(world: World) -> None:

@@ -325,7 +325,7 @@ async def test_a_sysctl_that_may_not_be_written_is_told_and_the_others_are(tmp_p
             raise PermissionRefused(f"writing {key}={value}: Read-only file system")
         real(key, value)
 
-    world.sysctls.write = write  # type: ignore[method-assign]
+    world.sysctls.write = write  # type: ignore[method-assign]  # in place of the fake's own
     await world.do(with_sysctls(sloppy_tcp=1))
     reason, message = world.condition(DIFFER) or ("", "")
     assert (reason, "Read-only" in message) == ("KernelRefused", True)

@@ -10,7 +10,7 @@ from agent_world import (
     SERVICE,
     VIP,
     World,
-    check_target,
+    checked,
     destination,
     director,
     member,
@@ -28,16 +28,11 @@ from lvs_agent.decide.kernel_state import (
     ServiceState,
 )
 from lvs_agent.decide.kernel_state import ForwardingMethod as KernelMethod
-from lvs_core.plan import PlannedMember
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
-
-
-def checked(number: int, **changes: object) -> PlannedMember:
-    return member(number, check=check_target(number), **changes)
 
 
 async def test_foreign_entries_are_left_alone(world: World) -> None:

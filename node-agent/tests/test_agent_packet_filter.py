@@ -6,7 +6,8 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from agent_world import NAME, NO_PART, SERVICE, VIP, Known, World, destination, director, member, service
+from agent_world import NAME, NO_PART, SERVICE, VIP, World, destination, director, member, service
+from inputs_in_hand import Known
 
 from lvs_agent.decide.changes import AddService, DeleteService, IpvsChange
 from lvs_agent.decide.faults import Fault
@@ -143,8 +144,8 @@ def order(world: World) -> list[str]:
         seen.extend(type(change).__name__ for change in changes if isinstance(change, AddService | DeleteService))
         return applied(changes)
 
-    world.packet_filter.replace = replace  # type: ignore[method-assign]
-    world.ipvs.apply = apply_ipvs  # type: ignore[method-assign]
+    world.packet_filter.replace = replace  # type: ignore[method-assign]  # in place of the fake's own
+    world.ipvs.apply = apply_ipvs  # type: ignore[method-assign]  # in place of the fake's own
     return seen
 
 
@@ -229,7 +230,7 @@ async def test_a_failing_packet_filter_is_asked_less_and_less(world: World) -> N
         asked += 1
         raise PacketFilterError("reading: no memory")
 
-    world.packet_filter.read = read  # type: ignore[method-assign, assignment]
+    world.packet_filter.read = read  # type: ignore[method-assign, assignment]  # in place of the fake's own
     await world.do(director(grouped(server(100))))
     for _ in range(60):
         await world.later(1)

@@ -10,7 +10,6 @@ from agent_world import (
     NO_PART,
     VIP,
     World,
-    check_target,
     director,
     member,
     real_server,
@@ -22,7 +21,6 @@ from lvs_agent.decide.kernel_sysctls import conf_key
 from lvs_api.bind_device import BindDevice
 from lvs_api.lvs_node import NodeAddressState
 from lvs_api.network_types import ForwardingMethod
-from lvs_core.plan import PlannedMember
 
 OTHER_VIP = "192.168.4.16"
 
@@ -30,10 +28,6 @@ OTHER_VIP = "192.168.4.16"
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
-
-
-def checked(number: int, **changes: object) -> PlannedMember:
-    return member(number, check=check_target(number), **changes)
 
 
 async def test_a_real_server_is_silent_before_it_binds(world: World) -> None:

@@ -4,19 +4,8 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
-from agent_world import (
-    NAME,
-    NO_PART,
-    SERVICE,
-    VIP,
-    Known,
-    World,
-    check_target,
-    director,
-    member,
-    real_server,
-    service,
-)
+from agent_world import NAME, NO_PART, SERVICE, VIP, World, check_target, director, member, real_server, service
+from inputs_in_hand import Known
 
 from lvs_agent.converge.refusals import name_servers
 from lvs_agent.decide.faults import Fault

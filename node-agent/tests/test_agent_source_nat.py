@@ -83,7 +83,7 @@ async def test_the_rule_comes_before_the_service(world: World) -> None:
         seen.append(SERVICE in world.ipvs.services)
         await replaced(rules)
 
-    world.packet_filter.replace = watched  # type: ignore[method-assign]
+    world.packet_filter.replace = watched  # type: ignore[method-assign]  # in place of the fake's own
     await world.do(director(service(member(100, **BEHIND))))
     assert seen == [False]
 

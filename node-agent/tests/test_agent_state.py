@@ -12,11 +12,12 @@ from agent_world import (
     SERVICE,
     VIP,
     World,
-    check_target,
+    checked,
     destination,
     director,
     full_disk,
     member,
+    other_service,
     real_server,
     service,
     service_on,
@@ -37,7 +38,7 @@ from lvs_agent.disk.ledger import Ledger, LedgerFile
 from lvs_api.conditions import ConditionType, Reason
 from lvs_api.network_types import Protocol
 from lvs_core.cluster_view import ObjectKey
-from lvs_core.plan import PlannedMember, PlannedService, VirtualServerKey
+from lvs_core.plan import VirtualServerKey
 
 NOT_STORED = ConditionType.STATE_NOT_STORED
 
@@ -45,16 +46,6 @@ NOT_STORED = ConditionType.STATE_NOT_STORED
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path / "state")
-
-
-def checked(number: int, **changes: object) -> PlannedMember:
-    return member(number, check=check_target(number), **changes)
-
-
-def other_service(*members: PlannedMember) -> PlannedService:
-    """VIP:81/TCP of default/other."""
-    key = VirtualServerKey(address=ip_address(VIP), port=81, protocol=Protocol.TCP)
-    return service(*members, key=key, service=ObjectKey("default", "other"), service_uid="o")
 
 
 async def test_a_full_disk_holds_up_new_entries_and_nothing_else(world: World) -> None:

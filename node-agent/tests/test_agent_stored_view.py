@@ -4,32 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from agent_world import (
-    SERVICE,
-    VIP,
-    World,
-    check_target,
-    destination,
-    director,
-    member,
-    real_server,
-    service,
-)
+from agent_world import SERVICE, VIP, World, checked, destination, director, member, real_server, service
 
 from lvs_agent.decide.health_verdict import Verdict
 from lvs_agent.decide.stored_plan import provisional
 from lvs_api.bind_device import BindDevice
 from lvs_api.network_types import ForwardingMethod, Scheduler
-from lvs_core.plan import FormerMethod, Holding, NodePlan, PlannedMember, PlannedPersistence
+from lvs_core.plan import FormerMethod, Holding, NodePlan, PlannedPersistence
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path / "state")
-
-
-def checked(number: int, **changes: object) -> PlannedMember:
-    return member(number, check=check_target(number), **changes)
 
 
 NOW = director(service(checked(100, weight=2), checked(101, weight=2)))

@@ -54,9 +54,9 @@ async def test_an_update_waits_while_rounds_fail(world: VrrpWorld) -> None:
     async def no_answer(*, fresh: bool = False) -> KernelLinks:
         raise LinkError(f"no answer (fresh={fresh})")
 
-    world.links.read = no_answer  # type: ignore[method-assign]
+    world.links.read = no_answer  # type: ignore[method-assign]  # in place of the fake's own
     await world.later(1)
     assert world.agent.not_ready() == "the last round failed: no answer (fresh=False)"
-    world.links.read = read  # type: ignore[method-assign]
+    world.links.read = read  # type: ignore[method-assign]  # in place of the fake's own
     await world.later(1)
     assert world.agent.not_ready() is None

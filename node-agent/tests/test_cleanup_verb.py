@@ -80,10 +80,10 @@ async def test_what_does_not_go_is_told_and_kept_in_mind(tmp_path: Path) -> None
     def refuse(key, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 -- as the seam
         raise PermissionRefused(f"writing {key}={value}: read-only")
 
-    world.sysctls.write = refuse  # type: ignore[method-assign]
+    world.sysctls.write = refuse  # type: ignore[method-assign]  # in place of the fake's own
     (problem,) = await clean(world)
     assert "arp_announce=0: read-only" in problem
-    world.sysctls.write = real  # type: ignore[method-assign]
+    world.sysctls.write = real  # type: ignore[method-assign]  # in place of the fake's own
     assert await clean(world) == ()
     assert LedgerFile(tmp_path / "ledger", world.boot_id).read() == Ledger()
 
@@ -106,7 +106,7 @@ async def test_a_table_of_another_version_goes(tmp_path: Path) -> None:
     world = World(tmp_path)
     rule = MarkRule(ip_address(VIP), TransportProtocol.TCP, 80, 4097)
     world.packet_filter.change(PacketTable(rules=PacketRules(marks=frozenset({rule}))))
-    world.packet_filter.read = unreadable  # type: ignore[method-assign]
+    world.packet_filter.read = unreadable  # type: ignore[method-assign]  # in place of the fake's own
     assert await clean(world) == ()
     assert world.packet_filter.table is None
 
@@ -117,8 +117,8 @@ async def test_packet_filter_rules_that_do_not_go_are_told(tmp_path: Path) -> No
     async def replace_rules(_: PacketRules) -> None:
         raise PacketFilterError("writing table inet lvs-operator: nft says: no")
 
-    world.packet_filter.read = unreadable  # type: ignore[method-assign]
-    world.packet_filter.replace = replace_rules  # type: ignore[method-assign]
+    world.packet_filter.read = unreadable  # type: ignore[method-assign]  # in place of the fake's own
+    world.packet_filter.replace = replace_rules  # type: ignore[method-assign]  # in place of the fake's own
     assert await clean(world) == ("writing table inet lvs-operator: nft says: no",)
 
 

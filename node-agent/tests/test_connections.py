@@ -110,7 +110,7 @@ async def test_who_the_clients_are_is_told_only_where_it_was_asked_for(tmp_path:
 @pytest.mark.parametrize("plan", [None, NO_PART])
 async def test_a_node_that_directs_nothing_tells_none(tmp_path: Path, plan: object) -> None:
     world = World(tmp_path)
-    await world.do(plan)  # type: ignore[arg-type]
+    await world.do(plan)  # type: ignore[arg-type]  # None, too
     file = tmp_path / "ip_vs_conn"
     file.write_text(HEADING + FOUR, encoding="ascii")
     page = view(world, file).connections_page()

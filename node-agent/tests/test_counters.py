@@ -59,7 +59,7 @@ def count(world: World, key: AnyServiceKey, one: DestinationKey, **changes: int)
     state = world.ipvs.services[key]
     found = state.destinations[one]
     connections = {name: changes.pop(name) for name in [*changes] if name.endswith("_connections")}
-    counted = found._replace(counters=found.counters._replace(**changes), **connections)  # type: ignore[arg-type]
+    counted = found._replace(counters=found.counters._replace(**changes), **connections)  # type: ignore[arg-type]  # fields of each type
     twice = state.counters._replace(**{name: 2 * number for name, number in changes.items()})
     changed = replace(state, destinations={**state.destinations, one: counted}, counters=twice)
     world.ipvs.services[key] = changed
@@ -184,7 +184,7 @@ async def test_a_table_that_can_not_be_read_is_said_and_other_metrics_stay(tmp_p
 async def test_a_node_that_directs_nothing_is_not_asked(tmp_path: Path, plan: object) -> None:
     """Asking for the table loads ip_vs."""
     world = World(tmp_path)
-    await world.do(plan)  # type: ignore[arg-type]
+    await world.do(plan)  # type: ignore[arg-type]  # None, too
     before = world.ipvs.reads
     assert "lvs_virtual_service_connections_total" not in scrape(world)
     page = view(world).table_page()

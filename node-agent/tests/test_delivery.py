@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 from agent_world import NAME, NO_PART, World, director, member, service
 from cleaning import clean
-from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
+from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]  # pyroute2 has no types
 from seam_work import with_seam
 
 from lvs_agent.decide.kernel_state import AddressFamily, FirewallMarkKey, LocalDelivery
@@ -46,7 +46,7 @@ async def test_packets_are_taken_once_there_is_a_service_for_them(world: World) 
         assert set(marks) <= world.ipvs.services.keys()
         await replace(marks)
 
-    world.delivery.replace = after_the_table  # type: ignore[method-assign]
+    world.delivery.replace = after_the_table  # type: ignore[method-assign]  # in place of the fake's own
     await world.do(director(caches()), rounds=3)
     assert world.delivery.present == LocalDelivery.of({TEN})
     assert world.delivery.writes == 1
@@ -69,7 +69,7 @@ async def test_it_ends_before_the_service_goes(world: World) -> None:
         seen.append(world.delivery.present)
         return apply(changes)
 
-    world.ipvs.apply = noting  # type: ignore[method-assign]
+    world.ipvs.apply = noting  # type: ignore[method-assign]  # in place of the fake's own
     await world.do(NO_PART)
     assert seen == [NOTHING]
     reads = world.delivery.reads

@@ -34,9 +34,9 @@ async def test_the_link_is_asked_before_the_address_is_bound(world: World) -> No
 
     async def note(device: str, addresses: object) -> object:
         bound.append(world.bound())
-        return await ask(device, addresses)  # type: ignore[arg-type]
+        return await ask(device, addresses)  # type: ignore[arg-type]  # as the seam
 
-    world.probe.ask = note  # type: ignore[method-assign,assignment]
+    world.probe.ask = note  # type: ignore[method-assign,assignment]  # in place of the fake's own
     await world.do(PLAN)
     assert bound == [set()]
     assert world.bound() == {f"{VIP}@eth0"}

@@ -82,7 +82,7 @@ async def test_it_is_loaded_once_before_the_service_is_made(world: World) -> Non
         seen.append(world.ftp_helper.loaded)
         return apply(changes)
 
-    world.ipvs.apply = noting  # type: ignore[method-assign]
+    world.ipvs.apply = noting  # type: ignore[method-assign]  # in place of the fake's own
     await carried_out(world, director(ftp(21)))
     assert seen
     assert all(seen)
@@ -154,7 +154,7 @@ async def test_the_asking_is_for_a_mark_that_no_service_of_the_plan_has(world: W
         asked.extend(change.service for change in changes)
         return apply(changes)
 
-    world.ipvs.apply = noting  # type: ignore[method-assign]
+    world.ipvs.apply = noting  # type: ignore[method-assign]  # in place of the fake's own
     ModuleFtpHelper(world.ipvs).load()
     (key,) = asked
     assert isinstance(key, FirewallMarkKey)

@@ -70,7 +70,7 @@ async def test_the_mark_and_its_service_come_before_the_virtual_service_and_the_
         order.append("rules")
         await replaced(shall)
 
-    world.packet_filter.replace = replace_rules  # type: ignore[method-assign]
+    world.packet_filter.replace = replace_rules  # type: ignore[method-assign]  # in place of the fake's own
     await world.do(both(), rounds=3)
     services = [step for step in order if step in {"AddService", "rules", "bind"}]
     assert services == ["AddService", "rules", "bind", "AddService"]

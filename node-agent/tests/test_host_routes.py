@@ -40,7 +40,7 @@ async def test_the_route_is_there_before_the_method_changes(tmp_path: Path) -> N
         assert world.host_routes.routes == {ROUTE}
         return apply(changes)
 
-    world.ipvs.apply = with_route  # type: ignore[method-assign]
+    world.ipvs.apply = with_route  # type: ignore[method-assign]  # in place of the fake's own
     before = world.ipvs.writes
     await world.do(NOW_TUNNEL)
     assert world.ipvs.writes == before + 1

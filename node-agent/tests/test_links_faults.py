@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from link_namespaces import VIP4, binding, routed, with_links
-from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
+from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]  # pyroute2 has no types
 
 from lvs_agent.decide.changes import BindAddress
 from lvs_agent.decide.kernel_state import AddressFamily, KernelLinks, RouteKind

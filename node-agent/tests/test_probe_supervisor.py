@@ -92,7 +92,7 @@ async def test_probes_killed_again_and_again_while_a_server_is_down_change_nothi
         for restarts in (1, 2, 3):
             assert supervisor._process is not None
             os.kill(supervisor._process.pid, signal.SIGKILL)
-            await until(lambda number=restarts: supervisor.restarts == number and supervisor.running)  # type: ignore[misc]
+            await until(lambda number=restarts: supervisor.restarts == number and supervisor.running)  # type: ignore[misc]  # mypy infers no lambda with a default
             assert supervisor.verdicts()[check].verdict is Verdict.UP
         await until(lambda: counted[Result.FAILED] > 0)
         assert supervisor.verdicts()[check].verdict is Verdict.UP

@@ -32,7 +32,7 @@ from lvs_agent.probes.runner import LATE_SECONDS, Runner, _check_once, make_prob
 
 def a_check(port: int, *, http: HttpRequest | None = None, address: str = "127.0.0.1", **pace: float) -> Check:
     values = {"interval_seconds": 0.05, "timeout_seconds": 0.5, "rise": 2, "fall": 2} | pace
-    return Check(address=address, port=port, http=http, **values)  # type: ignore[arg-type]
+    return Check(address=address, port=port, http=http, **values)  # type: ignore[arg-type]  # fields of each type
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from agent_world import SERVICE, VIP, World, check_target, destination, director, member, service, service_on
+from agent_world import SERVICE, VIP, World, checked, destination, director, member, service, service_on
 from hypothesis import given
 from hypothesis import strategies as st
 from vrrp_world import FAULT, MASTER, SECOND_VIP, VrrpWorld, second_service, vrrp_plan
@@ -31,10 +31,6 @@ def world(tmp_path: Path) -> Iterator[VrrpWorld]:
     made = VrrpWorld(tmp_path)
     yield made
     made.lose_supervisor()
-
-
-def checked(number: int, **changes: object) -> PlannedMember:
-    return member(number, check=check_target(number), **changes)
 
 
 def web(*numbers: int, quorum: PlannedQuorum = WITHDRAWS, **changes: object) -> PlannedService:

@@ -149,7 +149,7 @@ async def test_in_trouble_nothing_goes(tmp_path: Path, trouble: Callable[[Object
         edited["spec"]["service"] = {**edited["spec"]["service"], "addresses": ["192.168.4.17"]}
         edited["metadata"]["generation"] = 2
         side.server.put(edited)
-        await until(lambda: "192.168.4.17" in {str(a) for g in side.source.plan.directing for a in g.addresses})  # type: ignore[union-attr]
+        await until(lambda: "192.168.4.17" in {str(a) for g in side.source.plan.directing for a in g.addresses})  # type: ignore[union-attr]  # there is a plan
         assert side.services() == ["mail", "web"], "everything else goes on"
     # A restart knows it from the disk, and a person lets it go, once, by the very token.
     async with following(side.server, tmp_path) as side:
@@ -172,7 +172,7 @@ async def test_a_wrong_token_lets_nothing_go(tmp_path: Path) -> None:
         assert side.source.withheld.token != first
         side.release(first)
         side.server.put(director_group(interface="eth7"))
-        await until(lambda: side.source.plan.directing[0].interface == "eth7")  # type: ignore[union-attr]
+        await until(lambda: side.source.plan.directing[0].interface == "eth7")  # type: ignore[union-attr]  # there is a plan
         assert side.services() == ["mail", "web"]
 
 
@@ -287,7 +287,7 @@ async def test_a_lvs_node_made_anew_takes_nothing_away(tmp_path: Path) -> None:
         side.server.put(anew)
         await until(lambda: side.reason() is Reason.MADE_ANEW)
         assert side.services() == ["mail", "web"]
-        assert [str(bound.address) for bound in side.source.plan.bind] == [VIP]  # type: ignore[union-attr]
+        assert [str(bound.address) for bound in side.source.plan.bind] == [VIP]  # type: ignore[union-attr]  # there is a plan
     async with following(side.server, tmp_path) as side:
         await until(lambda: side.reason() is Reason.MADE_ANEW)
         assert side.services() == ["mail", "web"]
@@ -295,7 +295,7 @@ async def test_a_lvs_node_made_anew_takes_nothing_away(tmp_path: Path) -> None:
         await until(lambda: side.reason() is None)
         edited = {**anew, "spec": {"directorGroups": ["default"]}}
         side.server.put(edited)
-        await until(lambda: not side.source.plan.bind)  # type: ignore[union-attr]
+        await until(lambda: not side.source.plan.bind)  # type: ignore[union-attr]  # there is a plan
 
 
 async def test_a_lvs_node_made_anew_is_let_go_by_a_person(tmp_path: Path) -> None:

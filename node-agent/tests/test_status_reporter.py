@@ -45,7 +45,7 @@ async def test_what_an_older_crd_drops_is_not_written_again_and_again() -> None:
         for boot, asked in (("one", 1), ("two", 2)):
             for _ in range(3):
                 reporter.tell(LvsNodeStatus(boot_id=boot, agent_version="2"))
-                await until(lambda asked=asked: server.asked >= asked)  # type: ignore[misc]
+                await until(lambda asked=asked: server.asked >= asked)  # type: ignore[misc]  # mypy infers no lambda with a default
                 await some_turns()
             assert server.status == {"bootId": boot}
             assert server.asked == asked

@@ -57,7 +57,7 @@ async def test_the_rules_are_there_before_the_address_and_go_after_it(world: Wor
         order.append(f"{len(given)} rules")
         await replaced(given)
 
-    world.packet_filter.replace = replace_rules  # type: ignore[method-assign]
+    world.packet_filter.replace = replace_rules  # type: ignore[method-assign]  # in place of the fake's own
     await world.do(tunnelled(DIRECTOR, OTHER))
     assert world.packet_filter.table == PacketTable(rules=rules(DIRECTOR, OTHER))
     await world.do(NO_PART)

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any, Final
 
-from pyroute2 import AsyncIPRoute  # type: ignore[import-untyped]
-from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
+from pyroute2 import AsyncIPRoute  # type: ignore[import-untyped]  # pyroute2 has no types
+from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]  # pyroute2 has no types
 
 from lvs_agent.decide.kernel_state import AddressFamily, FirewallMarkKey, LocalDelivery
 from lvs_agent.errors import FamilyNotSupported, LinkError, PermissionRefused

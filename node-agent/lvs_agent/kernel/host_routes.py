@@ -6,8 +6,8 @@ import socket
 from ipaddress import ip_address
 from typing import Any, Final, Never
 
-from pyroute2 import AsyncIPRoute  # type: ignore[import-untyped]
-from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
+from pyroute2 import AsyncIPRoute  # type: ignore[import-untyped]  # pyroute2 has no types
+from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]  # pyroute2 has no types
 
 from lvs_agent.decide.kernel_state import HOST_PREFIX_LENGTH, HostRoute
 from lvs_agent.errors import AddressRefused, DeviceNotFound, LinkError, PermissionRefused

@@ -10,8 +10,8 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any, NamedTuple, Never
 
-from pyroute2 import AsyncIPRoute  # type: ignore[import-untyped]
-from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
+from pyroute2 import AsyncIPRoute  # type: ignore[import-untyped]  # pyroute2 has no types
+from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]  # pyroute2 has no types
 
 from lvs_agent.decide.changes import BindAddress, LinkChange
 from lvs_agent.decide.kernel_state import (
