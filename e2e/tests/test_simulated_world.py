@@ -79,7 +79,7 @@ async def _flush_at_the_end(self: Any) -> None:
     try:
         await run_agent(self)
     finally:
-        table = self._table._ipvs
+        table = self._keepers.table._ipvs
         table.apply([DeleteService(service=key) for key in table.read().services])
 
 
@@ -136,7 +136,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
         {"lvs_core.plan.PlannedMember.may_have_weight": REFUSED_ONLY},
         "which its slices do not allow",
     ),
-    "weight without a fresh word": ({"lvs_agent.decide.desired_state.step_standing": _believed}, "silently"),
+    "weight without a fresh word": ({"lvs_agent.decide.desired_service.step_standing": _believed}, "silently"),
     "the table is flushed at the end": ({"lvs_agent.agent.Agent.run": _flush_at_the_end}, "which its plan has"),
     "everything in the table is ours": ({"lvs_agent.converge.table.judge_ipvs": _all_is_ours}, "which no user deleted"),
     "weights are forgotten with a restart": (
