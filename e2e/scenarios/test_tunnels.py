@@ -1,17 +1,17 @@
 """What real servers' tunnel devices let in, and how large requests are, with packets of both families."""
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
 
-from lvs_lab.lab_machine import Capture, LabMachine
+from lvs_lab.lab_machine import LabMachine
 from lvs_lab.waiting import wait_for
 from support.deployment import EXAMPLES, GONE_SECONDS, READY_SECONDS, Deployment, deployed
 from support.manifests import documents, pool_text, service_text
 from support.traffic import HeldConnection, answers, count_replies, url
+from support.tunnel_looks import closed_ports, ports, replies, rules, segment_sizes
 from support.wrapped_packets import send_wrapped
 
 pytestmark = pytest.mark.lab
@@ -82,20 +82,11 @@ def client(lab: Deployment) -> LabMachine:
     return lab.lab.machine(CLIENT)
 
 
-def rules(lab: Deployment, name: str) -> str:
-    """The packet filter of a node; empty without any rule."""
-    return lab.lab.guest(name).out("nft", "list", "ruleset")
-
-
 def post(lab: Deployment, vip: str, seconds: int) -> bool:
     """Whether a large request comes through in this time."""
     words = ["curl", "--silent", "--fail", "--max-time", str(seconds), "--data-binary", "@-", "--dump-header", "-"]
     done = client(lab).exec([*words, url(vip)], stdin="x" * SIZE, timeout=seconds + 10)
     return done.ok and f"X-Received: {SIZE}" in done.stdout.splitlines()
-
-
-def segment_sizes(capture: Capture) -> set[int]:
-    return {int(found) for line in capture.lines() for found in re.findall(r"\bmss (\d+)", line)}
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -119,10 +110,6 @@ def answered(lab: Deployment, family: int, sender: str, kind: str = "ipip") -> b
         asking.exec(["ping", "-c", "1", "-W", "5", receiver], check=True)
         wait_for(lambda: replies(heard, receiver), 5, "the capture to have the later answer")
         return bool(replies(heard, vip))
-
-
-def replies(capture: Capture, source: str) -> list[str]:
-    return [line for line in capture.lines() if f" {source} > " in line and "echo reply" in line]
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -198,15 +185,6 @@ def test_gre_takes_the_place_of_ipip_without_a_lost_connection(web: Deployment) 
         assert all(post(web, vip, 10) for _ in SERVERS)
         wait_for(lambda family=family, mine=mine: answered(web, family, mine, "gre"), 10, "a director's to be answered")
         assert not answered(web, family, theirs, "gre")
-
-
-def ports(lab: Deployment, name: str) -> set[tuple[int, int]]:
-    """The ports at which a real server unwraps GUE, by family: one of IPv6 is listed with -6."""
-    guest = lab.lab.guest(name)
-    if not re.search(r"^fou ", guest.out("lsmod"), re.MULTILINE):
-        return set()
-    listed = re.findall(r"^port (\d+) gue(.*)$", guest.out("ip", "fou", "show"), re.MULTILINE)
-    return {(6 if "-6" in rest else 4, int(number)) for number, rest in listed}
 
 
 def wraps_by(lab: Deployment, words: str) -> bool:
@@ -299,12 +277,6 @@ def by_gue(port: int) -> dict[str, Any]:
 def to_gue(port: int) -> dict[str, Any]:
     """The same as a patch, whatever checksum there was before."""
     return {"forwarding": {"method": "Tunnel", "tunnel": {"type": "GUE", "port": port, "checksum": None}}}
-
-
-def closed_ports(lab: Deployment, name: str) -> dict[str, list[int]]:
-    """Of a real server's VIPs the ports for GUE that it could not open."""
-    said = lab.get("lvsnode", name)["status"].get("addresses", ())
-    return {one["address"]: one["closedPorts"] for one in said if "closedPorts" in one}
 
 
 def asked_port(lab: Deployment, address: str, port: int) -> str:
