@@ -9,7 +9,7 @@ from pathlib import Path
 from lvs_agent.converge.number_seams import NumberSeams
 from lvs_agent.decide.changes import DeleteDestination, DeleteService, IpvsChange, UnbindAddress
 from lvs_agent.decide.handed_on import HANDED_ON_SERVICES
-from lvs_agent.decide.kernel_state import KernelIpvs, LocalDelivery, ReceivePort
+from lvs_agent.decide.kernel_state import KernelIpvs, KernelLinks, LocalDelivery, ReceivePort
 from lvs_agent.decide.ownership import OwnedIpvs, judge_ipvs, judge_links
 from lvs_agent.decide.packet_table import NO_RULES
 from lvs_agent.decide.wanted_sysctls import SysctlRole, judge_sysctls, keys_to_read
@@ -69,24 +69,14 @@ async def clean_up(
             problems.append(f"{copy}: {error.strerror}")
 
     problems += await _end_vrrp(vrrp, links)
-    read = await links.read(fresh=True)
-    bound = judge_links(read, frozenset(), ledger.bindings).owned
-    failed = await links.apply([UnbindAddress(binding=binding) for binding in bound])
-    problems += [str(failure.error) for failure in failed]
-    ledger = replace(ledger, bindings=frozenset(failure.change.binding for failure in failed))
-    problems += _store(ledger_file, ledger)
-    _log.info("unbound %d addresses", len(bound) - len(failed))
-
+    ledger, refused = await _unbind(links, ledger)
+    problems += [*refused, *_store(ledger_file, ledger)]
     ledger, refused = _close_ports(receive_ports, ledger)
     problems += [*refused, *_store(ledger_file, ledger)]
     problems += await _end_delivery(delivery)
     if ledger.ipvs:
-        applied = ipvs.apply(deletions(ipvs.read(), ledger.ipvs))
-        problems += [str(failure.error) for failure in applied.failures]
-        _log.info("removed %d IPVS entries", applied.written)
-        left = judge_ipvs(ipvs.read(), {}, ledger.ipvs).owned
-        ledger = replace(ledger, ipvs=left, drains={})
-        problems += _store(ledger_file, ledger)
+        ledger, refused = _remove_entries(ipvs, ledger)
+        problems += [*refused, *_store(ledger_file, ledger)]
 
     problems += await _remove_packet_rules(packet_filter)
     ledger = _stop_daemons(settings, ledger)
@@ -97,11 +87,33 @@ async def clean_up(
         await host_routes.remove(route)
         _log.info("removed the route to %s", route.address)
 
-    read = await links.read(fresh=True)
-    role = SysctlRole()
-    found = sysctls.read(keys_to_read(role, read, ledger.sysctls))
-    kept = dict(ledger.sysctls)
-    verdict = judge_sysctls(role, read, found, ledger.sysctls)
+    problems += _restore_sysctls(sysctls, await links.read(fresh=True), ledger)
+    problems += _store(ledger_file, replace(ledger, sysctls=ledger.sysctls if problems else {}))
+    return tuple(dict.fromkeys(problems))
+
+
+async def _unbind(links: Links, ledger: Ledger) -> tuple[Ledger, list[str]]:
+    """The ledger with the addresses that stay, and why."""
+    bound = judge_links(await links.read(fresh=True), frozenset(), ledger.bindings).owned
+    failed = await links.apply([UnbindAddress(binding=binding) for binding in bound])
+    _log.info("unbound %d addresses", len(bound) - len(failed))
+    left = frozenset(failure.change.binding for failure in failed)
+    return replace(ledger, bindings=left), [str(failure.error) for failure in failed]
+
+
+def _remove_entries(ipvs: IpvsTable, ledger: Ledger) -> tuple[Ledger, list[str]]:
+    """The ledger with the entries of the table that stay, and why."""
+    applied = ipvs.apply(deletions(ipvs.read(), ledger.ipvs))
+    _log.info("removed %d IPVS entries", applied.written)
+    left = judge_ipvs(ipvs.read(), {}, ledger.ipvs).owned
+    return replace(ledger, ipvs=left, drains={}), [str(failure.error) for failure in applied.failures]
+
+
+def _restore_sysctls(sysctls: Sysctls, links: KernelLinks, ledger: Ledger) -> list[str]:
+    """Back to the values from before our first write, where nobody else relies on ours; what could not be written."""
+    role, problems = SysctlRole(), []
+    found = sysctls.read(keys_to_read(role, links, ledger.sysctls))
+    verdict = judge_sysctls(role, links, found, ledger.sysctls)
     for key in verdict.left:
         _log.info("%s stays %d: others rely on it by now", key, found[key])
     for write in verdict.restores:
@@ -111,10 +123,7 @@ async def clean_up(
             problems.append(str(error))
         else:
             _log.info("%s: %d -> %d", write.key, write.previous, write.value)
-    if not problems:
-        kept = {}
-    problems += _store(ledger_file, replace(ledger, sysctls=kept))
-    return tuple(dict.fromkeys(problems))
+    return problems
 
 
 def _close_ports(ports: ReceivePorts, ledger: Ledger) -> tuple[Ledger, list[str]]:
