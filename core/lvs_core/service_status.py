@@ -262,6 +262,10 @@ def _remark(service: VirtualService, serving: Serving) -> tuple[Reason, str]:
         return Reason.PAUSED, "; agents change nothing (spec.paused)"
     if serving.full_nodes:
         return Reason.NODE_FULL, "; another method waits for it"
+    exception = serving.active.exception if serving.active is not None else None
+    if exception is not None and exception.reason == Reason.PACKETS_NOT_SEEN:
+        # The service is as it shall be, and whoever sends a few packets to a closed port can bring this about.
+        return Reason.PACKETS_NOT_SEEN, f"; {exception.message}"
     unverified = _unverified(service, [one for one in serving.members if one.address not in serving.own])
     return (Reason.UNVERIFIED if unverified else Reason.READY), unverified
 

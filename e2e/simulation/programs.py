@@ -20,6 +20,7 @@ from lvs_agent.converge.refusals import RefusalKeeper
 from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
 from lvs_agent.converge.table import TableKeeper
+from lvs_agent.converge.unseen_packets import UnseenPacketKeeper
 from lvs_agent.converge.virtual_routers import VrrpKeeper
 from lvs_agent.decide.fresh_word import Answer, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Streak, Verdict, judge
@@ -30,6 +31,7 @@ from lvs_agent.disk.ledger import LedgerFile
 from lvs_agent.disk.ledger_keeper import LedgerKeeper
 from lvs_agent.disk.view_store import ViewStore
 from lvs_agent.keepers import Keepers
+from lvs_agent.kernel.fake_packet_tap import FakePacketTap
 from lvs_agent.node_status import NodeIdentity
 from lvs_agent.objects.api_connection import ApiConnection
 from lvs_agent.objects.api_source import ApiSource
@@ -316,6 +318,14 @@ class AgentProgram(Program):
                 ),
                 ledger=LedgerKeeper(LedgerFile(machine.disk / "ledger", machine.boot_id), metrics, machine.clock),
                 zero=ZeroKeeper(machine.ipvs),
+                unseen=UnseenPacketKeeper(
+                    tap=FakePacketTap(),
+                    ipvs=machine.ipvs,
+                    links=machine.links,
+                    sysctls=machine.sysctls,
+                    metrics=metrics,
+                    monotonic=machine.clock,
+                ),
             ),
             links=machine.links,
             prober=self.checks,

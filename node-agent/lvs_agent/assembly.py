@@ -30,6 +30,7 @@ from lvs_agent.converge.refusals import ClusterKnowledge, NoCluster, RefusalKeep
 from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
 from lvs_agent.converge.table import TableKeeper
+from lvs_agent.converge.unseen_packets import UnseenPacketKeeper
 from lvs_agent.converge.virtual_routers import VrrpKeeper
 from lvs_agent.decide.refused_addresses import own_addresses
 from lvs_agent.disk.ledger import LedgerFile
@@ -47,6 +48,7 @@ from lvs_agent.kernel.kernel_seams import KernelSeams, open_seams
 from lvs_agent.kernel.links import KernelLinksSeam
 from lvs_agent.kernel.namespace_lock import AbstractSocketLock
 from lvs_agent.kernel.nft import NftPacketFilter
+from lvs_agent.kernel.packet_tap import KernelPacketTap
 from lvs_agent.kernel.sysctl import ProcSysctls
 from lvs_agent.node_status import NodeIdentity
 from lvs_agent.objects.api_connection import ApiConnection
@@ -220,7 +222,10 @@ def _keepers(
     duplicates = DuplicateKeeper(PacketDuplicateProbe(), monotonic=clock, wake=wake)
     handed_on = HandedOnKeeper(PacketDuplicateProbe(), monotonic=clock, wake=wake)
     claimants = ClaimantKeeper(PacketDuplicateProbe(), PacketAnnouncer(), metrics, monotonic=clock, wake=wake)
-    for asking in (duplicates, handed_on, claimants):
+    unseen = UnseenPacketKeeper(
+        tap=KernelPacketTap(), ipvs=seams.ipvs, links=links, sysctls=sysctls, metrics=metrics, monotonic=clock
+    )
+    for asking in (duplicates, handed_on, claimants, unseen):
         cleanup.push_async_callback(asking.close)
     return Keepers(
         table=TableKeeper(seams.ipvs, metrics, clock),
@@ -249,6 +254,7 @@ def _keepers(
         vrrp=VrrpKeeper(VrrpDirectory(settings.vrrp_dir, boot_id()), claimants, metrics, clock),
         ledger=LedgerKeeper(LedgerFile(settings.state_dir / LEDGER_FILE, boot_id()), metrics, clock),
         zero=ZeroKeeper(seams.ipvs),
+        unseen=unseen,
     )
 
 

@@ -138,6 +138,7 @@ class Convergence:
         now = timestamp(datetime.now(UTC))
         zeroed = keepers.zero.carry_out(self._source.asked_zero(), self._source.reported_status, table, now)
         troubles, lacking = self._troubles(settings, guard, taken.vrrp), self._lacking(prepared, taken.waiting)
+        troubles = replace(troubles, unseen=await keepers.unseen.follow(prepared, table, taken.addresses))
         addresses, vrrp, withdrawn = taken.addresses, taken.vrrp, taken.withdrawn
         self._status.report(Round(prepared, table, addresses, troubles, lacking, closed, zeroed, vrrp, withdrawn), now)
 

@@ -91,6 +91,10 @@ class LinkNotAsked(KernelError):
     """The neighbours on a link could not be asked whether one of them has an address."""
 
 
+class ArrivalsUnknown(KernelError):
+    """What arrives at this node's network cards could not be listened to."""
+
+
 class NameServersUnknown(LvsAgentError):
     """A file that names this node's name servers is there and can not be read."""
 

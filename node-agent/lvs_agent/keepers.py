@@ -13,6 +13,7 @@ from lvs_agent.converge.refusals import RefusalKeeper
 from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
 from lvs_agent.converge.table import TableKeeper
+from lvs_agent.converge.unseen_packets import UnseenPacketKeeper
 from lvs_agent.converge.virtual_routers import VrrpKeeper
 from lvs_agent.disk.ledger_keeper import LedgerKeeper
 from lvs_agent.serve.zero import ZeroKeeper
@@ -20,7 +21,8 @@ from lvs_agent.serve.zero import ZeroKeeper
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keepers:
-    """One for each part of the kernel and of the disk that the agent writes; in which order is `Convergence`'s."""
+    """One for each part of the kernel and of the disk that the agent writes, and one that listens; in which order is
+    `Convergence`'s."""
 
     table: TableKeeper
     settings: NodeSettingsKeeper
@@ -36,3 +38,4 @@ class Keepers:
     vrrp: VrrpKeeper
     ledger: LedgerKeeper
     zero: ZeroKeeper
+    unseen: UnseenPacketKeeper

@@ -25,6 +25,7 @@ from lvs_agent.converge.refusals import ClusterKnowledge, NoCluster, RefusalKeep
 from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
 from lvs_agent.converge.table import TableKeeper
+from lvs_agent.converge.unseen_packets import UnseenPacketKeeper
 from lvs_agent.converge.virtual_routers import VrrpKeeper
 from lvs_agent.decide.kernel_state import (
     DestinationKey,
@@ -47,6 +48,7 @@ from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
 from lvs_agent.kernel.fake_links import FakeHostRoutes, FakeLinks
 from lvs_agent.kernel.fake_neighbours import FakeAnnouncer, FakeDuplicateProbe
 from lvs_agent.kernel.fake_packet_filter import FakePacketFilter
+from lvs_agent.kernel.fake_packet_tap import FakePacketTap
 from lvs_agent.kernel.fake_receive_ports import FakeReceivePorts
 from lvs_agent.kernel.fake_sysctls import FakeSysctls
 from lvs_agent.node_status import NodeIdentity
@@ -200,6 +202,7 @@ class World:
         self.ftp_helper = FakeFtpHelper()
         self.delivery = FakeDeliveryRoutes()
         self.probe = FakeDuplicateProbe()
+        self.tap = FakePacketTap()
         self.refused_ranges: list[IPNetwork] = []
         self.cluster: ClusterKnowledge = NoCluster()
         self.source = PlanInHand()
@@ -218,6 +221,14 @@ class World:
         self.handed_on = HandedOnKeeper(self.probe, monotonic=lambda: self.now, wake=self.answered.set)
         self.claimants = ClaimantKeeper(
             self.probe, self.announcer, self.metrics, monotonic=lambda: self.now, wake=self.answered.set
+        )
+        self.unseen = UnseenPacketKeeper(
+            tap=self.tap,
+            ipvs=self.ipvs,
+            links=self.links,
+            sysctls=self.sysctls,
+            metrics=self.metrics,
+            monotonic=lambda: self.now,
         )
         file = LedgerFile(self.directory / "ledger", self.boot_id)
         self.ledger = LedgerKeeper(file, self.metrics, lambda: self.now)
@@ -250,6 +261,7 @@ class World:
                 vrrp=VrrpKeeper(self.vrrp, self.claimants, self.metrics, lambda: self.now),
                 ledger=self.ledger,
                 zero=ZeroKeeper(self.ipvs),
+                unseen=self.unseen,
             ),
             links=self.links,
             prober=self.health,

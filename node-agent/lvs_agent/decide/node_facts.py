@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+from lvs_agent.decide import unseen_packets
 from lvs_agent.decide.desired_addresses import DesiredAddresses
 from lvs_agent.decide.desired_state import DesiredIpvs
 from lvs_agent.decide.faults import Fault
@@ -31,6 +32,8 @@ class Troubles:
     """What the node has once, as far as somebody wants it, in trouble or not."""
     contest: Fault | None = None
     """Who keeps undoing what is ours in the IPVS table."""
+    unseen: Mapping[AnyServiceKey, Fault] = field(default_factory=dict)
+    """Of services whose clients' packets arrive, and do not get to IPVS."""
     tunnels: Fault | None = None
     """Why tunnel devices unwrap what strangers send."""
     failover: Fault | None = None
@@ -46,6 +49,7 @@ class Troubles:
         yield ConditionType.CHECKS_BLIND, self.blindness
         yield ConditionType.SETTINGS_DIFFER, summary(self.settings)
         yield ConditionType.TABLE_CONTESTED, self.contest
+        yield ConditionType.TRAFFIC_BLOCKED, unseen_packets.summary(self.unseen)
         yield ConditionType.TUNNELS_UNGUARDED, self.tunnels
         yield ConditionType.FAILOVER_IMPAIRED, self.failover
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from lvs_agent.decide.desired_service import ServicePart, Waiting
@@ -29,6 +29,8 @@ class _Standing:
     notes: list[Fault] = field(default_factory=list)
     below: str = ""
     """By how much it is short of its quorum, and what comes of it."""
+    unseen: Fault | None = None
+    """Packets for it arrive, and do not get to IPVS."""
 
 
 def service_exceptions(facts: NodeFacts) -> Iterator[ServiceException]:
@@ -50,8 +52,9 @@ def _standings(facts: NodeFacts) -> dict[ObjectKey, _Standing]:
         notes = [facts.service_notes[part.key] for part in parts if part.key in facts.service_notes]
         quiet = not any(part.waiting or part.vanishing or part.paused or not part.member_names for part in parts)
         below = _below_quorum(parts, facts.withdrawn)
-        if faults or notes or below or not quiet:
-            standings[name] = _Standing(parts=list(parts), faults=faults, notes=notes, below=below)
+        unseen = next((facts.troubles.unseen[one.key] for one in parts if one.key in facts.troubles.unseen), None)
+        if faults or notes or below or unseen or not quiet:
+            standings[name] = _Standing(parts=list(parts), faults=faults, notes=notes, below=below, unseen=unseen)
     for name, fault in _further_faults(facts):
         standings.setdefault(name, _Standing(parts=list(facts.desired.services.get(name, ())))).faults.append(fault)
     return standings
@@ -103,6 +106,9 @@ def _exception(name: ObjectKey, standing: _Standing) -> ServiceException | None:
     elif standing.below:
         why = f"; {_members_fault(without, total).message}" if without else ""
         fault = Fault(reason=Reason.BELOW_QUORUM, message=f"{standing.below}{why}")
+    elif standing.unseen is not None:
+        why = f"; {_members_fault(without, total).message}" if without else ""
+        fault = replace(standing.unseen, message=f"{standing.unseen.message}{why}")
     elif without:
         fault = _members_fault(without, total)
     elif vanishing:

@@ -10,7 +10,6 @@ a kernel answers in less than a millisecond, and three frames do not get lost on
 """
 
 import asyncio
-import ctypes
 import fcntl
 import socket
 import struct
@@ -23,6 +22,7 @@ from typing import Final
 from lvs_agent.decide.kernel_state import IPV4, IPAddress
 from lvs_agent.errors import LinkNotAsked, PermissionRefused
 from lvs_agent.kernel.announce import internet_checksum
+from lvs_agent.kernel.socket_filter import attach_filter
 
 PROBES: Final = 3
 INTERVAL_SECONDS: Final = 0.1
@@ -38,7 +38,6 @@ _SOLICITED_NODE: Final = bytes.fromhex("ff0200000000000000000001ff")
 _KIND: Final = socket.SOCK_RAW | socket.SOCK_CLOEXEC
 _SIOCGIFFLAGS: Final = 0x8913
 _IFF_RUNNING: Final = 0x40
-_SO_ATTACH_FILTER: Final = 26
 MAX_CLAIMANTS: Final = 64
 """So many are remembered of one address; whoever makes up more has been noticed by then."""
 _FRAMES_AT_ONCE: Final = 64
@@ -191,6 +190,4 @@ def _filter_neighbour_discovery(opened: socket.socket) -> None:
             (accept, 0, 0, 0),
         )
     )
-    buffer = ctypes.create_string_buffer(program)
-    fprog = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
-    opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+    attach_filter(opened, program)

@@ -32,6 +32,7 @@ from lvs_agent.decide.kernel_state import (
     KernelIpvs,
     ServiceSettings,
     ServiceState,
+    TrafficCounters,
     TunnelType,
     family_of,
 )
@@ -83,6 +84,10 @@ class FakeIpvsTable:
     def read_services(self) -> Mapping[AnyServiceKey, ServiceSettings]:
         """Every service, without destinations."""
         return {key: state.settings for key, state in self._look().items()}
+
+    def read_counters(self) -> Mapping[AnyServiceKey, TrafficCounters]:
+        """What every service has counted."""
+        return {key: state.counters for key, state in self._look().items()}
 
     def glance(self) -> bytes | None:
         """The same of what /proc/net/ip_vs shows, in another form."""

@@ -24,10 +24,13 @@ from lvs_agent.decide.kernel_state import (
     LocalDelivery,
     ReceivePort,
     Route,
+    ServiceKey,
     ServiceSettings,
+    TrafficCounters,
 )
 from lvs_agent.decide.kernel_sysctls import SysctlKey
 from lvs_agent.decide.packet_table import PacketRules, PacketTable
+from lvs_agent.decide.unseen_packets import Arrivals
 from lvs_agent.errors import IpvsEntryError, LinkError
 
 
@@ -56,6 +59,9 @@ class IpvsTable(Protocol):
 
     def read_services(self) -> Mapping[AnyServiceKey, ServiceSettings]:
         """Every service without its destinations: one cheap dump, to see a table that somebody cleared."""
+
+    def read_counters(self) -> Mapping[AnyServiceKey, TrafficCounters]:
+        """What every service has counted: the same cheap dump. The kernel brings it up to date every two seconds."""
 
     def glance(self) -> bytes | None:
         """The table in short: equal as long as all services and destinations are there with their methods and weights.
@@ -273,6 +279,17 @@ class DuplicateProbe(Protocol):
         for this question he does not take it, unless it comes from one of the `sources`, addresses of this node. A
         device of this node may be among them. Raises LinkNotAsked (the device is gone, or down) and
         PermissionRefused.
+        """
+
+
+class PacketTap(Protocol):
+    """Hears what arrives at this node's network cards, before any filter can drop it."""
+
+    async def listen(self, fronts: Collection[ServiceKey], seconds: float) -> Arrivals:
+        """What comes meanwhile to these, `MOST_FRONTS` at most; port 0 stands for every port.
+
+        First packets of connections and datagrams, addressed to this host's own MAC addresses; not from itself. When
+        very many come, some are left out. Raises ArrivalsUnknown and PermissionRefused.
         """
 
 

@@ -31,6 +31,7 @@ from lvs_agent.decide.kernel_state import (
     KernelIpvs,
     ServiceSettings,
     ServiceState,
+    TrafficCounters,
 )
 from lvs_agent.errors import (
     EntryExists,
@@ -98,6 +99,11 @@ class KernelIpvsTable(IpvsConversation):
         """Every service, without destinations."""
         services = self._retrying(self._all_services)
         return {key: found.settings for key, found in services.items()}
+
+    def read_counters(self) -> Mapping[AnyServiceKey, TrafficCounters]:
+        """What every service has counted."""
+        services = self._retrying(self._all_services)
+        return {key: self._decoder.service_counters(found.message) for key, found in services.items()}
 
     def glance(self) -> bytes | None:
         """The table in short."""

@@ -40,6 +40,11 @@ class AgentMetrics:
             ["kind"],
             registry=self.registry,
         )
+        self.arrival_looks = Counter(
+            "lvs_agent_arrival_looks",
+            "Times that it was listened whether packets arrive for services that count none",
+            registry=self.registry,
+        )
         self.announcements = Counter(
             "lvs_agent_announcements", "Gratuitous ARP and unsolicited NA sent", registry=self.registry
         )
