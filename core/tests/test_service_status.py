@@ -45,6 +45,26 @@ def test_a_good_service_becomes_ready() -> None:
     assert cluster.pools[WEB].status.members == 2
 
 
+@pytest.mark.parametrize(
+    ("node", "ready", "said", "message"),
+    [
+        ("d1", 2, "True PacketsNotSeen", "2 of 2 real servers take connections; why"),
+        ("d1", 1, "True PacketsNotSeen", "1 of 2 real servers take connections; why"),
+        ("d2", 2, "True Ready", "2 of 2 real servers take connections"),
+    ],
+)
+def test_packets_that_do_not_get_to_ipvs_are_said_and_leave_it_ready(
+    node: str, ready: int, said: str, message: str
+) -> None:
+    """Whoever sends packets to a port that a firewall closes on purpose brings it about, too."""
+    cluster = small_cluster(directors=2)
+    cluster.settle()
+    except_(cluster, node, reason="PacketsNotSeen", programmed=True, ready=ready)
+    cluster.round()
+    assert brief(cluster)["Programmed"] == "True Programmed"
+    assert (brief(cluster)["Ready"], condition(cluster, ConditionType.READY).message) == (said, message)
+
+
 def test_plain_machines_are_shown_as_unverified() -> None:
     cluster = small_cluster()
     cluster.put(pool(cluster, realServers=real_servers(rs1="192.168.4.100", plain="192.168.4.99")))

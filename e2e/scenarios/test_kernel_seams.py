@@ -127,6 +127,11 @@ def test_ports_for_gue_keep_the_contract_that_the_fake_keeps(director: GuestMach
     assert "fou" in director.out("lsmod")
 
 
+def test_arrivals_are_heard_before_a_filter_of_tc_and_in_a_vlan(director: GuestMachine) -> None:
+    """On the card a tagged frame may be nobody's: it counts where the device of its VLAN has it."""
+    assert probe(director, "arrivals") == {"e0p": ["e0"], "e0p.7": ["e0.7"]}
+
+
 def test_a_port_that_takes_less_than_everything_is_none(director: GuestMachine) -> None:
     director.sh("modprobe fou; ip fou add port 6090 ipproto 4; ip fou add port 6091 gue local 127.0.0.1")
     assert probe(director, "receive_port", "open", "IPV4", "6080") == ["UDP port 6080 for GUE by IPv4"]
