@@ -23,7 +23,7 @@ from lvs_lab.lab import Lab
 from lvs_lab.lab_machine import GuestMachine, LabMachine
 from lvs_lab.python_packages import agent_environment
 from lvs_lab.waiting import wait_for
-from support import kernel_probe
+from support import kernel_probe, tap_probe
 from support.lab_fixtures import session_lab
 
 pytestmark = pytest.mark.lab
@@ -129,7 +129,9 @@ def test_ports_for_gue_keep_the_contract_that_the_fake_keeps(director: GuestMach
 
 def test_arrivals_are_heard_before_a_filter_of_tc_and_in_a_vlan(director: GuestMachine) -> None:
     """On the card a tagged frame may be nobody's: it counts where the device of its VLAN has it."""
-    assert probe(director, "arrivals") == {"e0p": ["e0"], "e0p.7": ["e0.7"]}
+    script = Path(tap_probe.__file__).read_text(encoding="utf-8")
+    done = director.exec(["python3", "-"], stdin=script, env=agent_environment(), check=True)
+    assert json.loads(done.stdout) == {"e0p": ["e0"], "e0p.7": ["e0.7"]}
 
 
 def test_a_port_that_takes_less_than_everything_is_none(director: GuestMachine) -> None:
