@@ -21,8 +21,7 @@ from lvs_agent.serve.zero import ZeroKeeper
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keepers:
-    """One for each part of the kernel and of the disk that the agent writes, and one that listens; in which order is
-    `Convergence`'s."""
+    """One for each part of the kernel and of the disk that the agent writes, one that listens; `Convergence` orders."""
 
     table: TableKeeper
     settings: NodeSettingsKeeper

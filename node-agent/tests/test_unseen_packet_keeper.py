@@ -15,8 +15,9 @@ from lvs_agent.decide.kernel_sysctls import SysctlKey, conf_key
 from lvs_agent.decide.status_events import status_events
 from lvs_agent.decide.unseen_packets import FORGET_SECONDS, RAISE_TIMES, Arrival
 from lvs_agent.errors import IpvsReadFailed
+from lvs_api.bind_device import BindDevice
 from lvs_api.conditions import ConditionType, Reason
-from lvs_core.plan import Holding, NodePlan, VirtualServerKey
+from lvs_core.plan import BoundAddress, Holding, NodePlan, VirtualServerKey
 
 CLIENT = ip_address("10.1.2.3")
 CAME = Arrival("eth0", CLIENT, 7)
@@ -145,7 +146,17 @@ async def test_what_is_counted_late_is_no_finding(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "why", ["no weight", "standby", "real server", "counters stopped", "not made", "tap fails", "counters not read"]
+    "why",
+    [
+        "no weight",
+        "standby",
+        "standby and real server",
+        "real server",
+        "counters stopped",
+        "not made",
+        "tap fails",
+        "counters not read",
+    ],
 )
 async def test_nothing_is_told(tmp_path: Path, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = PLAN
@@ -153,6 +164,9 @@ async def test_nothing_is_told(tmp_path: Path, why: str, monkeypatch: pytest.Mon
         plan = director(service(member(101, weight=0)))
     elif why == "standby":
         plan = director(service(member(101)), holding=Holding.RELEASE)
+    elif why == "standby and real server":
+        bind = (BoundAddress(address=ip_address(VIP), device=BindDevice.LO),)
+        plan = director(service(member(101)), holding=Holding.RELEASE, bind=bind)
     elif why == "real server":
         plan = real_server(VIP)
     world = World(tmp_path)
