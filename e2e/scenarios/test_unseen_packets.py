@@ -192,11 +192,11 @@ def test_of_many_services_the_blocked_port_is_named_and_no_other(web: Deployment
     node = active_director(web)
     guest = web.lab.guest(node)
     ports = [{"name": "http", "port": 80}, {"name": "other", "port": 81}]
+    servers = [web.lab.machine(name).serve(port=81) for name in SERVERS]
     web.apply(service_text("six", IDLE_VIP6, ports=ports), service_text("idle", IDLE_VIP))
     guest.sh("nft add table inet firewall; nft 'add chain inet firewall one { type filter hook input priority 0; }'")
     try:
-        web.wait_ready("idle")
-        wait_for(lambda: f"{IDLE_VIP6}/128" in web.addresses(node, "eth0"), 20, "the VIP to be carried")
+        web.wait_ready("six", "idle")
         guest.sh("nft add rule inet firewall one tcp dport 81 drop")
         with knocking(web), knocking(web, IDLE_VIP6, port=81):
             said = web.wait_condition(node, BLOCKED, "True", "PacketsNotSeen", kind="lvsnode", deadline=TOLD_SECONDS)
@@ -209,6 +209,8 @@ def test_of_many_services_the_blocked_port_is_named_and_no_other(web: Deployment
             wait_for(lambda: not is_told(web, node), OVER_SECONDS, "it to be over")
     finally:
         guest.sh("nft delete table inet firewall", check=False)
+        for server in servers:
+            server.stop()
 
 
 def test_nothing_is_told_while_no_real_server_takes_connections(web: Deployment) -> None:
