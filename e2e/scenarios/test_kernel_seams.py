@@ -308,6 +308,7 @@ def test_an_edit_in_place_keeps_a_connection_and_its_counters(lab: Lab, director
             assert "server" in held.result(60)
         # The kernel sums up its counters every two seconds.
         wait_for(lambda: probe(director, "counters", *arguments)["connections"] == 1, 10, "the connection counted once")
+        assert probe(director, "counters", *arguments)["of_service"] == 1
         assert "wlc" in director.out("ipvsadm", "-Ln")
     finally:
         web.stop()

@@ -204,9 +204,11 @@ def edit(vip: str, real_server: str, method: str, weight: str, scheduler: str) -
 
 
 def counters(vip: str, real_server: str) -> dict[str, int]:
-    """Connections and traffic of a real server."""
-    state = KernelIpvsTable().read().services[service(vip)].destinations[destination(real_server)]
-    return {"active": state.active_connections, "inactive": state.inactive_connections, **state.counters._asdict()}
+    """Connections and traffic of a real server; and the connections that its service counts."""
+    table = KernelIpvsTable()
+    state = table.read().services[service(vip)].destinations[destination(real_server)]
+    connections = {"active": state.active_connections, "inactive": state.inactive_connections}
+    return {**connections, **state.counters._asdict(), "of_service": table.read_counters()[service(vip)].connections}
 
 
 def told() -> Any:  # noqa: ANN401 (JSON)

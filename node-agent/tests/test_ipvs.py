@@ -33,6 +33,7 @@ def test_reads_everything(kernel: ScriptedKernel, table: KernelIpvsTable) -> Non
     found = {key: list(state.destinations) for key, state in table.read().services.items()}
     assert found == kernel.table
     assert table.read_services() == dict.fromkeys(kernel.table, RR)
+    assert table.read_counters() == {key: state.counters for key, state in table.read().services.items()}
     only = table.read_only([service(1), service(7)])
     assert list(only.services) == [service(1)]
 
