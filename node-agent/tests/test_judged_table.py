@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from agent_world import (
     SERVICE,
@@ -25,12 +26,25 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from lvs_agent.decide.desired_state import Circumstances
+from lvs_agent.decide.drain import Drain, DrainCause, DrainKey
+from lvs_agent.decide.fresh_word import Words
 from lvs_agent.decide.health_verdict import Verdict
-from lvs_agent.decide.kernel_state import DestinationSettings, DestinationState, Route, RouteKind, ServiceKey
+from lvs_agent.decide.judged_table import TableJudge, judge_table
+from lvs_agent.decide.kernel_state import (
+    DestinationSettings,
+    DestinationState,
+    KernelIpvs,
+    Route,
+    RouteKind,
+    ServiceKey,
+    ServiceState,
+)
 from lvs_agent.decide.kernel_state import ForwardingMethod as KernelMethod
+from lvs_agent.decide.prepared_plan import PreparedPlan, prepare
 from lvs_api.network_types import ForwardingMethod, Protocol
 from lvs_core.cluster_view import ObjectKey
-from lvs_core.plan import FormerMethod, PlannedMember, PlannedService, VirtualServerKey
+from lvs_core.plan import FormerMethod, PlannedMember, PlannedQuorum, PlannedService, VirtualServerKey
 
 NUMBERS = range(100, 104)
 PORTS = (80, 81, 82)
@@ -65,6 +79,93 @@ CHANGES = st.sampled_from(
         {"former": FormerMethod(method=ForwardingMethod.DIRECT_ROUTING, timeout_seconds=30)},
     ]
 )
+
+
+def settled(prepared: PreparedPlan, judge: TableJudge, **around: Any) -> Circumstances:
+    """Circumstances in which the kernel is as this plan wants it, judged once."""
+    nothing: dict[str, Any] = {"owned": {}, "health": {}, "routes": {}, "drains": {}, "now": 0.0}
+    empty = Circumstances(kernel=KernelIpvs(), **(nothing | around))
+    wanted = judge_table(prepared, empty).desired.wanted
+    kernel = KernelIpvs(
+        services={
+            key: ServiceState(
+                settings=one.settings,
+                destinations={
+                    entry: DestinationState(settings=replace(wish, weight=1), active_connections=1)
+                    for entry, wish in one.destinations.items()
+                },
+            )
+            for key, one in wanted.items()
+        }
+    )
+    owned = {key: frozenset(one.destinations) for key, one in wanted.items()}
+    now = replace(empty, kernel=kernel, owned=owned)
+    assert judge.judge(prepared, now) == judge_table(prepared, now)
+    return now
+
+
+def on_masquerade(*members: PlannedMember) -> PreparedPlan:
+    return prepare(director(part(80, *members)))
+
+
+def test_what_is_ours_no_more_is_judged_again() -> None:
+    judge, prepared = TableJudge(), on_masquerade(member(100, method=MASQUERADE))
+    around = replace(settled(prepared, judge), owned={})
+    assert judge.judge(prepared, around) == judge_table(prepared, around)
+
+
+def test_a_drain_is_judged_again_when_it_begins_and_when_it_ends() -> None:
+    """A former method that the slices do not tell of: who carries the VIP has to go on doing so."""
+    judge, prepared = TableJudge(), on_masquerade(member(100, method=MASQUERADE, node="server"))
+    around = settled(prepared, judge)
+    key = DrainKey(service=SERVICE, destination=destination(100), cause=DrainCause.FORMER_METHOD)
+    for drains in ({key: Drain(started=0.0, timeout_seconds=30.0)}, {}):
+        changed = replace(around, drains=drains)
+        assert judge.judge(prepared, changed) == judge_table(prepared, changed)
+
+
+def test_who_is_asked_what_it_carries_is_judged_again() -> None:
+    judge, prepared = TableJudge(), prepare(director(service(member(100, node="server", prepared=True))))
+    around = settled(prepared, judge, words=Words(port=1))
+    assert judge.judge(prepared, around) == judge_table(prepared, around)
+
+
+def test_a_service_with_a_quorum_is_judged_again() -> None:
+    quorum = PlannedQuorum(weight=1, hysteresis=0, withdraws=True)
+    judge, prepared = TableJudge(), prepare(director(service(member(100), quorum=quorum)))
+    around = settled(prepared, judge)
+    assert judge.judge(prepared, around) == judge_table(prepared, around)
+
+
+def test_a_service_with_a_strangers_real_server_is_judged_again() -> None:
+    judge, prepared = TableJudge(), on_masquerade(member(100, method=MASQUERADE))
+    around = settled(prepared, judge)
+    state = around.kernel.services[SERVICE]
+    there = {**state.destinations, destination(101): state.destinations[destination(100)]}
+    meddled = replace(around, kernel=KernelIpvs(services={SERVICE: replace(state, destinations=there)}))
+    for _ in range(2):
+        assert judge.judge(prepared, meddled) == judge_table(prepared, meddled)
+
+
+def test_a_check_that_has_said_nothing_yet_is_judged_with_all_services_that_it_is_of() -> None:
+    """By the kernel one of them has weight, and so has the other then."""
+    judge = TableJudge()
+    checked = member(100, method=MASQUERADE, check=check_target(100))
+    first, both = director(part(80, checked)), director(part(80, checked), part(81, checked))
+    prepared = prepare(first)
+    around = settled(prepared, judge)
+    more = prepare(both, prepared)
+    assert judge.judge(more, around) == judge_table(more, around)
+
+
+def test_by_the_last_view_on_disk_nothing_comes_to_rest() -> None:
+    """What is wanted then is what is there, and not what the plan says."""
+    judge, edited = TableJudge(), service(member(100, weight=7))
+    prepared = prepare(director(edited, provisional=True))
+    around = settled(prepared, judge)
+    known = prepare(director(edited), prepared)
+    assert known.services[0] is prepared.services[0]
+    assert judge.judge(known, around) == judge_table(known, around)
 
 
 BEGINNINGS = {80: {}, 81: {"method": MASQUERADE}, 82: {"method": MASQUERADE, "check": True}}

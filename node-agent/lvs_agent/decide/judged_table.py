@@ -68,8 +68,6 @@ class _Rests:
 
     def still(self, prepared: PreparedPlan, around: Circumstances) -> dict[AnyServiceKey, _Rest]:
         """The services that are at rest now, too."""
-        if prepared.plan.provisional or not self.services:
-            return {}
         draining = {key.service for key in around.drains}
         same_health, same_routes = around.health is self.health, around.routes is self.routes
         return {
@@ -118,15 +116,13 @@ def _judge(prepared: PreparedPlan, around: Circumstances, aside: AbstractSet[Any
 def _rests(services: Iterable[PreparedService], judged: Judged, around: Circumstances) -> dict[AnyServiceKey, _Rest]:
     """Those of these services that have come to rest."""
     desired, ownership = judged.desired, judged.ownership
-    at_work: set[AnyServiceKey] = {change.service for change in judged.changes}
-    at_work |= desired.frozen | ownership.adopted.keys() | ownership.foreign.keys()
-    at_work |= {conflict.service for conflict in ownership.conflicts}
-    at_work |= {key.service for key in desired.drains}
+    at_work = {change.service for change in judged.changes} | {key.service for key in desired.drains}
     parts = {part.key: part for name in desired.services.values() for part in name}
     rests: dict[AnyServiceKey, _Rest] = {}
     for service in services:
         key, owned = service.key, around.owned.get(service.key)
         state = around.kernel.services.get(key)
+        # The very same set: nothing in it is another's, or has become ours, and it is not paused.
         if state is None or owned is None or owned is not ownership.owned.get(key) or key in at_work:
             continue
         part, checks = parts[key], {member.check for member in service.members if member.check is not None}
