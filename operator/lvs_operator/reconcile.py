@@ -22,7 +22,6 @@ from lvs_operator.agent_daemonset import AgentDaemonSet
 from lvs_operator.api_client import ApiClient
 from lvs_operator.cache import Cache
 from lvs_operator.changes import Changes, find_changes, only_counts_differ
-from lvs_operator.counts_pace import CountsPace
 from lvs_operator.crd_outdated import mark_outdated
 from lvs_operator.decision_metrics import show_decision, show_nothing
 from lvs_operator.errors import ApiError, ApiNotFoundError, ApiUnavailableError, NotLeaderError, SettingsError
@@ -57,8 +56,6 @@ UNDISTURBED_SECONDS: Final = 1.0
 UNDISTURBED_SHARE: Final = 4.0
 """Or for so many times as long as it took to decide on them: with thousands of services that is seconds, and would be
 most of the time while all of them are written for the first time."""
-LONGEST_UNDISTURBED: Final = 10.0
-"""However long deciding takes: after this, what is being written is old."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
 MISSING_PAUSE: Final = 5.0
@@ -110,7 +107,7 @@ class Reconciler:
         self._memory = Memory()
         self._wake = asyncio.Event()
         self._check_due = time.monotonic()
-        self._counts = CountsPace(rhythm.counts)
+        self._counts_due: dict[ObjectKey, float] = {}
         self._kept_back: dict[Identity, float] = {}
         """Losses that were looked at in vain, and when they may be looked at again (monotonic)."""
         self._again_due: float | None = None
@@ -238,8 +235,7 @@ class Reconciler:
             view, changes = self._decide()
         self._writer.keep_only({write.key for write in (*changes.growth, *changes.statuses, *changes.losses)})
         began = time.monotonic()
-        undisturbed = min(UNDISTURBED_SHARE * self._deciding_took, LONGEST_UNDISTURBED)
-        undisturbed_until = began + max(UNDISTURBED_SECONDS, undisturbed)
+        undisturbed_until = began + max(UNDISTURBED_SECONDS, UNDISTURBED_SHARE * self._deciding_took)
 
         def give_way() -> bool:
             return self._wake.is_set() and time.monotonic() > undisturbed_until
@@ -345,8 +341,9 @@ class Reconciler:
             if write.kind is VIRTUAL_SERVICES:
                 key = ObjectKey(write.meta.namespace or "", write.meta.name)
                 only_counts = only_counts_differ(view.services[key].status, self._decided[1].services[key])
-                if not self._counts.may_write(key, now, only_counts=only_counts):
+                if only_counts and now < self._counts_due.get(key, now):
                     continue
+                self._counts_due[key] = now + self._rhythm.counts
             presentable.append(write)
         return presentable
 
@@ -361,9 +358,16 @@ class Reconciler:
 
     def _until_due(self) -> float:
         now = time.monotonic()
-        others = (self._counts.next_due(now), self._guard.due, self._again_due, self._writer.next_try())
-        due = min([self._check_due, *(one for one in others if one is not None)])
-        return max(due - now, SETTLE_SECONDS)
+        self._counts_due = {key: due for key, due in self._counts_due.items() if due > now}
+        dues = [self._check_due, *self._counts_due.values()]
+        if self._guard.due is not None:
+            dues.append(self._guard.due)
+        if self._again_due is not None:
+            dues.append(self._again_due)
+        held = self._writer.next_try()
+        if held is not None:
+            dues.append(held)
+        return max(min(dues) - now, SETTLE_SECONDS)
 
 
 def _identity(write: Write) -> Identity:
