@@ -3,9 +3,12 @@
 Pure. Of IPv4 only: adverts over IPv6 come from link-local addresses, of which nobody tells whose they are.
 """
 
+import struct
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
+
+from lvs_agent.decide.internet_checksum import internet_checksum
 
 MAX_SENDERS: Final = 64
 """So many are remembered; whoever makes up more has been noticed by then."""
@@ -15,6 +18,10 @@ SHORTEST_SECONDS: Final = 10.0
 """But not before that: reports take a while, too."""
 _IP_HEADER: Final = 20
 _VRRP_HEADER: Final = 8
+_ADDRESS: Final = 4
+_AUTHENTICATION: Final = 8
+_PROTOCOL: Final = 112
+_GROUP: Final = IPv4Address("224.0.0.18")
 _TTL: Final = 255
 _V2, _V3, _ADVERT = 2, 3, 1
 _CENTISECONDS: Final = 100
@@ -38,17 +45,35 @@ class Advert(NamedTuple):
 
 
 def read_advert(packet: bytes, device: str) -> Advert | None:
-    """An IPv4 packet of protocol 112 with its header; None for what no speaker of VRRP heeds (RFC 9568, 7.1)."""
+    """An IPv4 packet of protocol 112 with its header; None for what keepalived does not heed.
+
+    Of TTL, version, type and checksum, that is (RFC 9568, 7.1; RFC 3768, 7.1), not of the password and the interval.
+    """
     begin = (packet[0] & 0x0F) * 4 if packet else 0
     if begin < _IP_HEADER or len(packet) < begin + _VRRP_HEADER or packet[8] != _TTL:
         return None
     body = packet[begin:]
     version, kind = divmod(body[0], 16)
-    if version not in (_V2, _V3) or kind != _ADVERT:
+    if version not in (_V2, _V3) or kind != _ADVERT or not _is_whole(packet, body, version):
         return None
     # Version 3: four bits that mean nothing, then hundredths of a second. Version 2: the authentication, then seconds.
     interval = (int.from_bytes(body[4:6]) & 0x0FFF) / _CENTISECONDS if version == _V3 else float(body[5])
     return Advert(Sender(device, body[1], IPv4Address(packet[12:16])), interval)
+
+
+def _is_whole(packet: bytes, body: bytes, version: int) -> bool:
+    """Whether all of it is there, and with the checksum that its version has."""
+    length = _VRRP_HEADER + _ADDRESS * body[3] + (_AUTHENTICATION if version == _V2 else 0)
+    summed = body[:length]
+    if len(summed) < length:
+        return False
+    if version == _V2:
+        return internet_checksum(summed) == 0
+    source, target = packet[12:16], IPv4Address(packet[16:20])
+    # By unicast keepalived up to 1.3.6 sums up as if it sent to the group, and later ones heed that from their peers.
+    targets = {target} if target.is_multicast else {target, _GROUP}
+    tail = struct.pack("!BBH", 0, _PROTOCOL, length)
+    return any(internet_checksum(source + one.packed + tail + summed) == 0 for one in targets)
 
 
 def remember(known: Mapping[Sender, float], heard: Iterable[Advert], now: float) -> dict[Sender, float]:
