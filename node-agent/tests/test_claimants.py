@@ -45,6 +45,12 @@ def plan(*services: PlannedService, **changes: Any) -> NodePlan:
     return replace(made, directing=(replace(group, others=(OtherDirector("two", (ip_address(OTHER),)),)),))
 
 
+def with_network(made: NodePlan, *macs: bytes) -> NodePlan:
+    """The network answers for others with these."""
+    (group,) = made.directing
+    return replace(made, directing=(replace(group, ignored_answers=frozenset(macs)),))
+
+
 def answer(world: VrrpWorld, *macs: bytes, address: str = VIP) -> None:
     """From now on exactly these answer."""
     world.probe.neighbours["eth0", ip_address(address)] = set(macs)
@@ -94,6 +100,44 @@ async def test_a_stranger_before_the_first_claim(world: VrrpWorld) -> None:
     answer(world)
     await world.later(RETRY_SECONDS / 2)
     assert (world.may_carry, world.status.exceptions) == (True, [])
+
+
+async def test_the_network_that_answers_for_others_keeps_nobody_away(world: VrrpWorld) -> None:
+    """By the view from the disk neither, and where it answers for the other director, too."""
+    answer(world, STRANGER)
+    answer(world, STRANGER, address=OTHER)
+    await world.do(by_stored_view(plan()))
+    await world.later(AGAIN_SECONDS)
+    assert world.may_carry is False
+    await world.do(by_stored_view(with_network(plan(), STRANGER)))
+    await world.later(RETRY_SECONDS)
+    await world.later(0)
+    assert (world.may_carry, world.status.exceptions) == (True, [])
+
+
+async def test_a_stranger_beside_the_network_that_answers_for_others_does(world: VrrpWorld) -> None:
+    network = b"\x0e" * 6
+    answer(world, STRANGER, network)
+    await world.do(with_network(plan(), network))
+    await world.later(AGAIN_SECONDS)
+    assert world.may_carry is False
+    message = world.exception().message
+    assert (STRANGER.hex(":") in message, network.hex(":") in message) == (True, False)
+    assert "name it in spec.ignoreAnswersFrom of the LvsDirectorGroup" in message
+
+
+async def test_a_master_is_told_of_no_conflict_with_the_network_that_answers_for_others(world: VrrpWorld) -> None:
+    given = plan()
+    await be_master(world, given)
+    answer(world, STRANGER)
+    await world.later(LOOK_SECONDS)
+    await world.later(AGAIN_SECONDS)
+    assert "spec.ignoreAnswersFrom" in world.exception().message
+    await world.do(with_network(given, STRANGER))
+    world.announcer.sent.clear()
+    for _ in range(3):
+        await world.later(LOOK_SECONDS)
+    assert (world.status.exceptions, world.announcer.sent) == ([], [])
 
 
 async def test_with_somebody_heard_a_stranger_keeps_no_backup_away(world: VrrpWorld) -> None:
@@ -372,7 +416,7 @@ def test_who_is_a_director_is_called_one_first() -> None:
     answers = {vip: frozenset({THEIRS}), ip_address(OTHER): frozenset({THEIRS})}
     known = Acquaintances(directors={ip_address(OTHER): "two"}, servers={ip_address(OTHER): "real server two"})
     who = claimants(vip, answers, known, own=frozenset())
-    assert (who.directors, who.servers, who.strangers) == (("two",), (), ())
+    assert (who.directors, who.servers, who.strangers) == ((f"two ({THEIRS.hex(':')})",), (), ())
     assert claimants(vip, answers, known, own=frozenset({THEIRS})).directors == ()
 
 
@@ -486,5 +530,20 @@ async def test_who_waits_with_many_addresses_asks_for_the_one_that_keeps_it_wait
     assert (world.may_carry, questions(world, "192.168.5.1")) == (False, asked + 2)
     answer(world, address="192.168.5.8")
     await world.later(RETRY_SECONDS)
+    await world.later(0)
+    assert world.may_carry is True
+
+
+async def test_who_waits_with_many_addresses_goes_on_once_that_is_the_network(world: VrrpWorld) -> None:
+    """No later than with one: only the address that keeps it waiting is asked for."""
+    given = plan(*many_services())
+    answer(world, STRANGER, address="192.168.5.7")
+    await world.do(given)
+    await world.later(AGAIN_SECONDS)
+    await world.later(RETRY_SECONDS)
+    assert world.may_carry is False
+    world.source.plan = with_network(given, STRANGER)
+    await world.later(RETRY_SECONDS)
+    await world.later(0)
     await world.later(0)
     assert world.may_carry is True
