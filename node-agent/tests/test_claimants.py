@@ -13,7 +13,7 @@ from vrrp_world import BACKUP, MASTER, ROUTER, SECOND_VIP, VrrpWorld, second_ser
 
 from lvs_agent.converge.claimants import AGAIN_SECONDS, FIRST_LOOK_SECONDS, LOOK_SECONDS, RETRY_SECONDS
 from lvs_agent.decide.claimants import DEFEND_SECONDS, Acquaintances, are_told_apart, claimants, is_spoken
-from lvs_agent.decide.heard_adverts import Sender
+from lvs_agent.decide.heard_adverts import Manner, Sender
 from lvs_agent.decide.kernel_state import AddressBinding, InterfaceAddress, IPAddress
 from lvs_agent.decide.stored_plan import by_stored_view, provisional
 from lvs_agent.decide.virtual_routers import RouterKey
@@ -26,6 +26,7 @@ from lvs_core.vrrp import VirtualRouter
 
 STRANGER, THEIRS, SERVER = b"\x0a" * 6, b"\x0b" * 6, b"\x0c" * 6
 OTHER = "192.168.4.6"
+OLD: dict[str, Any] = {"version": 2, "advert_interval_milliseconds": 2000, "password": "1111"}
 SPOKEN = frozenset({Sender("eth0", ROUTER.id, IPv4Address(OTHER))})
 
 
@@ -206,6 +207,20 @@ async def test_by_the_stored_view_a_director_is_the_backup_of_who_speaks(world: 
     world.say(BACKUP, senders=SPOKEN)
     await world.later(1)
     assert world.router.state is BACKUP
+
+
+async def test_by_the_stored_view_who_speaks_otherwise_keeps_no_backup(world: VrrpWorld) -> None:
+    """The group has another password by now: as Backup of whom it does not heed it would be Master at once."""
+    answer(world, THEIRS)
+    await world.do(by_stored_view(plan(**OLD)))
+    for manner in (Manner(2, by_multicast=True, interval_seconds=2, password="2222"), Manner(3, by_multicast=True)):
+        world.say(None, senders=frozenset({Sender("eth0", ROUTER.id, IPv4Address(OTHER), manner)}))
+        await world.later(AGAIN_SECONDS)
+        assert world.may_carry is False
+    manner = Manner(2, by_multicast=True, interval_seconds=2, password="1111")
+    world.say(None, senders=frozenset({Sender("eth0", ROUTER.id, IPv4Address(OTHER), manner)}))
+    await world.later(0)
+    assert world.may_carry is True
 
 
 async def test_by_the_stored_view_nobody_is_preempted(world: VrrpWorld) -> None:
@@ -468,6 +483,16 @@ def many_services() -> list[PlannedService]:
         ({"peers": (ip_address("2001:db8::7"),)}, Family.IPV4, ("eth0", 55, OTHER), True),
         ({}, Family.IPV6, ("eth0", 55, OTHER), True),
         ({"routers": ()}, Family.IPV6, ("eth0", 55, OTHER), False),
+        ({}, Family.IPV4, ("eth0", 55, OTHER, Manner(3, True)), True),
+        ({}, Family.IPV4, ("eth0", 55, OTHER, Manner(2, True, 1)), False),
+        ({}, Family.IPV4, ("eth0", 55, OTHER, Manner(3, False)), False),
+        ({"peers": (ip_address(OTHER),)}, Family.IPV4, ("eth0", 55, OTHER, Manner(3, False)), True),
+        ({"peers": (ip_address(OTHER),)}, Family.IPV4, ("eth0", 55, OTHER, Manner(3, True)), False),
+        (OLD, Family.IPV4, ("eth0", 55, OTHER, Manner(2, True, 2, "1111")), True),
+        (OLD, Family.IPV4, ("eth0", 55, OTHER, Manner(2, True, 1, "1111")), False),
+        (OLD, Family.IPV4, ("eth0", 55, OTHER, Manner(2, True, 2, "2222")), False),
+        (OLD, Family.IPV4, ("eth0", 55, OTHER, Manner(2, True, 2)), False),
+        (OLD, Family.IPV4, ("eth0", 55, OTHER, Manner(3, True)), False),
     ],
     ids=[
         "multicast",
@@ -478,10 +503,20 @@ def many_services() -> list[PlannedService]:
         "peers of IPv6 only",
         "both families",
         "no IPv4",
+        "version 3",
+        "version 2 to version 3",
+        "unicast to multicast",
+        "unicast to unicast",
+        "multicast to unicast",
+        "version 2",
+        "another interval",
+        "another password",
+        "no password",
+        "version 3 to version 2",
     ],
 )
 def test_adverts_that_are_heeded_tell_that_somebody_speaks(
-    changes: dict[str, Any], family: Family, sender: tuple[str, int, str], expected: bool
+    changes: dict[str, Any], family: Family, sender: tuple[Any, ...], expected: bool
 ) -> None:
     (group,) = vrrp_plan(**changes).directing
     assert group.vrrp is not None
@@ -492,8 +527,8 @@ def test_adverts_that_are_heeded_tell_that_somebody_speaks(
         device="eth0",
         bindings=(AddressBinding(address=ip_address(VIP), device="eth0"),),
     )
-    device, number, address = sender
-    assert is_spoken(one, [Sender(device, number, IPv4Address(address))]) is expected
+    device, number, address, *manner = sender
+    assert is_spoken(one, [Sender(device, number, IPv4Address(address), *manner)]) is expected
 
 
 async def test_many_addresses_are_asked_for_more_rarely(world: VrrpWorld) -> None:

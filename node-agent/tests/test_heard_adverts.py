@@ -4,7 +4,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from lvs_agent.decide.heard_adverts import MAX_SENDERS, SHORTEST_SECONDS, Advert, Sender, read_advert, remember
+from lvs_agent.decide.heard_adverts import MAX_SENDERS, SHORTEST_SECONDS, Advert, Manner, Sender, read_advert, remember
 
 SOURCE = IPv4Address("192.168.67.66")
 SENDER = Sender("eth0", 67, SOURCE)
@@ -27,17 +27,17 @@ def changed(packet: bytes, position: int, *values: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("packet", "router_id", "interval"),
+    ("packet", "router_id", "interval", "manner"),
     [
-        (V2, 67, 1.0),
-        (V2_PASSWORD, 68, 3.0),
-        (V3, 69, 0.1),
-        (V3_UNICAST, 70, 1.0),
-        (V3_OLD_UNICAST, 71, 1.0),
+        (V2, 67, 1.0, Manner(2, by_multicast=True, interval_seconds=1)),
+        (V2_PASSWORD, 68, 3.0, Manner(2, by_multicast=True, interval_seconds=3, password="1111")),
+        (V3, 69, 0.1, Manner(3, by_multicast=True)),
+        (V3_UNICAST, 70, 1.0, Manner(3, by_multicast=False)),
+        (V3_OLD_UNICAST, 71, 1.0, Manner(3, by_multicast=False)),
         # The reserved bits, and what makes up for them in the checksum.
-        (changed(V3, HEADER + 4, 0xF0, 0x0A, 0x8D, 0xDE), 69, 0.1),
-        (changed(V3[:HEADER] + bytes(4) + V3[HEADER:], 0, 0x46), 69, 0.1),
-        (V3 + bytes(8), 69, 0.1),
+        (changed(V3, HEADER + 4, 0xF0, 0x0A, 0x8D, 0xDE), 69, 0.1, Manner(3, by_multicast=True)),
+        (changed(V3[:HEADER] + bytes(4) + V3[HEADER:], 0, 0x46), 69, 0.1, Manner(3, by_multicast=True)),
+        (V3 + bytes(8), 69, 0.1, Manner(3, by_multicast=True)),
     ],
     ids=[
         "version 2",
@@ -50,8 +50,8 @@ def changed(packet: bytes, position: int, *values: int) -> bytes:
         "something behind it",
     ],
 )
-def test_adverts(packet: bytes, router_id: int, interval: float) -> None:
-    assert read_advert(packet, "eth0") == Advert(Sender("eth0", router_id, SOURCE), interval)
+def test_adverts(packet: bytes, router_id: int, interval: float, manner: Manner) -> None:
+    assert read_advert(packet, "eth0") == Advert(Sender("eth0", router_id, SOURCE, manner), interval)
 
 
 @pytest.mark.parametrize(

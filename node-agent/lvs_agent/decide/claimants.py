@@ -14,19 +14,22 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.heard_adverts import Sender
+from lvs_agent.decide.heard_adverts import Manner, Sender
 from lvs_agent.decide.kernel_state import IPV4, AddressBinding, IPAddress
 from lvs_agent.decide.vrrp_config import PlacedRouter
 from lvs_api.conditions import Reason
 from lvs_api.network_types import Family
+from lvs_api.vrrp_settings import VERSION_OF_IPV4_ONLY
 from lvs_core.forwarding import needs_address
 from lvs_core.plan import DirectorPlan, NodePlan
+from lvs_core.vrrp import VrrpPlan
 
 MAX_SERVERS: Final = 128
 """So many real servers are asked for their MAC addresses, once somebody answers."""
 DEFEND_SECONDS: Final = 10.0
 """The address is announced against another owner no more often than that (RFC 5227, 2.4: DEFEND_INTERVAL)."""
 _NAMED: Final = 3
+_SECOND: Final = 1000
 REMEDY: Final = (
     "If that is the network, which answers for others, name it in spec.ignoreAnswersFrom of the LvsDirectorGroup"
 )
@@ -117,16 +120,27 @@ def claimants(address: IPAddress, answers: Answers, known: Acquaintances, own: A
 def is_spoken(one: PlacedRouter, senders: Iterable[Sender]) -> bool:
     """Whether somebody else's adverts of a virtual router come in by its device, and keepalived heeds them.
 
-    With unicast it heeds those of peers only. Over IPv6 none are heard: there those over IPv4 count where the two move
-    together, and are a stranger's where this group has no such virtual router.
+    With unicast it heeds those of peers only. It never heeds those of another version, or of version 2 with another
+    interval or password: so somebody speaks who has the group's settings from before, or newer ones. Over IPv6 none are
+    heard: there those over IPv4 count where the two move together, and are a stranger's where this group has no such
+    virtual router.
     """
     if not any((router.id, router.family) == (one.key.id, Family.IPV4) for router in one.plan.routers):
         return False
     peers = {address for address in one.plan.peers if address.version == IPV4}
     return any(
-        (sender.device, sender.router_id) == (one.device, one.key.id) and (not peers or sender.address in peers)
+        (sender.device, sender.router_id) == (one.device, one.key.id)
+        and (not peers or sender.address in peers)
+        and sender.manner in (None, _manner(one.plan, by_multicast=not peers))
         for sender in senders
     )
+
+
+def _manner(plan: VrrpPlan, *, by_multicast: bool) -> Manner:
+    """How this director speaks over IPv4."""
+    if plan.version != VERSION_OF_IPV4_ONLY:
+        return Manner(plan.version, by_multicast)
+    return Manner(plan.version, by_multicast, plan.advert_interval_milliseconds // _SECOND, plan.password)
 
 
 def hinders(one: PlacedRouter, who: Claimants, situation: "Situation") -> bool:

@@ -20,11 +20,23 @@ _IP_HEADER: Final = 20
 _VRRP_HEADER: Final = 8
 _ADDRESS: Final = 4
 _AUTHENTICATION: Final = 8
+_BY_PASSWORD: Final = 1
 _PROTOCOL: Final = 112
 _GROUP: Final = IPv4Address("224.0.0.18")
 _TTL: Final = 255
 _V2, _V3, _ADVERT = 2, 3, 1
 _CENTISECONDS: Final = 100
+
+
+class Manner(NamedTuple):
+    """How somebody speaks. keepalived heeds only who speaks as it does itself."""
+
+    version: int
+    by_multicast: bool
+    interval_seconds: int = 0
+    """Of version 2, which holds it against its own; else 0."""
+    password: str | None = None
+    """Of version 2, with authentication by password (RFC 2338, 5.3.6)."""
 
 
 class Sender(NamedTuple):
@@ -34,6 +46,8 @@ class Sender(NamedTuple):
     """On whose link it was heard."""
     router_id: int
     address: IPv4Address
+    manner: Manner | None = None
+    """None: a supervisor of an older version does not tell."""
 
 
 class Advert(NamedTuple):
@@ -47,7 +61,8 @@ class Advert(NamedTuple):
 def read_advert(packet: bytes, device: str) -> Advert | None:
     """An IPv4 packet of protocol 112 with its header; None for what keepalived does not heed.
 
-    Of TTL, version, type and checksum, that is (RFC 9568, 7.1; RFC 3768, 7.1), not of the password and the interval.
+    For its TTL, version, type or checksum, that is (RFC 9568, 7.1; RFC 3768, 7.1); the rest of what it looks at is the
+    sender's manner.
     """
     begin = (packet[0] & 0x0F) * 4 if packet else 0
     if begin < _IP_HEADER or len(packet) < begin + _VRRP_HEADER or packet[8] != _TTL:
@@ -58,7 +73,18 @@ def read_advert(packet: bytes, device: str) -> Advert | None:
         return None
     # Version 3: four bits that mean nothing, then hundredths of a second. Version 2: the authentication, then seconds.
     interval = (int.from_bytes(body[4:6]) & 0x0FFF) / _CENTISECONDS if version == _V3 else float(body[5])
-    return Advert(Sender(device, body[1], IPv4Address(packet[12:16])), interval)
+    return Advert(Sender(device, body[1], IPv4Address(packet[12:16]), _manner(packet, body, version)), interval)
+
+
+def _manner(packet: bytes, body: bytes, version: int) -> Manner:
+    by_multicast = IPv4Address(packet[16:20]).is_multicast
+    if version == _V3:
+        return Manner(version, by_multicast)
+    password = None
+    if body[4] == _BY_PASSWORD:
+        end = _VRRP_HEADER + _ADDRESS * body[3]
+        password = body[end : end + _AUTHENTICATION].rstrip(b"\0").decode("latin-1")
+    return Manner(version, by_multicast, body[5], password)
 
 
 def _is_whole(packet: bytes, body: bytes, version: int) -> bool:
