@@ -116,6 +116,22 @@ def test_who_lives_carries_all_and_each_gets_back_its_own(lab: Deployment, pair:
     lose(lab, pair, second, first)
 
 
+@pytest.mark.parametrize("lab", ["one"], indirect=True, scope="module")
+def test_a_director_without_its_inside_card_gives_up_both(lab: Deployment) -> None:
+    """The tracked interface of S13: the VIP leaves with the gateway, though the clients' link is well."""
+    pair = PAIRS[0]
+    first, second = pair.case.vrrp_directors
+    wait_shared(lab, pair)
+    lab.lab.guest(first).link("down", device="eth1")
+    try:
+        wait_carried(lab, second, pair.all, TAKE_OVER_SECONDS)
+        wait_carried(lab, first, pair.second, TAKE_OVER_SECONDS)
+        must_serve(lab, pair)
+    finally:
+        lab.lab.guest(first).link("up", device="eth1")
+    wait_shared(lab, pair)
+
+
 @pytest.mark.parametrize("lab", ["two"], indirect=True, scope="module")
 def test_by_unicast_it_is_the_same(lab: Deployment) -> None:
     """Nobody else hears an advert, and the directors hear one another."""
