@@ -171,6 +171,7 @@ def director(*services: PlannedService, holding: Holding = Holding.HOLD, **chang
         incomplete=changes.pop("incomplete", ()),
         conflicts=changes.pop("conflicts", ()),
         held=changes.pop("held", ()),
+        ignored_answers=changes.pop("ignored_answers", frozenset()),
     )
     return NodePlan(node="node", observed_generation=1, directing=(group,), **changes)
 
