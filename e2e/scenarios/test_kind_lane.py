@@ -18,7 +18,7 @@ from lvs_lab.demo.kind_story import CHAPTERS, KindStory
 from lvs_lab.demo.narrator import Narrator
 from lvs_lab.kube_tools import kind_program
 from support import fake_kind
-from support.chart_deployment import lab_cluster
+from support.cluster_release import lab_cluster
 
 SAME_FILES: Final = ("e2e/scenarios/test_kubelet_quick_start.py",)
 

@@ -21,8 +21,9 @@ from lvs_lab.host_commands import run
 from lvs_lab.lab import standard_topology
 from lvs_lab.plain_deployment import RELEASE
 from lvs_lab.waiting import wait_for
-from support.chart_deployment import CHART, INSTALL_SECONDS, ChartDeployment, install
+from support.chart_deployment import CHART, INSTALL_SECONDS
 from support.cluster_fixtures import require
+from support.cluster_release import ClusterRelease, install
 from support.cluster_traffic import answers, claimants, count_replies, steady_requests
 from support.deployment import EXAMPLES
 from support.example_cases import CASES
@@ -47,7 +48,7 @@ TOPOLOGIES: Final = ["kubelet", standard_topology("s13").replace("role: director
 
 
 @pytest.fixture(scope="module")
-def web(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[ChartDeployment]:
+def web(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[ClusterRelease]:
     deployment = install(cluster)
     for name in cluster.servers:
         cluster.node(name).serve(port=80)
@@ -65,67 +66,67 @@ before: dict[str, dict[str, str]] = {}
 """Sysctls of the nodes before the first service, filled in by the fixture."""
 
 
-def directors(web: ChartDeployment) -> tuple[str, ...]:
+def directors(web: ClusterRelease) -> tuple[str, ...]:
     """All that there are; one of the lab's has a network of its own."""
     beside = () if web.cluster.lack(Ability.MACHINES_BESIDE) else (S13.director,)
     return (*web.cluster.directors, *beside)
 
 
-def table(web: ChartDeployment) -> Shape:
+def table(web: ClusterRelease) -> Shape:
     """Of both directors, when all is well."""
     return {f"{key(web)} rr": {f"{address}:80": ("Route", 1) for address in web.cluster.servers.values()}}
 
 
-def key(web: ChartDeployment) -> str:
+def key(web: ClusterRelease) -> str:
     """What names the service in a table."""
     return f"TCP {web.cluster.address}:80"
 
 
-def wait_tables(web: ChartDeployment) -> None:
+def wait_tables(web: ClusterRelease) -> None:
     for director in web.cluster.directors:
         web.wait_shape(director, table(web))
 
 
-def assert_tables(web: ChartDeployment) -> None:
+def assert_tables(web: ClusterRelease) -> None:
     for director in web.cluster.directors:
         assert web.shape(director) == table(web)
 
 
-def bound(web: ChartDeployment, node: str, device: str) -> bool:
+def bound(web: ClusterRelease, node: str, device: str) -> bool:
     """Whether a device of a node has the virtual address."""
     return f"{web.cluster.address}/32" in web.addresses(node, device)
 
 
-def changed_sysctls(web: ChartDeployment, node: str) -> dict[str, str]:
+def changed_sysctls(web: ClusterRelease, node: str) -> dict[str, str]:
     """What is not as it was; the devices of other pods come and go."""
     return {key: value for key, value in web.sysctls(node).items() if before[node].get(key, value) != value}
 
 
-def wait_agents(web: ChartDeployment, *nodes: str) -> None:
+def wait_agents(web: ClusterRelease, *nodes: str) -> None:
     wait_for(
         lambda: set(web.agent_pods()) == set(nodes), POD_SECONDS, f"agents on exactly {sorted(nodes)}", interval=0.5
     )
 
 
-def test_agents_run_only_on_directors_before_there_is_a_service(web: ChartDeployment) -> None:
+def test_agents_run_only_on_directors_before_there_is_a_service(web: ClusterRelease) -> None:
     """The third director's group is not applied yet."""
     wait_agents(web, *web.cluster.directors)
 
 
-def test_quick_start_becomes_ready_and_agents_come_to_the_real_servers(web: ChartDeployment) -> None:
+def test_quick_start_becomes_ready_and_agents_come_to_the_real_servers(web: ClusterRelease) -> None:
     web.apply(MANIFEST.read_text().replace(LAB_ADDRESS, web.cluster.address))
     web.wait_ready("web", deadline=POD_SECONDS)
     wait_agents(web, *web.cluster.directors, *web.cluster.servers)
     wait_tables(web)
 
 
-def test_replies_take_turns(web: ChartDeployment) -> None:
+def test_replies_take_turns(web: ClusterRelease) -> None:
     client, address, servers = web.cluster.client, web.cluster.address, web.cluster.servers
     wait_for(lambda: answers(client, address), 10, f"{address} to answer")
     assert count_replies(client, address, ROUNDS * len(servers)) == Counter(dict.fromkeys(servers, ROUNDS))
 
 
-def test_only_the_active_director_answers_for_the_vip(web: ChartDeployment) -> None:
+def test_only_the_active_director_answers_for_the_vip(web: ClusterRelease) -> None:
     active = active_director(web)
     device = web.cluster.device(active)
     assert bound(web, active, device)
@@ -134,7 +135,7 @@ def test_only_the_active_director_answers_for_the_vip(web: ChartDeployment) -> N
     assert claimants(web.cluster.client, web.cluster.address) == {mac_of(web.node(active), device)}
 
 
-def test_stopped_server_loses_its_weight_and_gets_it_back(web: ChartDeployment) -> None:
+def test_stopped_server_loses_its_weight_and_gets_it_back(web: ClusterRelease) -> None:
     active, (stopped, *others) = active_director(web), web.cluster.servers
     entry = f"{web.cluster.servers[stopped]}:80"
     web.node(stopped).server(port=80).stop()
@@ -144,7 +145,7 @@ def test_stopped_server_loses_its_weight_and_gets_it_back(web: ChartDeployment) 
     web.wait_weight(active, key(web), entry, 1, deadline=RETURN_BOUND)
 
 
-def test_agents_pod_is_replaced_under_traffic(web: ChartDeployment) -> None:
+def test_agents_pod_is_replaced_under_traffic(web: ClusterRelease) -> None:
     active = active_director(web)
     old = web.agent_pods()[active]
     with steady_requests(web.cluster.client, web.cluster.address) as record:
@@ -154,7 +155,7 @@ def test_agents_pod_is_replaced_under_traffic(web: ChartDeployment) -> None:
     assert web.shape(active) == table(web)
 
 
-def test_logs_tell_what_was_done(web: ChartDeployment) -> None:
+def test_logs_tell_what_was_done(web: ClusterRelease) -> None:
     pods = web.agent_pods()
     for name in web.cluster.servers:
         assert f"bind {web.cluster.address} on lo" in web.log(pods[name])
@@ -163,7 +164,7 @@ def test_logs_tell_what_was_done(web: ChartDeployment) -> None:
 
 
 def test_tables_are_listed_through_the_agents_pods_with_the_charts_role_alone(
-    web: ChartDeployment, tmp_path: Path
+    web: ClusterRelease, tmp_path: Path
 ) -> None:
     kubectl, role = web.kubectl, f"{RELEASE}-list"
     kubectl("create", "serviceaccount", "looker")
@@ -193,7 +194,7 @@ def test_tables_are_listed_through_the_agents_pods_with_the_charts_role_alone(
     kubectl("delete", f"clusterrolebinding/{role}", "serviceaccount/looker")
 
 
-def test_node_that_stops_being_a_real_server_loses_its_agent(web: ChartDeployment) -> None:
+def test_node_that_stops_being_a_real_server_loses_its_agent(web: ClusterRelease) -> None:
     *others, left = web.cluster.servers
     web.kubectl("label", "node", left, "app-")
     try:
@@ -220,7 +221,7 @@ spec:
 """
 
 
-def test_node_without_power_comes_back_with_its_pods_and_its_weight(web: ChartDeployment) -> None:
+def test_node_without_power_comes_back_with_its_pods_and_its_weight(web: ClusterRelease) -> None:
     require(web.cluster, Ability.POWER_CUT)
     active, (name, *_) = active_director(web), web.cluster.servers
     entry = f"{web.cluster.servers[name]}:80"
@@ -246,7 +247,7 @@ def test_node_without_power_comes_back_with_its_pods_and_its_weight(web: ChartDe
     kubectl("delete", "daemonset", "sleepers", "--wait=true")
 
 
-def test_kube_proxy_works_beside(web: ChartDeployment) -> None:
+def test_kube_proxy_works_beside(web: ClusterRelease) -> None:
     require(web.cluster, Ability.SYSTEM_PROGRAMS)
     active = active_director(web)
     assert "KUBE-SERVICES" in web.cluster.system(active, ["iptables-save", "-t", "nat"]).stdout
@@ -256,7 +257,7 @@ def test_kube_proxy_works_beside(web: ChartDeployment) -> None:
     wait_for(lambda: web.node(active).exec(asked).ok, 20, "the API server to answer on its cluster address")
 
 
-def test_nat_passes_kube_proxys_rules(web: ChartDeployment) -> None:
+def test_nat_passes_kube_proxys_rules(web: ClusterRelease) -> None:
     """S13 on a node with kube-proxy in iptables mode, whose FORWARD chain drops what conntrack does not know."""
     require(web.cluster, Ability.MACHINES_BESIDE)
     for machine, port in [*((name, 80) for name in S13.real_servers), ("s13-rs201", 3306), ("s13-rs202", 3306)]:
@@ -271,7 +272,7 @@ def test_nat_passes_kube_proxys_rules(web: ChartDeployment) -> None:
     assert count_lab_replies(client, S13.vip, 300) == S13.expected_replies(300)
 
 
-def test_upgrade_replaces_operator_and_agents_under_traffic(web: ChartDeployment) -> None:
+def test_upgrade_replaces_operator_and_agents_under_traffic(web: ClusterRelease) -> None:
     """To other tags of the images and another value: there is no version before this one to come from."""
     require(web.cluster, Ability.SYSTEM_PROGRAMS)
     tag = "next"
@@ -294,7 +295,7 @@ def test_upgrade_replaces_operator_and_agents_under_traffic(web: ChartDeployment
     assert_tables(web)
 
 
-def test_uninstall_is_refused_while_there_is_a_service_and_taken_back(web: ChartDeployment) -> None:
+def test_uninstall_is_refused_while_there_is_a_service_and_taken_back(web: ClusterRelease) -> None:
     release = [RELEASE, "--namespace", DEFAULT_NAMESPACE]
     revision = json.loads(web.cluster.helm("history", *release, "--output=json").stdout)[-1]["revision"]
     with steady_requests(web.cluster.client, web.cluster.address) as record:
@@ -306,7 +307,7 @@ def test_uninstall_is_refused_while_there_is_a_service_and_taken_back(web: Chart
     assert_tables(web)
 
 
-def test_deletion_and_uninstall_leave_nothing(web: ChartDeployment) -> None:
+def test_deletion_and_uninstall_leave_nothing(web: ClusterRelease) -> None:
     """In the order of docs/how-to/install.md, without looking in between: the chart's hook waits for the nodes."""
     web.delete(EXAMPLES / S13.example, MANIFEST)
     options = ["--namespace", DEFAULT_NAMESPACE, "--wait", f"--timeout={INSTALL_SECONDS}s"]

@@ -11,7 +11,7 @@ import pytest
 from lvs_lab.artifacts import CHECKOUT
 from lvs_lab.clusters.lab import LabCluster
 from lvs_lab.kube_tools import helm_program, kube_programs
-from support.chart_deployment import lab_cluster
+from support.cluster_release import lab_cluster
 
 pytestmark = [pytest.mark.lab, pytest.mark.kubelet]
 ADDRESS: Final = "192.168.10.77"

@@ -14,7 +14,7 @@ from lvs_lab.clusters.cluster import Ability, Cluster, ClusterError, ImageRefere
 from lvs_lab.clusters.docker import why_no_docker
 from lvs_lab.clusters.kind import KindSettings, open_kind
 from lvs_lab.clusters.kubeconfig import KubeconfigCluster
-from support.chart_deployment import lab_cluster
+from support.cluster_release import lab_cluster
 from support.lab_fixtures import KEEP_LABS
 
 
