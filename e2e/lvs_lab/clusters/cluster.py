@@ -12,7 +12,7 @@ import yaml
 
 from lvs_lab.errors import LabError
 from lvs_lab.exec_channel import ExecResult
-from lvs_lab.host_commands import Completed
+from lvs_lab.host_commands import Completed, run
 from lvs_lab.shell_machine import ShellMachine
 
 DIRECTOR_LABEL: Final = ("lvs-operator.io/role", "director")
@@ -71,11 +71,24 @@ def _has_tag(reference: str) -> bool:
 
 
 class Client(ShellMachine, ABC):
-    """Who asks at the virtual address: a machine on the nodes' network that is neither director nor real server."""
+    """Who asks at the virtual address: a machine that another program of this one runs commands on."""
 
     @abstractmethod
     def command(self, argv: Sequence[str]) -> list[str]:
-        """The command line of this machine that runs a command on the client, with its stdin and stdout."""
+        """The command line that runs a command on it, with its stdin and stdout."""
+
+    def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = False,
+        timeout: float = 60,
+    ) -> ExecResult:
+        words = ["env", *(f"{name}={value}" for name, value in env.items()), *argv] if env else argv
+        done = run(self.command(words), stdin=stdin, check=check, timeout=timeout)
+        return ExecResult(returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
     def ask_command(self, *words: str) -> list[str]:
         """The words for `command` that run ask.py on it, which says what it can be asked."""

@@ -8,9 +8,7 @@ from typing import Any, Final
 
 from lvs_lab.artifacts import CHECKOUT
 from lvs_lab.clusters.cluster import Client, ClusterError, ImageReferences
-from lvs_lab.clusters.kubeconfig import run_through
 from lvs_lab.clusters.lookers import WAIT
-from lvs_lab.exec_channel import ExecResult
 from lvs_lab.host_commands import Completed, run
 
 NETWORK: Final = "kind"
@@ -73,14 +71,3 @@ class ContainerMachine(Client):
 
     def command(self, argv: Sequence[str]) -> list[str]:
         return ["docker", "exec", "--interactive", self.name, *argv]
-
-    def exec(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: str | None = None,
-        env: Mapping[str, str] | None = None,
-        check: bool = False,
-        timeout: float = 60,
-    ) -> ExecResult:
-        return run_through(self.command, argv, stdin=stdin, env=env, check=check, timeout=timeout)

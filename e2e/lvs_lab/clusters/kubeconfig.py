@@ -106,32 +106,6 @@ class PodMachine(Client):
     def command(self, argv: Sequence[str]) -> list[str]:
         return [*self._exec_command, "--", *argv]
 
-    def exec(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: str | None = None,
-        env: Mapping[str, str] | None = None,
-        check: bool = False,
-        timeout: float = 60,
-    ) -> ExecResult:
-        return run_through(self.command, argv, stdin=stdin, env=env, check=check, timeout=timeout)
-
-
-def run_through(
-    command: Callable[[Sequence[str]], list[str]],
-    argv: Sequence[str],
-    *,
-    stdin: str | None,
-    env: Mapping[str, str] | None,
-    check: bool,
-    timeout: float,
-) -> ExecResult:
-    """Run a command on a machine by a program of this one."""
-    words = ["env", *(f"{name}={value}" for name, value in env.items()), *argv] if env else argv
-    done = run(command(words), stdin=stdin, check=check, timeout=timeout)
-    return ExecResult(returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
-
 
 class KubeconfigCluster(Cluster):
     """A cluster with pods that look at its nodes."""
