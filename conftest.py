@@ -33,6 +33,18 @@ class Lanes(LoadScopeScheduling):
         return nodeid.partition("::")[0] if nodeid.startswith(_SLOW) else nodeid
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Which cluster the tests with kubelets that can run on any are to run on."""
+    group = parser.getgroup("cluster")
+    group.addoption("--cluster", default="lab", metavar="lab|kind|kubeconfig[:PATH]", help="who makes the cluster")
+    group.addoption(
+        "--cluster-address", default="", metavar="ADDRESS", help="kubeconfig: a free address of the nodes' network"
+    )
+    group.addoption(
+        "--cluster-images", default="", metavar="OPERATOR,AGENT", help="kubeconfig: both images, with their tags"
+    )
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
     """Asked for where there are several workers."""
     return Lanes(config, log)

@@ -20,7 +20,8 @@ from lvs_lab.network_daemons import Networkd
 from lvs_lab.waiting import wait_for
 from support.agent_state import wait_rounds
 from support.answering_network import answering_network
-from support.deployment import READY_SECONDS, Deployment, deployed, holds
+from support.cluster_looks import READY_SECONDS
+from support.deployment import Deployment, deployed, holds
 from support.director_pair import TAKE_OVER_SECONDS, DirectorPair
 from support.fault_figures import Heard, Sign, longest_silence, read_packet
 from support.neighbours import claimants, mac_of
