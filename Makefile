@@ -10,7 +10,7 @@ IN_WORKERS := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 UNIT_TESTS := crds/tests core/tests operator/tests node-agent/tests cli/tests e2e/tests
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help venv lint check unit prepare api-test scenarios e2e-kubernetes test test-long bench bench-ipvs bench-failover bench-scale demo images manifests fmt generate lock clean
+.PHONY: help venv lint check unit prepare api-test scenarios e2e-kubernetes test test-long bench bench-ipvs bench-failover bench-scale demo dashboard images manifests fmt generate lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ bench-scale: prepare ## Of these the control loop with 5,000 services and 50,000
 
 demo: venv ## See it work: a cluster of real kernels, helm install, traffic, a dying server (KEEP=1 leaves it up)
 	@$(BIN)/python -m lvs_lab.demo
+
+dashboard: prepare ## Draw the dashboard's picture in docs/reference anew, from a run in a lab (two minutes)
+	LVS_DASHBOARD_PICTURE=docs/reference/dashboard.png $(BIN)/pytest -q e2e/scenarios/test_dashboard.py
 
 images: venv ## Build both images with buildah; say where they, their sizes and lists of contents (CycloneDX) are
 	@$(BIN)/python -m lvs_lab.image_build
