@@ -5,6 +5,7 @@ It is no screenshot of Grafana: matplotlib draws what Grafana would be told to.
 
 import io
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,24 +191,34 @@ def _draw_graph(canvas: _Canvas, room: _Room, panel: Panel, shown: Shown, events
 
 
 def _draw_lines(axes: Axes, panel: Panel, lines: Sequence[Line]) -> None:
+    stacked = panel.defaults.get("custom", {}).get("stacking", {}).get("mode") == "normal"
+    below: Counter[int] = Counter()
+    highest = 0.0
     for number, line in enumerate(lines):
         color = _PALETTE[number % len(_PALETTE)]
+        if stacked and not any(line.values.values()):
+            continue
         for part in _parts(line.values):
-            alone = len(part) == 1
+            base = [below[second] if stacked else 0.0 for second in part]
+            values = [line.values[second] + under for second, under in zip(part, base, strict=True)]
+            highest = max(highest, *values)
             axes.plot(
                 part,
-                [line.values[second] for second in part],
+                values,
                 color=color,
                 linewidth=1.2,
-                marker="o" if alone else None,
+                marker="o" if len(part) == 1 else None,
                 markersize=3,
-                linestyle=_DASHES[number % len(_DASHES)],
+                linestyle="-" if stacked else _DASHES[number % len(_DASHES)],
                 clip_on=False,
             )
-    highest = max(value for line in lines for value in line.values.values())
+            if stacked:
+                axes.fill_between(part, base, values, color=color, alpha=0.3, linewidth=0)
+        below.update({second: value for second, value in line.values.items() if stacked})
     axes.set_ylim(0, 1.15 * highest or 1)
     unit = panel.defaults.get("unit", "none")
-    axes.yaxis.set_major_locator(MaxNLocator(4, integer=unit == "none" and highest >= 1))
+    whole = all(value.is_integer() for line in lines for value in line.values.values())
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=whole))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _quantity(value, unit)))
 
 
