@@ -1,7 +1,7 @@
 """The chart's dashboard and alerts over what operator and agents export while things happen to them.
 
-A run of two minutes is scraped as Prometheus would do it, and every query evaluated by Prometheus' own engine. The
-picture in docs/reference/alerts.md is drawn from such a run: `make dashboard`.
+A run of less than two minutes is scraped as Prometheus would do it, and every query evaluated by Prometheus' own
+engine. The picture in docs/reference/alerts.md is drawn from such a run: `make dashboard`.
 """
 
 import os
