@@ -10,7 +10,7 @@ IN_WORKERS := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 UNIT_TESTS := crds/tests core/tests operator/tests node-agent/tests cli/tests e2e/tests
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help venv lint check unit prepare api-test scenarios e2e-kubernetes e2e-kind test test-long bench bench-ipvs bench-failover bench-scale demo demo-kind images manifests fmt generate lock clean
+.PHONY: help venv lint check unit prepare api-test scenarios e2e-kubernetes e2e-kind test test-long bench bench-ipvs bench-failover bench-scale demo demo-kind dashboard images manifests fmt generate lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ demo: venv ## See it work: a cluster of real kernels, helm install, traffic, a d
 
 demo-kind: venv ## The same on containers, for those with docker: a cluster by kind, traffic, a node that stops (KEEP=1 leaves it up)
 	@$(BIN)/python -m lvs_lab.demo.on_kind
+
+dashboard: prepare ## Draw the dashboard's picture in docs/reference anew, from a run in a lab (two minutes)
+	LVS_DASHBOARD_PICTURE=docs/reference/dashboard.png $(BIN)/pytest -q e2e/scenarios/test_dashboard.py
 
 images: venv ## Build both images with buildah; say where they, their sizes and lists of contents (CycloneDX) are
 	@$(BIN)/python -m lvs_lab.image_build

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from lvs_lab.waiting import wait_for
-from support.deployment import READY_SECONDS, Deployment, deployed
+from support.cluster_looks import READY_SECONDS
+from support.deployment import Deployment, deployed
 from support.example_cases import Case, example
 from support.example_machines import prepare
 from support.traffic import answers, count_replies
