@@ -40,16 +40,9 @@ _OTHERS = {
     "operator": ("node-agent/lvs_agent", "requirements/node-agent.txt"),
     "node-agent": ("operator/lvs_operator", "requirements/operator.txt"),
 }
-_OPTIONS = (
-    "--isolation=chroot",
-    "--layers",
-    "--pull-never",
-    "--format=oci",
-    "--identity-label=false",
-    "--omit-history",
-)
-"""The last three for images that are the same each time: docker's format names the container that it was made in, the
-label buildah's version, the history what stages had in between."""
+_OPTIONS = ("--isolation=chroot", "--layers", "--pull-never", "--format=oci", "--identity-label=false")
+"""The last two for images that are the same each time: docker's format names the container that it was made in, the
+label buildah's version. (Without a history nothing would be found in the cache of layers.)"""
 _REPOSITORIES = {"operator": "localhost/lvs-operator", "node-agent": "localhost/lvs-node-agent"}
 
 
