@@ -11,7 +11,7 @@ from lvs_lab.host_commands import run
 from lvs_lab.image_build import Image, Images
 from lvs_lab.progress import step
 
-_BUILD_SECONDS: Final = 1200.0
+_BUILD_SECONDS: Final = 3600.0
 # build_images() and the names of an image's parts have been there from the first revision on.
 _BUILD: Final = """
 import json
