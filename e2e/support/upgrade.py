@@ -87,7 +87,7 @@ class Upgrade:
 
     @contextmanager
     def under_traffic(self, phase: str) -> Iterator[None]:
-        """New connections all the time: none fails, no old one breaks, no entry goes or loses its weight at any look."""
+        """New connections all the time: none fails, no old one breaks, no entry goes or loses its weight meanwhile."""
         before = self.connections_counted()
         client = self.deployment.client_namespace("client")
         watched = tuple(SERVERS) if self.moves else NODES
