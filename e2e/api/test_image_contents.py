@@ -101,7 +101,8 @@ def test_nothing_in_it_tells_when_or_where_it_was_built(which: str) -> None:
     assert changed == {str(source_date() // 86400).encode()}
     config = read_contents(built(which).archive).config
     assert datetime.fromisoformat(config["created"]).timestamp() == source_date()
-    assert set(config) == {"architecture", "config", "created", "os", "rootfs"}
+    assert {entry["created"] for entry in config["history"]} == {config["created"]}
+    assert set(config) == {"architecture", "config", "created", "history", "os", "rootfs"}
 
 
 @each_image
