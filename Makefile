@@ -10,7 +10,7 @@ IN_WORKERS := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 UNIT_TESTS := crds/tests core/tests operator/tests node-agent/tests cli/tests e2e/tests
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help venv lint check unit prepare api-test scenarios e2e-kubernetes e2e-kind test test-long bench bench-ipvs bench-failover bench-scale demo demo-kind dashboard images manifests fmt generate lock clean
+.PHONY: help venv lint check unit prepare api-test scenarios e2e-kubernetes e2e-kind test test-long bench bench-ipvs bench-failover bench-scale demo demo-kind dashboard images images-twice manifests fmt generate lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +87,9 @@ dashboard: prepare ## Draw the dashboard's picture in docs/reference anew, from 
 
 images: venv ## Build both images with buildah; say where they, their sizes and lists of contents (CycloneDX) are
 	@$(BIN)/python -m lvs_lab.image_build
+
+images-twice: venv ## Build both images twice from nothing and compare them: each file that differs is named (20 minutes)
+	@$(BIN)/python -m lvs_lab.image_twice
 
 manifests: venv ## Write dist/crds.yaml and dist/install.yaml for kubectl, from the chart (VALUES=FILE: your values)
 	@$(BIN)/python -m lvs_lab.plain_manifests dist $(addprefix --values=,$(VALUES))
