@@ -68,6 +68,7 @@ def cluster() -> Iterator[LabCluster]:
 
 
 @pytest.mark.lab
+@pytest.mark.long
 @pytest.mark.kubelet
 def test_story_of_the_demo_on_kind_is_true_of_the_labs_cluster(
     cluster: LabCluster, capsys: pytest.CaptureFixture[str]

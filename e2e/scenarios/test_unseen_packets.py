@@ -90,6 +90,8 @@ DROPS: Final = {
         "tc qdisc del dev eth0 clsact",
     ),
 }
+MORE: Final = {"before conntrack", "another program's DNAT"}
+"""Of these two kinds the others are enough for a run of everything: each takes most of a minute."""
 
 
 def is_told(web: Deployment, node: str) -> bool:
@@ -122,7 +124,10 @@ def wait_over(web: Deployment, node: str) -> None:
     wait_for(lambda: ready_reason(web) == "Ready", 10, "the service to say so")
 
 
-@pytest.mark.parametrize("drop", DROPS.values(), ids=list(DROPS))
+@pytest.mark.parametrize(
+    "drop",
+    [pytest.param(drop, marks=pytest.mark.long if name in MORE else (), id=name) for name, drop in DROPS.items()],
+)
 def test_what_keeps_packets_from_ipvs_is_told_and_over_when_it_ends(web: Deployment, drop: Drop) -> None:
     node = active_director(web)
     guest = web.lab.guest(node)
