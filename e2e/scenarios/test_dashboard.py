@@ -19,9 +19,9 @@ import yaml
 
 from lvs_lab.artifacts import CHECKOUT
 from lvs_lab.waiting import wait_for
+from support.cluster_looks import READY_SECONDS
 from support.dashboard import Line, Panel, Shown, filled, label_names, read_board, show, variable_queries
 from support.dashboard_picture import Event, draw
-from support.cluster_looks import READY_SECONDS
 from support.deployment import METRICS_PORT, Deployment, deployed
 from support.director_pair import DirectorPair
 from support.operator_process import NAMESPACE, OperatorProcess
