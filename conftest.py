@@ -33,6 +33,12 @@ class Lanes(LoadScopeScheduling):
         return nodeid.partition("::")[0] if nodeid.startswith(_SLOW) else nodeid
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What operator and agents are in those labs that can have them in either way."""
+    told = "what operator and agents are in labs: programs of the checkout, or pods of the images on kubelets"
+    parser.addoption("--agents", choices=("processes", "pods"), default="processes", help=told)
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
     """Asked for where there are several workers."""
     return Lanes(config, log)

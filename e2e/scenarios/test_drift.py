@@ -156,6 +156,7 @@ def test_cleanup_removes_what_is_ours_and_nothing_else(web: Deployment) -> None:
         guest.out("ipvsadm", "-D", "-t", "192.168.10.200:99")
 
 
+@pytest.mark.processes("a DaemonSet makes no second pod on a node")
 def test_second_agent_on_a_node_is_refused(web: Deployment) -> None:
     agent = web.lab.agent("server-2")
     kubeconfig = "/run/lvs-lab-agent/kubeconfig"
