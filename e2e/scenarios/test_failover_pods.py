@@ -80,10 +80,10 @@ def pods(lab: PodDeployment, *words: str) -> str:
     return lab.lab.kubectl("--namespace", DEFAULT_NAMESPACE, *words).stdout
 
 
-def restarts(lab: PodDeployment, node: str, container: str) -> int:
-    """How often the kubelet has started a container of a node's pod again."""
-    pod = json.loads(pods(lab, "get", "pod", lab.agent_pods()[node], "--output=json"))
-    return int(next(one["restartCount"] for one in pod["status"]["containerStatuses"] if one["name"] == container))
+def restarts(lab: PodDeployment, pod: str, container: str) -> int:
+    """How often the kubelet has started a container of a pod again."""
+    found = json.loads(pods(lab, "get", "pod", pod, "--output=json"))["status"]["containerStatuses"]
+    return int(next(one["restartCount"] for one in found if one["name"] == container))
 
 
 def wait_another_pod(lab: PodDeployment, node: str, old: str) -> None:
@@ -110,24 +110,26 @@ def test_logs_exec_and_probes(lab: PodDeployment, pair: DirectorPair) -> None:
 def test_the_agents_container_is_killed(lab: PodDeployment, pair: DirectorPair) -> None:
     """Its kubelet starts it again; the address stays, and so does the pod."""
     master = pair.master()
-    pod, before = lab.agent_pods()[master], restarts(lab, master, "agent")
+    pod = lab.agent_pods()[master]
+    before = restarts(lab, pod, "agent")
     with watching(pair, "agent's container killed") as watch:
         lab.pod_agent(master).container.crash()
-        wait_for(lambda: restarts(lab, master, "agent") == before + 1, POD_SECONDS, "another container", interval=0.5)
+        wait_for(lambda: restarts(lab, pod, "agent") == before + 1, POD_SECONDS, "another container", interval=0.5)
         wait_rounds(lab, master)
         pair.must_stay(master)
     assert watch.senders == {master}
-    assert lab.agent_pods()[master] == pod
+    wait_for(lambda: lab.agent_pods().get(master) == pod, POD_SECONDS, "the same pod to be Ready", interval=0.5)
     assert lab.agent_metric(master, "lvs_agent_kernel_writes_total") == 0
 
 
 def test_the_vrrp_container_is_killed(lab: PodDeployment, pair: DirectorPair) -> None:
     """Nobody is left to take its address off but the next one in its place, which finds another Master."""
     master = pair.master()
-    before = restarts(lab, master, "vrrp")
+    pod = lab.agent_pods()[master]
+    before = restarts(lab, pod, "vrrp")
     with watching(pair, "VRRP's container killed"):
         lab.pod_agent(master).vrrp_container.crash()
-        wait_for(lambda: restarts(lab, master, "vrrp") == before + 1, POD_SECONDS, "another container", interval=0.5)
+        wait_for(lambda: restarts(lab, pod, "vrrp") == before + 1, POD_SECONDS, "another container", interval=0.5)
         new = pair.master()
         pair.wait_settled(new)
         pair.must_stay(new)
