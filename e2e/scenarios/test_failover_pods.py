@@ -25,7 +25,7 @@ from support.fault_lab import DIRECTORS, NAME, ROUTER_ID, SERVERS, VIP, fault_ob
 from support.pod_deployment import POD_SECONDS, PodDeployment, deployed_as_pods
 from support.steady_load import plain_real_servers, steady_probes
 
-pytestmark = [pytest.mark.lab, pytest.mark.kubelet]
+pytestmark = [pytest.mark.lab, pytest.mark.kubelet, pytest.mark.long]
 START_KUBELET: Final = "exec xargs --null --arg-file=/run/kubelet-command env >> /var/log/kubelet.log 2>&1 < /dev/null"
 
 
