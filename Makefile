@@ -57,10 +57,9 @@ test: lint prepare ## Everything that CI runs; pytest's summary of all tests com
 	$(BIN)/pytest $(IN_WORKERS) -m "not long"
 
 test-long: prepare test-pods ## Tests that take minutes and want an otherwise idle machine, test-pods among them
-	$(BIN)/pytest -m long --ignore=e2e/scenarios/test_failover_pods.py
+	$(BIN)/pytest -m long
 
 test-pods: prepare ## Scenarios of the main job and of fail-over once more, operator and agents as pods on real kubelets
-	$(BIN)/pytest e2e/scenarios/test_failover_pods.py
 	$(BIN)/pytest --agents=pods $(POD_SCENARIOS:%=e2e/scenarios/test_%.py)
 
 bench: prepare ## The figures that this project promises, measured in labs
