@@ -12,7 +12,7 @@ POD_SCENARIOS := lifecycle health handshake drift failure absence ignorance refu
 UNIT_TESTS := crds/tests core/tests operator/tests node-agent/tests cli/tests e2e/tests
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help venv lint check unit prepare api-test scenarios e2e-kubernetes test test-long test-pods bench bench-ipvs bench-failover bench-scale demo images manifests fmt generate lock clean
+.PHONY: help venv lint check unit prepare api-test scenarios e2e-kubernetes e2e-kind test test-long test-pods bench bench-ipvs bench-failover bench-scale demo demo-kind dashboard images images-twice manifests fmt generate lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ scenarios: prepare ## Tests on labs: guests with real kernels, a real control pl
 e2e-kubernetes: prepare ## Of these the life of a release on real kubelets: helm install, traffic, upgrade, uninstall, nothing left
 	$(BIN)/pytest e2e/scenarios/test_kubelet_quick_start.py
 
+e2e-kind: venv ## The same files on a cluster by kind, where docker is there; else it says why they did not run
+	$(BIN)/pytest --cluster=kind e2e/scenarios/test_kubelet_quick_start.py
+
 test: lint prepare ## Everything that CI runs; pytest's summary of all tests comes last (about an hour on 2 cores, when prepared)
 	$(BIN)/pytest $(IN_WORKERS) -m "not long"
 
@@ -81,8 +84,17 @@ bench-scale: prepare ## Of these the control loop with 5,000 services and 50,000
 demo: venv ## See it work: a cluster of real kernels, helm install, traffic, a dying server (KEEP=1 leaves it up)
 	@$(BIN)/python -m lvs_lab.demo
 
+demo-kind: venv ## The same on containers, for those with docker: a cluster by kind, traffic, a node that stops (KEEP=1 leaves it up)
+	@$(BIN)/python -m lvs_lab.demo.on_kind
+
+dashboard: prepare ## Draw the dashboard's picture in docs/reference anew, from a run in a lab (two minutes)
+	LVS_DASHBOARD_PICTURE=docs/reference/dashboard.png $(BIN)/pytest -q e2e/scenarios/test_dashboard.py
+
 images: venv ## Build both images with buildah; say where they, their sizes and lists of contents (CycloneDX) are
 	@$(BIN)/python -m lvs_lab.image_build
+
+images-twice: venv ## Build both images twice from nothing and compare them: each file that differs is named (20 minutes)
+	@$(BIN)/python -m lvs_lab.image_twice
 
 manifests: venv ## Write dist/crds.yaml and dist/install.yaml for kubectl, from the chart (VALUES=FILE: your values)
 	@$(BIN)/python -m lvs_lab.plain_manifests dist $(addprefix --values=,$(VALUES))

@@ -34,7 +34,15 @@ class Lanes(LoadScopeScheduling):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """What operator and agents are in those labs that can have them in either way."""
+    """Which cluster the tests with kubelets that can run on any are to run on, and what agents are in labs."""
+    group = parser.getgroup("cluster")
+    group.addoption("--cluster", default="lab", metavar="lab|kind|kubeconfig[:PATH]", help="who makes the cluster")
+    group.addoption(
+        "--cluster-address", default="", metavar="ADDRESS", help="kubeconfig: a free address of the nodes' network"
+    )
+    group.addoption(
+        "--cluster-images", default="", metavar="OPERATOR,AGENT", help="kubeconfig: both images, with their tags"
+    )
     told = "what operator and agents are in labs: programs of the checkout, or pods of the images on kubelets"
     parser.addoption("--agents", choices=("processes", "pods"), default="processes", help=told)
 

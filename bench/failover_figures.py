@@ -11,17 +11,19 @@ from math import ceil
 from pathlib import Path
 from typing import Final
 
-from bench import hand_over, program_restarts, surviving_connections, take_over
+from bench import hand_over, program_restarts, surviving_connections, take_over, taken_back_connections
 from bench.director_kinds import Ours, Peers
 from bench.figure import Figure, Measured
 from bench.keepalived_pair import PeerSetup
 from bench.report import lines_of
 from support.director_pair import DirectorPair
 from support.fault_lab import DIRECTORS, NAME, ROUTER_ID, SERVERS, VIP, fault_lab, wait_whole
+from support.taken_back import DELAY_SECONDS
 
 _OTHERS: Final[Mapping[str, Figure]] = {
     "P12": hand_over.FIGURE,
     "P13": surviving_connections.FIGURE,
+    taken_back_connections.NAME: taken_back_connections.FIGURE,
     "P15": program_restarts.FIGURE,
 }
 NAMES: Final = ("P11", *_OTHERS)
@@ -68,9 +70,11 @@ def _measure_agents(pair: DirectorPair, found: Mapping[str, Measured], others: i
     _share_connections(pair)
     if "P13" in found:
         surviving_connections.measure(ours, others, found["P13"], surviving_connections.OURS)
+    _measure_taken_back(ours, found, others, taken_back_connections.OURS)
     _hash(pair)
     if "P13" in found:
         surviving_connections.measure(ours, others, found["P13"], surviving_connections.OURS_HASHED)
+    _measure_taken_back(ours, found, others, taken_back_connections.OURS_HASHED)
     if "P12" in found:
         hand_over.measure_asked(ours, others, found["P12"])
         hand_over.measure(ours, others, found["P12"], hand_over.OURS)
@@ -78,10 +82,26 @@ def _measure_agents(pair: DirectorPair, found: Mapping[str, Measured], others: i
         program_restarts.measure_ours(ours, others, found["P15"])
 
 
+def _measure_taken_back(ours: Ours, found: Mapping[str, Measured], others: int, way: str) -> None:
+    """With preemption, for as long as it takes. A minute each, so as many as a third of the others."""
+    if taken_back_connections.NAME not in found:
+        return
+    patch = ours.pair.deployment.patch
+    patch("lvsdg", NAME, {"vrrp": {"preemption": {"delaySeconds": DELAY_SECONDS}}})
+    _wait_settings(ours.pair)
+    taken_back_connections.measure(ours, ceil(others / 3), found[taken_back_connections.NAME], way)
+    patch("lvsdg", NAME, {"vrrp": {"preemption": None}})
+    _wait_settings(ours.pair)
+
+
 def _measure_peers(pair: DirectorPair, found: Mapping[str, Measured], others: int) -> None:
     if "P13" in found:
         peers = _peers_instead(pair, hashing=False)
         surviving_connections.measure(peers, others, found["P13"], surviving_connections.PEER)
+    if taken := found.get(taken_back_connections.NAME):
+        for way, hashing in ((taken_back_connections.PEER, False), (taken_back_connections.PEER_HASHED, True)):
+            peers = _peers_instead(pair, hashing=hashing, preempt_delay_seconds=DELAY_SECONDS)
+            taken_back_connections.measure(peers, ceil(others / 3), taken, way)
     peers = _peers_instead(pair, hashing=True)
     if "P13" in found:
         surviving_connections.measure(peers, others, found["P13"], surviving_connections.PEER_HASHED)
@@ -113,7 +133,7 @@ def _wait_settings(pair: DirectorPair) -> None:
     pair.deployment.wait_ready(NAME)
 
 
-def _peers_instead(pair: DirectorPair, *, hashing: bool) -> Peers:
+def _peers_instead(pair: DirectorPair, *, hashing: bool, preempt_delay_seconds: int | None = None) -> Peers:
     """Have keepalived alone do the work of what ran on the directors: they boot anew, and nothing else is started."""
 
     def setup(name: str) -> PeerSetup:
@@ -124,6 +144,7 @@ def _peers_instead(pair: DirectorPair, *, hashing: bool) -> Peers:
             interval_milliseconds=_INTERVAL,
             servers=tuple(SERVERS.values()),
             hashing=hashing,
+            preempt_delay_seconds=preempt_delay_seconds,
         )
 
     pair.deployment.vrrp_nodes.clear()

@@ -22,6 +22,8 @@ class PeerSetup:
     """Real servers by direct routing on port 80; without them it speaks VRRP only."""
     hashing: bool = False
     """The scheduler is mh with mh-port, and not rr."""
+    preempt_delay_seconds: int | None = None
+    """None: a director that comes back takes nothing."""
 
     @property
     def text(self) -> str:
@@ -49,7 +51,8 @@ class PeerSetup:
         yield f"    virtual_router_id {self.router_id}"
         yield f"    priority {self.priority}"
         yield f"    advert_int {self.interval_milliseconds / 1000:g}"
-        yield "    nopreempt"
+        delay = self.preempt_delay_seconds
+        yield "    nopreempt" if delay is None else f"    preempt_delay {delay}"
         yield "    virtual_ipaddress {"
         yield f"        {self.vip}/32 dev eth0"
         yield "    }"

@@ -17,6 +17,7 @@ from bench.figure import Figure, Goal, Measured
 from lvs_lab.errors import DeadlineError
 from lvs_lab.waiting import wait_for
 from support.fault_lab import VIP
+from support.held_connections import ends, known_ends, lives, sync_roles
 from support.traffic import HeldConnection
 
 OURS: Final = "ours: alive, rr"
@@ -49,16 +50,15 @@ def measure(kind: Kind, repetitions: int, measured: Measured, series: str) -> No
         other = kind.pair.other(master)
         kind.wait_ready(master)
         for name, role in ((master, "master"), (other, "backup")):
-            wait_for(partial(_must_run, kind, name, role), READY_SECONDS, f"the sync daemon of {name} to be {role}")
-        before = _known(kind, master)
+            wait_for(partial(must_run, kind, name, role), READY_SECONDS, f"the sync daemon of {name} to be {role}")
+        before = known_ends(kind.pair.deployment.lab.guest(master))
         with ExitStack() as stack:
             held = [stack.enter_context(HeldConnection(namespace, VIP)) for _ in range(CONNECTIONS)]
             servers = [one.ask() for one in held]
-            ends = {one.source for one in held}
-            untold = _wait_told(kind, other, ends)
+            untold = _wait_told(kind, other, ends(held))
             kind.pair.deployment.lab.guest(master).power_off()
             kind.pair.wait_master(other)
-            alive = sum(_lives(one, server) for one, server in zip(held, servers, strict=True))
+            alive = sum(lives(one, server) for one, server in zip(held, servers, strict=True))
         found.append(100 * alive / CONNECTIONS)
         if untold:
             measured.remarks.append(
@@ -68,30 +68,22 @@ def measure(kind: Kind, repetitions: int, measured: Measured, series: str) -> No
         kind.boot(master)
 
 
-def _must_run(kind: Kind, node: str, role: str) -> bool:
+def must_run(kind: Kind, node: str, role: str) -> bool:
     """Whether this is the one sync daemon of a director. Raises AssertionError with what runs instead, and why."""
-    lines = kind.pair.deployment.lab.guest(node).out("ipvsadm", "-L", "--daemon").splitlines()
-    assert [line.split(maxsplit=1)[0] for line in lines] == [role], f"{lines}, {kind.said_of_sync(node)}"
+    roles = sync_roles(kind.pair.deployment.lab.guest(node))
+    assert roles == [role], f"{roles}, {kind.said_of_sync(node)}"
     return True
 
 
-def _wait_told(kind: Kind, node: str, ends: Collection[str]) -> set[str]:
+def _wait_told(kind: Kind, node: str, wanted: Collection[str]) -> set[str]:
     """Wait until a director knows all connections, or as long as it takes to tell; those that it does not know then."""
     try:
-        wait_for(lambda: set(ends) <= _known(kind, node), _TOLD_SECONDS, f"{node} to be told", interval=0.5)
+        wait_for(
+            lambda: set(wanted) <= known_ends(kind.pair.deployment.lab.guest(node)),
+            _TOLD_SECONDS,
+            f"{node} to be told",
+            interval=0.5,
+        )
     except DeadlineError:
-        return set(ends) - _known(kind, node)
+        return set(wanted) - known_ends(kind.pair.deployment.lab.guest(node))
     return set()
-
-
-def _known(kind: Kind, node: str) -> set[str]:
-    """The clients' ends of the connections that a director has entries of."""
-    rows = (line.split() for line in kind.pair.deployment.lab.guest(node).out("ipvsadm", "-Lnc").splitlines())
-    return {row[3] for row in rows if row[0] == "TCP"}
-
-
-def _lives(one: HeldConnection, server: str) -> bool:
-    try:
-        return one.ask() == server
-    except (OSError, EOFError):
-        return False

@@ -17,8 +17,14 @@ purge debconf perl-base
 # gconv: converters for iconv(3), which nothing here calls.
 rm -rf /usr/lib/*/gconv /usr/lib/*/perl /usr/share/perl /usr/share/perl5
 cd /usr/lib/python3.13
-rm -rf ensurepip pydoc_data idlelib lib2to3 tkinter turtledemo test turtle.py __pycache__/turtle.*
+rm -rf ensurepip pydoc_data idlelib lib2to3 tkinter turtledemo test turtle.py /usr/share/python3
+# Bytecode of Debian's packages names the time of its source, and the image has other times.
+find /usr/lib/python3* -name __pycache__ -prune -exec rm -rf {} +
+PYTHONDONTWRITEBYTECODE=1 python3 -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3.13
 find /usr/share/doc -type f ! -name copyright -delete
 find /usr/share/doc -type d -empty -delete
 rm -rf /var/lib/apt /var/cache/* /var/log/* /var/lib/dpkg/info /var/lib/dpkg/*-old /usr/share/man /usr/share/locale \
   /usr/share/bash-completion /usr/share/lintian /usr/share/info /etc/apt /tmp/* /root/.cache /purge.log "$0"
+# What packages kept of users as they were a moment ago.
+rm -f /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid-
+chmod 755 /usr/local/bin/*

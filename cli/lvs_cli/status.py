@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from lvs_api.conditions import ConditionStatus, ConditionType, find_condition
 from lvs_api.kinds import DIRECTOR_GROUP, NODE, SERVICE_SLICE, VIRTUAL_SERVICE
@@ -45,7 +46,7 @@ def _as_tree(cluster: Cluster, namespace: str | None, name: str | None) -> str:
         nodes=cluster.list(NODE),
         slices=cluster.list(SERVICE_SLICE, namespace=namespace),
     )
-    return show_tree(objects, every_group=namespace is None and name is None)
+    return show_tree(objects, every_group=namespace is None and name is None, now=datetime.now(UTC))
 
 
 def show_status(cluster: Cluster, *, namespace: str | None) -> str:

@@ -5,10 +5,13 @@ From objects only: what the directors' kernels hold is told by `kubectl lvs list
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
 
-from lvs_api.conditions import Condition, ConditionStatus, ConditionType, find_condition
+from lvs_api.conditions import Condition, ConditionStatus, ConditionType, find_condition, timestamp
 from lvs_api.director_group import (
     GroupMember,
+    HandOver,
     HandOverState,
     LvsDirectorGroupSpec,
     LvsDirectorGroupStatus,
@@ -23,6 +26,8 @@ from lvs_api.virtual_service import DirectorStatus, LvsVirtualServiceStatus
 from lvs_cli.output import Branch, tree
 from lvs_cli.service_words import Service, addresses_of, ports_of, why
 
+_TOLD: Final = timedelta(hours=1)
+"""So long a hand-over that came to nothing stands in the tree; in the group's status it stands until the next one."""
 Group = ApiObject[LvsDirectorGroupSpec, LvsDirectorGroupStatus]
 Node = ApiObject[LvsNodeSpec, LvsNodeStatus]
 Slice = ApiObject[LvsServiceSliceSpec, LvsServiceSliceStatus]
@@ -38,9 +43,9 @@ class Objects:
     slices: Sequence[Slice]
 
 
-def show_tree(objects: Objects, *, every_group: bool) -> str:
+def show_tree(objects: Objects, *, every_group: bool, now: datetime) -> str:
     """A tree for each group that serves one of the services, or for every one."""
-    view = _View.of(objects)
+    view = _View.of(objects, now)
     served: dict[str, list[Service]] = {name: [] for name in view.groups if every_group}
     for service in objects.services:
         served.setdefault(service.spec.director_group_ref.name, []).append(service)
@@ -56,9 +61,11 @@ class _View:
     nodes: Mapping[str, Node]
     members: Mapping[tuple[str | None, str], Sequence[SliceMember]]
     """Of each service, sorted by name."""
+    told_since: str
+    """Hand-overs that came to nothing before that are history (RFC 3339)."""
 
     @classmethod
-    def of(cls, objects: Objects) -> "_View":
+    def of(cls, objects: Objects, now: datetime) -> "_View":
         members: dict[tuple[str | None, str], list[SliceMember]] = {}
         for one in objects.slices:
             key = (one.metadata.namespace, one.spec.service_ref.name)
@@ -67,6 +74,7 @@ class _View:
             groups={one.metadata.name: one for one in objects.groups},
             nodes={one.metadata.name: one for one in objects.nodes},
             members={key: sorted(ones, key=lambda one: one.name) for key, ones in members.items()},
+            told_since=timestamp(now - _TOLD),
         )
 
     def group(self, name: str, services: Sequence[Service]) -> Branch:
@@ -77,13 +85,18 @@ class _View:
             return Branch(f"LvsDirectorGroup {name}: there is no such group", below)
         status = group.status or LvsDirectorGroupStatus()
         said = [Branch(text) for text in _troubles(status.conditions) if not text.startswith(ConditionType.READY)]
-        hand_over = status.hand_over
-        if hand_over is not None and hand_over.state is not HandOverState.DONE:
-            said.append(Branch(f"hand-over {hand_over.state} since {hand_over.time}: {hand_over.message}"))
+        if status.hand_over is not None and self._is_news(status.hand_over):
+            one = status.hand_over
+            said.append(Branch(f"hand-over {one.state} since {one.time}: {one.message}"))
         directors = [self.director(name, one, status) for one in status.directors or ()]
         ready = find_condition(status.conditions, ConditionType.READY)
         words = "not seen by the operator yet" if ready is None else _said(ready)
         return Branch(f"LvsDirectorGroup {name}: {words}", [*said, *directors, *below])
+
+    def _is_news(self, hand_over: HandOver) -> bool:
+        if hand_over.state in (HandOverState.REFUSED, HandOverState.FAILED):
+            return hand_over.time >= self.told_since
+        return hand_over.state is HandOverState.UNDER_WAY
 
     def director(self, group: str, one: GroupMember, status: LvsDirectorGroupStatus) -> Branch:
         """What a director is to the group, and what it says of itself."""

@@ -1,10 +1,11 @@
 """`kubectl lvs status` as a tree: what objects say of a group, its directors, services and real servers."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from lvs_api.conditions import EPOCH
+from lvs_api.conditions import EPOCH, timestamp
 from lvs_api.kinds import NODE, SERVICE_SLICE
 from lvs_api.objects import parse_object
 from lvs_api.testing import director_group, lvs_node, service_slice, slice_member, virtual_service
@@ -14,6 +15,7 @@ from lvs_cli.cluster import Cluster
 Raw = dict[str, Any]
 MASQUERADE = {"method": "Masquerade"}
 SINCE = "2026-01-01T00:00:00Z"
+HANDED = timestamp(datetime.now(UTC))
 
 
 class Objects(Cluster):
@@ -56,7 +58,7 @@ GROUP = with_status(
         {"node": "d3"},
     ],
     virtualRouters=[{"id": 55, "active": "d2", "since": SINCE, "message": "before it by priority: d3 does not report"}],
-    handOver={"request": "t", "state": "Refused", "time": SINCE, "message": "no other director is ready"},
+    handOver={"request": "t", "state": "Refused", "time": HANDED, "message": "no other director is ready"},
     conditions=[
         condition("Accepted", "True", "Accepted", "The group is valid"),
         condition("Ready", "True", "Ready", "Master is d2 of virtual router 55; not reporting: d3"),
@@ -129,10 +131,10 @@ NODES = (
         ],
     ),
 )
-TREE = """\
+TREE = f"""\
 LvsDirectorGroup default: Ready: Master is d2 of virtual router 55; not reporting: d3
 ├─ SettingsApplied=False SettingsDiffer: timeouts.tcpSeconds
-├─ hand-over Refused since 2026-01-01T00:00:00Z: no other director is ready
+├─ hand-over Refused since {HANDED}: no other director is ready
 ├─ director d1: Fault of virtual router 55 (IPv4), stands aside (Cordoned)
 │  └─ virtual router 55 (IPv4): it gives way to another director, as it was told
 ├─ director d2: Master of virtual router 55 (IPv4)
@@ -164,6 +166,25 @@ def test_a_service_stands_below_its_group_with_everything_that_is_known_of_it(
     cluster = Objects(GROUP, WEB, SLICE, SECOND_SLICE, *NODES, virtual_service("other"))
     assert status(monkeypatch, cluster, "web") == 0
     assert capsys.readouterr().out == TREE
+
+
+@pytest.mark.parametrize(
+    ("state", "minutes", "is_told"),
+    [
+        ("UnderWay", 90, True),
+        ("Failed", 50, True),
+        ("Failed", 70, False),
+        ("Refused", 70, False),
+        ("Done", 0, False),
+    ],
+)
+def test_a_hand_over_that_came_to_nothing_is_told_for_an_hour(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: str, minutes: int, *, is_told: bool
+) -> None:
+    time = timestamp(datetime.now(UTC) - timedelta(minutes=minutes))
+    group = with_status(director_group(), handOver={"request": "t", "state": state, "time": time, "message": "why"})
+    assert status(monkeypatch, Objects(group, virtual_service()), "--tree") == 0
+    assert (f"hand-over {state} since {time}: why" in capsys.readouterr().out) == is_told
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,13 @@ def _director_plan(
         own_addresses=own,
         others=tuple(OtherDirector(one.node, _ips(one.addresses)) for one in known if one.node != view.node),
         gives_way=gives_way,
+        ignored_answers=_ignored_answers(group),
     )
+
+
+def _ignored_answers(group: DirectorGroup | None) -> frozenset[bytes]:
+    named = group.spec.ignore_answers_from if group is not None and group.spec is not None else None
+    return frozenset(bytes.fromhex(one.replace(":", "")) for one in named or ())
 
 
 def _of_group(slices: Iterable[Slice], name: str) -> list[Slice]:

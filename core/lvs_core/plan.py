@@ -268,6 +268,8 @@ class DirectorPlan:
     """The other directors of the group, by its status, in its order."""
     gives_way: bool = False
     """Another director is to carry the addresses: with VRRP it lets go for some seconds, once."""
+    ignored_answers: frozenset[bytes] = frozenset()
+    """MAC addresses of the network itself: by what they answer nobody has an address."""
 
     def methods(self) -> frozenset[tuple[Family, ForwardingMethod]]:
         """How this director forwards, by the family of the VIP: tells which sysctls it needs."""

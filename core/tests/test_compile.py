@@ -290,3 +290,11 @@ def test_a_node_without_lvs_node_has_no_part() -> None:
 def test_methods_tell_the_sysctls() -> None:
     one = testing.service_slice(members=[testing.slice_member("a", "192.168.2.1", forwarding={"method": "Masquerade"})])
     assert directing(one).methods() == {(Family.IPV4, ForwardingMethod.MASQUERADE)}
+
+
+def test_answers_of_the_network_are_told_as_mac_addresses() -> None:
+    raw = testing.director_group(ignoreAnswersFrom=["02:00:5e:00:01:af", "0a:0b:0c:0d:0e:0f"])
+    node = lvs_node_from_raw(testing.lvs_node("d1", addresses=None, directorGroups=["default"]))
+    view = AgentView(node="d1", lvs_node=node, groups={"default": group_from_raw(raw)})
+    (director,) = compile_plan(view).directing
+    assert director.ignored_answers == {b"\x02\x00\x5e\x00\x01\xaf", b"\x0a\x0b\x0c\x0d\x0e\x0f"}

@@ -8,7 +8,15 @@ from pydantic import Field
 from lvs_api.base import ApiModel, Rule
 from lvs_api.conditions import Condition
 from lvs_api.ipvs_terms import Ipvs
-from lvs_api.network_types import Count, Generation, InterfaceName, LabelSelector, ObjectName, UsableIpAddress
+from lvs_api.network_types import (
+    Count,
+    Generation,
+    InterfaceName,
+    LabelSelector,
+    MacAddress,
+    ObjectName,
+    UsableIpAddress,
+)
 from lvs_api.node_settings import ConnectionSync, IpvsSysctls, Timeouts
 from lvs_api.vrrp_settings import MAX_PRIORITIES, MAX_SPREAD, DirectorPriority, VirtualRouterId, Vrrp
 
@@ -81,6 +89,12 @@ class LvsDirectorGroupSpec(ApiModel):
     ) = None
     """Directors that stand aside: they give the addresses to another that is ready, and carry them only where none is.
     A Node that is cordoned (kubectl cordon, kubectl drain) stands aside by itself."""
+    ignore_answers_from: (
+        Annotated[list[MacAddress], Field(max_length=16, json_schema_extra={"x-lvs-list-set": True})] | None
+    ) = None
+    """MAC addresses by which the network itself answers ARP or neighbour solicitations for others (proxy ARP, a fabric
+    that suppresses ARP), as AddressConflict names them: what they answer does not count where a director asks whether
+    somebody has a VIP. Not that of a machine that may have the VIP itself: a director would take it all the same."""
     timeouts: Timeouts | None = None
     """Time-outs of connections, on every director; each that is absent is left as the node has it."""
     sysctls: IpvsSysctls | None = None

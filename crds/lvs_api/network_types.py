@@ -135,6 +135,8 @@ UsableIpAddress = Annotated[
     AfterValidator(_check_usable_address),
 ]
 """An IpAddress that is a host's: not unspecified, loopback, link-local, multicast, broadcast or IPv4-mapped."""
+MacAddress = Annotated[str, Field(min_length=17, max_length=17, pattern=r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$")]
+"""Of one network card: lower case, with colons, and not of a group (IEEE 802, the lowest bit of the first byte)."""
 MulticastAddress = Annotated[
     str,
     Field(min_length=2, max_length=45, json_schema_extra={"x-lvs-ip": "multicast"}),

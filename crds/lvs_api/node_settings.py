@@ -97,7 +97,9 @@ class IpvsSysctls(NodeNumbers):
     """0: all connections are synchronized; 1: of services with persistence only the templates, which needs `sloppyTcp`
     and `sloppySctp` on the backups."""
     sync_refresh_period: Annotated[int, Field(ge=0, le=86400)] | None = None
-    """Seconds after which a connection that did not change is synchronized again; 0: by numbers of packets only."""
+    """Seconds before which a connection that did not change is not synchronized again; 0: by numbers of packets only.
+    That makes such messages rarer. Only where the second number of `net.ipv4.vs.sync_threshold` is 0 it makes some: any
+    packet after so many seconds is told."""
     sync_retries: Annotated[int, Field(ge=0, le=3)] | None = None
     """How often a message of synchronization is repeated."""
     run_estimation: bool | None = None

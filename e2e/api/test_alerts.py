@@ -1,5 +1,6 @@
 """The chart's alerts, evaluated by Prometheus' engine: each fires where it should, and says so, and only there."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import yaml
 from lvs_lab.artifacts import CHECKOUT
 from lvs_lab.errors import CommandError
 from support.alert_rules import STEP_SECONDS, Alert, run_course, seconds
+from support.promql import evaluate
+from support.scrapes import Scrapes
 
 ALERTS = CHECKOUT / "charts/lvs-operator/files/alerts.yaml"
 CASES = Path(__file__).with_name("alerts_tests.yaml")
@@ -49,3 +52,19 @@ def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not(f
 def test_a_wrong_expression_is_an_error_and_not_silence() -> None:
     with pytest.raises(CommandError, match="parse error"):
         run_course({"Wrong": {"expr": "sum by (lvs_agent_api_up"}}, [], 0)
+
+
+def test_what_was_scraped_ends_with_the_scrape_that_lacks_it() -> None:
+    """Without a mark of that Prometheus would take the last value for five minutes."""
+    scrapes, target = Scrapes(), {"job": "lvs-agent", "instance": "a", "node": "n1"}
+    for second, page in enumerate(
+        ("weight 3\nrounds_total 4\n", "weight 5\nrounds_total 8\n", "rounds_total 8\n", None)
+    ):
+        scrapes.keep(target, 1000 * second, page)
+    expressions = ["weight", "rate(rounds_total[1s]) * 0", "0 / (rounds_total - rounds_total)", "up"]
+    weight, rate, nothing, up = evaluate(scrapes.told(), expressions, step_seconds=1, until_seconds=4)
+    assert [[one.value for one in found] for found in weight] == [[3.0], [5.0], [], [], []]
+    assert weight[0][0].labels == {"__name__": "weight", **target}
+    assert not any(rate), "one scrape makes no rate"
+    assert math.isnan(nothing[1][0].value)
+    assert [found[0].value for found in up] == [1, 1, 1, 0, 0]

@@ -138,14 +138,15 @@ def _prepare(_: argparse.Namespace) -> int:
     from lvs_lab import host_packages
     from lvs_lab.images import pause_image
     from lvs_lab.kernel_build import guest_kernel
-    from lvs_lab.kube_tools import helm_program, kube_programs, promql_program
+    from lvs_lab.kube_tools import helm_program, kind_program, kube_programs, promql_program
     from lvs_lab.load_program import load_program
     from lvs_lab.python_packages import agent_packages
     from lvs_lab.root_fs import guest_root
 
     host_packages.prepare()
     guest_root(guest_kernel())
-    for build in (agent_packages, pause_image, kube_programs, helm_program, promql_program, load_program):
+    builds = (agent_packages, pause_image, kube_programs, helm_program, promql_program, kind_program, load_program)
+    for build in builds:
         build()
     helm_program(3)
     return 0

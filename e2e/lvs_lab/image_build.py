@@ -1,9 +1,11 @@
 """Our two images, built from the Dockerfile by buildah, without docker and without pulling anything.
 
-The base image that the Dockerfile names is made here by mmdebstrap from the machine's own Debian archive. How this
-machine reaches the Python index (certificates, pip's settings) is passed into the build from outside, by mounts.
+From the same packages and files they come out the same, bit for bit: `lvs_lab.image_twice` tries it. The base image
+that the Dockerfile names is made here by mmdebstrap from the machine's own Debian archive. How this machine reaches the
+Python index (certificates, pip's settings) is passed into the build from outside, by mounts.
 """
 
+import os
 import re
 import sys
 import tempfile
@@ -20,8 +22,9 @@ from lvs_lab.progress import run_logged
 from lvs_lab.sbom import write_sbom
 
 SUITE = "trixie"
-BASE_REFERENCE = f"docker.io/library/debian:{SUITE}-slim"
 _LEFT_OUT = ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
+_OF_THIS_MACHINE = ("etc/hostname", "etc/resolv.conf", "etc/machine-id", "var/lib/dbus/machine-id")
+"""What mmdebstrap copies from here or makes up; containers get theirs from who runs them."""
 CONTEXT = (  # what the images are built from
     "Dockerfile",
     ".dockerignore",
@@ -37,6 +40,9 @@ _OTHERS = {
     "operator": ("node-agent/lvs_agent", "requirements/node-agent.txt"),
     "node-agent": ("operator/lvs_operator", "requirements/operator.txt"),
 }
+_OPTIONS = ("--isolation=chroot", "--layers", "--pull-never", "--format=oci", "--identity-label=false")
+"""The last two for images that are the same each time: docker's format names the container that it was made in, the
+label buildah's version. (Without a history nothing would be found in the cache of layers.)"""
 _REPOSITORIES = {"operator": "localhost/lvs-operator", "node-agent": "localhost/lvs-node-agent"}
 
 
@@ -97,8 +103,8 @@ class Images:
 
 def build_images() -> Images:
     """Both images of this checkout; built only where something that is in them has changed."""
-    operator, node_agent = (digest(SUITE, *_LEFT_OUT, *_sources(target)) for target in _REPOSITORIES)
     base = _base()
+    operator, node_agent = (digest(base.parent.name, *_OPTIONS, *_sources(target)) for target in _REPOSITORIES)
     return Images(operator=_image("operator", operator, base), node_agent=_image("node-agent", node_agent, base))
 
 
@@ -110,8 +116,7 @@ def _image(target: str, key: str, base: Path) -> Image:
         log.unlink(missing_ok=True)
         name = f"{repository}:{key}"
         with locked("buildah"), _pip_mounts() as mounts:
-            _provide_base(base)
-            options = ["--isolation=chroot", "--layers", "--pull-never", "--format=docker", *mounts]
+            options = [*_OPTIONS, *mounts, f"--build-arg=BASE={_provide_base(base)}", f"--timestamp={source_date()}"]
             run_logged([*_buildah("build"), *options, f"--target={target}", f"--tag={name}", str(CHECKOUT)], log)
             run_logged([*_buildah("push"), name, f"docker-archive:{directory / 'image.tar'}:{name}"], log)
 
@@ -145,24 +150,37 @@ def _base() -> Path:
         sources = [f"{prefix} {suite} main" for suite in (SUITE, f"{SUITE}-updates")]
         excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
         recommends = '--aptopt=Apt::Install-Recommends "false"'
-        command = ["mmdebstrap", "--variant=minbase", recommends, *excluded, SUITE, str(target / "root.tar"), *sources]
-        run_logged(command, cache_root() / "logs" / "image-base.log")
+        bare = '--customize-hook=cd "$1" && rm -f ' + " ".join(_OF_THIS_MACHINE)
+        tar = str(target / "root.tar")
+        command = ["mmdebstrap", "--variant=minbase", recommends, *excluded, bare, SUITE, tar, *sources]
+        environment = dict(os.environ, SOURCE_DATE_EPOCH=str(date))
+        run_logged(command, cache_root() / "logs" / "image-base.log", env=environment)
 
-    title = f"image base: Debian {SUITE}"
-    return artifact("image-base", digest(SUITE, *_LEFT_OUT), build, title=title, expected="half a minute") / "root.tar"
+    date = source_date()
+    title, key = f"image base: Debian {SUITE}", digest(SUITE, *_LEFT_OUT, *_OF_THIS_MACHINE, str(date))
+    return artifact("image-base", key, build, title=title, expected="half a minute") / "root.tar"
 
 
-def _provide_base(tar: Path) -> None:
-    """Put the base image into buildah's store, if it is not there."""
-    if run([*_buildah("inspect"), "--type=image", BASE_REFERENCE], check=False).ok:
-        return
+def source_date() -> int:
+    """The time of everything that a build makes, in seconds since 1970, as the Dockerfile has it."""
+    (found,) = re.findall(r"^ARG SOURCE_DATE_EPOCH=(\d+)$", (CHECKOUT / "Dockerfile").read_text(), re.MULTILINE)
+    return int(found)
+
+
+def _provide_base(tar: Path) -> str:
+    """Put the base image into buildah's store, if it is not there; its name there."""
+    name = f"localhost/lvs-lab-base:{tar.parent.name}"
+    if run([*_buildah("inspect"), "--type=image", name], check=False).ok:
+        return name
     container = run([*_buildah("from"), "scratch"]).stdout.strip()
     try:
         run([*_buildah("add"), container, str(tar), "/"], timeout=300)
         run([*_buildah("config"), "--cmd=bash", container])
-        run([*_buildah("commit"), container, BASE_REFERENCE], timeout=300)
+        commit = ["--identity-label=false", f"--timestamp={source_date()}", container, name]
+        run([*_buildah("commit"), *commit], timeout=300)
     finally:
         run([*_buildah("rm"), container])
+    return name
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def image_store(root: Path, archives: Sequence[Path]) -> Path:
     if absent:
         raise LabError(f"no such image archive: {', '.join(absent)}")
     everything = [pause_image(), *(archive.resolve() for archive in archives)]
-    hashes = [_file_hash(archive) for archive in everything]
+    hashes = [file_hash(archive) for archive in everything]
 
     def build(target: Path) -> None:
         log = cache_root() / "logs" / "image-store.log"
@@ -76,6 +76,7 @@ def image_store(root: Path, archives: Sequence[Path]) -> Path:
     return artifact("image-store", key, build, title=f"unpacking {len(everything)} container images") / "containerd"
 
 
-def _file_hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

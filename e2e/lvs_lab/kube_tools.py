@@ -1,4 +1,4 @@
-"""Kubernetes' programs, Helm and Prometheus' engine, compiled from Go modules of ours whose `tool` lines name them."""
+"""Kubernetes' programs, Helm, kind and Prometheus' engine, compiled from Go modules of ours with `tool` lines."""
 
 import os
 import re
@@ -14,6 +14,7 @@ _HELM_MODULES = {3: PACKAGE / "helm3_tool", 4: PACKAGE / "helm_tool"}
 _TOLD_OF_KUBERNETES = 3
 """The Helm that does not find out by itself for which version of Kubernetes it was built."""
 _PROMQL_MODULE = PACKAGE / "promql_tool"
+_KIND_MODULE = PACKAGE / "kind_tool"
 KUBE_PROGRAMS = (
     "etcd",
     "kube-apiserver",
@@ -55,6 +56,12 @@ def helm_program(major: int = 4) -> Path:
         for package in ("chartutil", "lint/rules"):
             flags += f" -X {path}/pkg/{package}.k8sVersionMajor=1 -X {path}/pkg/{package}.k8sVersionMinor={minor}"
     return _only_tool(module, "helm", flags, title=f"Helm {version}: compiling", expected="100 s cold")
+
+
+def kind_program() -> Path:
+    """The path of kind, which makes clusters where docker is there."""
+    version = _required("sigs.k8s.io/kind", _KIND_MODULE)
+    return _only_tool(_KIND_MODULE, "kind", "-s -w", title=f"kind {version}: compiling", expected="45 s cold")
 
 
 def promql_program() -> Path:

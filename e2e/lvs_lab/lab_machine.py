@@ -15,32 +15,9 @@ from lvs_lab.guest import Guest
 from lvs_lab.host_commands import in_namespace, run
 from lvs_lab.places import Places
 from lvs_lab.processes import mark
+from lvs_lab.shell_machine import ShellMachine
 from lvs_lab.topology import Kind, Machine, Topology
 from lvs_lab.waiting import wait_for
-
-
-class Server:
-    """A small server that answers with its machine's name (guest/serve.py tells how)."""
-
-    def __init__(self, machine: "LabMachine", pid_file: str) -> None:
-        self._machine = machine
-        self.pid_file = pid_file
-
-    def stop(self) -> None:
-        """End it; connections to it are refused from now on."""
-        if not self._machine.exec(["test", "-e", self.pid_file]).ok:
-            raise LabError(f"{self._machine.name}: no such server runs that was started by `serve` ({self.pid_file})")
-        stop = 'pid=$(cat "$0") && kill "$pid" && while kill -0 "$pid" 2>/dev/null; do sleep 0.01; done; rm -f "$0"'
-        self._machine.exec(["sh", "-c", stop, self.pid_file], check=True)
-
-    def pause(self) -> None:
-        """Stop it where it is: connections are accepted by the kernel, nothing answers."""
-        self._machine.exec(["sh", "-c", 'kill -STOP "$(cat "$0")"', self.pid_file], check=True)
-
-    def resume(self) -> None:
-        """Let a paused one go on."""
-        self._machine.exec(["sh", "-c", 'kill -CONT "$(cat "$0")"', self.pid_file], check=True)
-
 
 Note = Callable[[Stream, bytes], None]
 
@@ -103,12 +80,12 @@ class Capture:
         return self._text[Stream.STDERR].decode(errors="replace")
 
 
-class LabMachine:
+class LabMachine(ShellMachine):
     """What guests and namespaces have in common."""
 
     def __init__(self, places: Places, topology: Topology, machine: Machine) -> None:
+        super().__init__(machine.name)
         self.machine = machine
-        self.name = machine.name
         self._places = places
         self._topology = topology
 
@@ -122,44 +99,9 @@ class LabMachine:
         """Its first IPv6 address."""
         return self._first_address(6)
 
-    def exec(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: str | None = None,
-        env: Mapping[str, str] | None = None,
-        check: bool = False,
-        timeout: float = 60,
-    ) -> ExecResult:
-        """Run a command on it to its end; with `check`, anything but 0 raises `CommandError`."""
-        raise NotImplementedError
-
-    def out(self, *argv: str, timeout: float = 60) -> str:
-        """What a command on it writes; a failing command raises `CommandError`."""
-        return self.exec(argv, check=True, timeout=timeout).stdout
-
-    def sh(self, script: str, *, check: bool = True, timeout: float = 60) -> str:
-        """What a shell script on it writes."""
-        return self.exec(["sh", "-c", script], check=check, timeout=timeout).stdout
-
     def capture(self, *expression: str, device: str = "eth0") -> Capture:
         """Start tcpdump with a filter expression, and return when it listens."""
         raise NotImplementedError
-
-    def serve(self, *, port: int, address: str = "*", protocol: str = "tcp") -> Server:
-        """Start a small server that answers with this machine's name; it listens when this returns.
-
-        `protocol` is tcp, udp or sctp.
-        """
-        server = self.server(port=port, address=address, protocol=protocol)
-        chosen = [] if protocol == "tcp" else [f"--{protocol}"]
-        options = ["--address", address, "--port", str(port), "--name", self.name, *chosen]
-        self.exec(["python3", self._serve_program, *options, "--pid-file", server.pid_file], check=True)
-        return server
-
-    def server(self, *, port: int, address: str = "*", protocol: str = "tcp") -> Server:
-        """A server that was started before."""
-        return Server(self, f"{self._pid_directory}/serve.{self.name}.{protocol}.{address.replace('*', 'any')}.{port}")
 
     @property
     def namespace(self) -> str:
@@ -175,12 +117,6 @@ class LabMachine:
             if address.version == version:
                 return str(address)
         raise LabError(f"{self.name} has no IPv{version} address")
-
-    @property
-    def _pid_directory(self) -> str:
-        return "/run"
-
-    _serve_program = "/lab/serve.py"
 
 
 _TCPDUMP = ("tcpdump", "-n", "-e", "-tt", "-l", "-U", "--immediate-mode", "-i")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from support.chosen_agents import Agents, choose, chosen
+from support.cluster_looks import ClusterLooks
 from support.deployment import Deployment
 from support.lab_fixtures import take_down_orphans
 from support.quick_start import quick_start_lab, restore
@@ -72,5 +73,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
             parts = value if isinstance(value, tuple) else (value,)
             for part in parts:
                 deployment = getattr(part, "deployment", part)
-                if isinstance(deployment, Deployment):
-                    report.sections.append((f"lab {deployment.lab.name}", deployment.describe()))
+                if isinstance(deployment, ClusterLooks):
+                    report.sections.append(("the cluster at that moment", deployment.describe()))

@@ -11,7 +11,8 @@ import pytest
 
 from lvs_lab.lab_machine import Capture
 from lvs_lab.waiting import wait_for
-from support.deployment import EXAMPLES, GONE_SECONDS, READY_SECONDS, Deployment, deployed
+from support.cluster_looks import READY_SECONDS
+from support.deployment import EXAMPLES, GONE_SECONDS, Deployment, deployed
 from support.director_pair import TAKE_OVER_SECONDS, DirectorPair
 from support.steady_load import steady_probes
 from support.traffic import count_replies

@@ -10,6 +10,7 @@ from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_lab.lab_machine import Capture
 from lvs_lab.plain_deployment import AGENT_ACCOUNT
 from lvs_lab.waiting import wait_for
+from support.answering_network import answering_network
 from support.deployment import Deployment, agent_options
 from support.manifests import service_text
 from support.neighbours import claimants, mac_of
@@ -48,6 +49,15 @@ def claims_of(capture: Capture, mac: str, *addresses: str) -> list[str]:
 def questions_of(capture: Capture, mac: str, address: str) -> int:
     """How many ARP probes for the address a machine sent."""
     return sum(mac in line and f"who-has {address} tell 0.0.0.0" in line for line in capture.lines())
+
+
+def conflict_named(web: Deployment, node: str, service: str, mac: str) -> bool:
+    """Whether a director says that this MAC address keeps a service's address away, and what can be done."""
+    one = exceptions(web, node).get(service, {})
+    assert (one.get("reason"), one.get("programmed")) == ("AddressConflict", False), one
+    assert mac in one["message"]
+    assert "name it in spec.ignoreAnswersFrom of the LvsDirectorGroup" in one["message"]
+    return True
 
 
 def exceptions(web: Deployment, node: str) -> dict[str, Json]:
@@ -94,6 +104,26 @@ def test_stranger_before_the_first_claim(web: Deployment) -> None:
     assert record.failures == []
     web.delete(service_text("new", NEW, NEW6))
     wait_for(lambda: carried(web, active) == {f"{VIP}/32"}, 60, "the new addresses to leave", interval=0.5)
+
+
+def test_a_network_that_answers_for_everybody(web: Deployment) -> None:
+    """It keeps the address away until it is named; then the director takes the address beside its answers."""
+    active = active_director(web)
+    mac, network = mac_of(web.lab.guest(active)), mac_of(web.lab.machine(STRANGER))
+    try:
+        with answering_network(web.lab.machine(STRANGER), NEW, network):
+            web.apply(service_text("new", NEW))
+            wait_for(lambda: conflict_named(web, active, "new", network), 20, f"{active} to name the network")
+            assert carried(web, active) == {f"{VIP}/32"}
+            web.patch("lvsdg", "default", {"ignoreAnswersFrom": [network]})
+            web.wait_ready("new")
+            assert carried(web, active) == {f"{VIP}/32", f"{NEW}/32"}
+            assert claimants(client(web), NEW) == {mac, network}
+            wait_for(lambda: answers(client(web), NEW), 10, f"{NEW} to answer")
+    finally:
+        web.delete(service_text("new", NEW))
+        web.patch("lvsdg", "default", {"ignoreAnswersFrom": None})
+    wait_for(lambda: carried(web, active) == {f"{VIP}/32"}, 60, "the new address to leave", interval=0.5)
 
 
 def test_stranger_after_a_reboot_from_the_stored_view(web: Deployment) -> None:

@@ -10,7 +10,8 @@ from lvs_core.allocate import first_choice
 from lvs_core.cluster_view import ObjectKey
 from lvs_lab.lab_machine import LabMachine
 from lvs_lab.waiting import wait_for
-from support.deployment import GONE_SECONDS, READY_SECONDS, Deployment, deployed
+from support.cluster_looks import READY_SECONDS
+from support.deployment import GONE_SECONDS, Deployment, deployed
 from support.example_cases import CASES, LABS, REQUESTS, Case, example
 from support.example_machines import SET_BY_HAND, prepare
 from support.neighbours import claimants, claimants6, mac_of, wait_for_neighbour

@@ -19,8 +19,10 @@ from lvs_lab.lab_machine import Capture
 from lvs_lab.network_daemons import Networkd
 from lvs_lab.waiting import wait_for
 from support.agent_state import wait_rounds
+from support.answering_network import answering_network
 from support.chosen_agents import BOOTED_KUBELET, deployed_as_chosen
-from support.deployment import READY_SECONDS, Deployment, holds
+from support.cluster_looks import READY_SECONDS
+from support.deployment import Deployment, holds
 from support.director_pair import TAKE_OVER_SECONDS, DirectorPair
 from support.fault_figures import Heard, Sign, longest_silence, read_packet
 from support.neighbours import claimants, mac_of
@@ -260,7 +262,7 @@ def must_be_asked(capture: Capture, mac: str, begin: int) -> None:
 
 def conflict_at(deployment: Deployment, director: str) -> str:
     """What a director says of somebody else who has the address."""
-    told = deployment.get("lvsnode", director)["status"]["exceptions"]
+    told = deployment.get("lvsnode", director)["status"].get("exceptions") or []
     assert [(one["reason"], one["programmed"]) for one in told] == [("AddressConflict", False)], told
     return str(told[0]["message"])
 
@@ -293,6 +295,30 @@ def test_a_power_cut_while_the_api_server_is_away(pair: DirectorPair) -> None:
         pair.must_stay(master)
         assert {macs[one.mac] for one in heard(capture, Sign.ADVERT, begin)} == {master}
     assert claimants(pair.client, VIP) == {mac_of(lab.guest(master))}
+
+
+def test_a_power_cut_in_a_network_with_an_old_entry_of_the_address(pair: DirectorPair) -> None:
+    """A fabric that suppresses ARP answers for what it knew: nobody carries the address until that is not to count."""
+    deployment, network = pair.deployment, "02:00:00:00:e0:01"
+    for name in DIRECTORS:
+        deployment.lab.guest(name).power_off()
+    try:
+        with answering_network(deployment.lab.machine("fo-stranger"), VIP, network, learns=True):
+            deployment.ensure_running()
+            for name in DIRECTORS:
+                named = partial(conflict_at, deployment, name)
+                found = wait_for(named, READY_SECONDS, f"{name} to name the network", interval=0.5)
+                assert network in found
+                assert "name it in spec.ignoreAnswersFrom of the LvsDirectorGroup" in found
+            assert pair.owners() == []
+            deployment.patch("lvsdg", "failover", {"ignoreAnswersFrom": [network]})
+            master = pair.master()
+            wait_for(lambda: answers(pair.client, VIP), TAKE_OVER_SECONDS, f"{VIP} to answer")
+            pair.wait_settled(master)
+            deployment.wait_ready("failover")
+    finally:
+        deployment.patch("lvsdg", "failover", {"ignoreAnswersFrom": None})
+    pair.must_stay(master)
 
 
 @pytest.mark.processes(BOOTED_KUBELET)

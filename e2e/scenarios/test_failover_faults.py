@@ -320,6 +320,14 @@ def test_wrong_adverts_move_nothing(pair: DirectorPair) -> None:
                 wait_for(lambda one=forgery: one.sent >= FORGED, TAKE_OVER_SECONDS, f"{FORGED} adverts")  # type: ignore[misc]  # mypy infers no lambda with a default
         assert set(DIRECTORS).intersection(record.masters()) == {"ff-one"}, what
         must_lose_nothing(record)
+        assert heard_from(pair) == set(), what
+
+
+def heard_from(pair: DirectorPair) -> set[str]:
+    """Who else than the directors sends adverts of their virtual router, as they report."""
+    groups = [one for name in DIRECTORS for one in pair.deployment.get("lvsnode", name)["status"]["directorGroups"]]
+    heard = {sender for group in groups for router in group["virtualRouters"] for sender in router.get("heardFrom", ())}
+    return heard - {pair.deployment.lab.guest(name).ip for name in DIRECTORS}
 
 
 @pytest.mark.long

@@ -7,7 +7,8 @@ import pytest
 
 from lvs_lab.waiting import wait_for
 from support.agent_state import wait_rounds
-from support.deployment import EXAMPLES, READY_SECONDS, Deployment, deployed
+from support.cluster_looks import READY_SECONDS
+from support.deployment import EXAMPLES, Deployment, deployed
 from support.director_pair import TAKE_OVER_SECONDS, DirectorPair
 from support.neighbours import claimants
 from support.traffic import answers, count_replies

@@ -14,7 +14,8 @@ import pytest
 from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_lab.lab import standard_topology
 from lvs_lab.waiting import wait_for
-from support.chart_deployment import AGENTS, ChartDeployment, installed
+from support.chart_deployment import ChartDeployment, installed
+from support.chart_looks import AGENTS
 from support.director_pair import DirectorPair
 from support.fault_figures import Sign, longest_silence, read_packet
 from support.fault_lab import DIRECTORS, NAME, ROUTER_ID, SERVERS, VIP, fault_objects

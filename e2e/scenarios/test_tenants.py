@@ -8,7 +8,8 @@ import pytest
 
 from lvs_core.address_ranges import read_range
 from lvs_lab.waiting import wait_for
-from support.deployment import EXAMPLES, GONE_SECONDS, READY_SECONDS, Deployment
+from support.cluster_looks import READY_SECONDS
+from support.deployment import EXAMPLES, GONE_SECONDS, Deployment
 from support.quick_start import SERVERS, VIP, active_director, client, quick_shape
 from support.traffic import answers, count_replies, steady_requests
 

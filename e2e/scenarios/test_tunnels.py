@@ -8,7 +8,8 @@ import pytest
 
 from lvs_lab.lab_machine import LabMachine
 from lvs_lab.waiting import wait_for
-from support.deployment import EXAMPLES, GONE_SECONDS, READY_SECONDS, Deployment, deployed
+from support.cluster_looks import READY_SECONDS
+from support.deployment import EXAMPLES, GONE_SECONDS, Deployment, deployed
 from support.manifests import documents, pool_text, service_text
 from support.traffic import HeldConnection, answers, count_replies, url
 from support.tunnel_looks import closed_ports, ports, replies, rules, segment_sizes

@@ -3,17 +3,14 @@
 Tests have the form of promtool's (`promtool test rules`), which reads the same file.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from lvs_lab.host_commands import run
-from lvs_lab.kube_tools import promql_program
+from support.promql import Json, Sample, evaluate
 
 STEP_SECONDS: Final = 60
-Json = Mapping[str, Any]
 
 
 class Alert(NamedTuple):
@@ -28,7 +25,7 @@ class Course:
     """What each rule's expression gives at every step."""
 
     rules: Mapping[str, Json]
-    results: Mapping[str, Sequence[Sequence[Json]]]
+    results: Mapping[str, Sequence[Sequence[Sample]]]
 
     def firing(self, alert: str, second: int) -> set[Alert]:
         """The alerts that fire at a moment: those whose labels were in every result for so long."""
@@ -40,19 +37,15 @@ class Course:
         return {
             _alert(rule, sample)
             for sample in results[last]
-            if all(sample["labels"] in [one["labels"] for one in found] for found in results[last - steps : last])
+            if all(sample.labels in [one.labels for one in found] for found in results[last - steps : last])
         }
 
 
 def run_course(rules: Mapping[str, Json], series: Sequence[Json], until: int) -> Course:
     """Evaluate rules, by name, over series for so many seconds. Raises CommandError with the engine's words."""
-    asked = {
-        "stepSeconds": STEP_SECONDS,
-        "untilSeconds": until,
-        "series": [{"series": one["series"], "values": str(one["values"])} for one in series],
-        "expressions": [rule["expr"] for rule in rules.values()],
-    }
-    answers = json.loads(run([str(promql_program())], stdin=json.dumps(asked)).stdout)
+    told = [{"series": one["series"], "values": str(one["values"])} for one in series]
+    expressions = [rule["expr"] for rule in rules.values()]
+    answers = evaluate(told, expressions, step_seconds=STEP_SECONDS, until_seconds=until)
     return Course(rules=rules, results=dict(zip(rules, answers, strict=True)))
 
 
@@ -63,12 +56,12 @@ def seconds(duration: str) -> int:
     return int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
-def _alert(rule: Json, sample: Json) -> Alert:
-    labels = {name: value for name, value in sample["labels"].items() if name != "__name__"}
+def _alert(rule: Json, sample: Sample) -> Alert:
+    labels = {name: value for name, value in sample.labels.items() if name != "__name__"}
 
     def text(template: str) -> str:
         filled = re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda match: labels.get(match[1], ""), template)
-        filled = filled.replace("{{ $value }}", f"{sample['value']:g}")
+        filled = filled.replace("{{ $value }}", f"{sample.value:g}")
         assert "{{" not in filled, filled
         return filled
 

@@ -27,7 +27,7 @@ def all_cases() -> list[ApiCase]:
     """The whole table."""
     services = [*service_cases()]
     pools = [*_pools(), *_checks()]
-    groups = [*_selectors(), *_node_settings(), *_connection_sync(), *vrrp_cases()]
+    groups = [*_selectors(), *_ignored_answers(), *_node_settings(), *_connection_sync(), *vrrp_cases()]
     return [*services, *pools, *groups, *address_pool_cases(), *_internal(), *_sizes()]
 
 
@@ -159,6 +159,22 @@ def _checks() -> Iterator[ApiCase]:
         )
     twice = real_server_pool(healthCheck={"http": {"expectedStatuses": [200, 200]}})
     yield refused("a status twice", "spec.healthCheck.http.expectedStatuses[1]", twice, "Duplicate")
+
+
+def _ignored_answers() -> Iterator[ApiCase]:
+    field, right = "spec.ignoreAnswersFrom", "02:00:5e:00:01:af"
+    yield taken("nobody ignored", director_group(ignoreAnswersFrom=[]))
+    yield taken(
+        "16 ignored", director_group(ignoreAnswersFrom=[f"02:00:00:00:00:{number:02x}" for number in range(16)])
+    )
+    macs = [f"02:00:00:00:00:{number:02x}" for number in range(17)]
+    yield refused("17 ignored", field, director_group(ignoreAnswersFrom=macs))
+    yield refused("the same ignored twice", f"{field}[1]", director_group(ignoreAnswersFrom=[right] * 2), "Duplicate")
+    for wrong in ("02:00:5E:00:01:AF", "0200.5e00.01af", "02-00-5e-00-01-af", "02:00:5e:00:01", "192.168.4.15", ""):
+        raw = director_group(ignoreAnswersFrom=[right, wrong])
+        yield refused(f"ignored {wrong!r}", f"{field}[1]", raw)
+    for group in ("ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:12"):
+        yield refused(f"a group's address ignored: {group}", f"{field}[0]", director_group(ignoreAnswersFrom=[group]))
 
 
 def _selectors() -> Iterator[ApiCase]:

@@ -118,6 +118,7 @@ def full_objects() -> list[Raw]:
             interface="eth0",
             failover="None",
             maintenance=["d1"],
+            ignoreAnswersFrom=["02:00:00:00:00:aa"],
             timeouts={"tcpSeconds": 30, "tcpFinSeconds": 5, "udpSeconds": 60},
             sysctls=_all_sysctls(),
             connectionSync={

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from lvs_lab.lab_machine import LabMachine
 from lvs_lab.waiting import wait_for
-from support.deployment import READY_SECONDS, Deployment
+from support.cluster_looks import READY_SECONDS
+from support.deployment import Deployment
 from support.fault_figures import Sign, read_packet
 from support.neighbours import claimants, mac_of, wait_for_neighbour
 from support.traffic import answers

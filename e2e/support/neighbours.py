@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 
 from lvs_lab.exec_channel import socket_in
 from lvs_lab.lab_machine import LabMachine
+from lvs_lab.shell_machine import ShellMachine
 from lvs_lab.waiting import wait_for
 
 ASKED = (0, 1)
@@ -61,7 +62,7 @@ def wait_for_neighbour(client: LabMachine, address: str, mac: str, *, deadline: 
     wait_for(believes, deadline, f"{client.name} to believe {address} at {mac}")
 
 
-def mac_of(machine: LabMachine, device: str = "eth0") -> str:
+def mac_of(machine: ShellMachine, device: str = "eth0") -> str:
     """A machine's own MAC address, as it says itself."""
     # Not from /sys, which in a namespace's programs is that of this machine.
     shown: list[dict[str, str]] = json.loads(machine.out("ip", "-json", "link", "show", "dev", device))

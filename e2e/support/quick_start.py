@@ -10,6 +10,7 @@ from typing import Final
 from lvs_lab.lab_machine import LabMachine
 from lvs_lab.waiting import wait_for
 from support.chosen_agents import deployed_as_chosen
+from support.cluster_looks import ClusterLooks
 from support.deployment import EXAMPLES, GONE_SECONDS, Deployment, holds
 from support.tables import Shape
 from support.traffic import answers, count_replies
@@ -111,7 +112,7 @@ def client(deployment: Deployment) -> LabMachine:
     return deployment.lab.machine("client")
 
 
-def active_director(deployment: Deployment) -> str:
+def active_director(deployment: ClusterLooks) -> str:
     """Who holds the addresses, as the group's status says."""
     active: str = deployment.get("lvsdg", "default")["status"]["active"]
     return active

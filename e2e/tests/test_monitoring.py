@@ -1,6 +1,5 @@
 """Alerts and dashboard ask for metrics and labels that the programs really export; each alert has its page section."""
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -18,8 +17,10 @@ from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.conditions import Reason
 from lvs_lab.artifacts import CHECKOUT
 from lvs_operator.metrics import REGISTRY
+from support.dashboard import read_board, read_panels, variable_queries
 
 FILES = CHECKOUT / "charts/lvs-operator/files"
+BOARD = read_board()
 PAGE = CHECKOUT / "docs/reference/alerts.md"
 OF_SCRAPING = {"job", "node", "instance"}
 """Labels that come from the chart's PodMonitors and from Prometheus itself."""
@@ -79,10 +80,8 @@ def asked(expression: str) -> Iterator[tuple[str, set[str]]]:
 
 
 def dashboard_queries() -> list[str]:
-    board = json.loads((FILES / "dashboard.json").read_text())
-    queries = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
-    variables = [one["definition"] for one in board["templating"]["list"] if one["type"] == "query"]
-    return [*queries, *(re.sub(r"label_values\((.*), (\w+)\)", r"sum by (\2) (\1)", one) for one in variables)]
+    queries = [query.expression for panel in read_panels(BOARD) for query in panel.queries]
+    return [*queries, *variable_queries(BOARD).values()]
 
 
 def unknown(expression: str) -> list[str]:
@@ -117,6 +116,21 @@ def test_alerts_are_on_metrics_that_exist(rule: dict[str, Any]) -> None:
 def test_the_dashboard_asks_for_metrics_that_exist(query: str) -> None:
     assert list(asked(query))
     assert unknown(query) == []
+
+
+def test_the_panels_of_the_dashboard_lie_beside_one_another() -> None:
+    """None on another, none out of the grid, and no hole between them."""
+    taken: dict[tuple[int, int], str] = {}
+    for panel in read_panels(BOARD):
+        x, y, width, height = panel.place
+        assert x + width <= 24, panel.title
+        for place in ((column, row) for column in range(x, x + width) for row in range(y, y + height)):
+            assert place not in taken, (panel.title, taken[place])
+            taken[place] = panel.title
+    rows = {row for _, row in taken}
+    assert set(taken) == {(column, row) for column in range(24) for row in range(len(rows))}
+    panels = [panel for panel in read_panels(BOARD) if panel.type != "row"]
+    assert len({panel.id for panel in panels}) == len({panel.title for panel in panels}) == len(panels)
 
 
 def test_every_alert_has_its_section_and_every_section_an_alert() -> None:

@@ -16,8 +16,8 @@ from unittest.mock import patch
 
 import pytest
 
-import lvs_agent.converge.table
 import lvs_agent.decide.desired_state
+import lvs_agent.decide.judged_table
 from lvs_agent.agent import Agent
 from lvs_agent.converge.receive_ports import PortOutcome
 from lvs_agent.decide.changes import DeleteService
@@ -95,7 +95,7 @@ def _open_nothing(_: Any, __: Any) -> PortOutcome:
     return PortOutcome()
 
 
-judge_ipvs, step_drains = lvs_agent.converge.table.judge_ipvs, lvs_agent.decide.desired_state.step_drains
+judge_ipvs, step_drains = lvs_agent.decide.judged_table.judge_ipvs, lvs_agent.decide.desired_state.step_drains
 read_list, run_agent = Reflector._list, Agent.run
 REFUSED_ONLY = property(lambda member: member.refused is None and member.draining_seconds is None)
 S1_BOOTS = Happening("power_cycle", ("s1", 5.0, 0.1, 20.0, 20.0), 12.0)
@@ -138,7 +138,10 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "weight without a fresh word": ({"lvs_agent.decide.desired_service.step_standing": _believed}, "silently"),
     "the table is flushed at the end": ({"lvs_agent.agent.Agent.run": _flush_at_the_end}, "which its plan has"),
-    "everything in the table is ours": ({"lvs_agent.converge.table.judge_ipvs": _all_is_ours}, "which no user deleted"),
+    "everything in the table is ours": (
+        {"lvs_agent.decide.judged_table.judge_ipvs": _all_is_ours},
+        "which no user deleted",
+    ),
     "weights are forgotten with a restart": (
         {"lvs_agent.decide.first_verdicts.weight_in_kernel": lambda *_: 0},
         "takes the weight",

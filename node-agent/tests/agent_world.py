@@ -27,6 +27,8 @@ from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
 from lvs_agent.converge.table import TableKeeper
 from lvs_agent.converge.unseen_packets import UnseenPacketKeeper
 from lvs_agent.converge.virtual_routers import VrrpKeeper
+from lvs_agent.decide.circumstances import Circumstances
+from lvs_agent.decide.judged_table import Judged, TableJudge, judge_table
 from lvs_agent.decide.kernel_state import (
     DestinationKey,
     InterfaceAddress,
@@ -37,6 +39,7 @@ from lvs_agent.decide.kernel_state import (
     TransportProtocol,
 )
 from lvs_agent.decide.kernel_sysctls import SysctlKey, conf_key
+from lvs_agent.decide.prepared_plan import PreparedPlan
 from lvs_agent.decide.refused_addresses import IPNetwork
 from lvs_agent.disk.ledger import LedgerFile
 from lvs_agent.disk.ledger_keeper import LedgerKeeper
@@ -168,6 +171,7 @@ def director(*services: PlannedService, holding: Holding = Holding.HOLD, **chang
         incomplete=changes.pop("incomplete", ()),
         conflicts=changes.pop("conflicts", ()),
         held=changes.pop("held", ()),
+        ignored_answers=changes.pop("ignored_answers", frozenset()),
     )
     return NodePlan(node="node", observed_generation=1, directing=(group,), **changes)
 
@@ -179,6 +183,15 @@ def real_server(*vips: str, device: BindDevice = BindDevice.LO) -> NodePlan:
 
 
 NO_PART = NodePlan(node="node", observed_generation=1)
+
+
+class ComparedJudge(TableJudge):
+    """What it does not judge again it says all the same."""
+
+    def judge(self, prepared: PreparedPlan, around: Circumstances) -> Judged:
+        judged = super().judge(prepared, around)
+        assert judged == judge_table(prepared, around)
+        return judged
 
 
 class World:
@@ -235,7 +248,7 @@ class World:
         self.agent = Agent(
             source=self.source,
             keepers=Keepers(
-                table=TableKeeper(self.ipvs, self.metrics, lambda: self.now),
+                table=TableKeeper(self.ipvs, self.metrics, lambda: self.now, ComparedJudge()),
                 settings=NodeSettingsKeeper(self.settings, self.sysctls, self.metrics, lambda: self.now),
                 daemons=SyncDaemonKeeper(self.settings, self.metrics, lambda: self.now),
                 addresses=AddressKeeper(

@@ -4,7 +4,9 @@ import asyncio
 import errno
 import os
 import stat
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -196,6 +198,31 @@ async def test_a_view_is_stored_when_the_disk_takes_it(tmp_path: Path) -> None:
         store.put(newer)
     await until(lambda: store.fault is None)
     assert ViewStore(tmp_path / "view").read("n") == newer
+    storing.cancel()
+    await asyncio.gather(storing, return_exceptions=True)
+
+
+async def test_views_that_come_one_after_the_other_are_stored_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, written = ViewStore(tmp_path / "view"), list[str]()
+    write = store.write
+
+    def slowly(view: StoredView) -> bool:
+        threading.Event().wait(0.05)  # as a large one takes
+        written.append(view.cluster_id)
+        return write(view)
+
+    monkeypatch.setattr(store, "write", slowly)
+    storing = asyncio.create_task(store.run())
+    store.put(VIEW)
+    await until(lambda: bool(written))
+    for number in range(10):
+        store.put(replace(VIEW, cluster_id=f"c{number}"))
+        with suppress(TimeoutError):
+            await until(lambda: len(written) > 1, 0.01)  # edits come at their pace
+    await until(lambda: len(written) > 1)
+    assert written == [VIEW.cluster_id, "c9"]
     storing.cancel()
     await asyncio.gather(storing, return_exceptions=True)
 

@@ -18,7 +18,7 @@ from agent_world import (
     service_on,
 )
 
-from lvs_agent.converge import table
+from lvs_agent.decide import judged_table
 from lvs_agent.decide.health_verdict import Verdict
 from lvs_agent.decide.kernel_state import KernelLinks
 from lvs_agent.decide.node_word import Carried
@@ -310,8 +310,8 @@ async def test_an_agent_that_says_the_same_again_takes_no_work(world: World, mon
     """One that does not confirm is asked once a second, for ever perhaps, beside thousands of real servers."""
     await after_a_failed_check(world)
     decided: list[float] = []
-    decide = table.desire
-    monkeypatch.setattr(table, "desire", lambda *given: decided.append(world.now) or decide(*given))
+    decide = judged_table.desire
+    monkeypatch.setattr(judged_table, "desire", lambda *given: decided.append(world.now) or decide(*given))
     for _ in range(5):
         world.health.answer(100, heard=world.now + 0.1, detail="Connection refused")
         await world.later(1)

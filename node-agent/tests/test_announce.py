@@ -10,9 +10,10 @@ from ipaddress import ip_address
 
 import pytest
 
+from lvs_agent.decide.internet_checksum import internet_checksum
 from lvs_agent.decide.kernel_state import IPAddress
 from lvs_agent.errors import AnnounceError, NamespaceInUse
-from lvs_agent.kernel.announce import PacketAnnouncer, frames, internet_checksum
+from lvs_agent.kernel.announce import PacketAnnouncer, frames
 from lvs_agent.kernel.namespace_lock import AbstractSocketLock
 from lvs_agent.kernel.testing import NetworkNamespace
 

@@ -8,24 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_world import GROUP, VIP, director, member, service
+from agent_world import VIP, director, member, service
 from vrrp_world import BACKUP, MASTER, ROUTER, SECOND_VIP, VrrpWorld, second_service, vrrp_plan
 
 from lvs_agent.converge.claimants import AGAIN_SECONDS, FIRST_LOOK_SECONDS, LOOK_SECONDS, RETRY_SECONDS
-from lvs_agent.decide.claimants import DEFEND_SECONDS, Acquaintances, are_told_apart, claimants, is_spoken
-from lvs_agent.decide.heard_adverts import Sender
-from lvs_agent.decide.kernel_state import AddressBinding, InterfaceAddress, IPAddress
+from lvs_agent.decide.claimants import DEFEND_SECONDS
+from lvs_agent.decide.heard_adverts import Manner, Sender
+from lvs_agent.decide.kernel_state import InterfaceAddress, IPAddress
 from lvs_agent.decide.stored_plan import by_stored_view, provisional
-from lvs_agent.decide.virtual_routers import RouterKey
-from lvs_agent.decide.vrrp_config import PlacedRouter
 from lvs_agent.kernel.fake_neighbours import FakeDuplicateProbe
 from lvs_api.conditions import Reason
-from lvs_api.network_types import Family, ForwardingMethod, Protocol
+from lvs_api.network_types import ForwardingMethod, Protocol
 from lvs_core.plan import NodePlan, OtherDirector, PlannedService, VirtualServerKey
-from lvs_core.vrrp import VirtualRouter
 
 STRANGER, THEIRS, SERVER = b"\x0a" * 6, b"\x0b" * 6, b"\x0c" * 6
 OTHER = "192.168.4.6"
+OLD: dict[str, Any] = {"version": 2, "advert_interval_milliseconds": 2000, "password": "1111"}
 SPOKEN = frozenset({Sender("eth0", ROUTER.id, IPv4Address(OTHER))})
 
 
@@ -43,6 +41,12 @@ def plan(*services: PlannedService, **changes: Any) -> NodePlan:
     made = vrrp_plan(*services, **changes)
     (group,) = made.directing
     return replace(made, directing=(replace(group, others=(OtherDirector("two", (ip_address(OTHER),)),)),))
+
+
+def with_network(made: NodePlan, *macs: bytes) -> NodePlan:
+    """The network answers for others with these."""
+    (group,) = made.directing
+    return replace(made, directing=(replace(group, ignored_answers=frozenset(macs)),))
 
 
 def answer(world: VrrpWorld, *macs: bytes, address: str = VIP) -> None:
@@ -94,6 +98,44 @@ async def test_a_stranger_before_the_first_claim(world: VrrpWorld) -> None:
     answer(world)
     await world.later(RETRY_SECONDS / 2)
     assert (world.may_carry, world.status.exceptions) == (True, [])
+
+
+async def test_the_network_that_answers_for_others_keeps_nobody_away(world: VrrpWorld) -> None:
+    """By the view from the disk neither, and where it answers for the other director, too."""
+    answer(world, STRANGER)
+    answer(world, STRANGER, address=OTHER)
+    await world.do(by_stored_view(plan()))
+    await world.later(AGAIN_SECONDS)
+    assert world.may_carry is False
+    await world.do(by_stored_view(with_network(plan(), STRANGER)))
+    await world.later(RETRY_SECONDS)
+    await world.later(0)
+    assert (world.may_carry, world.status.exceptions) == (True, [])
+
+
+async def test_a_stranger_beside_the_network_that_answers_for_others_does(world: VrrpWorld) -> None:
+    network = b"\x0e" * 6
+    answer(world, STRANGER, network)
+    await world.do(with_network(plan(), network))
+    await world.later(AGAIN_SECONDS)
+    assert world.may_carry is False
+    message = world.exception().message
+    assert (STRANGER.hex(":") in message, network.hex(":") in message) == (True, False)
+    assert "name it in spec.ignoreAnswersFrom of the LvsDirectorGroup" in message
+
+
+async def test_a_master_is_told_of_no_conflict_with_the_network_that_answers_for_others(world: VrrpWorld) -> None:
+    given = plan()
+    await be_master(world, given)
+    answer(world, STRANGER)
+    await world.later(LOOK_SECONDS)
+    await world.later(AGAIN_SECONDS)
+    assert "spec.ignoreAnswersFrom" in world.exception().message
+    await world.do(with_network(given, STRANGER))
+    world.announcer.sent.clear()
+    for _ in range(3):
+        await world.later(LOOK_SECONDS)
+    assert (world.status.exceptions, world.announcer.sent) == ([], [])
 
 
 async def test_with_somebody_heard_a_stranger_keeps_no_backup_away(world: VrrpWorld) -> None:
@@ -162,6 +204,20 @@ async def test_by_the_stored_view_a_director_is_the_backup_of_who_speaks(world: 
     world.say(BACKUP, senders=SPOKEN)
     await world.later(1)
     assert world.router.state is BACKUP
+
+
+async def test_by_the_stored_view_who_speaks_otherwise_keeps_no_backup(world: VrrpWorld) -> None:
+    """The group has another password by now: as Backup of whom it does not heed it would be Master at once."""
+    answer(world, THEIRS)
+    await world.do(by_stored_view(plan(**OLD)))
+    for manner in (Manner(2, by_multicast=True, interval_seconds=2, password="2222"), Manner(3, by_multicast=True)):
+        world.say(None, senders=frozenset({Sender("eth0", ROUTER.id, IPv4Address(OTHER), manner)}))
+        await world.later(AGAIN_SECONDS)
+        assert world.may_carry is False
+    manner = Manner(2, by_multicast=True, interval_seconds=2, password="1111")
+    world.say(None, senders=frozenset({Sender("eth0", ROUTER.id, IPv4Address(OTHER), manner)}))
+    await world.later(0)
+    assert world.may_carry is True
 
 
 async def test_by_the_stored_view_nobody_is_preempted(world: VrrpWorld) -> None:
@@ -367,89 +423,12 @@ async def test_questions_under_way_end_with_the_agent(world: VrrpWorld) -> None:
     assert watch.question.task.cancelled()
 
 
-def test_who_is_a_director_is_called_one_first() -> None:
-    vip = ip_address(VIP)
-    answers = {vip: frozenset({THEIRS}), ip_address(OTHER): frozenset({THEIRS})}
-    known = Acquaintances(directors={ip_address(OTHER): "two"}, servers={ip_address(OTHER): "real server two"})
-    who = claimants(vip, answers, known, own=frozenset())
-    assert (who.directors, who.servers, who.strangers) == (("two",), (), ())
-    assert claimants(vip, answers, known, own=frozenset({THEIRS})).directors == ()
-
-
-@pytest.mark.parametrize(
-    ("address", "directors", "answering", "expected"),
-    [
-        (VIP, ["192.168.4.6"], [], True),
-        ("2001:db8::15", [], [], True),
-        ("2001:db8::15", ["2001:db8::6"], [], False),
-        ("2001:db8::15", ["2001:db8::6"], ["2001:db8::6"], True),
-    ],
-    ids=["adverts over IPv4 are heard", "no other", "no other on this link", "the other answers"],
-)
-def test_strangers_are_known_as_such_where_directors_are(
-    address: str, directors: list[str], answering: list[str], expected: bool
-) -> None:
-    family = Family.IPV6 if ":" in address else Family.IPV4
-    vip = ip_address(address)
-    (group,) = vrrp_plan().directing
-    assert group.vrrp is not None
-    one = PlacedRouter(
-        key=RouterKey(GROUP, 55, family),
-        router=VirtualRouter(id=55, family=family, priority=100, addresses=(vip,)),
-        plan=group.vrrp,
-        device="eth0",
-        bindings=(AddressBinding(address=vip, device="eth0"),),
-    )
-    answers = {ip_address(one): frozenset({THEIRS}) for one in answering}
-    known = Acquaintances(directors={ip_address(one): "two" for one in directors})
-    assert are_told_apart(one, answers, known) is expected
-
-
 def many_services() -> list[PlannedService]:
     """Of as many addresses."""
     keys = (
         VirtualServerKey(address=ip_address(f"192.168.5.{n}"), port=80, protocol=Protocol.TCP) for n in range(1, 101)
     )
     return [service(member(100), key=key) for key in keys]
-
-
-@pytest.mark.parametrize(
-    ("changes", "family", "sender", "expected"),
-    [
-        ({}, Family.IPV4, ("eth0", 55, OTHER), True),
-        ({}, Family.IPV4, ("eth1", 55, OTHER), False),
-        ({}, Family.IPV4, ("eth0", 56, OTHER), False),
-        ({"peers": (ip_address(OTHER),)}, Family.IPV4, ("eth0", 55, OTHER), True),
-        ({"peers": (ip_address("192.168.4.7"),)}, Family.IPV4, ("eth0", 55, OTHER), False),
-        ({"peers": (ip_address("2001:db8::7"),)}, Family.IPV4, ("eth0", 55, OTHER), True),
-        ({}, Family.IPV6, ("eth0", 55, OTHER), True),
-        ({"routers": ()}, Family.IPV6, ("eth0", 55, OTHER), False),
-    ],
-    ids=[
-        "multicast",
-        "another device",
-        "another id",
-        "a peer",
-        "unicast by no peer",
-        "peers of IPv6 only",
-        "both families",
-        "no IPv4",
-    ],
-)
-def test_adverts_that_are_heeded_tell_that_somebody_speaks(
-    changes: dict[str, Any], family: Family, sender: tuple[str, int, str], expected: bool
-) -> None:
-    (group,) = vrrp_plan(**changes).directing
-    assert group.vrrp is not None
-    one = PlacedRouter(
-        key=RouterKey(GROUP, 55, family),
-        router=VirtualRouter(id=55, family=family, priority=100, addresses=(ip_address(VIP),)),
-        plan=group.vrrp,
-        device="eth0",
-        bindings=(AddressBinding(address=ip_address(VIP), device="eth0"),),
-    )
-    device, number, address = sender
-    assert is_spoken(one, [Sender(device, number, IPv4Address(address))]) is expected
 
 
 async def test_many_addresses_are_asked_for_more_rarely(world: VrrpWorld) -> None:
@@ -486,5 +465,20 @@ async def test_who_waits_with_many_addresses_asks_for_the_one_that_keeps_it_wait
     assert (world.may_carry, questions(world, "192.168.5.1")) == (False, asked + 2)
     answer(world, address="192.168.5.8")
     await world.later(RETRY_SECONDS)
+    await world.later(0)
+    assert world.may_carry is True
+
+
+async def test_who_waits_with_many_addresses_goes_on_once_that_is_the_network(world: VrrpWorld) -> None:
+    """No later than with one: only the address that keeps it waiting is asked for."""
+    given = plan(*many_services())
+    answer(world, STRANGER, address="192.168.5.7")
+    await world.do(given)
+    await world.later(AGAIN_SECONDS)
+    await world.later(RETRY_SECONDS)
+    assert world.may_carry is False
+    world.source.plan = with_network(given, STRANGER)
+    await world.later(RETRY_SECONDS)
+    await world.later(0)
     await world.later(0)
     assert world.may_carry is True

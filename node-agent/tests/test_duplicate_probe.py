@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from waiting_for import until
 
+from lvs_agent.decide.internet_checksum import internet_checksum
 from lvs_agent.decide.kernel_state import IPAddress
 from lvs_agent.errors import LinkNotAsked
-from lvs_agent.kernel.announce import internet_checksum
 from lvs_agent.kernel.duplicate_probe import MAX_CLAIMANTS, PacketDuplicateProbe, claimed_by, question_frame
 from lvs_agent.kernel.fake_neighbours import FakeDuplicateProbe
 from lvs_agent.kernel.testing import NetworkNamespace

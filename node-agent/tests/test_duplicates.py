@@ -55,6 +55,34 @@ async def test_with_a_stranger_nothing_is_bound_or_announced(world: World) -> No
     assert (report.name, report.holds_addresses) == (GROUP, False)
 
 
+async def test_the_network_that_answers_for_others_keeps_no_address_away(world: World) -> None:
+    world.probe.neighbours["eth0", ADDRESS] = {STRANGER}
+    await world.do(director(service(member(100)), ignored_answers=frozenset({STRANGER})))
+    assert (world.bound(), world.status.exceptions) == ({f"{VIP}@eth0"}, [])
+
+
+async def test_somebody_beside_the_network_that_answers_for_others_does(world: World) -> None:
+    other = bytes.fromhex("0200000000bb")
+    world.probe.neighbours["eth0", ADDRESS] = {STRANGER, other}
+    await world.do(director(service(member(100)), ignored_answers=frozenset({STRANGER})))
+    assert world.bound() == set()
+    assert (other.hex(":") in world.exception().message, STRANGER.hex(":") in world.exception().message) == (
+        True,
+        False,
+    )
+
+
+async def test_who_is_named_as_the_network_is_so_at_once(world: World) -> None:
+    """And no longer at once, too; the remedy stands in the message."""
+    world.probe.neighbours["eth0", ADDRESS] = {STRANGER}
+    await world.do(PLAN)
+    for _ in range(40):
+        await world.later(1)
+    assert "name it in spec.ignoreAnswersFrom of the LvsDirectorGroup" in world.exception().message
+    await world.do(director(service(member(100)), ignored_answers=frozenset({STRANGER})))
+    assert world.bound() == {f"{VIP}@eth0"}
+
+
 async def test_the_address_comes_when_the_stranger_has_left(world: World) -> None:
     world.probe.neighbours["eth0", ADDRESS] = {STRANGER}
     await world.do(PLAN)
@@ -190,11 +218,11 @@ async def test_an_old_answer_does_not_count(world: World) -> None:
     """The service is refused by the kernel for a while after the link was asked."""
     keeper = DuplicateKeeper(world.probe, monotonic=lambda: world.now, wake=lambda: None)
     wanted, links = {AddressBinding(address=ADDRESS, device="eth0")}, await world.links.read()
-    assert keeper.judge(wanted, links)
+    assert keeper.judge(wanted, links, {})
     await keeper._questions[0].task
-    assert not keeper.judge(wanted, links)
+    assert not keeper.judge(wanted, links, {})
     world.now += CLEAR_SECONDS
-    assert keeper.judge(wanted, links)
+    assert keeper.judge(wanted, links, {})
     await keeper.close()
 
 
@@ -205,7 +233,7 @@ async def test_questions_under_way_end_with_the_agent(world: World) -> None:
             raise AssertionError(device, addresses)
 
     keeper = DuplicateKeeper(Slow(), monotonic=lambda: world.now, wake=lambda: None)
-    keeper.judge({AddressBinding(address=ADDRESS, device="eth0")}, await world.links.read())
+    keeper.judge({AddressBinding(address=ADDRESS, device="eth0")}, await world.links.read(), {})
     (question,) = keeper._questions
     await keeper.close()
     assert question.task.cancelled()

@@ -9,7 +9,14 @@ import pytest
 from agent_world import NAME, SERVICE, VIP, World, director, member, real_server, record_order, service, service_on
 from vrrp_world import FAULT, MASTER, SECOND_VIP, VrrpWorld, second_service, vrrp_plan
 
-from lvs_agent.decide.kernel_state import AddressFamily, FirewallMarkKey, Route, RouteKind
+from lvs_agent.decide.kernel_state import (
+    NO_SERVICE_FLAGS,
+    AddressFamily,
+    FirewallMarkKey,
+    Route,
+    RouteKind,
+    ServiceFlag,
+)
 from lvs_agent.decide.named_table import name_entries
 from lvs_agent.decide.packet_table import HANDED_ON_MARK, HandedOnRule
 from lvs_api.bind_device import BindDevice
@@ -60,6 +67,33 @@ async def test_what_another_director_hands_on_goes_to_the_server_here(world: Wor
     assert world.bound() == {f"{VIP}@lo"}
     assert state(world) == ("Bound", None)
     assert (world.status.exceptions or []) == []
+
+
+@pytest.mark.parametrize(
+    ("services", "flags"),
+    [
+        ([("TCP", False)], NO_SERVICE_FLAGS),
+        ([("UDP", False)], NO_SERVICE_FLAGS),
+        ([("UDP", True)], ServiceFlag.ONE_PACKET),
+        ([("UDP", True), ("TCP", False)], ServiceFlag.ONE_PACKET),
+        ([("UDP", True), ("UDP", False)], NO_SERVICE_FLAGS),
+    ],
+)
+async def test_datagrams_that_are_each_for_themselves_leave_no_connection_behind(
+    world: World, services: list[tuple[str, bool]], flags: ServiceFlag
+) -> None:
+    """It would lead the client's next ones here when this director is Master."""
+    here = replace(member(5), name="here", address=OWN, is_here=True)
+    planned = [
+        service(
+            here,
+            key=VirtualServerKey(address=ip_address(VIP), port=53 + number, protocol=Protocol(protocol)),
+            one_packet_scheduling=alone,
+        )
+        for number, (protocol, alone) in enumerate(services)
+    ]
+    await world.do(both(*planned), rounds=3)
+    assert world.ipvs.services[MARK].settings.flags == flags
 
 
 async def test_the_mark_and_its_service_come_before_the_virtual_service_and_the_vip(world: World) -> None:

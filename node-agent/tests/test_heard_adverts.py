@@ -4,44 +4,100 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from lvs_agent.decide.heard_adverts import MAX_SENDERS, SHORTEST_SECONDS, Advert, Sender, read_advert, remember
+from lvs_agent.decide.heard_adverts import MAX_SENDERS, SHORTEST_SECONDS, Advert, Manner, Sender, read_advert, remember
 
 SOURCE = IPv4Address("192.168.67.66")
-HEADER = bytes([0x45, 0xC0, 0, 32, 0, 0, 0, 0, 255, 112, 0, 0]) + SOURCE.packed + bytes([224, 0, 0, 18])
-V3 = bytes([0x31, 67, 100, 1, 0, 10, 0, 0, 192, 168, 67, 127])
-V2 = bytes([0x21, 67, 100, 1, 1, 3, 0, 0, 192, 168, 67, 127]) + b"1111\0\0\0\0"
 SENDER = Sender("eth0", 67, SOURCE)
+# Sent by keepalived 2.2.7, and captured.
+V2 = bytes.fromhex("45c0002800010000ff70d6a7c0a84342e0000012 2143640100017692c0a8437f0000000000000000")
+V2_PASSWORD = bytes.fromhex("45c0002800010000ff70d6a7c0a84342e0000012 214464010103132dc0a8437f3131313100000000")
+V3 = bytes.fromhex("45c0002400010000ff70d6abc0a84342e0000012 31456402000a7ddfc0a8437fc0a84380")
+V3_UNICAST = bytes.fromhex("45c0002000010000ff70b314c0a84342c0a84305 3146640100645e17c0a8437f")
+V3_OLD_UNICAST = bytes.fromhex("45c0002000010000ff70b314c0a84342c0a84305 31476401006481b1c0a8437f")
+V3_IPV6 = bytes.fromhex(
+    "6c01da0c002870fffe80000000000000b07b2dfffee8b2adff020000000000000000000000000012"
+    "314864020064df00fe800000000000000000000000000001fd000067000000000000000000000127"
+)
+HEADER = 20
+
+
+def changed(packet: bytes, position: int, *values: int) -> bytes:
+    """With other bytes there."""
+    return packet[:position] + bytes(values) + packet[position + len(values) :]
 
 
 @pytest.mark.parametrize(
-    ("packet", "interval"),
+    ("packet", "router_id", "interval", "manner"),
     [
-        (HEADER + V3, 0.1),
-        (HEADER + V3[:4] + b"\xf0\x64" + V3[6:], 1.0),
-        (HEADER + V2, 3.0),
-        (b"\x46" + HEADER[1:] + bytes(4) + V3, 0.1),
+        (V2, 67, 1.0, Manner(2, by_multicast=True, interval_seconds=1)),
+        (V2_PASSWORD, 68, 3.0, Manner(2, by_multicast=True, interval_seconds=3, password="1111")),
+        (V3, 69, 0.1, Manner(3, by_multicast=True)),
+        (V3_UNICAST, 70, 1.0, Manner(3, by_multicast=False)),
+        (V3_OLD_UNICAST, 71, 1.0, Manner(3, by_multicast=False)),
+        # The reserved bits, and what makes up for them in the checksum.
+        (changed(V3, HEADER + 4, 0xF0, 0x0A, 0x8D, 0xDE), 69, 0.1, Manner(3, by_multicast=True)),
+        (changed(V3[:HEADER] + bytes(4) + V3[HEADER:], 0, 0x46), 69, 0.1, Manner(3, by_multicast=True)),
+        (V3 + bytes(8), 69, 0.1, Manner(3, by_multicast=True)),
     ],
-    ids=["version 3", "reserved bits", "version 2", "IP options"],
+    ids=[
+        "version 2",
+        "version 2 with a password",
+        "version 3",
+        "version 3 by unicast",
+        "version 3 by unicast, as keepalived was until 1.3.6",
+        "reserved bits",
+        "IP options",
+        "something behind it",
+    ],
 )
-def test_adverts(packet: bytes, interval: float) -> None:
-    assert read_advert(packet, "eth0") == Advert(SENDER, interval)
+def test_adverts(packet: bytes, router_id: int, interval: float, manner: Manner) -> None:
+    assert read_advert(packet, "eth0") == Advert(Sender("eth0", router_id, SOURCE, manner), interval)
 
 
 @pytest.mark.parametrize(
     "packet",
     [
         b"",
-        HEADER,
-        HEADER + V3[:7],
-        HEADER[:8] + b"\xfe" + HEADER[9:] + V3,
-        HEADER + b"\x71" + V3[1:],
-        HEADER + b"\x32" + V3[1:],
-        b"\x44" + HEADER[1:] + V3,
+        V3[:HEADER],
+        V3[: HEADER + 7],
+        V3[:-4],
+        V2[:-8],
+        changed(V3, 8, 254),
+        changed(V3, HEADER, 0x71),
+        changed(V3, HEADER, 0x32),
+        changed(V3, 0, 0x44),
+        V3_IPV6,
     ],
-    ids=["nothing", "no advert", "short", "TTL 254", "version 7", "another type", "short IP header"],
+    ids=[
+        "nothing",
+        "no advert",
+        "short",
+        "without an address",
+        "without the password's place",
+        "TTL 254",
+        "version 7",
+        "another type",
+        "short IP header",
+        "IPv6",
+    ],
 )
 def test_what_nobody_heeds_is_not_heard(packet: bytes) -> None:
     assert read_advert(packet, "eth0") is None
+
+
+@pytest.mark.parametrize("packet", [V2, V2_PASSWORD, V3, V3_UNICAST, V3_OLD_UNICAST])
+def test_what_has_a_wrong_checksum_is_not_heard(packet: bytes) -> None:
+    """Whichever byte of it is another."""
+    for position in range(HEADER, len(packet)):
+        assert read_advert(changed(packet, position, packet[position] ^ 0x08), "eth0") is None, position
+
+
+def test_the_checksum_of_version_3_covers_who_speaks_to_whom() -> None:
+    """And that of version 2 does not."""
+    for position in (12, 16):
+        assert read_advert(changed(V3, position, V3[position] ^ 0x08), "eth0") is None
+        assert read_advert(changed(V2, position, V2[position] ^ 0x08), "eth0") is not None
+    assert read_advert(changed(V3_OLD_UNICAST, 16, 224, 0, 0, 19), "eth0") is None, "the old way is of unicast only"
 
 
 def test_a_sender_is_forgotten_when_its_adverts_stay_away() -> None:

@@ -13,7 +13,7 @@ from agent_world import full_disk
 from supervised_place import BOOT, OTHER, ROUTER, STRANGER, VIP, Place
 from waiting_for import until
 
-from lvs_agent.decide.heard_adverts import SHORTEST_SECONDS, Advert, Sender
+from lvs_agent.decide.heard_adverts import SHORTEST_SECONDS, Advert, Manner, Sender
 from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey, WantedVrrp
 from lvs_agent.errors import StateFileDamaged, VrrpSupervisorRuns
 from lvs_agent.vrrp.shared_directory import VrrpDirectory, digest_of
@@ -54,7 +54,8 @@ async def test_it_runs_keepalived_by_what_is_wanted_and_says_what_it_does(place:
 
 
 async def test_it_tells_who_else_sends_adverts_until_they_stay_away(place: Place) -> None:
-    stranger = Sender("eth0", 55, IPv4Address("192.168.65.66"))
+    manner = Manner(2, by_multicast=True, interval_seconds=1, password="1111")
+    stranger = Sender("eth0", 55, IPv4Address("192.168.65.66"), manner)
     wanted = place.config(str(ROUTER))
     async with place.supervised():
         place.directory.write_wanted(wanted)

@@ -56,6 +56,8 @@ UNDISTURBED_SECONDS: Final = 1.0
 UNDISTURBED_SHARE: Final = 4.0
 """Or for so many times as long as it took to decide on them: with thousands of services that is seconds, and would be
 most of the time while all of them are written for the first time."""
+LONGEST_UNDISTURBED: Final = 10.0
+"""However long deciding takes: after this, what is being written is old."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
 MISSING_PAUSE: Final = 5.0
@@ -235,7 +237,8 @@ class Reconciler:
             view, changes = self._decide()
         self._writer.keep_only({write.key for write in (*changes.growth, *changes.statuses, *changes.losses)})
         began = time.monotonic()
-        undisturbed_until = began + max(UNDISTURBED_SECONDS, UNDISTURBED_SHARE * self._deciding_took)
+        undisturbed = min(UNDISTURBED_SHARE * self._deciding_took, LONGEST_UNDISTURBED)
+        undisturbed_until = began + max(UNDISTURBED_SECONDS, undisturbed)
 
         def give_way() -> bool:
             return self._wake.is_set() and time.monotonic() > undisturbed_until

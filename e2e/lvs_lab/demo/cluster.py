@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,23 @@ class ServiceState:
     up: int
     total: int
 
+    @classmethod
+    def of(cls, service: Mapping[str, Any]) -> "ServiceState":
+        """What an LvsVirtualService's status says."""
+        status = service.get("status", {})
+        conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
+        ready = conditions.get("Ready", {})
+        counts = status.get("realServers", {})
+        active = [director["node"] for director in status.get("directors", ()) if director["state"] == "Active"]
+        return cls(
+            ready=ready.get("status", "Unknown"),
+            reason=ready.get("reason", ""),
+            message=ready.get("message", ""),
+            active=active[0] if active else "",
+            up=counts.get("ready", 0),
+            total=counts.get("total", 0),
+        )
+
     def __str__(self) -> str:
         servers = f"real servers {self.up}/{self.total}"
         return f"Ready={self.ready:<8} {self.reason:<16} director {self.active or '-':<11} {servers}"
@@ -43,19 +61,7 @@ class DemoCluster:
 
     def service(self) -> ServiceState:
         """How the service is now."""
-        status = self._get("lvsvirtualservice", SERVICE).get("status", {})
-        conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
-        ready = conditions.get("Ready", {})
-        counts = status.get("realServers", {})
-        active = [director["node"] for director in status.get("directors", ()) if director["state"] == "Active"]
-        return ServiceState(
-            ready=ready.get("status", "Unknown"),
-            reason=ready.get("reason", ""),
-            message=ready.get("message", ""),
-            active=active[0] if active else "",
-            up=counts.get("ready", 0),
-            total=counts.get("total", 0),
-        )
+        return ServiceState.of(self._get("lvsvirtualservice", SERVICE))
 
     def node_is_ready(self, name: str, boot_id: str) -> bool:
         """Whether the Node is Ready in this boot."""

@@ -1,4 +1,5 @@
-// Evaluates expressions by Prometheus' own engine over series in the notation of promtool's tests: JSON in, JSON out.
+// Evaluates expressions by Prometheus' own engine over series: in the notation of promtool's tests, or as they were scraped.
+// JSON in, JSON out.
 //
 // promtool itself would do, and compiles for 7 minutes of processor time, most of it the service discovery of every cloud.
 package main
@@ -7,11 +8,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
@@ -19,19 +23,31 @@ import (
 )
 
 type input struct {
-	StepSeconds int64 `json:"stepSeconds"`
-	Series      []struct {
-		Series string `json:"series"`
-		Values string `json:"values"`
-	} `json:"series"`
+	StepSeconds int64    `json:"stepSeconds"`
+	Series      []given  `json:"series"`
 	Expressions []string `json:"expressions"`
 	// Each expression is evaluated at every step up to this one.
 	UntilSeconds int64 `json:"untilSeconds"`
 }
 
+// One series: a value at each step in promtool's notation, or labels with a point for each scrape.
+type given struct {
+	Series string            `json:"series"`
+	Values string            `json:"values"`
+	Labels map[string]string `json:"labels"`
+	Points []point           `json:"points"`
+}
+
+type point struct {
+	Milliseconds int64 `json:"ms"`
+	// Absent: the series was no longer there, which Prometheus stores as a mark of its own (staleness).
+	Value *float64 `json:"value"`
+}
+
 type sample struct {
 	Labels map[string]string `json:"labels"`
-	Value  float64           `json:"value"`
+	// As in Prometheus' own answers a text, for JSON has no NaN.
+	Value string `json:"value"`
 }
 
 func main() {
@@ -42,14 +58,14 @@ func main() {
 }
 
 func run() error {
-	var given input
-	if err := json.NewDecoder(os.Stdin).Decode(&given); err != nil {
+	var asked input
+	if err := json.NewDecoder(os.Stdin).Decode(&asked); err != nil {
 		return err
 	}
 	language := parser.NewParser(parser.Options{})
 	var stored memory
-	for _, one := range given.Series {
-		series, err := read(language, one.Series+" "+one.Values, given.StepSeconds)
+	for _, one := range asked.Series {
+		series, err := one.read(language, asked.StepSeconds)
 		if err != nil {
 			return fmt.Errorf("%s: %w", one.Series, err)
 		}
@@ -57,10 +73,10 @@ func run() error {
 	}
 	slices.SortFunc(stored, func(a, b promql.Series) int { return labels.Compare(a.Metric, b.Metric) })
 	engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 1_000_000, Timeout: time.Minute, Parser: language})
-	answers := make([][][]sample, len(given.Expressions))
-	for index, expression := range given.Expressions {
+	answers := make([][][]sample, len(asked.Expressions))
+	for index, expression := range asked.Expressions {
 		answers[index] = [][]sample{}
-		for at := int64(0); at <= given.UntilSeconds; at += given.StepSeconds {
+		for at := int64(0); at <= asked.UntilSeconds; at += asked.StepSeconds {
 			found, err := evaluate(engine, stored, expression, at)
 			if err != nil {
 				return fmt.Errorf("%s: %w", expression, err)
@@ -71,12 +87,23 @@ func run() error {
 	return json.NewEncoder(os.Stdout).Encode(answers)
 }
 
-func read(language parser.Parser, text string, step int64) (promql.Series, error) {
-	metric, values, err := language.ParseSeriesDesc(text)
+func (one given) read(language parser.Parser, step int64) (promql.Series, error) {
+	if one.Labels != nil {
+		series := promql.Series{Metric: labels.FromMap(one.Labels)}
+		for _, scraped := range one.Points {
+			seen := promql.FPoint{T: scraped.Milliseconds, F: math.Float64frombits(value.StaleNaN)}
+			if scraped.Value != nil {
+				seen.F = *scraped.Value
+			}
+			series.Floats = append(series.Floats, seen)
+		}
+		return series, nil
+	}
+	metric, values, err := language.ParseSeriesDesc(one.Series + " " + one.Values)
 	series := promql.Series{Metric: metric}
-	for index, value := range values {
-		if !value.Omitted {
-			series.Floats = append(series.Floats, promql.FPoint{T: int64(index) * step * 1000, F: value.Value})
+	for index, told := range values {
+		if !told.Omitted {
+			series.Floats = append(series.Floats, promql.FPoint{T: int64(index) * step * 1000, F: told.Value})
 		}
 	}
 	return series, err
@@ -95,7 +122,7 @@ func evaluate(engine *promql.Engine, stored memory, expression string, at int64)
 	}
 	found := []sample{}
 	for _, one := range vector {
-		found = append(found, sample{Labels: one.Metric.Map(), Value: one.F})
+		found = append(found, sample{Labels: one.Metric.Map(), Value: strconv.FormatFloat(one.F, 'g', -1, 64)})
 	}
 	return found, nil
 }

@@ -13,6 +13,7 @@ from functools import partial
 from lvs_agent.converge.announcements import AnnouncementKeeper
 from lvs_agent.converge.duplicates import DuplicateKeeper
 from lvs_agent.decide.changes import BindAddress, LinkChange, UnbindAddress, WriteSysctl
+from lvs_agent.decide.claimants import ignored_answers
 from lvs_agent.decide.desired_addresses import (
     SILENT_DEVICES,
     DesiredAddresses,
@@ -157,7 +158,8 @@ class AddressKeeper:
         role = _role(given, desired, ownership)
         keeping = self._keep_sysctls(role, links, given.sysctls, partial(remember, ownership.owned))
         missing = self._to_bind(desired, ownership, served, silent=keeping.verdict.is_silent)
-        waiting = {**given.waiting, **self._duplicates.judge(self._first_claims(missing, desired), links)}
+        asked = self._first_claims(missing, desired)
+        waiting = {**given.waiting, **self._duplicates.judge(asked, links, ignored_answers(given.prepared.plan))}
         missing = [change for change in missing if change.binding not in waiting]
         if missing:
             ours = ownership.owned | {change.binding for change in missing}

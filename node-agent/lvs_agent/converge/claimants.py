@@ -24,6 +24,7 @@ from lvs_agent.decide.claimants import (
     are_told_apart,
     claimants,
     contested,
+    counted,
     hinders,
     is_spoken,
     not_begun,
@@ -293,7 +294,7 @@ class ClaimantKeeper:
             addresses = {binding.address for binding in bindings}
             known = acquaintances(directors[key.group], addresses, with_servers=watch.suspects)
             if blocker is not None:
-                bindings, known = (blocker,), Acquaintances()
+                bindings, known = (blocker,), Acquaintances(network=known.network)
             task = asyncio.get_running_loop().create_task(self._ask(one.device, bindings, known, scene.links))
             task.add_done_callback(lambda _: self._wake())
             watch.question = _Question(
@@ -320,7 +321,7 @@ class ClaimantKeeper:
                 raise answers
             for address, macs in answers.items():
                 found[address] = found.get(address, frozenset()) | macs
-        return found
+        return counted(found, known.network)
 
     async def _ask_link(
         self, device: str, mine: AbstractSet[IPAddress], known: Acquaintances, links: KernelLinks

@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
+from lvs_agent.decide.claimants import REMEDY
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelLinks
 from lvs_agent.errors import LinkNotAsked
@@ -25,6 +26,8 @@ LONGEST_RETRY: Final = 30.0
 _NAMED: Final = 3
 
 Answers = Mapping[IPAddress, frozenset[bytes]]
+Ignored = Mapping[IPAddress, frozenset[bytes]]
+"""MAC addresses by which the network answers for others, by VIP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,15 @@ class DuplicateKeeper:
         self._wake = wake
         self._verdicts: dict[AddressBinding, _Verdict] = {}
         self._questions: list[_Question] = []
+        self._ignored: Ignored = {}
 
-    def judge(self, wanted: AbstractSet[AddressBinding], links: KernelLinks) -> dict[AddressBinding, Fault]:
+    def judge(
+        self, wanted: AbstractSet[AddressBinding], links: KernelLinks, ignored: Ignored
+    ) -> dict[AddressBinding, Fault]:
         """Those of the bindings that must not be made now, and why; the link was asked for all others just now."""
         now = self._monotonic()
+        if ignored != self._ignored:
+            self._ignored, self._verdicts = ignored, {}
         self._collect(now, links)
         self._verdicts = {binding: verdict for binding, verdict in self._verdicts.items() if binding in wanted}
         askable = {binding for binding in wanted if can_be_asked(binding.device, links)}
@@ -110,6 +118,7 @@ class DuplicateKeeper:
                 continue
             for binding in question.bindings:
                 strangers = answers.get(binding.address, frozenset()) - own
+                strangers -= self._ignored.get(binding.address, frozenset())
                 self._verdicts[binding] = self._verdict(binding, strangers, now)
 
     def _verdict(self, binding: AddressBinding, strangers: frozenset[bytes], now: float) -> _Verdict:
@@ -138,5 +147,5 @@ def _conflict(binding: AddressBinding, strangers: frozenset[bytes]) -> Fault:
     return Fault(
         reason=Reason.ADDRESS_CONFLICT,
         message=f"{named} answers for {binding.address} on the link of {binding.device}: neither bound nor announced "
-        "here until that machine has given it up",
+        f"here until that machine has given it up. {REMEDY}",
     )

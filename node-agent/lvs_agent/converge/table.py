@@ -18,7 +18,7 @@ from lvs_agent.decide.contest import Damage
 from lvs_agent.decide.desired_state import DesiredIpvs, desire
 from lvs_agent.decide.faults import Fault, conflict_faults, describe, left_over, refusal, strangers
 from lvs_agent.decide.fresh_word import is_news
-from lvs_agent.decide.kernel_diff import diff_ipvs
+from lvs_agent.decide.judged_table import Judged, TableJudge
 from lvs_agent.decide.kernel_state import (
     AnyServiceKey,
     DestinationKey,
@@ -28,7 +28,7 @@ from lvs_agent.decide.kernel_state import (
     ServiceSettings,
     WantedIpvs,
 )
-from lvs_agent.decide.ownership import IpvsOwnership, OwnedIpvs, judge_ipvs
+from lvs_agent.decide.ownership import OwnedIpvs
 from lvs_agent.decide.packet_rules import carriers, still_open
 from lvs_agent.decide.packet_table import SourceNatRule
 from lvs_agent.decide.predecessors import carried_on, predecessors
@@ -75,15 +75,6 @@ class TableOutcome:
     """IPVS as a whole is not there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Judged:
-    """One look at the table."""
-
-    desired: DesiredIpvs
-    ownership: IpvsOwnership
-    changes: tuple[IpvsChange, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class _LastRound:
     """A round that left nothing to be done, and what it was made from."""
@@ -122,7 +113,13 @@ class _Retry:
 class TableKeeper:
     """Owner of the IPVS seam."""
 
-    def __init__(self, ipvs: IpvsTable, metrics: AgentMetrics, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        ipvs: IpvsTable,
+        metrics: AgentMetrics,
+        monotonic: Callable[[], float],
+        judge: TableJudge | None = None,
+    ) -> None:
         self._ipvs = ipvs
         self._metrics = metrics
         self._monotonic = monotonic
@@ -140,6 +137,7 @@ class TableKeeper:
         self._names: dict[AnyServiceKey, ObjectKey] = {}
         self._last: _LastRound | None = None
         self._damage = Damage()
+        self._judge = judge or TableJudge()
 
     def take_damage(self) -> Damage:
         """What of other hands' doing was put right since this was asked last."""
@@ -174,10 +172,10 @@ class TableKeeper:
         table, is_fresh = self._look({key.service for key, drain in around.drains.items() if not drain.over})
         if last is not None and table is known and last.is_of(prepared, around):
             return last.outcome
-        judged = _judge(prepared, replace(around, kernel=table))
+        judged = self._judge.judge(prepared, replace(around, kernel=table))
         if judged.changes and not is_fresh:
             table = self._read_again(table, {change.service for change in judged.changes})
-            judged = _judge(prepared, replace(around, kernel=table))
+            judged = self._judge.judge(prepared, replace(around, kernel=table))
         attempted: set[IpvsChange] = set()
         waiting: frozenset[IpvsChange] = frozenset()
         for _ in range(_PASSES):
@@ -196,7 +194,7 @@ class TableKeeper:
             around = replace(
                 around, owned=ours, drains=desired.drains, standings=desired.standings, quorums=desired.quorums
             )
-            judged = _judge(prepared, replace(around, kernel=table))
+            judged = self._judge.judge(prepared, replace(around, kernel=table))
         if attempted:
             self._glance = None
         self._know(table)
@@ -272,7 +270,7 @@ class TableKeeper:
         kept = {key: state for key, state in table.services.items() if key not in services}
         return KernelIpvs(services=kept | dict(self._ipvs.read_only(services).services))
 
-    def _due(self, judged: _Judged, still_carried: AbstractSet[IPAddress]) -> tuple[IpvsChange, ...]:
+    def _due(self, judged: Judged, still_carried: AbstractSet[IPAddress]) -> tuple[IpvsChange, ...]:
         """The changes without those that were refused a short while ago, or take away what has to wait."""
         now, changes = self._monotonic(), judged.changes
         self._retries = {change: self._retries[change] for change in changes if change in self._retries}
@@ -319,21 +317,10 @@ class TableKeeper:
             return settled.settings == wanted
         return wanted is not None and settled.destinations.get(destination) == wanted
 
-    def _faults(self, judged: _Judged) -> dict[AnyServiceKey, Fault]:
+    def _faults(self, judged: Judged) -> dict[AnyServiceKey, Fault]:
         faults = {c.service: self._retries[c].fault for c in reversed(judged.changes) if c in self._retries}
         faults.update(conflict_faults(judged.ownership.conflicts))
         return faults
-
-
-def _judge(prepared: PreparedPlan, around: Circumstances) -> _Judged:
-    desired = desire(prepared, around)
-    visible = KernelIpvs(services={k: s for k, s in around.kernel.services.items() if k not in desired.frozen})
-    ours = {key: owned for key, owned in around.owned.items() if key not in desired.frozen}
-    ownership = judge_ipvs(visible, desired.wanted, ours)
-    changes = diff_ipvs(visible, desired.wanted, ownership)
-    if desired.keep_unknown:
-        changes = tuple(c for c in changes if c.service in desired.wanted)
-    return _Judged(desired=desired, ownership=ownership, changes=changes)
 
 
 def _is_same(one: KernelIpvs, other: KernelIpvs) -> bool:

@@ -14,19 +14,26 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from lvs_agent.decide.faults import Fault
-from lvs_agent.decide.heard_adverts import Sender
+from lvs_agent.decide.heard_adverts import Manner, Sender
 from lvs_agent.decide.kernel_state import IPV4, AddressBinding, IPAddress
 from lvs_agent.decide.vrrp_config import PlacedRouter
 from lvs_api.conditions import Reason
 from lvs_api.network_types import Family
+from lvs_api.vrrp_settings import VERSION_OF_IPV4_ONLY
 from lvs_core.forwarding import needs_address
-from lvs_core.plan import DirectorPlan
+from lvs_core.plan import DirectorPlan, NodePlan
+from lvs_core.vrrp import VrrpPlan
 
 MAX_SERVERS: Final = 128
 """So many real servers are asked for their MAC addresses, once somebody answers."""
 DEFEND_SECONDS: Final = 10.0
 """The address is announced against another owner no more often than that (RFC 5227, 2.4: DEFEND_INTERVAL)."""
 _NAMED: Final = 3
+_SECOND: Final = 1000
+REMEDY: Final = (
+    "If that is the network, which answers for others, name it in spec.ignoreAnswersFrom of the LvsDirectorGroup"
+)
+"""What a message ends with that names a MAC address which keeps an address away."""
 
 Answers = Mapping[IPAddress, frozenset[bytes]]
 
@@ -39,6 +46,8 @@ class Acquaintances:
     """The other directors of the group."""
     servers: Mapping[IPAddress, str] = field(default_factory=dict)
     """Real servers that have the addresses by right, and are to be silent about them; empty: not asked for."""
+    network: frozenset[bytes] = frozenset()
+    """MAC addresses by which the network answers for others: for nobody, then."""
 
     @property
     def count(self) -> int:
@@ -51,8 +60,8 @@ class Claimants:
     """All that answered for one address, but this director."""
 
     directors: tuple[str, ...] = ()
+    """Each with its MAC address, in words, as the next."""
     servers: tuple[str, ...] = ()
-    """Each with its MAC address, in words."""
     strangers: tuple[str, ...] = ()
     """MAC addresses."""
 
@@ -81,7 +90,18 @@ def acquaintances(director: DirectorPlan, addresses: AbstractSet[IPAddress], *, 
                 if needs_address(member.method) and not member.is_here and len(servers) < MAX_SERVERS:
                     place = f" on Node {member.node}" if member.node is not None else ""
                     servers.setdefault(member.address, f"real server {member.name}{place}")
-    return Acquaintances(directors=directors, servers=servers)
+    return Acquaintances(directors=directors, servers=servers, network=director.ignored_answers)
+
+
+def ignored_answers(plan: NodePlan) -> Mapping[IPAddress, frozenset[bytes]]:
+    """The MAC addresses by which the network answers for others, by VIP; of those where there are such."""
+    directors = [one for one in plan.directing if one.ignored_answers]
+    return {address: one.ignored_answers for one in directors for address in one.addresses}
+
+
+def counted(answers: Answers, network: AbstractSet[bytes]) -> Answers:
+    """Without what the network answers."""
+    return {address: kept for address, macs in answers.items() if (kept := macs - network)}
 
 
 def claimants(address: IPAddress, answers: Answers, known: Acquaintances, own: AbstractSet[bytes]) -> Claimants:
@@ -91,7 +111,7 @@ def claimants(address: IPAddress, answers: Answers, known: Acquaintances, own: A
     servers = {mac: name for one, name in known.servers.items() for mac in answers.get(one, frozenset())}
     of_servers = sorted(mac for mac in found if mac in servers and mac not in directors)
     return Claimants(
-        directors=tuple(sorted({directors[mac] for mac in found if mac in directors})),
+        directors=tuple(sorted(f"{directors[mac]} ({mac.hex(':')})" for mac in found if mac in directors)),
         servers=tuple(f"{servers[mac]} ({mac.hex(':')})" for mac in of_servers),
         strangers=tuple(sorted(mac.hex(":") for mac in found if mac not in directors and mac not in servers)),
     )
@@ -100,16 +120,27 @@ def claimants(address: IPAddress, answers: Answers, known: Acquaintances, own: A
 def is_spoken(one: PlacedRouter, senders: Iterable[Sender]) -> bool:
     """Whether somebody else's adverts of a virtual router come in by its device, and keepalived heeds them.
 
-    With unicast it heeds those of peers only. Over IPv6 none are heard: there those over IPv4 count where the two move
-    together, and are a stranger's where this group has no such virtual router.
+    With unicast it heeds those of peers only. It never heeds those of another version, or of version 2 with another
+    interval or password: so somebody speaks who has the group's settings from before, or newer ones. Over IPv6 none are
+    heard: there those over IPv4 count where the two move together, and are a stranger's where this group has no such
+    virtual router.
     """
     if not any((router.id, router.family) == (one.key.id, Family.IPV4) for router in one.plan.routers):
         return False
     peers = {address for address in one.plan.peers if address.version == IPV4}
     return any(
-        (sender.device, sender.router_id) == (one.device, one.key.id) and (not peers or sender.address in peers)
+        (sender.device, sender.router_id) == (one.device, one.key.id)
+        and (not peers or sender.address in peers)
+        and sender.manner in (None, _manner(one.plan, by_multicast=not peers))
         for sender in senders
     )
+
+
+def _manner(plan: VrrpPlan, *, by_multicast: bool) -> Manner:
+    """How this director speaks over IPv4."""
+    if plan.version != VERSION_OF_IPV4_ONLY:
+        return Manner(plan.version, by_multicast)
+    return Manner(plan.version, by_multicast, plan.advert_interval_milliseconds // _SECOND, plan.password)
 
 
 def hinders(one: PlacedRouter, who: Claimants, situation: "Situation") -> bool:
@@ -127,12 +158,12 @@ def not_begun(binding: AddressBinding, who: Claimants) -> Fault:
         return Fault(
             reason=Reason.ADDRESS_CONFLICT,
             message=f"{_some(who.strangers)} answers for {binding.address} on the link of {binding.device} and speaks "
-            "no VRRP: not carried here until that machine has given it up",
+            f"no VRRP: not carried here until that machine has given it up. {REMEDY}",
         )
     return Fault(
         reason=Reason.PENDING,
         message=f"{_some(who.directors)} has {binding.address}, and by its last view from disk this director takes it "
-        "from nobody",
+        f"from nobody. {REMEDY}",
     )
 
 
@@ -142,7 +173,7 @@ def contested(binding: AddressBinding, who: Claimants) -> Fault | None:
         return Fault(
             reason=Reason.ADDRESS_CONFLICT,
             message=f"{_some(who.strangers)} answers for {binding.address} on the link of {binding.device}, too, which "
-            "this director carries: some clients go there. Neighbours are told every 10 s that it is here",
+            f"this director carries: some clients go there. Neighbours are told every 10 s that it is here. {REMEDY}",
         )
     if who.servers:
         return Fault(

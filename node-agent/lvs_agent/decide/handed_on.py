@@ -16,6 +16,7 @@ from typing import Final
 
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.kernel_state import (
+    NO_SERVICE_FLAGS,
     AddressBinding,
     AddressFamily,
     AnyServiceKey,
@@ -26,8 +27,10 @@ from lvs_agent.decide.kernel_state import (
     IPAddress,
     KernelLinks,
     Route,
+    ServiceFlag,
     ServiceKey,
     ServiceSettings,
+    TransportProtocol,
     WantedService,
     family_of,
 )
@@ -87,7 +90,7 @@ def handed_on(prepared: PreparedPlan, owned: OwnedIpvs, macs: AbstractSet[bytes]
         if here is None:
             lacks = lacks or f"the director group's status does not name this node's own {_NAMES[family]} address yet"
         elif lacks is None:
-            services[key] = _served_here(here)
+            services[key] = _served_here(here, _flags(prepared, vips, family))
     rules = {
         rule
         for bound in plan.bind
@@ -155,10 +158,29 @@ def _own_address(family: AddressFamily, plan: NodePlan, before: AbstractSet[Dest
     return known if known is not None else next((key.address for key in before), None)
 
 
-def _served_here(address: IPAddress) -> WantedService:
+def _flags(prepared: PreparedPlan, vips: AbstractSet[IPAddress], family: AddressFamily) -> ServiceFlag:
+    """Without connections where UDP has none here.
+
+    Those of datagrams that were handed on would lead the client's next ones here, too, once this director is Master.
+    One service stands for all: where only some schedule each packet by itself, the others keep their connections.
+    """
+    mine = {vip for vip in vips if family_of(vip) is family}
+    asked = {
+        service.planned.one_packet_scheduling
+        for service in prepared.services
+        if service.planned.vip in mine and _has_datagrams(service.key)
+    }
+    return ServiceFlag.ONE_PACKET if asked == {True} else NO_SERVICE_FLAGS
+
+
+def _has_datagrams(key: AnyServiceKey) -> bool:
+    return isinstance(key, FirewallMarkKey) or key.protocol is TransportProtocol.UDP
+
+
+def _served_here(address: IPAddress, flags: ServiceFlag) -> WantedService:
     """What falls to an own address the kernel gives to this node itself, at the VIP."""
     return WantedService(
-        settings=ServiceSettings(scheduler="rr"),
+        settings=ServiceSettings(scheduler="rr", flags=flags),
         destinations={
             DestinationKey(address=address, port=0): DestinationSettings(weight=1, method=ForwardingMethod.DIRECT_ROUTE)
         },

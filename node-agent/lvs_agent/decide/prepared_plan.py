@@ -1,7 +1,8 @@
 """A plan in the kernel's words, made once for each plan: what every round needs and no circumstance changes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from lvs_agent.decide.health_verdict import Check
 from lvs_agent.decide.kernel_state import (
@@ -40,6 +41,55 @@ class PreparedMember:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """The ways to real servers, by address."""
+
+    routed: frozenset[IPAddress] = frozenset()
+    """All of them."""
+    masqueraded: frozenset[IPAddress] = frozenset()
+    """Reached by Masquerade, or with connections that began so: their answers are forwarded."""
+    tunnelled: frozenset[IPAddress] = frozenset()
+    """Reached by Tunnel."""
+    formerly_direct: frozenset[IPAddress] = frozenset()
+    """With another method now, of which DirectRouting connections may live on."""
+    has_source_nat: bool = False
+    """Some real server sees this node's address instead of the client's."""
+    replies_pass_by: bool = False
+    """Some real server answers clients directly: DirectRouting or Tunnel."""
+
+    @classmethod
+    def of(cls, members: Iterable["PreparedMember"]) -> Self:
+        """Of one service."""
+        members = tuple(members)
+        methods = {member.planned.method for member in members}
+        routed = frozenset(member.planned.address for member in members)
+        masqueraded = frozenset(member.planned.address for member in members if _is_masqueraded(member))
+        return cls(
+            routed=routed,
+            masqueraded=routed if masqueraded == routed else masqueraded,  # one set takes less memory than two
+            tunnelled=frozenset(
+                member.planned.address for member in members if member.planned.method is ForwardingMethod.TUNNEL
+            ),
+            formerly_direct=frozenset(member.planned.address for member in members if _was_direct(member)),
+            has_source_nat=any(member.planned.source_nat for member in members),
+            replies_pass_by=not methods <= {ForwardingMethod.MASQUERADE},
+        )
+
+    @classmethod
+    def together(cls, parts: Iterable[Self]) -> Self:
+        """Of all services. Sets are put together without a look at each address, of which there may be very many."""
+        parts = tuple(parts)
+        return cls(
+            routed=frozenset().union(*(one.routed for one in parts)),
+            masqueraded=frozenset().union(*(one.masqueraded for one in parts)),
+            tunnelled=frozenset().union(*(one.tunnelled for one in parts)),
+            formerly_direct=frozenset().union(*(one.formerly_direct for one in parts)),
+            has_source_nat=any(one.has_source_nat for one in parts),
+            replies_pass_by=any(one.replies_pass_by for one in parts),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedService:
     """One kernel service."""
 
@@ -51,6 +101,7 @@ class PreparedService:
     """Destinations that the slices do not refuse."""
     asks_drains: bool
     """Some member leaves or was reached by another method before."""
+    reach: Reach
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,27 +143,16 @@ def prepare(plan: NodePlan, before: PreparedPlan | None = None, refusals: Refusa
         earlier = known.get(service_key(planned.key))
         is_same = earlier is not None and (earlier.planned is planned or earlier.planned == planned)
         services.append(earlier if earlier is not None and is_same else _prepare_service(planned))
-    routed, masqueraded, tunnelled = set[IPAddress](), set[IPAddress](), set[IPAddress]()
-    for service in services:
-        for member in service.members:
-            routed.add(member.planned.address)
-            if member.planned.method is ForwardingMethod.TUNNEL:
-                tunnelled.add(member.planned.address)
-            if ForwardingMethod.MASQUERADE in {member.planned.method, _former_method(member)}:
-                masqueraded.add(member.planned.address)
-    formerly_direct = {
-        member.planned.address for service in services for member in service.members if _was_direct(member)
-    }
-    methods = {member.planned.method for service in services for member in service.members}
+    reach = Reach.together(service.reach for service in services)
     return PreparedPlan(
         plan=plan,
         services=tuple(services),
-        routed=frozenset(routed.union(plan.director_addresses, *asked_directors(plan).values())),
-        masqueraded=frozenset(masqueraded),
-        tunnelled=frozenset(tunnelled),
-        has_source_nat=any(member.planned.source_nat for service in services for member in service.members),
-        formerly_direct=frozenset(formerly_direct),
-        replies_pass_by=not methods <= {ForwardingMethod.MASQUERADE},
+        routed=reach.routed.union(plan.director_addresses, *asked_directors(plan).values()),
+        masqueraded=reach.masqueraded,
+        tunnelled=reach.tunnelled,
+        has_source_nat=reach.has_source_nat,
+        formerly_direct=reach.formerly_direct,
+        replies_pass_by=reach.replies_pass_by,
         persistent=any(service.planned.persistence is not None for service in services),
         refusals=refusals,
     )
@@ -123,6 +163,10 @@ def asked_directors(plan: NodePlan) -> Mapping[str, tuple[IPAddress, ...]]:
     if not any(bound.device is BindDevice.LO for bound in plan.bind):
         return {}
     return {other.node: other.addresses for director in plan.directing for other in director.others}
+
+
+def _is_masqueraded(member: PreparedMember) -> bool:
+    return ForwardingMethod.MASQUERADE in {member.planned.method, _former_method(member)}
 
 
 def _former_method(member: PreparedMember) -> ForwardingMethod | None:
@@ -160,5 +204,6 @@ def _prepare_service(planned: PlannedService) -> PreparedService:
         settings=service_settings(planned),
         members=members,
         staying=frozenset(member.key for member in members if member.planned.refused is None),
+        reach=Reach.of(members),
         asks_drains=any(m.draining_seconds is not None or m.former is not None for m in planned.members),
     )

@@ -116,8 +116,8 @@ def _heard_from(one: PlacedRouter, word: DaemonWord | None) -> list[str]:
     """Whose adverts of it came in by its device."""
     if word is None or one.key.family is not Family.IPV4:
         return []
-    senders = sorted(sender for sender in word.senders if sender.device == one.device)
-    return [str(sender.address) for sender in senders if sender.router_id == one.key.id][:MAX_HEARD]
+    heard = {sender.address for sender in word.senders if (sender.device, sender.router_id) == (one.device, one.key.id)}
+    return [str(address) for address in sorted(heard)][:MAX_HEARD]
 
 
 _NOT_KNOWN: Final = "the VRRP daemon has said nothing of it yet"

@@ -1,11 +1,14 @@
 """The last complete view on disk, from which an agent serves that starts while the API server is away.
 
-A view that the disk does not take is tried again after 1, 2, 4 … 30 s; the plan does not wait for it.
+A view that the disk does not take is tried again after 1, 2, 4 … 30 s; the plan does not wait for it. All of it is
+written each time, which with 10,000 real servers is two megabytes: while edits come one after the other it is written
+for a tenth of the time at most, and what comes meanwhile is written together.
 """
 
 import asyncio
 import json
 import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +24,9 @@ from lvs_api.conditions import Reason
 _FORMAT: Final = 1
 _FIRST_RETRY: Final = 1.0
 _LONGEST_RETRY: Final = 30.0
+_REST: Final = 9
+"""So many times as long as a write took none is begun."""
+_LONGEST_REST: Final = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -99,6 +105,7 @@ class ViewStore:
             self._news.clear()
             if self._put is None:
                 continue
+            began = time.monotonic()
             try:
                 await asyncio.to_thread(self.write, self._put)
             except StateNotWritten as error:
@@ -112,6 +119,7 @@ class ViewStore:
             else:
                 self.fault = None
                 delay = _FIRST_RETRY
+                await asyncio.sleep(min(_REST * (time.monotonic() - began), _LONGEST_REST))
 
     def _failed(self, reason: Reason, message: str) -> None:
         if self._failures is not None:

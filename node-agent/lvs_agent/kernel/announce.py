@@ -7,6 +7,7 @@ over the first seconds, since frames get lost, is the caller's: it has the clock
 import socket
 import struct
 
+from lvs_agent.decide.internet_checksum import internet_checksum
 from lvs_agent.decide.kernel_state import IPV4, IPAddress
 from lvs_agent.errors import AnnounceError, PermissionRefused
 
@@ -66,11 +67,3 @@ def _advertisement_frame(hardware: bytes, address: bytes) -> bytes:
     # Neighbour discovery is accepted with a hop limit of 255 only: nobody beyond the link can send it.
     header = struct.pack("!IHBB", 6 << 28, len(message), _ICMPV6, 255) + address + _ALL_NODES
     return _ALL_NODES_MAC + hardware + struct.pack("!H", _ETH_P_IPV6) + header + message
-
-
-def internet_checksum(data: bytes) -> int:
-    """The ones' complement sum of RFC 1071."""
-    total: int = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
+from lvs_agent.decide.internet_checksum import internet_checksum
 from lvs_agent.decide.kernel_state import IPV4, IPAddress
 from lvs_agent.errors import LinkNotAsked, PermissionRefused
-from lvs_agent.kernel.announce import internet_checksum
 from lvs_agent.kernel.socket_filter import attach_filter
 
 PROBES: Final = 3

@@ -9,12 +9,13 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, ip_address
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
-from lvs_agent.decide.heard_adverts import Sender
+from lvs_agent.decide.heard_adverts import Manner, Sender
 from lvs_agent.decide.kernel_state import AddressBinding
 from lvs_agent.decide.virtual_routers import DaemonWord, RouterWord, WantedVrrp, router_key
 from lvs_agent.decide.vrrp_config import VrrpPlaces
@@ -197,6 +198,7 @@ def _read_binds(raw: list[list[str]]) -> frozenset[AddressBinding]:
 
 
 def _raw_word(word: DaemonWord) -> dict[str, Any]:
+    senders = sorted(word.senders, key=str)
     return {
         "accepted": word.accepted,
         "refused": word.refused,
@@ -206,7 +208,9 @@ def _raw_word(word: DaemonWord) -> dict[str, Any]:
         "restarts": word.restarts,
         "trouble": word.trouble,
         "routers": {str(key): list(one) for key, one in sorted(word.routers.items())},
-        "senders": [[one.device, one.router_id, str(one.address)] for one in sorted(word.senders)],
+        "senders": [[one.device, one.router_id, str(one.address)] for one in senders],
+        # Beside them, for an agent of an older version reads three of each.
+        "manners": [one.manner for one in senders],
     }
 
 
@@ -225,6 +229,11 @@ def _read_word(body: dict[str, Any]) -> DaemonWord:
             for key, (state, since, changes) in found
             if key is not None
         },
-        # A supervisor of an older version does not tell.
-        senders=frozenset(Sender(device, number, IPv4Address(one)) for device, number, one in body.get("senders", ())),
+        senders=frozenset(_read_senders(body)),
     )
+
+
+def _read_senders(body: dict[str, Any]) -> Iterator[Sender]:
+    """A supervisor of an older version does not tell, or not in which manner they speak."""
+    for (device, number, address), manner in zip_longest(body.get("senders", ()), body.get("manners", ())):
+        yield Sender(device, number, IPv4Address(address), Manner(*manner) if manner is not None else None)

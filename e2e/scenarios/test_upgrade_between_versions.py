@@ -1,0 +1,129 @@
+"""From an older version to this one and back, on real kubelets, under connections that live through all of it.
+
+`--upgrade-from=REVISION` says what to come from; else it is the last tag. That revision's images are built by its own
+code, and installed by its own chart. The tests are one story on one lab and stand in its order: both at once there and
+back, then operator and agents apart. Figures are printed (`pytest -rP`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pytest
+
+from lvs_lab.waiting import wait_for
+from support.long_connections import long_connections
+from support.older_revision import older_version, present_version
+from support.quick_start import SERVERS, VIP
+from support.traffic import answers
+from support.upgrade import NODES, Upgrade, Writes, older_installed
+from support.upgrade_option import UPGRADE_OPTION, older_revision
+
+pytestmark = [pytest.mark.lab, pytest.mark.kubelet, pytest.mark.long, pytest.mark.timeout(2400)]
+READY_SECONDS: Final = 120.0
+TALKING: Final = 9
+SILENT: Final = 6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetUp:
+    """How the directors are."""
+
+    values: tuple[str, ...] = ()
+    """Of the chart."""
+    service: dict[str, Any] = field(default_factory=dict)
+    """Of the service's spec."""
+    edited: dict[str, Any]
+    """The edit of the service that is made and taken back in mixed states."""
+
+    @property
+    def moves(self) -> bool:
+        return bool(self.values)
+
+
+SET_UPS: Final = {
+    "None": SetUp(service={"scheduler": "rr"}, edited={"scheduler": "wrr"}),
+    # Who takes over finds the same real server by the hash of address and port, and needs to know no connection.
+    "VRRP": SetUp(
+        values=("directorGroup.failover=VRRP", "directorGroup.sysctls.sloppyTcp=true"),
+        service={"scheduler": "mh", "schedulerFlags": ["mh-port"]},
+        edited={"scheduler": "wrr", "schedulerFlags": None},
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=SET_UPS)
+def set_up(request: pytest.FixtureRequest) -> SetUp:
+    return SET_UPS[request.param]
+
+
+@pytest.fixture(scope="module")
+def upgrade(request: pytest.FixtureRequest, set_up: SetUp) -> Iterator[Upgrade]:
+    revision = older_revision(request.config)
+    if revision is None:
+        pytest.skip(f"there is no tag yet to come from: {UPGRADE_OPTION}=REVISION says what to come from")
+    with older_version(revision) as older:
+        newer = present_version()
+        with older_installed("upgrade", older, newer, *set_up.values) as deployment:
+            if set_up.moves:
+                deployment.patch("lvsvs", "web", set_up.service)
+            deployment.wait_ready("web", deadline=READY_SECONDS)
+            client = deployment.lab.machine("client")
+            wait_for(lambda: answers(client, VIP), 20, f"{VIP} to answer")
+            namespace = deployment.client_namespace("client")
+            with long_connections(namespace, VIP, talking=TALKING, silent=SILENT) as connections:
+                story = Upgrade(
+                    deployment=deployment, older=older, newer=newer, connections=connections, moves=set_up.moves
+                )
+                story.wait_running(operator=older, agents=older)
+                story.users = story.users_objects()
+                print(f"{older.name}: {older.images.archives}; {newer.name}: {newer.images.archives}")
+                yield story
+
+
+def must_have_written_nothing(writes: Writes, before: Writes | None = None) -> None:
+    """No agent wrote to the table of IPVS or bound an address since it started, or since then."""
+    new = {node: kinds - (before or {}).get(node, kinds - kinds) for node, kinds in writes.items()}
+    print(f"written to kernels: { ({node: dict(kinds) for node, kinds in new.items() if kinds.total()}) }")
+    assert {kinds["ipvs"] for kinds in new.values()} == {0}
+    assert {new[node]["address"] for node in SERVERS} == {0}
+
+
+def test_all_of_it_is_upgraded_at_once(upgrade: Upgrade) -> None:
+    with upgrade.under_traffic("upgrade"):
+        upgrade.helm(chart=upgrade.newer, operator=upgrade.newer, agents=upgrade.newer)
+    must_have_written_nothing(upgrade.writes())
+
+
+def test_and_is_rolled_back_at_once(upgrade: Upgrade) -> None:
+    with upgrade.under_traffic("roll back"):
+        upgrade.roll_back(1, to=upgrade.older)
+    must_have_written_nothing(upgrade.writes())
+
+
+def test_an_operator_newer_than_the_agents_serves_and_takes_an_edit(upgrade: Upgrade, set_up: SetUp) -> None:
+    before = upgrade.writes()
+    with upgrade.under_traffic("operator newer than agents"):
+        upgrade.helm(chart=upgrade.newer, operator=upgrade.newer, agents=upgrade.older)
+    must_have_written_nothing(upgrade.writes(), before)
+    upgrade.edit(set_up.edited, set_up.service)
+
+
+def test_then_the_agents_follow(upgrade: Upgrade) -> None:
+    with upgrade.under_traffic("agents follow"):
+        upgrade.helm(chart=upgrade.newer, operator=upgrade.newer, agents=upgrade.newer)
+    must_have_written_nothing(upgrade.writes())
+
+
+def test_an_operator_older_than_the_agents_serves_and_takes_an_edit(upgrade: Upgrade, set_up: SetUp) -> None:
+    before = upgrade.writes()
+    with upgrade.under_traffic("operator older than agents"):
+        upgrade.helm(chart=upgrade.older, operator=upgrade.older, agents=upgrade.newer)
+    must_have_written_nothing(upgrade.writes(), before)
+    upgrade.edit(set_up.edited, set_up.service)
+
+
+def test_connections_that_were_silent_all_the_time_are_there(upgrade: Upgrade) -> None:
+    assert upgrade.connections.ask_silent() == []
+    assert upgrade.connections.failures == []
+    assert set(NODES) == upgrade.deployment.agent_pods().keys()

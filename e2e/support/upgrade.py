@@ -1,0 +1,179 @@
+"""Two versions in one lab of kubelet nodes: of which one operator and agents are, and what must not change by it."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from lvs_api.api_group import DEFAULT_NAMESPACE
+from lvs_lab.image_build import Images
+from lvs_lab.lab import standard_topology
+from lvs_lab.plain_deployment import RELEASE
+from lvs_lab.waiting import wait_for
+from support.chart_deployment import INSTALL_SECONDS, ChartDeployment
+from support.kernel_record import kernel_record
+from support.lab_fixtures import session_lab
+from support.long_connections import LongConnections
+from support.older_revision import Version
+from support.quick_start import SERVERS, VIP
+from support.steady_load import steady_load
+
+DIRECTORS: Final = ("director-1", "director-2")
+NODES: Final = (*DIRECTORS, *SERVERS)
+RATE: Final = 40
+"""New connections a second."""
+ROLLOUT_SECONDS: Final = 400.0
+"""For the agents of five nodes, one after the other."""
+_METRICS_URL: Final = "http://127.0.0.1:9460/metrics"
+_WRITES: Final = re.compile(r'^lvs_agent_kernel_writes_total\{kind="(\w+)"\} (\S+)$', re.MULTILINE)
+_SILENT: Final = re.compile(r"the agent of (\S+) does not renew its Lease")
+
+Writes = dict[str, Counter[str]]
+"""By node and kind, how often its agent has written to the kernel since it started."""
+
+
+@dataclass(kw_only=True)
+class Upgrade:
+    """The lab, the versions, and what is on its way through it all the time."""
+
+    deployment: ChartDeployment
+    older: Version
+    newer: Version
+    connections: LongConnections
+    moves: bool
+    """The address goes to another director when an agent of a director is replaced."""
+    users: dict[str, Any] = field(default_factory=dict)
+    """The users' objects as they were at first."""
+
+    # what is installed
+
+    def helm(self, *, chart: Version, operator: Version, agents: Version) -> None:
+        """Upgrade the release to a chart and images, as the page on installing has it, until all of them run."""
+        images = Images(operator=operator.images.operator, node_agent=agents.images.node_agent)
+        options = ["--reset-then-reuse-values", "--wait", f"--timeout={INSTALL_SECONDS}s", *images.chart_values()]
+        self._helm("upgrade", RELEASE, chart.chart, *options)
+        self.wait_running(operator=operator, agents=agents)
+
+    def roll_back(self, revision: int, *, to: Version) -> None:
+        """Go back to a revision of the release, which was all of that version."""
+        self._helm("rollback", RELEASE, str(revision), "--wait", f"--timeout={INSTALL_SECONDS}s")
+        self.wait_running(operator=to, agents=to)
+
+    def _helm(self, *words: str) -> None:
+        command = [*words, "--namespace", DEFAULT_NAMESPACE]
+        self.deployment.lab.helm(*command, timeout=INSTALL_SECONDS + 30)
+
+    def wait_running(self, *, operator: Version, agents: Version) -> None:
+        """Wait until each node's agent is Ready, and all pods are of these versions."""
+        wanted = {"operator": {operator.images.operator.reference}, "node-agent": {agents.images.node_agent.reference}}
+        what = f"operator of {operator.name} and agents of {agents.name} on all nodes"
+        wait_for(lambda: self._running() == wanted, ROLLOUT_SECONDS, what, interval=0.5)
+
+    def _running(self) -> dict[str, set[str]]:
+        assert self.deployment.agent_pods().keys() == set(NODES)
+        selector = f"--selector=app.kubernetes.io/instance={RELEASE}"
+        command = ["--namespace", DEFAULT_NAMESPACE, "get", "pods", selector, "--output=json"]
+        found: dict[str, set[str]] = {}
+        for pod in json.loads(self.deployment.lab.kubectl(*command).stdout)["items"]:
+            images = {container["image"] for container in pod["spec"]["containers"]}
+            found.setdefault(pod["metadata"]["labels"].get("app.kubernetes.io/component", "?"), set()).update(images)
+        return found
+
+    # what must not change
+
+    @contextmanager
+    def under_traffic(self, phase: str) -> Iterator[None]:
+        """New connections all the time: none fails, no old one breaks, no entry goes or loses its weight meanwhile."""
+        before = self.connections_counted()
+        client = self.deployment.client_namespace("client")
+        watched = tuple(SERVERS) if self.moves else NODES
+        with steady_load(client, VIP, RATE) as load, kernel_record(self.deployment, VIP, watched) as record:
+            yield
+        silent = self._silent_servers()
+        print(f"{phase}: {load}; {self.connections}; {record.looks} looks at kernels, lost: {record.losses}")
+        print(f"agents that were away for longer than their Leases: {silent}")
+        assert self.connections.failures == []
+        assert load.failures == {}
+        assert [
+            one for one in record.losses if not one.endswith(tuple(f"-> {SERVERS[name]}:80" for name in silent))
+        ] == []
+        wait_for(  # the kernel adds up every two seconds
+            lambda: self.connections_counted() - before >= load.succeeded,
+            10,
+            "all new connections to be in the counters: entries that were made anew have lost theirs",
+        )
+        assert self.users_objects() == self.users
+        self.deployment.wait_ready("web")
+
+    def _silent_servers(self) -> list[str]:
+        """Real servers whose weight was taken meanwhile, as it has to be: their agents' Leases ran out.
+
+        An agent that is replaced should be back before that, but on a busy machine its pod may need longer.
+        """
+        command = ["--namespace", DEFAULT_NAMESPACE, "logs", "--selector=app.kubernetes.io/component=operator"]
+        return sorted(set(_SILENT.findall(self.deployment.lab.kubectl(*command, "--tail=-1").stdout)) & set(SERVERS))
+
+    def connections_counted(self) -> int:
+        """By the entries of the real servers on both directors."""
+        counted = [self.deployment.counters(name) for name in DIRECTORS]
+        return sum(one.connections for table in counted for (_, entry), one in table.items() if entry)
+
+    def writes(self) -> Writes:
+        """What the present agents have written to their kernels."""
+        found = {}
+        for node in NODES:
+            text = self.deployment.lab.guest(node).out("curl", "--silent", "--fail", _METRICS_URL)
+            found[node] = Counter({kind: int(float(value)) for kind, value in _WRITES.findall(text)})
+        return found
+
+    def users_objects(self) -> dict[str, Any]:
+        """What of the users' objects is theirs, and who they are."""
+        listed = json.loads(self.deployment.lab.kubectl("get", "lvsvs,lvspool,lvsdg", "--output=json").stdout)["items"]
+        return {f"{one['kind']} {one['metadata']['name']}": _theirs(one) for one in listed}
+
+    def edit(self, change: Mapping[str, Any], back: Mapping[str, Any]) -> None:
+        """Edit the service and take it back; both must be in the tables of all directors."""
+        before = {name: self.deployment.shape(name) for name in DIRECTORS}
+        client = self.deployment.client_namespace("client")
+        with steady_load(client, VIP, RATE) as load:
+            self.deployment.patch("lvsvs", "web", dict(change))
+            for name, shape in before.items():
+                self.deployment.wait_shape(name, _edited(shape, str(change["scheduler"])))
+            self.deployment.wait_ready("web")
+            self.deployment.patch("lvsvs", "web", dict(back))
+            for name, shape in before.items():
+                self.deployment.wait_shape(name, shape)
+            self.deployment.wait_ready("web")
+        print(f"an edit and back: {load}")
+        assert load.failures == {}
+        assert self.connections.failures == []
+
+
+def _theirs(one: Mapping[str, Any]) -> dict[str, Any]:
+    """The chart's own group has labels that tell the chart's version."""
+    metadata = one["metadata"]
+    users = {key: metadata.get(key) for key in ("labels", "annotations")} if one["kind"] != "LvsDirectorGroup" else {}
+    return {"uid": metadata["uid"], "spec": one["spec"], **users}
+
+
+def _edited(shape: Mapping[str, Any], scheduler: str) -> dict[str, Any]:
+    return {f"{' '.join(key.split()[:2])} {scheduler}": entries for key, entries in shape.items()}
+
+
+@contextmanager
+def older_installed(label: str, older: Version, newer: Version, *values: str) -> Iterator[ChartDeployment]:
+    """A lab with the images of both versions and the older one installed by its own chart, its quick start applied."""
+    archives: list[Path] = list(dict.fromkeys([*older.images.archives, *newer.images.archives]))
+    with session_lab(label, standard_topology("kubelet"), images=archives) as lab:
+        options = ["--namespace", DEFAULT_NAMESPACE, "--create-namespace", "--wait", f"--timeout={INSTALL_SECONDS}s"]
+        settings = [*older.images.chart_values(), *(f"--set={value}" for value in values)]
+        lab.helm("install", RELEASE, older.chart, *options, *settings, timeout=INSTALL_SECONDS + 30)
+        for server in SERVERS:
+            lab.machine(server).serve(port=80)
+        deployment = ChartDeployment(lab=lab)
+        deployment.apply(older.quick_start)
+        yield deployment
