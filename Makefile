@@ -7,10 +7,12 @@ BIN := $(VENV)/bin
 # Tests wait more than they compute: two workers on two cores. `make test WORKERS=0` runs one test after the other.
 WORKERS ?= 2
 IN_WORKERS := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
+# Those of the scenarios that also run with operator and agents as pods: the main job, and fail-over.
+POD_SCENARIOS := lifecycle health handshake drift failure absence ignorance refusals connection_sync failover failover_faults failover_connections
 UNIT_TESTS := crds/tests core/tests operator/tests node-agent/tests cli/tests e2e/tests
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help venv lint check unit prepare api-test scenarios e2e-kubernetes e2e-kind test test-long bench bench-ipvs bench-failover bench-scale demo demo-kind dashboard images images-twice manifests fmt generate lock clean
+.PHONY: help venv lint check unit prepare api-test scenarios e2e-kubernetes e2e-kind test test-long test-pods bench bench-ipvs bench-failover bench-scale demo demo-kind dashboard images images-twice manifests fmt generate lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,8 +59,11 @@ e2e-kind: venv ## The same files on a cluster by kind, where docker is there; el
 test: lint prepare ## Everything that CI runs; pytest's summary of all tests comes last (about an hour on 2 cores, when prepared)
 	$(BIN)/pytest $(IN_WORKERS) -m "not long"
 
-test-long: prepare ## Tests that take minutes and want an otherwise idle machine
+test-long: prepare test-pods ## Tests that take minutes and want an otherwise idle machine, test-pods among them
 	$(BIN)/pytest -m long
+
+test-pods: prepare ## Scenarios of the main job and of fail-over once more, operator and agents as pods on real kubelets
+	$(BIN)/pytest --agents=pods $(POD_SCENARIOS:%=e2e/scenarios/test_%.py)
 
 bench: prepare ## The figures that this project promises, measured in labs
 	$(BIN)/python -m bench load

@@ -34,7 +34,7 @@ class Lanes(LoadScopeScheduling):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Which cluster the tests with kubelets that can run on any are to run on."""
+    """Which cluster the tests with kubelets that can run on any are to run on, and what agents are in labs."""
     group = parser.getgroup("cluster")
     group.addoption("--cluster", default="lab", metavar="lab|kind|kubeconfig[:PATH]", help="who makes the cluster")
     group.addoption(
@@ -43,6 +43,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--cluster-images", default="", metavar="OPERATOR,AGENT", help="kubeconfig: both images, with their tags"
     )
+    told = "what operator and agents are in labs: programs of the checkout, or pods of the images on kubelets"
+    parser.addoption("--agents", choices=("processes", "pods"), default="processes", help=told)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import yaml
 
-from lvs_lab.control_plane import ControlPlane
+from lvs_lab.control_plane import SERVICE_NETWORK, ControlPlane
 from lvs_lab.errors import ExecError
 from lvs_lab.images import PAUSE_IMAGE
 from lvs_lab.kube_proxy import configuration as kube_proxy_configuration
 from lvs_lab.lab_machine import GuestMachine
+from lvs_lab.network import API_DEVICE
 from lvs_lab.places import Places
 from lvs_lab.topology import Machine, Topology, label_map
 from lvs_lab.waiting import wait_for
@@ -92,9 +93,13 @@ class KubeletNode:
 
 
 def pod_routes(topology: Topology, machine: Machine) -> list[str]:
-    """Routes from one node to the pods of the others, over the management network, which all of them share."""
+    """Routes from one node to the pods of the others, over the management network, which all of them share.
+
+    And to Services, whatever becomes of the node's own cards: by the API server's pods on the host's network reach it.
+    """
     others = [node for node in topology.nodes if node.kubelet and node != machine]
-    return [f"route add {other.pod_network} via {topology.control_address(other).ip}" for other in others]
+    pods = [f"route add {other.pod_network} via {topology.control_address(other).ip}" for other in others]
+    return [*pods, f"route add {SERVICE_NETWORK} dev {API_DEVICE}"]
 
 
 def cni_configuration(machine: Machine) -> dict[str, object]:
@@ -135,6 +140,9 @@ _KUBELET = {
     "nodeLeaseDurationSeconds": 16,
     "nodeStatusUpdateFrequency": "4s",
     "registerNode": True,
+    # A container that tests kill again and again is started again after this time, and not after minutes.
+    "featureGates": {"KubeletCrashLoopBackOffMax": True},
+    "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
 }
 
 _CONTAINERD = f"""version = 2

@@ -23,6 +23,7 @@ from lvs_lab.kubelet_node import KubeletNode
 from lvs_lab.lab_machine import GuestMachine, LabMachine, NamespaceMachine
 from lvs_lab.places import MEMORY_ROOT, Places
 from lvs_lab.plain_agent import PlainAgent
+from lvs_lab.pod_agent import PodAgent
 from lvs_lab.python_packages import agent_mounts
 from lvs_lab.root_fs import guest_root
 from lvs_lab.supervisor import HOST_KUBECONFIG, RELAY_PORT_FILE
@@ -113,10 +114,9 @@ class Lab:
     node = guest
 
     def agent(self, name: str) -> PlainAgent:
-        """The agent of a plain node."""
-        if self.topology.machine(name).kubelet:
-            raise LabError(f"{name} has a kubelet: its agent is a pod of the DaemonSet")
-        return PlainAgent(self.guest(name))
+        """The agent of a plain node; of one with a kubelet it is a pod of the DaemonSet, which the chart brings."""
+        guest = self.guest(name)
+        return PodAgent(guest) if guest.machine.kubelet else PlainAgent(guest)
 
     def kube_proxy(self, name: str) -> KubeProxy:
         """The kube-proxy of a plain node, which has none until it is started."""

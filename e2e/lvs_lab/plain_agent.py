@@ -30,7 +30,8 @@ class PlainProcess:
         self._machine.sh(f"mkdir -p {_DIRECTORY}")
         line = " ".join(shlex.quote(word) for word in command)
         # The shell is the leader of a new session and becomes the program.
-        inner = f"echo $$ > {self._pid}; exec {line} >> {self._log} 2>&1 < /dev/null"
+        begins = f"{{ test -e {self._log} && wc -c < {self._log} || echo 0; }} > {self._log}begin"
+        inner = f"{begins}; echo $$ > {self._pid}; exec {line} >> {self._log} 2>&1 < /dev/null"
         self._machine.exec(["setsid", "--fork", "sh", "-c", inner], env=agent_environment(), check=True)
         started = f"{self._what} to start"
         wait_for(lambda: self._machine.exec(["test", "-s", self._pid]).ok, 5, started, interval=0.01)
@@ -59,6 +60,10 @@ class PlainProcess:
     def log(self) -> str:
         """All that it has written in its lives since the guest booted."""
         return self._machine.sh(f"cat {self._log}", check=False)
+
+    def last_log(self) -> str:
+        """What it has written in its last life."""
+        return self._machine.sh(f"tail --bytes=+$(($(cat {self._log}begin) + 1)) {self._log}", check=False)
 
 
 class PlainAgent:
@@ -150,3 +155,7 @@ class PlainAgent:
     def log(self) -> str:
         """All that it has written in its lives since the guest booted."""
         return self._process.log()
+
+    def last_log(self) -> str:
+        """What it has written in its last life."""
+        return self._process.last_log()

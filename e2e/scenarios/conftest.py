@@ -5,10 +5,23 @@ from pathlib import Path
 
 import pytest
 
+from support.chosen_agents import Agents, choose, chosen
 from support.cluster_looks import ClusterLooks
 from support.deployment import Deployment
 from support.lab_fixtures import take_down_orphans
 from support.quick_start import quick_start_lab, restore
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`--agents` says what operator and agents are."""
+    choose(Agents(config.getoption("agents")))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What has no meaning with pods says why."""
+    marker = item.get_closest_marker("processes")
+    if marker is not None and chosen() is Agents.PODS:
+        pytest.skip(f"not with agents as pods: {marker.args[0]}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,7 +6,6 @@ server with weight, and the address on its device. What a user did delete goes a
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -256,10 +255,9 @@ def test_rights_revoked(web: Deployment) -> None:
         for node in DIRECTORS:
             wait_for(lambda n=node: web.agent_metric(n, "lvs_agent_api_up") == 0, 60, f"{node} to be without rights")
         web.lab.agent(active).kill()
-        before = len(web.lab.agent(active).log())
         web.start_agent(active)
         web.delete(SECOND)
-        wait_for(lambda: "403" in web.lab.agent(active).log()[before:], 60, "the new agent to be refused")
+        wait_for(lambda: "403" in web.lab.agent(active).last_log(), 60, "the new agent to be refused")
         wait_for(lambda: web.agent_metric(active, "lvs_agent_rounds_total") >= 3, 60, "three rounds of the new agent")
         for director in DIRECTORS:
             assert web.shape(director) == BOTH
@@ -273,19 +271,19 @@ def test_rights_revoked(web: Deployment) -> None:
 @pytest.mark.usefixtures("unharmed", "second")
 def test_deleted_during_an_outage_longer_than_the_watch_history(web: Deployment) -> None:
     """Operator and agents hear nothing of it, and the API server has forgotten it when they listen again."""
-    stop_and_go = [web.lab.guest(node) for node in DIRECTORS]
-    for guest in stop_and_go:
-        guest.sh("kill -STOP $(cat /run/lvs-lab-agent/pid)")
-    web.operator.process.send_signal(signal.SIGSTOP)
+    stop_and_go = {node: str(web.lab.agent(node).pid) for node in DIRECTORS}
+    for node, pid in stop_and_go.items():
+        web.lab.guest(node).out("kill", "-STOP", pid)
+    web.operator.pause()
     web.delete(SECOND)
     wait_for(lambda: all(name.startswith("web-") for name in web.names("lvsslice")), HELD_SECONDS, "the slice to go")
     plane = web.lab.control_plane
     plane.stop()
     plane.start("kube-apiserver")  # its watch history begins now
     plane.wait_until_ready()
-    for guest in stop_and_go:
-        guest.sh("kill -CONT $(cat /run/lvs-lab-agent/pid)")
-    web.operator.process.send_signal(signal.SIGCONT)
+    for node, pid in stop_and_go.items():
+        web.lab.guest(node).out("kill", "-CONT", pid)
+    web.operator.resume()
     for director in DIRECTORS:
         web.wait_shape(director, quick_shape(), deadline=GONE_SECONDS)
     wait_for(
@@ -323,6 +321,7 @@ def emptied(tmp_path: Path) -> Iterator[Emptied]:
         yield Emptied(deployment=deployment, directory=tmp_path)
 
 
+@pytest.mark.processes("the nodes, the pods and their tokens are gone with the old etcd")
 def test_etcd_restored_empty(emptied: Emptied) -> None:
     """Everything goes on; nothing of the new cluster is carried out until a person lets it in."""
     web = emptied.deployment

@@ -20,8 +20,9 @@ from lvs_lab.network_daemons import Networkd
 from lvs_lab.waiting import wait_for
 from support.agent_state import wait_rounds
 from support.answering_network import answering_network
+from support.chosen_agents import BOOTED_KUBELET, deployed_as_chosen
 from support.cluster_looks import READY_SECONDS
-from support.deployment import Deployment, deployed, holds
+from support.deployment import Deployment, holds
 from support.director_pair import TAKE_OVER_SECONDS, DirectorPair
 from support.fault_figures import Heard, Sign, longest_silence, read_packet
 from support.neighbours import claimants, mac_of
@@ -72,7 +73,7 @@ spec:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with deployed("failover", ["failover"], tmp_path_factory.mktemp("failover")) as deployment:
+    with deployed_as_chosen("failover", ["failover"], tmp_path_factory.mktemp("failover")) as deployment:
         for name in SERVERS:
             deployment.lab.machine(name).serve(port=80)
         for name in DIRECTORS:
@@ -266,6 +267,7 @@ def conflict_at(deployment: Deployment, director: str) -> str:
     return str(told[0]["message"])
 
 
+@pytest.mark.processes(BOOTED_KUBELET)
 def test_a_power_cut_while_the_api_server_is_away(pair: DirectorPair) -> None:
     """All that boots has its last view: what a stranger has is taken by none, and then by one; it is so to the end."""
     deployment, lab = pair.deployment, pair.deployment.lab
@@ -319,6 +321,7 @@ def test_a_power_cut_in_a_network_with_an_old_entry_of_the_address(pair: Directo
     pair.must_stay(master)
 
 
+@pytest.mark.processes(BOOTED_KUBELET)
 def test_a_director_that_boots_while_the_api_server_is_away_is_a_backup(pair: DirectorPair) -> None:
     master = pair.master()
     other = pair.other(master)

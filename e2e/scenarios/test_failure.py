@@ -7,9 +7,9 @@ import pytest
 from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_lab.plain_deployment import AGENT_ACCOUNT
 from lvs_lab.waiting import wait_for
+from support.chosen_agents import BOOTED_KUBELET
 from support.deployment import GONE_SECONDS, Deployment, agent_options
 from support.neighbours import claimants, mac_of, wait_for_neighbour
-from support.operator_process import running_operator
 from support.quick_start import (
     HEALTH_BOUND,
     KEY,
@@ -78,7 +78,7 @@ def test_killed_operator_changes_nothing_and_its_successor_goes_on(web: Deployme
     with steady_requests(web.client_namespace("client"), VIP) as record:
         before = {name: web.get("lvsslice", name) for name in web.names("lvsslice")}
         web.operator.kill()
-        with running_operator(web.directory, web.operator_kubeconfig, name="successor") as successor:
+        with web.another_operator() as successor:
             # The dead one's Lease runs out first.
             wait_for(lambda: successor.leads, 60, "the successor to lead")
             web.patch("lvspool", "web", {"weight": 4})
@@ -118,6 +118,7 @@ def test_without_api_server_traffic_and_checks_go_on(web: Deployment) -> None:
         web.wait_shape(director, quick_shape(weights=dict.fromkeys(SERVERS, 3)))
 
 
+@pytest.mark.processes(BOOTED_KUBELET)
 def test_director_boots_without_api_server(web: Deployment) -> None:
     """It serves from its last view."""
     active = active_director(web)
@@ -133,6 +134,7 @@ def test_director_boots_without_api_server(web: Deployment) -> None:
     assert set(replies(web, 30)) == set(SERVERS)
 
 
+@pytest.mark.processes(BOOTED_KUBELET)
 def test_real_server_boots_without_api_server(web: Deployment) -> None:
     """It is silent before it is bound, and takes what the directors send it."""
     active = active_director(web)

@@ -144,6 +144,7 @@ def test_draining_state_of_one_entry(web: Deployment) -> None:
     web.wait_shape(active, quick_shape() | quick_shape(vip="192.168.10.111"))
 
 
+@pytest.mark.processes("a kubelet starts the agent as soon as the node has booted")
 def test_node_that_forgets_the_vip_loses_its_weight(web: Deployment) -> None:
     """Its check, on the node's own address, passes; that does not make up for the VIP."""
     active = active_director(web)

@@ -12,9 +12,9 @@ from typing import Any, Final
 import pytest
 
 from lvs_api.api_group import DEFAULT_NAMESPACE
-from lvs_lab.plain_deployment import AGENT_ACCOUNT, RELEASE
+from lvs_lab.plain_deployment import RELEASE
 from lvs_lab.waiting import wait_for
-from support.deployment import Deployment, agent_options
+from support.deployment import Deployment
 from support.quick_start import SERVERS, VIP, quick_shape, restore
 from support.traffic import StreamRecord, steady_requests
 
@@ -75,13 +75,6 @@ def forged_slice(lab: Deployment, name: str, address: str) -> Json:
     return {"apiVersion": true["apiVersion"], "kind": true["kind"], "metadata": metadata, "spec": spec}
 
 
-def restart_agents(lab: Deployment, *options: str) -> None:
-    for node in OWN:
-        lab.lab.agent(node).kill("TERM")
-        kubeconfig = lab.lab.agent_kubeconfig(node, AGENT_ACCOUNT, DEFAULT_NAMESPACE)
-        lab.lab.agent(node).start(kubeconfig=kubeconfig, options=[*agent_options(), *options])
-
-
 @pytest.fixture(scope="module")
 def scene(quick_start: Deployment) -> Iterator[Scene]:
     lab = quick_start
@@ -93,7 +86,7 @@ def scene(quick_start: Deployment) -> Iterator[Scene]:
     forged = [forged_slice(lab, name, address) for name, address in told.items()]
     bind = {"spec": {"addresses": [{"address": one, "device": "lo"} for one in sorted({VIP, *told.values()})]}}
     with steady_requests(lab.client_namespace("client"), VIP) as record:
-        restart_agents(lab, "--refuse-range", RANGE)
+        lab.restart_agents(list(OWN), "--refuse-range", RANGE)
         assert lab.operator.terminate() == 0
         listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": forged})
         as_operator(lab, "create", "--filename=-", stdin=listed)
@@ -105,7 +98,7 @@ def scene(quick_start: Deployment) -> Iterator[Scene]:
             lab.restart_operator()
             for node in OWN:
                 lab.lab.guest(node).sh(": > /etc/resolv.conf")
-            restart_agents(lab)
+            lab.restart_agents(list(OWN))
             restore(lab)
 
 

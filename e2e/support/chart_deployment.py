@@ -34,11 +34,14 @@ class ChartDeployment(ChartLooks, Deployment):
 
 
 @contextmanager
-def installed(name: str, topologies: Sequence[str]) -> Iterator[ChartDeployment]:
-    """A lab of these topologies, each the text or the name of a standard one, with the chart installed by helm."""
+def installed(name: str, topologies: Sequence[str], *values: str) -> Iterator[ChartDeployment]:
+    """A lab of these topologies, each the text or the name of a standard one, with the chart installed by helm.
+
+    `values` are more of helm's options.
+    """
     images = build_images()
     texts = [one if "\n" in one else standard_topology(one) for one in topologies]
     with session_lab(name, merge_topologies(texts), images=images.archives) as lab:
         options = ["--namespace", DEFAULT_NAMESPACE, "--create-namespace", "--wait", f"--timeout={INSTALL_SECONDS}s"]
-        lab.helm("install", RELEASE, CHART, *options, *images.chart_values(), timeout=INSTALL_SECONDS + 30)
+        lab.helm("install", RELEASE, CHART, *options, *images.chart_values(), *values, timeout=INSTALL_SECONDS + 30)
         yield ChartDeployment(lab=lab)

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_lab.artifacts import CHECKOUT
@@ -25,6 +25,17 @@ from support.operator_process import OperatorProcess, running_operator
 GONE_SECONDS: Final = 60.0
 METRICS_PORT: Final = 9470
 EXAMPLES: Final = CHECKOUT / "examples"
+
+
+class AnyOperator(Protocol):
+    """An operator, whether it is a process or a pod."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether it holds the Lease."""
+
+    def terminate(self) -> int:
+        """SIGTERM; its exit code."""
 
 
 @dataclass(kw_only=True)
@@ -71,6 +82,18 @@ class Deployment(ClusterLooks):
         assert not self.operator.alive
         name = f"operator-{time.monotonic_ns()}"
         self.operator = self.stack.enter_context(running_operator(self.directory, self.operator_kubeconfig, name=name))
+
+    @contextmanager
+    def another_operator(self) -> Iterator[AnyOperator]:
+        """An operator beside that of the deployment for as long as the context lasts."""
+        with running_operator(self.directory, self.operator_kubeconfig, name="another") as operator:
+            yield operator
+
+    def restart_agents(self, nodes: Sequence[str], *options: str) -> None:
+        """Have new agents on these nodes, with these options more than agents have anyhow."""
+        for node in nodes:
+            self.lab.agent(node).kill("TERM")
+            self.lab.agent(node).start(kubeconfig=self.agent_credentials(node), options=[*agent_options(), *options])
 
     def agent_metric(self, node: str, name: str) -> float:
         """One of an agent's metrics, with its labels as they are exposed; without them the sum over all."""

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from lvs_lab.waiting import wait_for
-from support.deployment import Deployment, deployed
+from support.chosen_agents import deployed_as_chosen
+from support.deployment import Deployment
 from support.director_pair import TAKE_OVER_SECONDS, DirectorPair
 from support.neighbours import mac_of, wait_for_neighbour
 from support.steady_load import plain_real_servers
@@ -61,7 +62,7 @@ def fault_objects(interval_milliseconds: int, *, scheduler: str = "rr", sloppy_t
 def fault_lab(label: str, directory: Path, *, interval_milliseconds: int = 100) -> Iterator[DirectorPair]:
     """The lab for as long as the context lasts; the service is not Ready yet."""
     with (
-        deployed(label, ["failover-faults"], directory) as deployment,
+        deployed_as_chosen(label, ["failover-faults"], directory) as deployment,
         plain_real_servers(deployment.lab, VIP, *SERVERS),
     ):
         for name in DIRECTORS:

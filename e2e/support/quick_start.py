@@ -9,8 +9,9 @@ from typing import Final
 
 from lvs_lab.lab_machine import LabMachine
 from lvs_lab.waiting import wait_for
+from support.chosen_agents import deployed_as_chosen
 from support.cluster_looks import ClusterLooks
-from support.deployment import EXAMPLES, GONE_SECONDS, Deployment, deployed, holds
+from support.deployment import EXAMPLES, GONE_SECONDS, Deployment, holds
 from support.tables import Shape
 from support.traffic import answers, count_replies
 
@@ -43,7 +44,7 @@ def quick_shape(
 @contextmanager
 def quick_start_lab(name: str, directory: Path) -> Iterator[Deployment]:
     """A lab of the standard topology with the quick start applied and Ready."""
-    with deployed(name, ["plain"], directory) as deployment:
+    with deployed_as_chosen(name, ["plain"], directory) as deployment:
         for server in SERVERS:
             deployment.lab.machine(server).serve(port=80)
         restore(deployment)
