@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from lvs_lab.clusters.cluster import (
     internal_address,
 )
 from lvs_lab.clusters.lookers import NAME, NAMESPACE, looker_objects, lookers_by_node
+from lvs_lab.errors import LabError
 from lvs_lab.exec_channel import ExecResult
 from lvs_lab.host_commands import Completed, run
 from lvs_lab.kube_tools import helm_program, kube_programs
@@ -35,6 +36,10 @@ _REMOVAL_SECONDS: Final = 240
 _SERVERS: Final = 2
 """At least: one is taken away."""
 _USERS_KINDS: Final = "lvsvirtualservices,lvsrealserverpools"
+_CLUSTER_WIDE_KINDS: Final = (
+    "validatingadmissionpolicybindings,validatingadmissionpolicies,clusterrolebindings,clusterroles,flowschemas"
+)
+_NAMESPACED_KINDS: Final = "daemonsets,jobs,roles,rolebindings,serviceaccounts"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,35 +136,65 @@ class KubeconfigCluster(Cluster):
         cluster = cls(kubeconfig, address, images, Programs.find())
         cluster.refuse_installed()
         cluster.require_client()
-        try:
+        keep_namespace = DEFAULT_NAMESPACE in cluster.namespaces()
+        with ExitStack() as removal:  # the last one first, and each whatever became of those before
+            removal.callback(cluster.remove_lookers)
+            removal.callback(cluster.remove_release, keep_namespace=keep_namespace)
             cluster.bring_lookers()
             yield cluster
-        finally:
-            cluster.remove_release()
-            gone = ["delete", "namespace", NAMESPACE, "--ignore-not-found"]
-            cluster.kubectl(*gone, check=False, timeout=_REMOVAL_SECONDS)
 
     def refuse_installed(self) -> None:
-        """Raise ClusterError where there are CRDs of ours."""
+        """Raise ClusterError where there are CRDs of ours, or the namespace of the pods that look."""
         there = self._our_crds()
         if there:
             raise ClusterError(
                 f"lvs-operator is in this cluster already ({len(there)} CRDs of {GROUP}); the tests install and remove "
                 "it, with its CRDs and every object of them, so they want a cluster without it"
             )
+        if NAMESPACE in self.namespaces():
+            raise ClusterError(
+                f"there is a namespace {NAMESPACE} in this cluster already, which the tests would delete; where it is "
+                f"left of tests that were killed: kubectl delete namespace {NAMESPACE}"
+            )
 
-    def remove_release(self) -> None:
+    def remove_release(self, *, keep_namespace: bool) -> None:
         """Take away what tests that failed have left, in the order of docs/how-to/install.md, and the CRDs."""
-        there = self._our_crds()
-        if not there:
-            return
+        with ExitStack() as removal:
+            if not keep_namespace:
+                removal.callback(self._delete, "namespace", DEFAULT_NAMESPACE, "--ignore-not-found")
+            there = self._our_crds()
+            if there:
+                removal.callback(self._delete, *there)
+                removal.callback(self._uninstall)
+                removal.callback(self._delete, _USERS_KINDS, "--all", "--all-namespaces", check=False)
+
+    def remove_lookers(self) -> None:
+        """Take away the pods that look, with their namespace."""
+        self._delete("namespace", NAMESPACE, "--ignore-not-found")
+
+    def namespaces(self) -> set[str]:
+        """The names of all there are."""
+        listed = self.kubectl("get", "namespaces", "--output=name").stdout.split()
+        return {name.removeprefix("namespace/") for name in listed}
+
+    def _uninstall(self) -> None:
+        """By Helm; where its Job does not end well, without it, and what nobody looked after is told."""
+        release = ["uninstall", RELEASE, "--namespace", DEFAULT_NAMESPACE, "--ignore-not-found"]
+        limits = ["--wait", f"--timeout={_REMOVAL_SECONDS}s"]
+        try:
+            self.helm(*release, *limits, timeout=2 * _REMOVAL_SECONDS)
+        except LabError as error:
+            print(f"{error}\nIt is removed without its Job; nodes may need docs/how-to/install.md, Clean a node.")
+            ours = f"--selector=app.kubernetes.io/instance={RELEASE}"
+            with ExitStack() as removal:
+                removal.callback(self._delete, _CLUSTER_WIDE_KINDS, ours)
+                for namespace in ("default", DEFAULT_NAMESPACE):
+                    removal.callback(self._delete, _NAMESPACED_KINDS, ours, f"--namespace={namespace}")
+                self.helm(*release, "--no-hooks", *limits, timeout=2 * _REMOVAL_SECONDS)
+
+    def _delete(self, *what: str, check: bool = True) -> None:
         limit = f"--timeout={_REMOVAL_SECONDS}s"
-        delete = ["delete", _USERS_KINDS, "--all", "--all-namespaces", limit]
-        self.kubectl(*delete, check=False, timeout=_REMOVAL_SECONDS + 10)
-        release = ["uninstall", RELEASE, "--namespace", DEFAULT_NAMESPACE, "--ignore-not-found", "--wait", limit]
-        self.helm(*release, check=False, timeout=_REMOVAL_SECONDS + 10)
-        self.kubectl("delete", *there, limit, timeout=_REMOVAL_SECONDS + 10)
-        self.kubectl("delete", "namespace", DEFAULT_NAMESPACE, "--ignore-not-found", timeout=_REMOVAL_SECONDS)
+        self.kubectl("delete", *what, limit, check=check, timeout=_REMOVAL_SECONDS + 10)
 
     def require_client(self) -> str:
         """The node that plays the client. Raises ClusterError where none is labelled so."""
@@ -225,6 +260,8 @@ class KubeconfigCluster(Cluster):
         wait_for(ready, _LOOKERS_SECONDS, f"the DaemonSet {NAMESPACE}/{NAME} to have a pod on each node", interval=0.5)
 
     def _pod(self, node: str) -> PodMachine:
+        if node not in self._pods:
+            raise ClusterError(f"no pod looks at node {node}: it was not there at the beginning")
         command = [*self._kubectl_words(), "--namespace", NAMESPACE, "exec", "--stdin", self._pods[node]]
         return PodMachine(node, command)
 
