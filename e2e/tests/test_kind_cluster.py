@@ -98,6 +98,10 @@ def test_a_cluster_that_is_kept_is_left_with_its_client(capsys: pytest.CaptureFi
     assert (fake_kind.there("clusters"), fake_kind.there("containers")) == (["mine"], ["mine-client"])
     assert f"export KUBECONFIG={cluster.kubeconfig}" in capsys.readouterr().out
     remove_tree(cluster.kubeconfig.parent)
+    fake_kind.keep("clusters", [])  # as its user deletes it, by kind alone
+    with open_kind(SETTINGS) as cluster:
+        assert fake_kind.there("containers") == ["mine-client"]
+    assert fake_kind.there("containers") == []
 
 
 @pytest.mark.usefixtures("state")

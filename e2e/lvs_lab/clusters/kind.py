@@ -156,6 +156,8 @@ def _enter(kubeconfig: Path, images: ImageReferences, programs: Programs, player
     ready = ["nodes", "--all", "--for=condition=Ready", f"--timeout={_READY_SECONDS}s"]
     cluster.kubectl("wait", *ready, timeout=_READY_SECONDS + 10)
     cluster.require_ipvs()
+    # `kind delete cluster` of a cluster that was kept leaves the client of that one.
+    docker("rm", "--force", player.name)
     docker(*client_arguments(player.name, images.node_agent))
     cluster.player = player
     cluster.bring_lookers()
