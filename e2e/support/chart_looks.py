@@ -42,8 +42,7 @@ class ChartLooks(ClusterLooks):
             parts[kinds] = partial(self._listed, kinds, form)
         for component in ("operator", "node-agent"):
             parts[component] = partial(self._last_words, component)
-        for node in self.node_names:
-            parts[node] = partial(self._node_state, node)
+        parts["nodes"] = self._node_states
         return described(parts)
 
     def _listed(self, kinds: str, form: str) -> str:
@@ -52,6 +51,10 @@ class ChartLooks(ClusterLooks):
     def _last_words(self, component: str) -> str:
         command = ["--namespace", DEFAULT_NAMESPACE, "logs", "--prefix", "--tail=40", "--max-log-requests=20"]
         return self.kubectl(*command, f"-lapp.kubernetes.io/component={component}", check=False).stdout
+
+    def _node_states(self) -> str:
+        """In one part, for which nodes there are is told by the API server, too."""
+        return described({node: partial(self._node_state, node) for node in self.node_names})
 
     def _node_state(self, node: str) -> str:
         return self.node(node).sh("ipvsadm -Ln 2>&1; ip -brief address", check=False)
