@@ -9,6 +9,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -108,6 +109,8 @@ def wait_agents(web: ClusterRelease, *nodes: str) -> None:
     )
 
 
+# The cluster is made meanwhile: with kind and nothing built yet docker builds both images, and programs are compiled.
+@pytest.mark.timeout(2700)
 def test_agents_run_only_on_directors_before_there_is_a_service(web: ClusterRelease) -> None:
     """The third director's group is not applied yet."""
     wait_agents(web, *web.cluster.directors)
@@ -167,31 +170,34 @@ def test_tables_are_listed_through_the_agents_pods_with_the_charts_role_alone(
     web: ClusterRelease, tmp_path: Path
 ) -> None:
     kubectl, role = web.kubectl, f"{RELEASE}-list"
-    kubectl("create", "serviceaccount", "looker")
-    kubeconfig = tmp_path / "looker.kubeconfig"
-    kubeconfig.write_text(web.cluster.token_kubeconfig("looker", "default"))
     command = [sys.executable, "-m", "lvs_cli", "list", "--stats", "--exact"]
-    environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
-    refused = run(command, env=environment, check=False)
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert 'cannot list resource "lvsnodes"' in refused.stderr
-    kubectl("create", "clusterrolebinding", role, f"--clusterrole={role}", "--serviceaccount=default:looker")
-    namespaced = [f"--role={role}", "--serviceaccount=default:looker"]
-    kubectl("--namespace", DEFAULT_NAMESPACE, "create", "rolebinding", role, *namespaced)
+    with ExitStack() as removal:  # the cluster may be somebody's
 
-    def listed() -> bool:
-        printed = "\n\n".join(
-            f"{name}:\n{web.node(name).out('ipvsadm', '-Ln', '--stats', '--exact')}".rstrip()
-            for name in sorted(web.cluster.directors)
-        )
-        assert run(command, env=environment).stdout.rstrip() == printed
-        return True
+        def create(kind: str, name: str, *options: str, namespace: str = "default") -> None:
+            kubectl("--namespace", namespace, "create", kind, name, *options)
+            removal.callback(kubectl, "--namespace", namespace, "delete", kind, name)
 
-    wait_for(listed, 30, "the listing to be what ipvsadm says of both directors", interval=0.5)
-    hidden = run([*command[:4], "--connections"], env=environment, check=False)
-    assert (hidden.returncode, "this agent does not tell connections" in hidden.stderr) == (1, True), hidden
-    kubectl("--namespace", DEFAULT_NAMESPACE, "delete", "rolebinding", role)
-    kubectl("delete", f"clusterrolebinding/{role}", "serviceaccount/looker")
+        create("serviceaccount", "looker")
+        kubeconfig = tmp_path / "looker.kubeconfig"
+        kubeconfig.write_text(web.cluster.token_kubeconfig("looker", "default"))
+        environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
+        refused = run(command, env=environment, check=False)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert 'cannot list resource "lvsnodes"' in refused.stderr
+        create("clusterrolebinding", role, f"--clusterrole={role}", "--serviceaccount=default:looker")
+        create("rolebinding", role, f"--role={role}", "--serviceaccount=default:looker", namespace=DEFAULT_NAMESPACE)
+
+        def listed() -> bool:
+            printed = "\n\n".join(
+                f"{name}:\n{web.node(name).out('ipvsadm', '-Ln', '--stats', '--exact')}".rstrip()
+                for name in sorted(web.cluster.directors)
+            )
+            assert run(command, env=environment).stdout.rstrip() == printed
+            return True
+
+        wait_for(listed, 30, "the listing to be what ipvsadm says of both directors", interval=0.5)
+        hidden = run([*command[:4], "--connections"], env=environment, check=False)
+        assert (hidden.returncode, "this agent does not tell connections" in hidden.stderr) == (1, True), hidden
 
 
 def test_node_that_stops_being_a_real_server_loses_its_agent(web: ClusterRelease) -> None:
