@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 import pytest
 
@@ -18,13 +19,18 @@ from lvs_lab.host_commands import run
 from lvs_lab.lab_machine import GuestMachine
 from lvs_lab.waiting import wait_for
 from support.agent_state import wait_rounds
-from support.director_pair import DirectorPair
+from support.director_pair import TAKE_OVER_SECONDS, DirectorPair
 from support.fault_figures import Sign, longest_silence, read_packet
 from support.fault_lab import DIRECTORS, NAME, ROUTER_ID, SERVERS, VIP, fault_objects
 from support.pod_deployment import POD_SECONDS, PodDeployment, deployed_as_pods
 from support.steady_load import plain_real_servers, steady_probes
 
 pytestmark = [pytest.mark.lab, pytest.mark.kubelet]
+ADVERT_MILLISECONDS: Final = 300
+"""A node that also starts containers, on one processor, may be late by more than three times 100 ms."""
+COLLECTED_SECONDS: Final = 120.0
+"""The control plane ends the pods of a Node that is gone about 40 s after it has seen that (podgc's quarantine)."""
+START_KUBELET: Final = "exec xargs --null --arg-file=/run/kubelet-command env >> /var/log/kubelet.log 2>&1 < /dev/null"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +39,7 @@ def lab() -> Iterator[PodDeployment]:
         deployed_as_pods("pods-vrrp", ["failover-faults"]) as deployment,
         plain_real_servers(deployment.lab, VIP, *SERVERS),
     ):
-        deployment.apply(fault_objects(100))
+        deployment.apply(fault_objects(ADVERT_MILLISECONDS))
         yield deployment
 
 
@@ -202,3 +208,29 @@ def test_a_directors_pod_is_evicted(lab: PodDeployment, pair: DirectorPair) -> N
         pair.wait_settled(other)
         pair.must_stay(other)
     assert watch.let_go == [master]
+
+
+@pytest.mark.long
+def test_a_directors_node_is_deleted_and_joins_again(lab: PodDeployment, pair: DirectorPair) -> None:
+    """Its pod goes with the Node, and so do the addresses; they come to no harm when it is back as another Node."""
+    master = pair.master()
+    other, pod, guest = pair.other(master), lab.agent_pods()[master], lab.lab.guest(master)
+    uid = lab.get("node", master)["metadata"]["uid"]
+    with watching(pair, "Node deleted") as watch:
+        lab.lab.kubectl("delete", "node", master)
+        wait_for(lambda: pair.owners() == [other], COLLECTED_SECONDS, f"{other} to carry {VIP}", interval=0.2)
+        wait_for(lambda: master not in lab.names("lvsnode"), POD_SECONDS, f"the LvsNode {master} to go", interval=0.5)
+        restart_kubelet(guest)
+        wait_for(lambda: lab.get("node", master)["metadata"]["uid"] != uid, POD_SECONDS, f"{master} to join")
+        wait_another_pod(lab, master, pod)
+        pair.wait_settled(other)
+        pair.must_stay(other)
+    assert watch.let_go == [master]
+
+
+def restart_kubelet(guest: GuestMachine) -> None:
+    """A kubelet registers its node when it starts."""
+    pid = guest.out("pgrep", "--exact", "kubelet").strip()
+    guest.sh(f"cat /proc/{pid}/cmdline > /run/kubelet-command; kill {pid}")
+    wait_for(lambda: not guest.exec(["pgrep", "--exact", "kubelet"]).ok, TAKE_OVER_SECONDS, "the kubelet to end")
+    guest.out("setsid", "--fork", "sh", "-c", START_KUBELET)
