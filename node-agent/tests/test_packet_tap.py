@@ -12,9 +12,11 @@ from waiting_for import until
 
 from lvs_agent.decide.kernel_state import IPAddress, ServiceKey, TransportProtocol
 from lvs_agent.decide.unseen_packets import Arrival, Arrivals
+from lvs_agent.kernel import packet_tap
 from lvs_agent.kernel.arrival_filter import MOST_FRONTS, arrival_filter
 from lvs_agent.kernel.fake_packet_tap import FakePacketTap
 from lvs_agent.kernel.packet_tap import KernelPacketTap
+from lvs_agent.kernel.socket_filter import attach_filter
 from lvs_agent.kernel.testing import NetworkNamespace
 
 Pair = tuple[NetworkNamespace, NetworkNamespace]
@@ -180,6 +182,34 @@ def test_a_flood_to_one_leaves_room_for_another(pair: Pair) -> None:
     flooded, other = front(TCP, VIP4, 80), front(TCP, VIP4, 81)
     heard = hear(pair, [flooded, other], *[frame(TCP, VIP4, 80)] * 200, frame(TCP, VIP4, 81))
     assert heard.keys() == {flooded, other}
+
+
+def test_what_comes_before_there_is_a_filter_is_not_heard_however_much(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other programs may have the agent's turn between the two, and the node's sockets room for very much."""
+    _, clients = pair
+    monkeypatch.setattr(packet_tap, "AT_ONCE", 50)
+    opened = clients.run(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+    clients.run(lambda: opened.bind(("e0p", 0)))
+    asks = b"\xff" * 6 + THEIRS + struct.pack("!HHHBBH", 0x0806, 1, 0x0800, 6, 4, 1) + bytes(20)
+    attached: list[bytes] = []
+
+    def attach_late(tapped: socket.socket, program: bytes) -> None:
+        if not attached:
+            for _ in range(100):
+                opened.send(asks)
+            tapped.settimeout(5)
+            tapped.recv(1)
+            tapped.setblocking(False)
+        attached.append(program)
+        attach_filter(tapped, program)
+
+    monkeypatch.setattr(packet_tap, "attach_filter", attach_late)
+    wanted = front(UDP, VIP4, 53)
+    assert hear(pair, [wanted], frame(UDP, VIP4, 53)).keys() == {wanted}
+    assert attached[-1] == arrival_filter([wanted])
+    opened.close()
 
 
 def test_what_this_node_sends_is_not_heard(pair: Pair) -> None:

@@ -28,6 +28,7 @@ _ETH_P_ALL: Final = 0x0003
 _SOL_PACKET: Final = 263
 _PACKET_IGNORE_OUTGOING: Final = 23
 """Since Linux 4.20; before that what this node sends is turned away by the filter, which costs more."""
+_NOTHING: Final = arrival_filter(())
 _KIND: Final = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 _PORTS: Final = struct.Struct("!2xH")
 _IPV6_HEADER: Final = 40
@@ -42,11 +43,12 @@ class KernelPacketTap:
         heard: dict[ServiceKey, Arrival] = {}
         try:
             with socket.socket(socket.AF_PACKET, _KIND, socket.htons(_ETH_P_ALL)) as opened:
-                attach_filter(opened, program)
+                attach_filter(opened, _NOTHING)
                 opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM_BYTES)
                 with contextlib.suppress(OSError):
                     opened.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
                 _throw_away(opened)
+                attach_filter(opened, program)
                 for _ in range(max(1, round(seconds / STEP_SECONDS))):
                     await asyncio.sleep(STEP_SECONDS)
                     _take(opened, heard)
@@ -58,9 +60,12 @@ class KernelPacketTap:
 
 
 def _throw_away(opened: socket.socket) -> None:
-    """What came in before the filter was there: without a device's name a socket can not be made to wait for it."""
+    """What came in before any filter was there: without a device's name a socket can not be made to wait for it.
+
+    All of it, while nothing is let in: of other packets `read_front` makes nothing.
+    """
     with contextlib.suppress(BlockingIOError):
-        for _ in range(AT_ONCE):
+        while True:
             opened.recv(1)
 
 
