@@ -169,6 +169,17 @@ async def test_a_network_card_that_was_replaced_is_found(world: World) -> None:
     assert rules(world) == {BY_MAC._replace(mac=NEW_MAC.hex(":"))}
 
 
+async def test_the_network_that_answers_for_the_other_director_is_not_it(world: World) -> None:
+    """Clients beyond a router with proxy ARP send by its MAC address: nothing of theirs was handed on."""
+    router = bytes.fromhex("02005e0001af")
+    world.probe.neighbours["eth0", OTHER] = {MAC, router}
+    plan = both()
+    (group,) = plan.directing
+    plan = replace(plan, directing=(replace(group, ignored_answers=frozenset({router})),))
+    await world.do(plan, rounds=3)
+    assert rules(world) == {BY_MAC}
+
+
 async def test_a_director_that_is_none_any_more_may_hand_on_what_it_has(world: World) -> None:
     await world.do(both(), rounds=3)
     await world.do(both(others=()), rounds=2)

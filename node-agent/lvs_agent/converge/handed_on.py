@@ -64,7 +64,9 @@ class HandedOnKeeper:
             self._macs, self._asked, self._unknown = {}, {}, frozenset()
         else:
             self._ask(asked_directors(prepared.plan), routes, links)
-        found = handed_on(prepared, owned, frozenset[bytes]().union(*self._macs.values()))
+        # Where the network answers for the others, too, what clients send may come by its MAC address.
+        network = frozenset[bytes]().union(*(one.ignored_answers for one in prepared.plan.directing))
+        found = handed_on(prepared, owned, frozenset[bytes]().union(*self._macs.values()) - network)
         self._now = self._now if found == self._now else found
         self._guarded &= self._now.vips
         return self._now
