@@ -10,14 +10,23 @@ import pytest
 from agent_world import NAME, SERVICE, VIP, World, director, member, real_server, service, service_on
 
 from lvs_agent.converge.unseen_packets import QUIET_SECONDS, SETTLE_SECONDS, SUSPECTING_SECONDS, TOLD_SECONDS
-from lvs_agent.decide.kernel_state import AnyServiceKey, Route, RouteKind, ServiceKey, TrafficCounters
+from lvs_agent.decide.kernel_state import (
+    AddressFamily,
+    AnyServiceKey,
+    FirewallMarkKey,
+    Route,
+    RouteKind,
+    ServiceKey,
+    TrafficCounters,
+)
 from lvs_agent.decide.kernel_sysctls import SysctlKey, conf_key
+from lvs_agent.decide.packet_table import HANDED_ON_MARK
 from lvs_agent.decide.status_events import status_events
 from lvs_agent.decide.unseen_packets import FORGET_SECONDS, RAISE_TIMES, Arrival
 from lvs_agent.errors import IpvsReadFailed
 from lvs_api.bind_device import BindDevice
 from lvs_api.conditions import ConditionType, Reason
-from lvs_core.plan import BoundAddress, Holding, NodePlan, VirtualServerKey
+from lvs_core.plan import BoundAddress, Holding, NodePlan, OtherDirector, VirtualServerKey
 
 CLIENT = ip_address("10.1.2.3")
 CAME = Arrival("eth0", CLIENT, 7)
@@ -26,7 +35,7 @@ BLOCKED = ConditionType.TRAFFIC_BLOCKED
 RP_FILTER = conf_key("ipv4", "eth0", "rp_filter")
 
 
-def count(world: World, number: int = 1, key: ServiceKey = SERVICE) -> None:
+def count(world: World, number: int = 1, key: AnyServiceKey = SERVICE) -> None:
     """As if IPVS had seen so many connections more."""
     state = world.ipvs.services[key]
     counted = state.counters._replace(
@@ -188,6 +197,29 @@ async def test_nothing_is_told(tmp_path: Path, why: str, monkeypatch: pytest.Mon
     assert world.condition(BLOCKED) is None
     assert world.condition(ConditionType.READY) == ("Ready", "The agent carries out the plan.")
     assert bool(world.tap.listened) is (why == "no weight")
+
+
+@pytest.mark.parametrize("by_director", [True, False])
+async def test_what_another_directors_mac_address_sends_is_counted_elsewhere(
+    tmp_path: Path, *, by_director: bool
+) -> None:
+    """A pod on a director's node is a client, too; to one that is a real server as well it looks as if handed on."""
+    world = World(tmp_path)
+    own, other = ip_address("192.168.4.5"), ip_address("192.168.4.6")
+    world.links.routes |= {other: Route(kind=RouteKind.UNICAST, device="eth0")}
+    world.links.routes |= {own: Route(kind=RouteKind.LOCAL, device="lo")}
+    world.probe.neighbours["eth0", other] = {bytes.fromhex("020000000006")}
+    plan = director(service(replace(member(5), address=own, is_here=True), member(101)))
+    group = replace(plan.directing[0], own_addresses=(own,), others=(OtherDirector("d2", (other,)),))
+    await world.do(replace(plan, directing=(group,), bind=real_server(VIP).bind), rounds=3)
+    await pass_by(world, 2)
+    assert f"{VIP}@eth0" in world.bound()
+    world.tap.arriving[SERVICE] = CAME
+    for _ in range(round(LONG + SUSPECTING_SECONDS)):
+        if by_director:
+            count(world, key=FirewallMarkKey(family=AddressFamily.IPV4, mark=HANDED_ON_MARK))
+        await pass_by(world, 1)
+    assert (world.condition(BLOCKED) is None) is by_director
 
 
 async def test_real_servers_that_are_down_are_named_beside_it(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from lvs_agent.converge.addresses import AddressOutcome
 from lvs_agent.converge.table import TableOutcome
 from lvs_agent.decide.desired_addresses import SILENT_DEVICES
 from lvs_agent.decide.faults import Fault
+from lvs_agent.decide.handed_on import HANDED_ON_SERVICES
 from lvs_agent.decide.kernel_state import IPV4, AnyServiceKey, ServiceKey, TrafficCounters
 from lvs_agent.decide.kernel_sysctls import SysctlKey, conf_key
 from lvs_agent.decide.prepared_plan import PreparedPlan
@@ -175,11 +176,15 @@ class UnseenPacketKeeper:
         if self._heard is None:
             return
         heard, self._heard = self._heard, None
-        states = self._ipvs.read_only(heard.came).services
+        handed_on = HANDED_ON_SERVICES & heard.before.keys()
+        states = self._ipvs.read_only(heard.came.keys() | handed_on).services
+        still = {key for key, state in states.items() if is_still(heard.before.get(key), state.counters)}
+        # What comes from another director's MAC address is counted there: it may be a client itself, or a router.
+        elsewhere = {key.family for key in handed_on if key in states and key not in still}
         found = {
             key: Evidence(name, front, arrival.device, strict=await self._is_strict(arrival))
             for key, (name, front, arrival) in heard.came.items()
-            if key in states and is_still(heard.before.get(key), states[key].counters) and would_count(states[key])
+            if key in still and would_count(states[key]) and front.family not in elsewhere
         }
         if found:
             self._suspect(with_evidence(self._suspicions, found, now))
