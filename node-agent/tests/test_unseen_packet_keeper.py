@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_address
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,20 @@ async def test_it_is_over_when_ipvs_counts(tmp_path: Path) -> None:
     assert world.condition(BLOCKED) is None
     assert not world.status.exceptions
     assert {one.reason for one in status_events(told, world.status)} == {"TrafficBlockedOver", "ExceptionCleared"}
+
+
+async def test_a_firewall_that_lets_in_one_client_on_purpose_is_not_told_again_and_again(tmp_path: Path) -> None:
+    """A monitor comes once a minute, and is let in; others try all the time."""
+    world = await served(tmp_path)
+    world.tap.arriving[SERVICE] = CAME
+    told = [False]
+    for second in range(1200):
+        if second % 60 == 0:
+            count(world)
+        await pass_by(world, 1)
+        told.append(world.condition(BLOCKED) is not None)
+    assert sum(now and not before for before, now in pairwise(told)) <= 2
+    assert not any(told[300:])
 
 
 async def test_it_is_over_when_nobody_comes_any_more(tmp_path: Path) -> None:

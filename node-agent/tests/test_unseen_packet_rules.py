@@ -21,6 +21,7 @@ from lvs_agent.decide.kernel_state import (
 from lvs_agent.decide.prepared_plan import prepare
 from lvs_agent.decide.unseen_packets import (
     FORGET_SECONDS,
+    MOST_TIMES,
     RAISE_TIMES,
     Evidence,
     Suspicions,
@@ -143,11 +144,27 @@ def test_it_is_told_after_several_looks_and_over_when_something_is_counted() -> 
     assert "firewalld" in fault.message
     watched = {SERVICE: prepare(director(service(member(101)))).services[0]}
     assert follow(found, frozenset(), watched, 10.0) == found
-    assert follow(found, frozenset({SERVICE}), watched, 10.0) == {}
+    assert follow(suspected(RAISE_TIMES - 1), frozenset({SERVICE}), watched, 10.0) == {}
+    assert told(follow(found, frozenset({SERVICE}), watched, 10.0)) == {}
     assert follow(found, frozenset(), {}, 10.0) == {}
     last = float(RAISE_TIMES - 1)
     assert follow(found, frozenset(), watched, last + FORGET_SECONDS - 1) == found
     assert follow(found, frozenset(), watched, last + FORGET_SECONDS) == {}
+
+
+def test_where_some_clients_are_counted_it_takes_longer_each_time() -> None:
+    watched = {SERVICE: prepare(director(service(member(101)))).services[0]}
+    found: Suspicions = {}
+    looks: list[int] = []
+    for _ in range(7):
+        looks.append(0)
+        while not told(found):
+            found = with_evidence(found, {SERVICE: EVIDENCE}, 0.0)
+            looks[-1] += 1
+        found = follow(found, frozenset({SERVICE}), watched, 0.0)
+    assert looks == [RAISE_TIMES, 6, 12, 24, MOST_TIMES, MOST_TIMES, MOST_TIMES]
+    assert follow(found, frozenset({SERVICE}), watched, FORGET_SECONDS - 1) == found, "as long as packets come"
+    assert follow(found, frozenset(), watched, FORGET_SECONDS) == {}
 
 
 def test_the_words_change_only_with_what_is_to_be_done() -> None:

@@ -23,6 +23,7 @@ from lvs_agent.decide.unseen_packets import (
     Arrivals,
     Evidence,
     Fronts,
+    Suspicion,
     Suspicions,
     choose,
     follow,
@@ -144,7 +145,7 @@ class UnseenPacketKeeper:
         still = {service for service in counters if is_still(before.get(service), counters[service])}
         self._suspect(follow(self._suspicions, before.keys() - still, fronts, now))
         self._due = now + (self._pause() if before else SUSPECTING_SECONDS)
-        suspected = {one.evidence.front for one in self._suspicions.values()}
+        suspected = {one.evidence.front for one in self._suspected()}
         idle = [front for front, service in fronts.items() if service.key in still]
         choice = choose(idle, suspected, self._turn, MOST_FRONTS)
         if choice.fronts:
@@ -212,7 +213,11 @@ class UnseenPacketKeeper:
                 _log.warning("%s", fault.message)
             self._told = said
 
+    def _suspected(self) -> list[Suspicion]:
+        return [one for one in self._suspicions.values() if one.looks]
+
     def _pause(self) -> float:
-        if not self._suspicions:
+        suspected = self._suspected()
+        if not suspected:
             return QUIET_SECONDS
-        return TOLD_SECONDS if all(one.is_told for one in self._suspicions.values()) else SUSPECTING_SECONDS
+        return TOLD_SECONDS if all(one.is_told for one in suspected) else SUSPECTING_SECONDS

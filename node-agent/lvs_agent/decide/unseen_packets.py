@@ -30,6 +30,9 @@ from lvs_core.cluster_view import ObjectKey
 
 RAISE_TIMES: Final = 3
 """So many looks with packets of clients and nothing counted, and it is told."""
+MOST_TIMES: Final = 48
+"""Where IPVS counts some clients all the same, twice as many each time: a firewall that lets in few on purpose would be
+told, and be over, with each of these."""
 FORGET_SECONDS: Final = 300.0
 """Without a packet for so long nothing is said any more: clients gave up, or none came since the cause went."""
 _NAMED: Final = 3
@@ -74,11 +77,13 @@ class Suspicion:
     """That found so, since its counters moved last."""
     last: float
     """When it was found last."""
+    needed: int = RAISE_TIMES
+    """So many looks are often enough."""
 
     @property
     def is_told(self) -> bool:
         """Whether it was found often enough."""
-        return self.looks >= RAISE_TIMES
+        return self.looks >= self.needed
 
 
 Suspicions = Mapping[AnyServiceKey, Suspicion]
@@ -151,11 +156,17 @@ def _takes_more(state: DestinationState, *, by_overflow: bool) -> bool:
 def follow(before: Suspicions, moved: AbstractSet[AnyServiceKey], watched: Fronts, now: float) -> Suspicions:
     """What is left of suspicions when these services' counters have moved, and these are watched."""
     services = {service.key for service in watched.values()}
-    return {
-        service: one
+    left = {
+        service: _refuted(one) if service in moved else one
         for service, one in before.items()
-        if service in services and service not in moved and now - one.last < FORGET_SECONDS
+        if service in services and now - one.last < FORGET_SECONDS
     }
+    return {service: one for service, one in left.items() if one.looks or one.needed > RAISE_TIMES}
+
+
+def _refuted(one: Suspicion) -> Suspicion:
+    """IPVS has counted after all: it begins anew, and takes longer where it was told before."""
+    return replace(one, looks=0, needed=min(2 * one.needed, MOST_TIMES) if one.is_told else one.needed)
 
 
 def with_evidence(before: Suspicions, found: Mapping[AnyServiceKey, Evidence], now: float) -> Suspicions:
