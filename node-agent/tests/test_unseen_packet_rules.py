@@ -171,8 +171,21 @@ def test_the_words_change_only_with_what_is_to_be_done() -> None:
     found = suspected(RAISE_TIMES)
     other_port = EVIDENCE._replace(front=service_on(81))
     assert told(with_evidence(found, {SERVICE: other_port}, 9.0)) == told(found)
-    said = told(with_evidence(found, {SERVICE: STRICT}, 9.0))[SERVICE]
-    assert "Set net.ipv4.conf.eth1.rp_filter=2" in said.message
+    before = told(found)
+    for _ in range(RAISE_TIMES):
+        assert told(with_evidence(found, {SERVICE: EVIDENCE}, 9.0)) == before, "now so and now so"
+        assert told(found) == before
+        found = with_evidence(found, {SERVICE: STRICT}, 9.0)
+    assert "Set net.ipv4.conf.eth1.rp_filter=2" in told(found)[SERVICE].message
+
+
+def test_packets_by_two_devices_in_turn_change_no_words() -> None:
+    found = suspected(RAISE_TIMES)
+    before = told(found)
+    for _ in range(10):
+        for device in ("eth1", EVIDENCE.device):
+            found = with_evidence(found, {SERVICE: EVIDENCE._replace(device=device)}, 9.0)
+            assert told(found) == before
 
 
 def test_the_longest_sentence_has_room_in_an_exception() -> None:

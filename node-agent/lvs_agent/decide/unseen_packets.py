@@ -79,6 +79,8 @@ class Suspicion:
     """When it was found last."""
     needed: int = RAISE_TIMES
     """So many looks are often enough."""
+    others: int = 0
+    """Looks in a row by which other words would be due."""
 
     @property
     def is_told(self) -> bool:
@@ -177,10 +179,13 @@ def with_evidence(before: Suspicions, found: Mapping[AnyServiceKey, Evidence], n
         if known is None:
             after[service] = Suspicion(evidence=evidence, looks=1, last=now)
         else:
-            # Other words are another write of the status: they stay while the same is to be done.
+            # Other words are another write of the status: they stay while the same is to be done, and while packets
+            # come now so and now so, by two devices for example.
             is_same = (known.evidence.device, known.evidence.strict) == (evidence.device, evidence.strict)
-            said = known.evidence if is_same else evidence
-            after[service] = replace(known, evidence=said, looks=known.looks + 1, last=now)
+            others = 0 if is_same else known.others + 1
+            changes = not is_same and (not known.is_told or others == RAISE_TIMES)
+            said, others = (evidence, 0) if changes else (known.evidence, others)
+            after[service] = replace(known, evidence=said, looks=known.looks + 1, last=now, others=others)
     return after
 
 
