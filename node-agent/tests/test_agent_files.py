@@ -26,6 +26,7 @@ from lvs_agent.decide.kernel_state import (
     TransportProtocol,
 )
 from lvs_agent.decide.kernel_sysctls import conf_key
+from lvs_agent.disk import view_store
 from lvs_agent.disk.ledger import Ledger, LedgerFile
 from lvs_agent.disk.packed_slice import pack, without_noise
 from lvs_agent.disk.state_file import set_aside
@@ -225,6 +226,22 @@ async def test_views_that_come_one_after_the_other_are_stored_together(
     assert written == [VIEW.cluster_id, "c9"]
     storing.cancel()
     await asyncio.gather(storing, return_exceptions=True)
+
+
+async def test_an_agent_that_ends_stores_what_came_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the next one, without the API server, would make again what this one has just removed."""
+    monkeypatch.setattr(view_store, "_REST", 1e9)
+    store = ViewStore(tmp_path / "view")
+    storing = asyncio.create_task(store.run())
+    with full_disk():
+        store.put(VIEW)
+        await until(lambda: store.fault is not None)
+    await until(lambda: store.fault is None)
+    newer = replace(VIEW, slices=())
+    store.put(newer)  # while it rests
+    storing.cancel()
+    await asyncio.gather(storing, return_exceptions=True)
+    assert ViewStore(tmp_path / "view").read("n") == newer
 
 
 async def test_a_damaged_view_is_told_until_there_is_another(tmp_path: Path) -> None:

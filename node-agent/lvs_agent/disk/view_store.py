@@ -119,7 +119,19 @@ class ViewStore:
             else:
                 self.fault = None
                 delay = _FIRST_RETRY
-                await asyncio.sleep(min(_REST * (time.monotonic() - began), _LONGEST_REST))
+                await self._rest(min(_REST * (time.monotonic() - began), _LONGEST_REST))
+
+    async def _rest(self, seconds: float) -> None:
+        """Nothing is written meanwhile. An agent that is ended then writes what came, so that the next one knows it."""
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            if self._news.is_set() and self._put is not None:
+                try:
+                    self.write(self._put)
+                except StateNotWritten as error:
+                    _log.warning("the last view is not stored: %s", error)
+            raise
 
     def _failed(self, reason: Reason, message: str) -> None:
         if self._failures is not None:
