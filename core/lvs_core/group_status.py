@@ -8,6 +8,7 @@ from lvs_api.director_group import GroupMember, LvsDirectorGroupStatus
 from lvs_core.cluster_view import ClusterView, DirectorGroup
 from lvs_core.director_reports import report_of
 from lvs_core.directors import Directors
+from lvs_core.named_directors import no_directors
 from lvs_core.object_status import MAX_DIRECTORS, Statement, stated, truth
 from lvs_core.settings_status import settings_statement
 from lvs_core.virtual_routers import RouterIds
@@ -44,7 +45,8 @@ def group_status(
             )
         )
     ready, reason, message = _group_readiness(view, group, directors, served.ids)
-    message = "; ".join(filter(None, (message, directors.unrelieved)))
+    remarks = (directors.unrelieved, no_directors(view, group, directors.selected))
+    message = "; ".join(filter(None, (message, *remarks)))
     accepted = group.spec is not None
     statements = [
         Statement(

@@ -25,6 +25,7 @@ from lvs_core.drained import DrainReports
 from lvs_core.findings import Findings, FindingsBook
 from lvs_core.members import PoolFinder
 from lvs_core.memory import Memory
+from lvs_core.named_directors import no_directors
 from lvs_core.needs import Need, needs_for, node_addresses
 from lvs_core.object_status import MAX_DIRECTORS
 from lvs_core.plan import NodePlan
@@ -146,7 +147,12 @@ def plan_manifests(view: ClusterView, own_addresses: Iterable[str]) -> ManifestP
             slices=tuple(_slices(view, accepted)),
         )
     )
-    problems = (*_problems(verdicts, directors), *_setting_problems(plan), *_id_problems(ids))
+    problems = (
+        *_problems(verdicts, directors),
+        *_name_problems(view, directors),
+        *_setting_problems(plan),
+        *_id_problems(ids),
+    )
     return ManifestPlan(plan=replace(plan, observed_generation=None), problems=problems)
 
 
@@ -217,6 +223,12 @@ def _slices(view: ClusterView, accepted: Mapping[ObjectKey, Accepted]) -> Iterat
         for where, content in resolver.resolve(key, verdict).slices.items():
             uid = f"{content.service_uid}/{content.index}"
             yield Slice(meta=ObjectMeta(name=where.name, namespace=where.namespace, uid=uid), content=content)
+
+
+def _name_problems(view: ClusterView, directors: Mapping[str, Directors]) -> Iterator[ManifestProblem]:
+    for name, who in directors.items():
+        if message := no_directors(view, view.groups[name], who.selected):
+            yield ManifestProblem(object=f"{DIRECTOR_GROUP.name} {name}", message=message)
 
 
 def _setting_problems(plan: NodePlan) -> Iterator[ManifestProblem]:

@@ -181,6 +181,22 @@ def test_a_director_that_stands_aside_comes_last_and_gives_way(by: str) -> None:
     assert [(one.holding, one.gives_way) for one in found] == [(Holding.HOLD, False), (Holding.RELEASE, False)]
 
 
+def test_a_name_in_a_group_that_is_no_director_s_is_a_problem_and_the_plan_is_as_without_it() -> None:
+    documents = files(node("d2", "192.168.4.6"))
+    vrrp = {"priorities": [{"node": "d1", "priority": 150}, {"node": "d3", "priority": 100}]}
+    documents[1] = testing.director_group(failover="VRRP", maintenance=["d2"], vrrp=vrrp)
+    made = plan(documents, DIRECTOR)
+    (problem,) = made.problems
+    assert problem.object == "LvsDirectorGroup default"
+    assert problem.message.startswith(
+        "spec.vrrp.priorities[1].node: there is no Node d3; spec.maintenance[0]: spec.nodes.selector does not find "
+        "Node d2; "
+    )
+    documents[1] = testing.director_group(failover="VRRP", vrrp={"priorities": vrrp["priorities"][:1]})
+    without = plan(documents, DIRECTOR)
+    assert (without.plan, without.problems) == (made.plan, ())
+
+
 def test_two_groups_of_one_id_are_a_problem_of_the_second() -> None:
     vrrp = {"virtualRouterIds": [55]}
     groups = [testing.director_group(name, failover="VRRP", vrrp=vrrp) for name in ("default", "second")]
