@@ -117,6 +117,7 @@ class Reason(StrEnum):
     FOREIGN_VRRP = "ForeignVrrp"
     VRRP_CONFIG_REJECTED = "VrrpConfigRejected"
     VRRP_DOWN = "VrrpDown"
+    UNICAST_OFF_LINK = "UnicastOffLink"
 
 
 class Condition(ApiModel):

@@ -14,6 +14,7 @@ from lvs_agent.decide.desired_addresses import SILENT_DEVICES
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.giving_way import follow_giving_way, let_go
 from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelLinks
+from lvs_agent.decide.unicast_sources import off_link
 from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey, WantedVrrp, router_key, states_by_address
 from lvs_agent.decide.vrrp_config import PlacedRouter, Unwritable, is_instance, place_routers, render_vrrp
 from lvs_agent.decide.vrrp_tracking import Serving, hindrances, router_reports
@@ -245,7 +246,8 @@ class VrrpKeeper:
                 report = VirtualRouterReport(id=key.id, family=key.family, state=one.state, since=one.since)
                 routers.setdefault(key.group, []).append(report)
         self._metrics.daemon = self._word
-        return VrrpOutcome(routers=routers, conflicts=conflicts, fault=self._fault or self._daemon_fault())
+        fault = self._fault or self._daemon_fault() or off_link(self._placed, links)
+        return VrrpOutcome(routers=routers, conflicts=conflicts, fault=fault)
 
     def _daemon_fault(self) -> Fault | None:
         """What is the matter with the daemon."""

@@ -37,7 +37,7 @@ class Troubles:
     tunnels: Fault | None = None
     """Why tunnel devices unwrap what strangers send."""
     failover: Fault | None = None
-    """Why the VRRP daemon does not run by what is wanted."""
+    """Why the VRRP daemon does not run by what is wanted, or may not be heard."""
 
     def by_condition(self) -> Iterator[tuple[ConditionType, Fault | None]]:
         """Each condition with what it is True for; None where it is not there."""

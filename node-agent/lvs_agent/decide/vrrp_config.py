@@ -67,6 +67,17 @@ class PlacedRouter:
         """Without which it does not carry the addresses."""
         return frozenset({self.device, *self.plan.tracked_interfaces})
 
+    @property
+    def peers(self) -> tuple[IPAddress, ...]:
+        """To whom adverts go by unicast."""
+        return tuple(one for one in self.plan.peers if family_of_ip(one) is self.key.family)
+
+    @property
+    def source(self) -> IPAddress | None:
+        """From where they go there; None: they go by multicast."""
+        own = (one for one in self.plan.own if family_of_ip(one) is self.key.family)
+        return next(own, None) if self.peers else None
+
 
 def place_routers(
     directors: Iterable[DirectorPlan],
@@ -211,13 +222,11 @@ def _instance(one: PlacedRouter) -> Iterator[str]:
 
 
 def _unicast(one: PlacedRouter) -> Iterator[str]:
-    own = [address for address in one.plan.own if family_of_ip(address) is one.key.family]
-    peers = [str(address) for address in one.plan.peers if family_of_ip(address) is one.key.family]
-    if own and peers:
-        yield f"    unicast_src_ip {own[0]}"
+    if one.source is not None:
+        yield f"    unicast_src_ip {one.source}"
         # An address that is not there yet, or goes, is a fault until it is there.
         yield "    track_src_ip"
-        yield from _block("unicast_peer", peers)
+        yield from _block("unicast_peer", [str(address) for address in one.peers])
 
 
 def _address(binding: AddressBinding) -> str:
