@@ -151,6 +151,7 @@ def test_a_planned_hand_over(lab: PodDeployment, pair: DirectorPair) -> None:
     pair.wait_settled(other)
 
 
+@pytest.mark.long
 def test_a_director_is_rebooted_while_the_api_server_is_away(lab: PodDeployment, pair: DirectorPair) -> None:
     """A kubelet knows its pods from the API server alone: the director has no agent until then, and harms nobody."""
     master = pair.master()

@@ -13,7 +13,7 @@ from lvs_lab.clusters.lab import LabCluster
 from lvs_lab.kube_tools import helm_program, kube_programs
 from support.cluster_release import lab_cluster
 
-pytestmark = [pytest.mark.lab, pytest.mark.kubelet]
+pytestmark = [pytest.mark.lab, pytest.mark.kubelet, pytest.mark.long]
 ADDRESS: Final = "192.168.10.77"
 """Not the quick start's: it is told."""
 CLIENT: Final = """
@@ -27,7 +27,7 @@ nodes:
 """
 QUICK_START: Final = "e2e/scenarios/test_kubelet_quick_start.py"
 LIFE: Final = "only_on_directors or becomes_ready or take_turns or leave_nothing"
-"""Of the story what installs, serves and leaves nothing; the whole of it is a long test."""
+"""Of the story what installs, serves and leaves nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,6 @@ def test_a_cluster_that_has_lvs_operator_is_refused(cluster: LabCluster) -> None
         cluster.kubectl("delete", f"--filename={definition}")
 
 
-@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_the_whole_story(cluster: LabCluster, record_property: Callable[[str, object], None]) -> None:
     done = run_tests(cluster)

@@ -133,6 +133,7 @@ def test_a_director_without_its_inside_card_gives_up_both(lab: Deployment) -> No
     wait_shared(lab, pair)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lab", ["two"], indirect=True, scope="module")
 def test_by_unicast_it_is_the_same(lab: Deployment) -> None:
     """Nobody else hears an advert, and the directors hear one another."""

@@ -91,8 +91,8 @@ DROPS: Final = {
         "tc qdisc del dev eth0 clsact",
     ),
 }
-MORE: Final = {"before conntrack", "another program's DNAT"}
-"""Of these two kinds the others are enough for a run of everything: each takes most of a minute."""
+MORE: Final = {"before conntrack", "another program's DNAT", "a filter of tc"}
+"""One of these ways is enough for a run of everything: each takes most of a minute."""
 
 
 def is_told(web: Deployment, node: str) -> bool:
@@ -204,6 +204,7 @@ def test_a_strict_rp_filter_is_named(web: Deployment, unsuspecting: str, client_
         guest.sh(f"ip link del away; sysctl --write net.ipv4.conf.eth0.rp_filter={before}")
 
 
+@pytest.mark.long
 def test_of_many_services_the_blocked_port_is_named_and_no_other(web: Deployment) -> None:
     """Over IPv6, on a service that has another port beside; `web` has traffic meanwhile, one has none."""
     node = active_director(web)
@@ -230,6 +231,7 @@ def test_of_many_services_the_blocked_port_is_named_and_no_other(web: Deployment
             server.stop()
 
 
+@pytest.mark.long
 def test_nothing_is_told_while_no_real_server_takes_connections(web: Deployment) -> None:
     """What clients send is refused then, and IPVS counts nothing of it."""
     node = active_director(web)
