@@ -27,12 +27,13 @@ DIRECTORS = ("director-1", "director-2")
 ASK_BY_UDP = """
 import socket, sys
 address, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-for _ in range(count):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        asking.settimeout(3)
-        asking.connect((address, port))
-        asking.send(b"hello")
-        print(asking.recv(100).decode().strip())
+# All stay open: datagrams from a port that was used before go where the first one went, whichever server is next.
+every = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+for asking in every:
+    asking.settimeout(3)
+    asking.connect((address, port))
+    asking.send(b"hello")
+    print(asking.recv(100).decode().strip())
 """
 
 

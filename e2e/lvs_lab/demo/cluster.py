@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from lvs_lab.errors import LabError
@@ -13,6 +14,8 @@ from lvs_lab.lab import Lab
 SERVICE = "web"
 VIP = "192.168.10.100"
 CLIENT = "client"
+# Below the ports that a kernel takes by itself (from 32,768 on).
+_FIRST_PORT = 20_000
 
 
 class DemoError(LabError):
@@ -58,6 +61,7 @@ class DemoCluster:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
+        self._ports = count(_FIRST_PORT)
 
     def service(self) -> ServiceState:
         """How the service is now."""
@@ -90,15 +94,21 @@ class DemoCluster:
         return int(found[1]) if found else None
 
     def request(self) -> str | None:
-        """One request by the client: who answered; None when nobody did within a second."""
-        done = self.lab.machine(CLIENT).exec(["curl", "--silent", "--max-time", "1", f"http://{VIP}/"])
+        """One request by the client: who answered; None when nobody did within a second.
+
+        Each has a port of its own, outside of those that the requests of `replies` go out by. A lost one leaves a
+        half-open connection to the dead server in the director's table for a minute, and the kernel sends whatever
+        comes from the same port there, whichever server is next.
+        """
+        command = ["curl", "--silent", "--max-time", "1", "--local-port", str(next(self._ports)), f"http://{VIP}/"]
+        done = self.lab.machine(CLIENT).exec(command)
         return done.stdout.strip() if done.ok else None
 
-    def replies(self, count: int) -> Counter[str]:
+    def replies(self, requests: int) -> Counter[str]:
         """Requests by the client, each on a connection of its own, counted by who answered."""
         client = self.lab.machine(CLIENT)
         command = ["curl", "--silent", "--max-time", "2", "--header", "Connection: close"]
-        done = client.exec([*command, f"http://{VIP}/[1-{count}]"], timeout=300)
+        done = client.exec([*command, f"http://{VIP}/[1-{requests}]"], timeout=300)
         return Counter(done.stdout.split())
 
     def _get(self, kind: str, name: str) -> dict[str, Any]:
