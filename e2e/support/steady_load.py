@@ -71,7 +71,8 @@ def steady_load(client_namespace: str, address: str, rate: int, *, port: int = 8
     widened = ["sysctl", "--quiet", "--write", "net.ipv4.ip_local_port_range=1024 65535"]
     subprocess.run(in_namespace(client_namespace, widened), check=True)
     report = LoadReport()
-    with _reporting(client_namespace, ["run", f"{address}:{port}", str(rate)], "started") as found:
+    target = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    with _reporting(client_namespace, ["run", target, str(rate)], "started") as found:
         yield report
     report.seconds, report.succeeded = found["seconds"], found["succeeded"]
     report.replies, report.failures, report.examples = found["replies"], found["failures"], found["examples"]
@@ -94,7 +95,7 @@ class ProbeReport:
 
 @contextmanager
 def steady_probes(client_namespace: str, address: str, *, interval: str = "1ms") -> Iterator[ProbeReport]:
-    """Send ICMP echo requests to an IPv4 address for as long as the context lasts; it begins with the first reply."""
+    """Send ICMP echo requests to an address for as long as the context lasts; it begins with the first reply."""
     report = ProbeReport()
     with _reporting(client_namespace, ["probe", address, interval], "answered") as found:
         yield report

@@ -9,10 +9,17 @@ import (
 	"time"
 )
 
-const (
-	echoReply   = 0
-	echoRequest = 8
-	headerBytes = 8
+const headerBytes = 8
+
+// family is what differs between ICMP (RFC 792) and ICMPv6 (RFC 4443).
+type family struct {
+	network, any   string
+	request, reply byte
+}
+
+var (
+	ipv4 = family{network: "ip4:icmp", any: "0.0.0.0", request: 8, reply: 0}
+	ipv6 = family{network: "ip6:ipv6-icmp", any: "::", request: 128, reply: 129}
 )
 
 // probeReport is what became of echo requests at a fixed rate.
@@ -25,25 +32,31 @@ type probeReport struct {
 
 // probe sends an ICMP echo request each interval until told to end; "answered" on stderr says that the first came back.
 func probe(address string, interval time.Duration, end <-chan os.Signal) (*probeReport, error) {
-	target := net.ParseIP(address).To4()
+	target := net.ParseIP(address)
 	if target == nil {
-		return nil, fmt.Errorf("%q is no IPv4 address", address)
+		return nil, fmt.Errorf("%q is no address", address)
 	}
-	connection, err := net.ListenPacket("ip4:icmp", "0.0.0.0")
+	kind := ipv6
+	if target.To4() != nil {
+		kind = ipv4
+	}
+	connection, err := net.ListenPacket(kind.network, kind.any)
 	if err != nil {
 		return nil, err
 	}
 	identifier := uint16(os.Getpid())
 	report := &probeReport{Replies: []int64{}}
 	listened := make(chan error, 1)
-	go func() { listened <- report.listen(connection, target, identifier) }()
-	report.send(connection, target, identifier, interval, end)
+	go func() { listened <- report.listen(connection, target, kind.reply, identifier) }()
+	report.send(connection, target, func() []byte {
+		return echo(kind.request, identifier, uint16(report.Sent))
+	}, interval, end)
 	connection.Close()
 	return report, <-listened
 }
 
 func (r *probeReport) send(
-	connection net.PacketConn, target net.IP, identifier uint16, interval time.Duration, end <-chan os.Signal,
+	connection net.PacketConn, target net.IP, next func() []byte, interval time.Duration, end <-chan os.Signal,
 ) {
 	for due := time.Now(); ; due = due.Add(interval) {
 		select {
@@ -55,7 +68,7 @@ func (r *probeReport) send(
 			r.LeftOut++
 			continue
 		}
-		if _, err := connection.WriteTo(echo(identifier, uint16(r.Sent)), &net.IPAddr{IP: target}); err != nil {
+		if _, err := connection.WriteTo(next(), &net.IPAddr{IP: target}); err != nil {
 			r.Unsent++ // that is a probe without a reply, and what is measured
 			continue
 		}
@@ -63,7 +76,7 @@ func (r *probeReport) send(
 	}
 }
 
-func (r *probeReport) listen(connection net.PacketConn, target net.IP, identifier uint16) error {
+func (r *probeReport) listen(connection net.PacketConn, target net.IP, reply byte, identifier uint16) error {
 	packet := make([]byte, 1500)
 	for {
 		count, from, err := connection.ReadFrom(packet)
@@ -73,7 +86,7 @@ func (r *probeReport) listen(connection net.PacketConn, target net.IP, identifie
 		if err != nil {
 			return err
 		}
-		if count < headerBytes || packet[0] != echoReply || binary.BigEndian.Uint16(packet[4:]) != identifier {
+		if count < headerBytes || packet[0] != reply || binary.BigEndian.Uint16(packet[4:]) != identifier {
 			continue
 		}
 		if sender, ok := from.(*net.IPAddr); !ok || !sender.IP.Equal(target) {
@@ -86,10 +99,11 @@ func (r *probeReport) listen(connection net.PacketConn, target net.IP, identifie
 	}
 }
 
-// echo is an echo request (RFC 792) without data.
-func echo(identifier, sequence uint16) []byte {
+// echo is an echo request of this type without data. The kernel writes another checksum into those of ICMPv6, which counts
+// the addresses, too (RFC 3542, 3.1).
+func echo(request byte, identifier, sequence uint16) []byte {
 	packet := make([]byte, headerBytes)
-	packet[0] = echoRequest
+	packet[0] = request
 	binary.BigEndian.PutUint16(packet[4:], identifier)
 	binary.BigEndian.PutUint16(packet[6:], sequence)
 	var sum uint32
