@@ -7,6 +7,7 @@ import pytest
 from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_lab.plain_deployment import AGENT_ACCOUNT
 from lvs_lab.waiting import wait_for
+from support.agent_state import wait_rounds
 from support.chosen_agents import BOOTED_KUBELET
 from support.deployment import GONE_SECONDS, Deployment, agent_options
 from support.neighbours import claimants, mac_of, wait_for_neighbour
@@ -59,19 +60,12 @@ def test_agents_restart_without_a_failed_request_or_a_kernel_write(web: Deployme
         assert web.shape(active) == quick_shape()
         for node in nodes:
             web.start_agent(node)
-        wait_for(lambda: rounds(web, active) >= 5, 30, f"five rounds of {active}'s new agent")
-        wait_for(lambda: rounds(web, "server-1") >= 5, 30, "five rounds of server-1's new agent")
         for node in nodes:
+            wait_rounds(web, node)
             assert web.agent_metric(node, "lvs_agent_kernel_writes_total") == 0
         assert web.shape(active) == quick_shape()
         assert held.ask() == server
     assert record.failures == []
-
-
-def rounds(web: Deployment, node: str) -> float:
-    if not web.lab.guest(node).exec(["curl", "--silent", "--fail", "http://127.0.0.1:9461/readyz"]).ok:
-        return 0.0
-    return web.agent_metric(node, "lvs_agent_rounds_total")
 
 
 def test_killed_operator_changes_nothing_and_its_successor_goes_on(web: Deployment) -> None:
