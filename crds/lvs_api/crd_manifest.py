@@ -15,13 +15,9 @@ MAX_NAME_LENGTH: Final = 253
 
 
 def _column(name: str, path: str, description: str, *, kind: str = "string", wide: bool = False) -> Column:
-    return {
-        "name": name,
-        "type": kind,
-        "jsonPath": path,
-        "description": description,
-        "priority": 1 if wide else 0,
-    }
+    column: Column = {"name": name, "type": kind, "jsonPath": path, "description": description}
+    # The API server keeps no priority of 0: with one written, every manager but the first would have a conflict.
+    return column | {"priority": 1} if wide else column
 
 
 def _condition(condition: ConditionType, what: str) -> str:

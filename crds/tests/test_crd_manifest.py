@@ -58,6 +58,12 @@ def test_printer_columns_speak_of_fields_that_exist() -> None:
             assert path in known or path.startswith(".metadata."), (kind.name, column)
 
 
+@pytest.mark.parametrize("kind", ALL_KINDS, ids=lambda kind: kind.name)
+def test_no_column_has_the_priority_that_the_api_server_drops(kind: Kind[Any, Any]) -> None:
+    (version,) = crd_manifest(kind)["spec"]["versions"]
+    assert {column.get("priority") for column in version["additionalPrinterColumns"]} <= {None, 1}
+
+
 def test_committed_files_are_those_of_the_types(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--check"]) == 0, capsys.readouterr().err
 

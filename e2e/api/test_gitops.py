@@ -212,6 +212,13 @@ def test_crds_do_not_drift(scene: World, mode: str) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def test_crds_of_one_manager_can_be_applied_by_another(scene: World) -> None:
+    """What helm made is brought back with kubectl, without force: what both say is the same, and so no conflict."""
+    files = [f"--filename={file}" for file in crd_files(CHECKOUT / "crds")]
+    done = scene.server.kubectl("apply", "--server-side", "--field-manager=another", *files)
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_helm_renders_does_not_drift(scene: World, tmp_path: Path) -> None:
     objects = render(tmp_path, "--set=directorGroup.create=false,flowSchema.enabled=true,networkPolicy.enabled=true")
     rendered = tmp_path / "rendered.yaml"
