@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from lvs_api.api_group import DEFAULT_NAMESPACE
+from lvs_lab.lab import for_all
 from lvs_lab.plain_deployment import AGENT_ACCOUNT
 from lvs_lab.waiting import wait_for
 from support.agent_state import wait_rounds
@@ -58,8 +59,8 @@ def test_agents_restart_without_a_failed_request_or_a_kernel_write(web: Deployme
         for node in nodes:
             assert (web.sysctls(node), web.addresses(node, "lo"), web.addresses(node, "eth0")) == kernels[node]
         assert web.shape(active) == quick_shape()
-        for node in nodes:
-            web.start_agent(node)
+        # At once: a real server whose agent is away for longer than its Lease lasts loses its weight.
+        for_all(nodes, web.start_agent)
         for node in nodes:
             wait_rounds(web, node)
             assert web.agent_metric(node, "lvs_agent_kernel_writes_total") == 0
