@@ -270,7 +270,17 @@ async def test_the_operator_applies_the_agents_daemonset_once(cluster: ApiServer
     assert found["spec"]["template"]["spec"]["serviceAccountName"] == f"{RELEASE}-agent"
 
 
-def test_an_upgrade_takes_the_director_group_over_and_uninstalling_leaves_the_crds(
+def test_a_rollback_to_the_first_revision_leaves_the_director_group(
+    cluster: ApiServer, helm: Helm, release: str
+) -> None:
+    before = get(cluster, "lvsdirectorgroup", "default")
+    for words in (("upgrade", release, CHART), ("rollback", release, "1"), ("upgrade", release, CHART)):
+        helm(*words, f"--namespace={NAMESPACE}")
+        group = get(cluster, "lvsdirectorgroup", "default")
+        assert (group["metadata"]["uid"], group["spec"]) == (before["metadata"]["uid"], before["spec"])
+
+
+def test_an_upgrade_takes_the_director_group_over_and_uninstalling_leaves_it_and_the_crds(
     cluster: ApiServer, helm: Helm, release: str
 ) -> None:
     uid = get(cluster, "lvsdirectorgroup", "default")["metadata"]["uid"]
