@@ -133,5 +133,4 @@ def test_helm_takes_everything_away_but_what_is_to_stay(tmp_path: Path, rendered
             apply()
         helm(server, major, "uninstall", RELEASE, f"--namespace={NAMESPACE}", "--no-hooks")  # nobody runs Jobs here
         left = kubectl(server, "get", "--ignore-not-found", "--filename=-", "--output=name", stdin=rendered).split()
-        assert left
-        assert {name.partition(".")[0] for name in left} == {"customresourcedefinition"}
+        assert {name.partition(".")[0] for name in left} == {"customresourcedefinition", "lvsdirectorgroup"}

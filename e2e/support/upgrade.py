@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,6 +49,8 @@ class Upgrade:
     """The address goes to another director when an agent of a director is replaced."""
     users: dict[str, Any] = field(default_factory=dict)
     """The users' objects as they were at first."""
+    silent: list[str] = field(default_factory=list)
+    """Real servers that lost their weight in the last phase: their agents were away for longer than their Leases."""
 
     # what is installed
 
@@ -88,12 +91,13 @@ class Upgrade:
     @contextmanager
     def under_traffic(self, phase: str) -> Iterator[None]:
         """New connections all the time: none fails, no old one breaks, no entry goes or loses its weight meanwhile."""
+        begin = datetime.now(UTC)
         before = self.connections_counted()
         client = self.deployment.client_namespace("client")
         watched = tuple(SERVERS) if self.moves else NODES
         with steady_load(client, VIP, RATE) as load, kernel_record(self.deployment, VIP, watched) as record:
             yield
-        silent = self._silent_servers()
+        self.silent = silent = self._silent_servers(begin)
         print(f"{phase}: {load}; {self.connections}; {record.looks} looks at kernels, lost: {record.losses}")
         print(f"agents that were away for longer than their Leases: {silent}")
         assert self.connections.failures == []
@@ -111,13 +115,14 @@ class Upgrade:
         assert {name: (self.users.get(name), now.get(name)) for name in changed} == {}
         self.deployment.wait_ready("web")
 
-    def _silent_servers(self) -> list[str]:
-        """Real servers whose weight was taken meanwhile, as it has to be: their agents' Leases ran out.
+    def _silent_servers(self, since: datetime) -> list[str]:
+        """Real servers whose weight was taken since then, as it has to be: their agents' Leases ran out.
 
         An agent that is replaced should be back before that, but on a busy machine its pod may need longer.
         """
         command = ["--namespace", DEFAULT_NAMESPACE, "logs", "--selector=app.kubernetes.io/component=operator"]
-        return sorted(set(_SILENT.findall(self.deployment.lab.kubectl(*command, "--tail=-1").stdout)) & set(SERVERS))
+        options = ["--tail=-1", f"--since-time={since:%Y-%m-%dT%H:%M:%SZ}"]
+        return sorted(set(_SILENT.findall(self.deployment.lab.kubectl(*command, *options).stdout)) & set(SERVERS))
 
     def connections_counted(self) -> int:
         """By the entries of the real servers on both directors."""
