@@ -56,7 +56,7 @@ e2e-kubernetes: prepare ## Of these the life of a release on real kubelets: helm
 e2e-kind: venv ## The same files on a cluster by kind, where docker is there; else it says why they did not run
 	$(BIN)/pytest --cluster=kind e2e/scenarios/test_kubelet_quick_start.py
 
-test: lint prepare ## Everything that CI runs; pytest's summary of all tests comes last (about an hour on 2 cores, when prepared)
+test: lint prepare ## Everything that CI runs; pytest's summary of all tests comes last (an hour and a quarter on 2 cores, when prepared)
 	$(BIN)/pytest $(IN_WORKERS) -m "not long"
 
 test-long: prepare test-pods ## Tests that take minutes and want an otherwise idle machine, test-pods among them

@@ -13,7 +13,7 @@ from lvs_lab.host_commands import in_namespace
 from lvs_lab.lab import Lab
 from lvs_lab.load_program import load_program
 from lvs_lab.waiting import wait_for
-from support.traffic import answers
+from support.traffic import answers, host_port
 
 _BEGIN_SECONDS: Final = 20.0
 _END_SECONDS: Final = 15.0
@@ -71,8 +71,7 @@ def steady_load(client_namespace: str, address: str, rate: int, *, port: int = 8
     widened = ["sysctl", "--quiet", "--write", "net.ipv4.ip_local_port_range=1024 65535"]
     subprocess.run(in_namespace(client_namespace, widened), check=True)
     report = LoadReport()
-    target = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-    with _reporting(client_namespace, ["run", target, str(rate)], "started") as found:
+    with _reporting(client_namespace, ["run", host_port(address, port), str(rate)], "started") as found:
         yield report
     report.seconds, report.succeeded = found["seconds"], found["succeeded"]
     report.replies, report.failures, report.examples = found["replies"], found["failures"], found["examples"]

@@ -51,8 +51,12 @@ for call in range(calls):
 
 def url(address: str, port: int = 80, path: str = "/") -> str:
     """The URL of an address of either family."""
-    host = f"[{address}]" if ":" in address else address
-    return f"http://{host}:{port}{path}"
+    return f"http://{host_port(address, port)}{path}"
+
+
+def host_port(address: str, port: int) -> str:
+    """An address of either family with a port, as URLs and programs write it (RFC 3986, 3.2.2)."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def count_replies(
