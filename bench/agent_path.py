@@ -1,10 +1,14 @@
-"""What the agent does with a table: read, judge, diff, encode, send; and to verify, all of it again."""
+"""What the agent does with a table: read, judge, diff, encode, send; and to verify, all of it again.
+
+Where it knows the table and only weights change, it makes sure of that by a glance instead of reading.
+"""
 
 from dataclasses import dataclass, field
 
 from bench.large_table import Table
 from bench.repetitions import clock
-from lvs_agent.decide.kernel_diff import diff_ipvs
+from lvs_agent.decide.kernel_diff import diff_ipvs, only_weighed
+from lvs_agent.decide.kernel_state import KernelIpvs
 from lvs_agent.decide.ownership import OwnedIpvs, judge_ipvs
 from lvs_agent.kernel.ipvs import KernelIpvsTable
 
@@ -16,7 +20,10 @@ class AgentPath:
     table: KernelIpvsTable
     owned: OwnedIpvs
     read: list[float] = field(default_factory=list)
-    """Milliseconds that the reading took in each round."""
+    """Milliseconds that the reading, or the glance, took in each round."""
+    _known: KernelIpvs | None = None
+    _glance: bytes | None = None
+    """What a glance shows while the table is as it is known."""
 
     @classmethod
     def opened(cls) -> "AgentPath":
@@ -26,10 +33,30 @@ class AgentPath:
         return cls(table=table, owned={})
 
     def reconcile(self, wanted: Table) -> int:
-        """One round; how many changes were written. Raises SystemExit where the kernel refuses one."""
+        """One round that reads all; how many changes were written. Raises SystemExit where the kernel refuses one."""
         with clock(self.read):
             snapshot = self.table.read()
+        return self._write(wanted, snapshot)
+
+    def look_around(self) -> None:
+        """Read all, and what a glance shows meanwhile."""
+        self._glance, self._known = self.table.glance(), self.table.read()
+
+    def weigh(self, wanted: Table) -> int:
+        """A round of an agent that has looked around and hears of other weights; how many were written.
+
+        Raises SystemExit where the table is no longer as it was, more than weights changes, or the kernel refuses one.
+        """
+        with clock(self.read):
+            is_known = self.table.glance() == self._glance
+        if self._known is None or not is_known:
+            raise SystemExit("the table is not as it is known")
+        return self._write(wanted, self._known, weights=True)
+
+    def _write(self, wanted: Table, snapshot: KernelIpvs, *, weights: bool = False) -> int:
         changes = diff_ipvs(snapshot, wanted, judge_ipvs(snapshot, wanted, self.owned))
+        if weights and only_weighed(changes, snapshot) != wanted.keys():
+            raise SystemExit("more than weights would change")
         applied = self.table.apply(changes)
         if applied.failures or not applied.certain:
             raise SystemExit(f"the kernel refused entries: {applied.failures[:3]}")

@@ -1,10 +1,12 @@
 """What is seen of the IPVS table between two readings of all of it."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from agent_world import SERVICE, World, destination, director, member, service
+from agent_world import SERVICE, VIP, World, destination, director, member, service
 
 from lvs_agent.decide.kernel_state import (
     DestinationSettings,
@@ -16,6 +18,9 @@ from lvs_agent.decide.kernel_state import (
 )
 from lvs_agent.errors import IpvsReadFailed
 from lvs_agent.kernel.ipvs_summary import TableSummary, digest_of
+from lvs_api.network_types import ForwardingMethod as Method
+from lvs_api.network_types import Protocol
+from lvs_core.plan import VirtualServerKey
 
 NAT = DestinationSettings(weight=1, method=ForwardingMethod.MASQUERADE)
 PLAN = director(service(member(100), member(101)))
@@ -189,3 +194,84 @@ async def test_our_own_writes_are_no_foreign_change(world: World, slow: Slow) ->
     weigh(world, 100, 7)
     await world.later(1.5)
     assert world.weights() == {"100": 5, "101": 1}
+
+
+@pytest.fixture
+def looks(world: World, slow: Slow, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was done at the kernel, in its order."""
+    assert slow.reads == 0
+    done: list[str] = []
+
+    def noted(name: str, call: Callable[..., object]) -> Callable[..., object]:
+        def do(*arguments: object) -> object:
+            done.append(name)
+            return call(*arguments)
+
+        return do
+
+    for name in ("glance", "read", "read_only", "apply"):
+        monkeypatch.setattr(world.ipvs, name, noted(name, getattr(world.ipvs, name)))
+    return done
+
+
+async def test_before_weights_change_a_glance_does_for_a_reading(world: World, slow: Slow, looks: list[str]) -> None:
+    await settled(world, slow)
+    looks.clear()
+    await world.do(director(service(member(100, weight=5), member(101, weight=6))))
+    assert looks == ["glance", "apply", "read_only"]
+    assert world.weights() == {"100": 5, "101": 6}
+
+
+async def test_what_a_glance_shows_to_be_another_is_read_before(world: World, slow: Slow, looks: list[str]) -> None:
+    """Somebody took away the real server that is to weigh more: it is made, not edited."""
+    await settled(world, slow)
+    state = world.ipvs.services[SERVICE]
+    world.ipvs.services[SERVICE] = replace(state, destinations={destination(101): state.destinations[destination(101)]})
+    looks.clear()
+    await world.do(director(service(member(100, weight=5), member(101))))
+    assert looks == ["glance", "read_only", "apply", "read_only"]
+    assert world.weights() == {"100": 5, "101": 1}
+
+
+async def test_a_glance_tells_nothing_of_connections_and_who_leaves_is_read_first(world: World, slow: Slow) -> None:
+    """They came after the table was read: the real server has them until they end."""
+    await settled(world, slow)
+    world.ipvs.set_connections(SERVICE, destination(100), active=1)
+    await world.do(director(service(member(101, weight=5))))
+    assert world.weights() == {"100": 0, "101": 5}
+
+
+async def test_nor_does_who_is_asked_to_drain_count_as_drained_before_it_is_read(world: World, slow: Slow) -> None:
+    """It had no weight, but a persistent client brought it a connection."""
+    await settled(world, slow)
+    await world.do(director(service(member(100, weight=0), member(101))))
+    await world.later(60)
+    await world.later(6)
+    world.ipvs.set_connections(SERVICE, destination(100), active=1)
+    await world.do(director(service(member(100, weight=0, draining_seconds=60), member(101, weight=5))))
+    assert world.weights() == {"100": 0, "101": 5}
+    assert world.status.drained == []
+
+
+async def test_nor_of_those_of_a_method_that_is_edited(world: World, slow: Slow) -> None:
+    await settled(world, slow)
+    world.ipvs.set_connections(SERVICE, destination(100), active=1)
+    edited = member(100, method=Method.MASQUERADE, node="node-1")
+    await world.do(director(service(edited, member(101, weight=5))))
+    assert world.weights() == {"100": 1, "101": 5}
+    assert world.exception().draining == 1
+
+
+async def test_one_service_of_very_many_is_read(world: World, slow: Slow, looks: list[str]) -> None:
+    """That takes less than a glance at all of them."""
+    crowd = [
+        service(member(100), key=VirtualServerKey(address=ip_address(VIP), port=port, protocol=Protocol.TCP))
+        for port in range(81, 101)
+    ]
+    await world.do(director(service(member(100)), *crowd))
+    await world.later(60)
+    await world.later(6)
+    looks.clear()
+    await world.do(director(service(member(100, weight=5)), *crowd))
+    assert looks == ["read_only", "apply", "read_only"]
+    assert slow.reads

@@ -1,8 +1,9 @@
 """Brings the IPVS table to what it shall be: read, decide, write in order, verify by reading.
 
 Nothing tells of changes to IPVS, so the services are read about once a second. All of the table is glanced at as often
-as that takes no more than a hundredth of the time, and read where the glance shows a change, now and then without one,
-and at once where something is to be changed. A glance misses a few settings, and on some nodes there is none.
+as that takes no more than a hundredth of the time, and read where the glance shows a change, and now and then without
+one. Services that are to be changed are read at once, or glanced at where there are many of which only weights change.
+A glance misses a few settings, and on some nodes there is none.
 """
 
 import logging
@@ -19,6 +20,7 @@ from lvs_agent.decide.desired_state import DesiredIpvs, desire
 from lvs_agent.decide.faults import Fault, conflict_faults, describe, left_over, refusal, strangers
 from lvs_agent.decide.fresh_word import is_news
 from lvs_agent.decide.judged_table import Judged, TableJudge
+from lvs_agent.decide.kernel_diff import only_weighed
 from lvs_agent.decide.kernel_state import (
     AnyServiceKey,
     DestinationKey,
@@ -129,6 +131,7 @@ class TableKeeper:
         self._glance: bytes | None = None
         """What a glance shows while the table is as it is known; None where that is not known."""
         self._next_glance = 0.0
+        self._glance_took = 0.0
         self._read_at = -math.inf
         self._read_took = 0.0
         self._settled: WantedIpvs = {}
@@ -173,8 +176,8 @@ class TableKeeper:
         if last is not None and table is known and last.is_of(prepared, around):
             return last.outcome
         judged = self._judge.judge(prepared, replace(around, kernel=table))
-        if judged.changes and not is_fresh:
-            table = self._read_again(table, {change.service for change in judged.changes})
+        if not is_fresh and (unsure := self._unsure(judged, table)):
+            table = self._read_again(table, unsure)
             judged = self._judge.judge(prepared, replace(around, kernel=table))
         attempted: set[IpvsChange] = set()
         waiting: frozenset[IpvsChange] = frozenset()
@@ -255,7 +258,21 @@ class TableKeeper:
         self._note_glance(began, self._monotonic())
         return glance == self._glance or began < self._next_read(_READ_SHARE)
 
+    def _unsure(self, judged: Judged, table: KernelIpvs) -> set[AnyServiceKey]:
+        """Services that are to be changed, and have to be read anew before.
+
+        Where all that changes is weights, numbers of connections do not count, and an edit writes what a glance misses:
+        as long as that shows no change they are as known. To read the real servers of all services takes ten times as
+        long.
+        """
+        services = {change.service for change in judged.changes}
+        if self._glance is None or self._glance_took * len(table.services) >= self._read_took * len(services):
+            return services
+        surely = only_weighed(judged.changes, table) - {key.service for key in judged.desired.drains}
+        return services - surely if surely and self._ipvs.glance() == self._glance else services
+
     def _note_glance(self, began: float, ended: float) -> None:
+        self._glance_took = ended - began
         self._next_glance = began + min(_GLANCE_SHARE * (ended - began), _LONGEST_BETWEEN_READS)
 
     def _know(self, table: KernelIpvs) -> None:

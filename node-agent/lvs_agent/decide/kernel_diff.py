@@ -4,6 +4,8 @@ Entries are edited in place and never deleted to be made again: that would lose 
 destinations linger in an unindexed list of the kernel that every addition scans (net/netfilter/ipvs/ip_vs_ctl.c).
 """
 
+from collections.abc import Iterable
+
 from lvs_agent.decide.changes import (
     AddDestination,
     AddService,
@@ -90,6 +92,22 @@ def _diff_destinations(
         if found.settings is not settings and found.settings != settings and (key, destination) not in blocked:
             changes.append(EditDestination(service=key, destination=destination, settings=settings))
     return found_ones
+
+
+def only_weighed(changes: Iterable[IpvsChange], snapshot: KernelIpvs) -> set[AnyServiceKey]:
+    """Services of which nothing is to be changed but weights and thresholds of entries that are in the snapshot."""
+    weighed: set[AnyServiceKey] = set()
+    others: set[AnyServiceKey] = set()
+    for change in changes:
+        if not isinstance(change, EditDestination):
+            others.add(change.service)
+            continue
+        found, shall = snapshot.services[change.service].destinations[change.destination].settings, change.settings
+        if found.method is shall.method and found.tunnel == shall.tunnel:
+            weighed.add(change.service)
+        else:
+            others.add(change.service)
+    return weighed - others
 
 
 def diff_links(wanted: frozenset[AddressBinding], ownership: LinkOwnership) -> tuple[LinkChange, ...]:
