@@ -5,6 +5,8 @@ destinations linger in an unindexed list of the kernel that every addition scans
 """
 
 from collections.abc import Iterable
+from itertools import groupby
+from operator import attrgetter
 
 from lvs_agent.decide.changes import (
     AddDestination,
@@ -89,25 +91,30 @@ def _diff_destinations(
             changes.append(AddDestination(service=key, destination=destination, settings=settings))
             continue
         found_ones += 1
-        if found.settings is not settings and found.settings != settings and (key, destination) not in blocked:
+        if found.settings is settings or found.settings == settings:
+            continue
+        if not blocked or (key, destination) not in blocked:
             changes.append(EditDestination(service=key, destination=destination, settings=settings))
     return found_ones
 
 
 def only_weighed(changes: Iterable[IpvsChange], snapshot: KernelIpvs) -> set[AnyServiceKey]:
     """Services of which nothing is to be changed but weights and thresholds of entries that are in the snapshot."""
-    weighed: set[AnyServiceKey] = set()
-    others: set[AnyServiceKey] = set()
-    for change in changes:
-        if not isinstance(change, EditDestination):
-            others.add(change.service)
-            continue
-        found, shall = snapshot.services[change.service].destinations[change.destination].settings, change.settings
-        if found.method is shall.method and found.tunnel == shall.tunnel:
-            weighed.add(change.service)
-        else:
-            others.add(change.service)
-    return weighed - others
+    by_service: dict[AnyServiceKey, list[IpvsChange]] = {}
+    for service, some in groupby(changes, attrgetter("service")):
+        by_service.setdefault(service, []).extend(some)
+    return {
+        service
+        for service, some in by_service.items()
+        if (state := snapshot.services.get(service)) is not None
+        and all(isinstance(change, EditDestination) and _keeps_its_way(state, change) for change in some)
+    }
+
+
+def _keeps_its_way(state: ServiceState, edit: EditDestination) -> bool:
+    """Whether packets get to the real server as before."""
+    found, shall = state.destinations[edit.destination].settings, edit.settings
+    return found.method is shall.method and (found.tunnel is shall.tunnel or found.tunnel == shall.tunnel)
 
 
 def diff_links(wanted: frozenset[AddressBinding], ownership: LinkOwnership) -> tuple[LinkChange, ...]:
