@@ -21,12 +21,18 @@ pytestmark = pytest.mark.lab
 
 EXAMPLE: Final = EXAMPLES / "directors-as-real-servers"
 DIRECTORS: Final = ("both-one", "both-two")
-VIP, VIP6, TUNNEL_VIP = "192.168.69.100", "2001:db8:69::100", "192.168.69.101"
-VIPS: Final = (VIP, VIP6, TUNNEL_VIP)
+VIP, VIP6, TUNNEL_VIP, NAT_VIP = "192.168.69.100", "2001:db8:69::100", "192.168.69.101", "192.168.69.102"
+VIPS: Final = (VIP, VIP6, TUNNEL_VIP, NAT_VIP)
+TO_SERVERS: Final = "tcp dst port 80 and dst net 192.168.69.2/31"
+"""As NAT sends packets on; checks come this way, too, with all of their hops."""
 TWICE: Final = (
     f"(ip dst net 192.168.69.100/31 and ip[8] < 63) or (ip6 dst {VIP6} and ip6[7] < 63) or (ip proto 4 and ip[28] < 63)"
+    f" or ({TO_SERVERS} and ip[8] < 63)"
 )
-ONCE: Final = f"(ip dst {VIP} and ip[8] == 63) or (ip6 dst {VIP6} and ip6[7] == 63) or (ip proto 4 and ip[28] == 63)"
+ONCE: Final = (
+    f"(ip dst {VIP} and ip[8] == 63) or (ip6 dst {VIP6} and ip6[7] == 63) or (ip proto 4 and ip[28] == 63)"
+    f" or ({TO_SERVERS} and ip[8] == 63)"
+)
 DEAF: Final = """
 table inet deaf {
   chain input {
@@ -50,7 +56,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 @pytest.fixture
 def pair(lab: Deployment) -> Iterator[DirectorPair]:
     lab.ensure_running()
-    for service in ("both-web", "both-tunnel"):
+    for service in ("both-web", "both-tunnel", "both-nat"):
         lab.wait_ready(service)
     pair = DirectorPair(deployment=lab, names=DIRECTORS, client_name="both-client", vip=VIP, router_id=69)
     pair.master()
