@@ -90,7 +90,7 @@ class PlainAgent:
         source: list[str] = []
         if kubeconfig is not None:
             self.write_kubeconfig(kubeconfig)
-            source = ["--kubeconfig", _KUBECONFIG]
+            source = ["--kubeconfig", _KUBECONFIG, "--node-name", self._machine.name]
         if manifests is not None:
             self.write_manifests(manifests)
             source = ["--manifests", _MANIFESTS]
@@ -100,8 +100,6 @@ class PlainAgent:
             "lvs_agent",
             "run",
             *source,
-            "--node-name",
-            self._machine.name,
             "--state-dir",
             STATE_DIRECTORY,
             *options,

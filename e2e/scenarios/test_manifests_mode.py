@@ -151,9 +151,7 @@ def is_ready(web: Machines) -> bool:
 
 
 def test_plan_is_printed_and_touches_nothing(web: Machines) -> None:
-    planned = web.lab.agent(DIRECTOR).run_verb(
-        "plan", "--manifests", "/run/lvs-lab-agent/manifests", "--node-name", DIRECTOR
-    )
+    planned = web.lab.agent(DIRECTOR).run_verb("plan", "--manifests", "/run/lvs-lab-agent/manifests")
     assert VIP in planned
     assert "172.16.24.8" in planned
     assert web.shape() == TABLE

@@ -21,6 +21,8 @@ RESOLV_CONFS: Final = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/reso
 """The second has the real name servers where the first names systemd-resolved on this machine."""
 _MAX_PORT: Final = 65535
 DEFAULT_COUNTED: Final = 1000
+DEFAULT_WORD_ADDRESS: Final = ":9462"
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,43 +68,63 @@ class _Parser(argparse.ArgumentParser):
 def parse_settings(arguments: Sequence[str]) -> Settings:
     """Read the arguments; the environment gives defaults. Raises InvalidSettings; --help ends the process."""
     read = _parser().parse_args(arguments)
-    if read.manifests is not None and read.kubeconfig is not None:
-        raise InvalidSettings("--manifests and --kubeconfig exclude each other")
-    if read.manifests is not None and not read.manifests.is_dir():
-        raise InvalidSettings(f"--manifests {read.manifests}: there is no such directory")
-    if not read.node_name:
+    if read.manifests is not None:
+        _refuse_what_needs_kubernetes(read)
+        if not read.manifests.is_dir():
+            raise InvalidSettings(f"--manifests {read.manifests}: there is no such directory")
+    if read.node_name == "":
         raise InvalidSettings("--node-name is empty")
     return Settings(
         verb=read.verb,
-        node_name=read.node_name,
-        namespace=read.namespace,
+        node_name=read.node_name or socket.gethostname(),
+        namespace=read.namespace or DEFAULT_NAMESPACE,
         kubeconfig=read.kubeconfig,
         manifests=read.manifests,
         state_dir=read.state_dir,
         vrrp_dir=read.vrrp_dir,
-        removal_brake=_share("--removal-brake", read.removal_brake),
+        removal_brake=_share("--removal-brake", read.removal_brake or str(DEFAULT_BRAKE)),
         metrics=_endpoint("--metrics-address", read.metrics_address),
         counted_real_servers=_count("--counted-real-servers", read.counted_real_servers),
-        shows_connections=read.show_connections,
+        shows_connections=read.show_connections or _truth("LVS_AGENT_SHOW_CONNECTIONS"),
         health=_endpoint("--health-address", read.health_address),
-        word=_endpoint("--word-address", read.word_address),
+        word=_endpoint("--word-address", DEFAULT_WORD_ADDRESS if read.word_address is None else read.word_address),
         refused_ranges=tuple(map(_range, _given(read.refuse_range, "LVS_AGENT_REFUSE_RANGES"))),
         resolv_confs=tuple(map(Path, _given(read.resolv_conf, "LVS_AGENT_RESOLV_CONFS"))) or RESOLV_CONFS,
-        log_level=read.log_level,
+        log_level=_level(read.log_level),
     )
+
+
+def _refuse_what_needs_kubernetes(read: argparse.Namespace) -> None:
+    """What would count for nothing beside manifests: a machine is the Node that has one of its addresses."""
+    for flag, value in (
+        ("--node-name", read.node_name),
+        ("--namespace", read.namespace),
+        ("--kubeconfig", read.kubeconfig),
+        ("--removal-brake", read.removal_brake),
+        ("--word-address", read.word_address),
+    ):
+        if value:
+            raise InvalidSettings(
+                f"--manifests and {flag} (or {_variable(flag)}) exclude each other: {flag} is for agents with an API "
+                "server"
+            )
+
+
+def _variable(flag: str) -> str:
+    return "LVS_AGENT_" + flag.removeprefix("--").replace("-", "_").upper()
 
 
 def _parser() -> argparse.ArgumentParser:
     shared = _Parser(add_help=False)
     shared.add_argument(
         "--node-name",
-        default=os.environ.get("LVS_AGENT_NODE_NAME") or socket.gethostname(),
+        default=os.environ.get("LVS_AGENT_NODE_NAME") or None,
         help="name of this node's Node and LvsNode (LVS_AGENT_NODE_NAME; the host name)",
     )
     shared.add_argument(
         "--namespace",
-        default=os.environ.get("LVS_AGENT_NAMESPACE") or DEFAULT_NAMESPACE,
-        help="namespace of this agent's Lease (LVS_AGENT_NAMESPACE; %(default)s)",
+        default=os.environ.get("LVS_AGENT_NAMESPACE") or None,
+        help=f"namespace of this agent's Lease (LVS_AGENT_NAMESPACE; {DEFAULT_NAMESPACE})",
     )
     shared.add_argument(
         "--kubeconfig",
@@ -126,9 +148,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     shared.add_argument(
         "--removal-brake",
-        default=os.environ.get("LVS_AGENT_REMOVAL_BRAKE") or str(DEFAULT_BRAKE),
+        default=os.environ.get("LVS_AGENT_REMOVAL_BRAKE") or None,
         help="share of this node's real servers: when more than these vanish at once without a drain, the API server "
-        "is asked first (LVS_AGENT_REMOVAL_BRAKE; %(default)s)",
+        f"is asked first (LVS_AGENT_REMOVAL_BRAKE; {DEFAULT_BRAKE})",
     )
     shared.add_argument(
         "--metrics-address",
@@ -144,7 +166,6 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument(
         "--show-connections",
         action="store_true",
-        default=os.environ.get("LVS_AGENT_SHOW_CONNECTIONS") == "true",
         help="at the address of the metrics tell for kubectl lvs list --connections which clients are connected; "
         "whoever reaches it may read that (LVS_AGENT_SHOW_CONNECTIONS=true)",
     )
@@ -155,9 +176,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     shared.add_argument(
         "--word-address",
-        default=os.environ.get("LVS_AGENT_WORD_ADDRESS", ":9462"),
+        default=os.environ.get("LVS_AGENT_WORD_ADDRESS"),
         help="HOST:PORT where directors ask which VIPs this node carries, and the port at which this one asks others; "
-        "without HOST every address, empty for neither (LVS_AGENT_WORD_ADDRESS; %(default)s)",
+        f"without HOST every address, empty for neither (LVS_AGENT_WORD_ADDRESS; {DEFAULT_WORD_ADDRESS})",
     )
     shared.add_argument(
         "--refuse-range",
@@ -174,7 +195,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     shared.add_argument(
         "--log-level",
-        choices=("debug", "info", "warning", "error"),
+        choices=LOG_LEVELS,
         default=os.environ.get("LVS_AGENT_LOG_LEVEL", "info"),
         help="(LVS_AGENT_LOG_LEVEL; %(default)s)",
     )
@@ -194,6 +215,20 @@ def _parser() -> argparse.ArgumentParser:
 def _given(flags: list[str] | None, variable: str) -> list[str]:
     """What a flag that may be repeated says, else its environment variable."""
     return flags or [text for text in os.environ.get(variable, "").split(",") if text]
+
+
+def _truth(variable: str) -> bool:
+    """Of a flag that has no value."""
+    said = os.environ.get(variable) or "false"
+    if said not in {"true", "false"}:
+        raise InvalidSettings(f"{variable} {said}: expected true or false")
+    return said == "true"
+
+
+def _level(text: str) -> str:
+    if text not in LOG_LEVELS:  # argparse looks at flags only, and not at what the environment says
+        raise InvalidSettings(f"LVS_AGENT_LOG_LEVEL {text}: expected {', '.join(LOG_LEVELS)}")
+    return text
 
 
 def _range(text: str) -> IPNetwork:

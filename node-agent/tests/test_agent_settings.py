@@ -74,7 +74,11 @@ def test_what_may_be_repeated_is_a_list_in_the_environment(monkeypatch: pytest.M
         (["run", "--removal-brake", "1.5"], "--removal-brake 1.5: expected a number from 0 to 1"),
         (["run", "--counted-real-servers", "-1"], "--counted-real-servers -1: expected a number from 0"),
         (["run", "--manifests", "/nowhere"], "--manifests /nowhere: there is no such directory"),
-        (["run", "--manifests", "/", "--kubeconfig", "/x"], "exclude each other"),
+        (["run", "--manifests", "/", "--kubeconfig", "/x"], "--manifests and --kubeconfig"),
+        (["plan", "--manifests", "/", "--node-name", "n"], "--manifests and --node-name"),
+        (["run", "--manifests", "/", "--namespace", "x"], "--manifests and --namespace"),
+        (["run", "--manifests", "/", "--removal-brake", "0"], "--manifests and --removal-brake"),
+        (["run", "--manifests", "/", "--word-address", ":9462"], "--manifests and --word-address"),
         (["run", "--refuse-range", "10.0.0.1/8"], "--refuse-range 10.0.0.1/8: 10.0.0.1/8 has host bits set"),
         (["run", "--node-name", ""], "--node-name is empty"),
         (["run", "--unknown"], "unrecognized arguments: --unknown"),
@@ -86,6 +90,39 @@ def test_mistakes_are_named(arguments: list[str], said: str) -> None:
     with pytest.raises(InvalidSettings) as caught:
         parse_settings(arguments)
     assert said in str(caught.value)
+
+
+def test_beside_manifests_a_machine_may_go_without_what_needs_kubernetes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LVS_AGENT_NODE_NAME", "")
+    settings = parse_settings(["run", "--manifests", "/", "--word-address", ""])
+    assert (settings.manifests, settings.word) == (Path("/"), None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("NODE_NAME", "n", "--manifests and --node-name (or LVS_AGENT_NODE_NAME) exclude each other"),
+        ("KUBECONFIG", "/x", "--manifests and --kubeconfig (or LVS_AGENT_KUBECONFIG) exclude each other"),
+        ("LOG_LEVEL", "verbose", "LVS_AGENT_LOG_LEVEL verbose: expected debug, info, warning, error"),
+        ("SHOW_CONNECTIONS", "yes", "LVS_AGENT_SHOW_CONNECTIONS yes: expected true or false"),
+    ],
+)
+def test_mistakes_in_the_environment_are_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(f"LVS_AGENT_{name}", value)
+    with pytest.raises(InvalidSettings) as caught:
+        parse_settings(["run", "--manifests", "/"])
+    assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(("value", "shows"), [("true", True), ("false", False), ("", False)])
+def test_connections_are_shown_where_the_environment_says_so(
+    monkeypatch: pytest.MonkeyPatch, value: str, *, shows: bool
+) -> None:
+    monkeypatch.setenv("LVS_AGENT_SHOW_CONNECTIONS", value)
+    assert parse_settings(["run"]).shows_connections == shows
+    assert parse_settings(["run", "--show-connections"]).shows_connections
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ ENVIRONMENT_PREFIX: Final = "LVS_OPERATOR_"
 DAEMONSET_VARIABLE: Final = "LVS_AGENT_DAEMONSET_FILE"
 SERVICE_ACCOUNT_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 MIN_PORT, MAX_PORT = 0, 65535
+LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +74,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         agent_daemonset_file=Path(found.agent_daemonset_file) if found.agent_daemonset_file else None,
         check_seconds=check_seconds,
         count_seconds=_seconds(found.count_seconds, "--count-seconds"),
-        log_level=found.log_level,
+        log_level=_level(found.log_level),
     )
 
 
@@ -94,7 +95,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--log-level",
         default=environment.get(f"{ENVIRONMENT_PREFIX}LOG_LEVEL", "INFO"),
-        choices=["DEBUG", "INFO", "WARNING", "ERROR"],
+        choices=LOG_LEVELS,
         help=f"[{ENVIRONMENT_PREFIX}LOG_LEVEL]",
     )
     return parser
@@ -111,6 +112,12 @@ def _listen(text: str) -> Listen:
     if not colon or not port.isdigit() or not MIN_PORT <= int(port) <= MAX_PORT:
         raise SettingsError(f"--listen: {text!r} is not address:port, such as 127.0.0.1:8080 or [::]:8080")
     return Listen(host=host.strip("[]"), port=int(port))
+
+
+def _level(text: str) -> str:
+    if text not in LOG_LEVELS:  # argparse looks at flags only, and not at what the environment says
+        raise SettingsError(f"{ENVIRONMENT_PREFIX}LOG_LEVEL: {text!r} is none of {', '.join(LOG_LEVELS)}")
+    return text
 
 
 def _seconds(text: str, flag: str) -> float:

@@ -47,6 +47,12 @@ def test_listen(text: str, listen: Listen) -> None:
     assert read_settings([f"--listen={text}"], {}).listen == listen
 
 
+def test_a_level_of_the_log_that_the_environment_misspells_is_named() -> None:
+    assert read_settings([], {"LVS_OPERATOR_LOG_LEVEL": "DEBUG"}).log_level == "DEBUG"
+    with pytest.raises(SettingsError, match="LVS_OPERATOR_LOG_LEVEL: 'info' is none of DEBUG, INFO, WARNING, ERROR"):
+        read_settings([], {"LVS_OPERATOR_LOG_LEVEL": "info"})
+
+
 @pytest.mark.parametrize(
     ("flag", "named"),
     [
