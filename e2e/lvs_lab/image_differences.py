@@ -31,7 +31,7 @@ def read_contents(archive: Path) -> ImageContents:
         (manifest,) = json.load(_opened(image, "manifest.json"))
         config = _opened(image, manifest["Config"]).read()
         layers = tuple(
-            f"sha256:{hashlib.file_digest(_opened(image, name), 'sha256').hexdigest()}"  # type: ignore[arg-type]
+            f"sha256:{hashlib.file_digest(_opened(image, name), 'sha256').hexdigest()}"  # type: ignore[arg-type]  # typeshed asks for readinto, which IO[bytes] does not promise
             for name in manifest["Layers"]
         )
     return ImageContents(
@@ -74,7 +74,7 @@ def read_layer(archive: Path, number: int) -> dict[str, dict[str, object]]:
         (manifest,) = json.load(_opened(image, "manifest.json"))
         with tarfile.open(fileobj=_opened(image, manifest["Layers"][number])) as layer:
             for member in layer:
-                content = hashlib.file_digest(_opened(layer, member), "sha256") if member.isreg() else None  # type: ignore[arg-type]
+                content = hashlib.file_digest(_opened(layer, member), "sha256") if member.isreg() else None  # type: ignore[arg-type]  # typeshed asks for readinto, which IO[bytes] does not promise
                 entries[member.name] = {
                     "type": member.type,
                     "mode": oct(member.mode),

@@ -113,7 +113,7 @@ def must_carry_both(pair: DirectorPair, name: str) -> None:
     assert [one for one in holders if f"{VIP6}/128" in pair.deployment.addresses(one, "eth0")] == [name]
     for vip in (VIP, VIP6):
         wait_for(
-            lambda vip=vip: count_replies(pair.client, vip, 12).keys() == set(SERVERS),  # type: ignore[misc]
+            lambda vip=vip: count_replies(pair.client, vip, 12).keys() == set(SERVERS),  # type: ignore[misc]  # mypy infers no lambda with a default
             READY_SECONDS,
             f"all real servers to answer at {vip}",
         )

@@ -105,7 +105,7 @@ class Shares:
         """Have directors take back what they come first for, or not; wait until both are told."""
         self.deployment.patch("lvsdg", "spread", {"vrrp": {"preemption": {} if on else None}})
         for name in DIRECTORS:
-            wait_for(lambda one=name: self._told(one, preempts=on), READY_SECONDS, f"{name} to be told")  # type: ignore[misc]
+            wait_for(lambda one=name: self._told(one, preempts=on), READY_SECONDS, f"{name} to be told")  # type: ignore[misc]  # mypy infers no lambda with a default
 
     def _told(self, name: str, *, preempts: bool) -> bool:
         text = configuration(self.deployment, name)

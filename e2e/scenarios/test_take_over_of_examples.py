@@ -82,7 +82,7 @@ def must_serve(deployment: Deployment, pair: Pair) -> None:
     """From all real servers, at each VIP."""
     client = deployment.lab.machine(pair.case.client)
     for vip in pair.vips:
-        wait_for(lambda one=vip: answers(client, one), TAKE_OVER_SECONDS, f"{vip} to answer")  # type: ignore[misc]
+        wait_for(lambda one=vip: answers(client, one), TAKE_OVER_SECONDS, f"{vip} to answer")  # type: ignore[misc]  # mypy infers no lambda with a default
         assert count_replies(client, vip, 12).keys() == set(pair.case.real_servers), vip
 
 
@@ -142,7 +142,7 @@ def test_by_unicast_it_is_the_same(lab: Deployment) -> None:
     for group in GROUPS:
         lab.patch("lvsdg", group, {"vrrp": {"transport": "Unicast"}})
     for name in (first, second):
-        wait_for(lambda one=name: unicasts(lab, one), READY_SECONDS, f"{name} to be told")  # type: ignore[misc]
+        wait_for(lambda one=name: unicasts(lab, one), READY_SECONDS, f"{name} to be told")  # type: ignore[misc]  # mypy infers no lambda with a default
     wait_shared(lab, pair)
     lose(lab, pair, first, second)
     with lab.lab.machine(pair.case.client).capture("ip", "proto", "112", "and", "dst", "224.0.0.18") as heard:

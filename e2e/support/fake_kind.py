@@ -180,7 +180,7 @@ def kubectl(kubeconfig: str, *words: str) -> None:
                 refuse(f"{image}: ErrImageNeverPull")
         case ["--namespace", "lvs-lab", "get", "pods", "--output=json"]:
             ready = {"conditions": [{"type": "Ready", "status": "True"}]}
-            names = [node["metadata"]["name"] for node in nodes()]  # type: ignore[index]
+            names = [node["metadata"]["name"] for node in nodes()]  # type: ignore[index]  # JSON
             pods = [{"metadata": {"name": f"on-{name}"}, "spec": {"nodeName": name}, "status": ready} for name in names]
             print(json.dumps({"items": pods}))
         case _:

@@ -54,7 +54,7 @@ def record_reads(world: World) -> list[float]:
         reads.append(world.now)
         return read()
 
-    world.ipvs.read_counters = reading  # type: ignore[method-assign]
+    world.ipvs.read_counters = reading  # type: ignore[method-assign]  # in place of the fake's own
     return reads
 
 
@@ -271,7 +271,7 @@ async def test_the_agent_ends_while_it_listens(tmp_path: Path) -> None:
         await asyncio.Event().wait()
         return {}
 
-    world.tap.listen = forever  # type: ignore[method-assign]
+    world.tap.listen = forever  # type: ignore[method-assign]  # in place of the fake's own
     for _ in range(round(QUIET_SECONDS) + 2):
         await world.later(1.0)
     assert world.unseen.is_looking
