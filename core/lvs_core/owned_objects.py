@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from lvs_api.api_group import DEFAULT_DIRECTOR_GROUP, FIELD_MANAGER_OPERATOR, LABEL_MANAGED_BY
+from lvs_api.api_group import DEFAULT_DIRECTOR_GROUP, FIELD_MANAGER_OPERATOR, LABEL_DIRECTOR_GROUP, LABEL_MANAGED_BY
 from lvs_api.conditions import ConditionType, Reason
 from lvs_api.kinds import REAL_SERVER_POOL, VIRTUAL_SERVICE
 from lvs_api.network_types import LabelSelectorOperator, LabelSelectorRequirement
@@ -16,7 +16,7 @@ from lvs_api.objects import ObjectMeta, OwnerReference
 from lvs_api.real_server_pool import LvsRealServerPoolSpec
 from lvs_api.virtual_service import LvsVirtualServiceSpec
 from lvs_core.checks import Problem
-from lvs_core.cluster_view import ClusterView, ObjectKey
+from lvs_core.cluster_view import ClusterView, ObjectKey, VirtualService
 from lvs_core.directors import Directors
 from lvs_core.load_balancer_addresses import with_addresses
 from lvs_core.load_balancers import DIRECTOR_GROUP, LoadBalancer, RealServers
@@ -120,16 +120,35 @@ def _outcome(
     for kind, there in ((VIRTUAL_SERVICE, service), (REAL_SERVER_POOL, pool)):
         if there is not None and (problem := _in_the_way(f"{kind.name} {key}", there.meta, balancer)) is not None:
             return problem
-    made = service.spec if service is not None else None
-    spec = with_addresses(view, permissions, balancer, made)
+    spec = with_addresses(view, permissions, balancer, service.spec if service is not None else None)
     if isinstance(spec, Problem):
         return spec
-    if made is not None and made.director_group_ref != spec.director_group_ref:
-        return _MOVING if spec.director_group_ref.name in view.groups else _nowhere(spec.director_group_ref.name)
+    if service is not None and (problem := _of_another_group(view, service, spec.director_group_ref.name)) is not None:
+        return problem
     made_pool = balancer.pool
     if balancer.real_servers is RealServers.NODES:
         made_pool = _without_directors(view, directors.get(spec.director_group_ref.name), made_pool)
     return Made(owner_uid=balancer.meta.uid, pool=made_pool, service=spec)
+
+
+def _of_another_group(view: ClusterView, service: VirtualService, wanted: str) -> Problem | None:
+    """Why a virtual service of another group can not be as its Service says now; None for one of the wanted group."""
+    has = service.spec.director_group_ref.name if service.spec is not None else wanted
+    if has == wanted:
+        return None
+    if wanted not in view.groups:
+        return _nowhere(wanted)
+    # Made for this one, it was not kept so: another one would not be, either, and each time its connections would end.
+    return _changed(has, wanted) if service.meta.labels.get(LABEL_DIRECTOR_GROUP) == wanted else _MOVING
+
+
+def _changed(has: str, wanted: str) -> Problem:
+    return _refused(
+        Reason.WRITE_REFUSED,
+        f"spec.directorGroupRef: the LvsVirtualService was written for LvsDirectorGroup {wanted}, and a mutating "
+        f"admission policy or webhook made it {has}; name {has} in metadata.annotations[{DIRECTOR_GROUP}], or except "
+        f"what {FIELD_MANAGER_OPERATOR} writes from that and delete the LvsVirtualService, which is made anew then",
+    )
 
 
 def _nowhere(group: str) -> Problem:

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from lvs_api.api_group import ANNOTATION_HAND_OVER, LABEL_MANAGED_BY
+from lvs_api.api_group import ANNOTATION_HAND_OVER, LABEL_DIRECTOR_GROUP, LABEL_MANAGED_BY
 from lvs_api.base import ApiModel
 from lvs_api.kinds import ADDRESS_POOL, DIRECTOR_GROUP, NODE, REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE, Kind
 from lvs_api.network_types import host_address
@@ -236,9 +236,8 @@ def _slice_member(member: Member) -> SliceMember:
 def _user_object(kind: Kind[SpecT, StatusT], raw: Raw) -> tuple[ObjectMeta, SpecT | None, str | None, StatusT | None]:
     meta = parse_metadata(raw, namespaced=kind.namespaced)
     controllers = tuple(one for one in meta.owner_references if one.controller)
-    manager = meta.labels.get(LABEL_MANAGED_BY)
-    labels = NO_LABELS if manager is None else MappingProxyType({LABEL_MANAGED_BY: manager})
-    meta = replace(meta, labels=labels, owner_references=controllers)
+    kept = {name: meta.labels[name] for name in (LABEL_MANAGED_BY, LABEL_DIRECTOR_GROUP) if name in meta.labels}
+    meta = replace(meta, labels=MappingProxyType(kept) if kept else NO_LABELS, owner_references=controllers)
     try:
         read = parse_object(kind, raw)
     except InvalidObject as error:

@@ -1,6 +1,6 @@
 """Services of type LoadBalancer as the API server hands them out, and a cluster in which what they ask for is made."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,7 @@ from endpoint_objects import HTTP, endpoint_slice, tell
 from simulated_cluster import SimulatedCluster
 
 from lvs_api.objects import ObjectMeta, OwnerReference
+from lvs_api.virtual_service import LvsVirtualServiceSpec
 from lvs_core.cluster_view import ObjectKey, Pool, VirtualService
 from lvs_core.decision import Decision
 from lvs_core.endpoints import core_service_from_raw
@@ -63,6 +64,8 @@ class BalancedCluster(SimulatedCluster):
     def __init__(self) -> None:
         super().__init__()
         self.raw_services: dict[ObjectKey, Json] = {}
+        self.keeps: Callable[[LvsVirtualServiceSpec], LvsVirtualServiceSpec] | None = None
+        """What a mutating policy makes of virtual services."""
         for number in (1, 2):
             one = director(f"d{number}", f"192.168.4.{4 + number}")
             self.add_node(replace(one, labels={**one.labels, HOSTNAME: f"host-d{number}"}))
@@ -110,7 +113,10 @@ class BalancedCluster(SimulatedCluster):
             if pool is None or pool.spec != pool_spec(made.pool):
                 self.put(Pool(meta=self._made_meta(key, made.owner_uid), spec=pool_spec(made.pool)))
             if service is None or service.spec != made.service:
-                self.put(VirtualService(meta=self._made_meta(key, made.owner_uid), spec=made.service))
+                meta = self._made_meta(key, made.owner_uid)
+                there = {**meta.labels, f"{PREFIX}/director-group": made.service.director_group_ref.name}
+                spec = made.service if self.keeps is None else self.keeps(made.service)
+                self.put(VirtualService(meta=replace(meta, labels=there), spec=spec))
         for key, status in decision.load_balancers.items():
             self.raw_services[key] = {**self.raw_services[key], "status": dict(status.raw)}
         for key in decision.owned.delete_services:

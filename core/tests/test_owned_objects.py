@@ -10,7 +10,7 @@ from endpoint_objects import HTTP, endpoint_slice, tell
 from load_balancer_objects import HOSTNAME, PREFIX, READY, WEB, BalancedCluster, balanced, made, serving
 
 from lvs_api.conditions import ConditionStatus
-from lvs_api.virtual_service import DirectorState, DirectorStatus, RealServerCounts
+from lvs_api.virtual_service import DirectorGroupReference, DirectorState, DirectorStatus, RealServerCounts
 from lvs_core.cluster_view import ObjectKey
 from lvs_core.load_balancer_status import load_balancer_statuses
 from lvs_core.owned_objects import OwnedObjects, owner_of
@@ -271,6 +271,32 @@ def test_another_director_group_has_it_made_anew(cluster: BalancedCluster) -> No
     assert made(cluster).meta.uid != uid
     assert cluster.says() == READY
     assert {one.content.director_group for one in cluster.slices.values()} == {"edge"}
+
+
+def test_a_policy_that_sets_another_director_group_has_nothing_made_anew(cluster: BalancedCluster) -> None:
+    cluster.put(group(cluster, "edge", **EDGE))
+    cluster.add_node(replace(cluster.nodes["n1"], labels={"edge": "true"}))
+    to_edge = {"director_group_ref": DirectorGroupReference(name="edge")}
+    cluster.keeps = lambda spec: spec.model_copy(update=to_edge)
+    cluster.say(balanced())
+    cluster.settle()
+    uid = made(cluster).meta.uid
+    assert cluster.says() == {"Accepted": "False WriteRefused", "Ready": "True Ready"}
+    assert cluster.message().startswith("spec.directorGroupRef: the LvsVirtualService was written for LvsDirectorGroup")
+    cluster.say(balanced({"director-group": "edge"}))
+    cluster.settle()
+    assert (made(cluster).meta.uid, cluster.says()) == (uid, READY)
+
+
+def test_a_service_that_was_moved_may_move_back(cluster: BalancedCluster) -> None:
+    serving(cluster)
+    cluster.put(group(cluster, "edge", **EDGE))
+    cluster.add_node(replace(cluster.nodes["n1"], labels={"edge": "true"}))
+    for annotations, name in (({"director-group": "edge"}, "edge"), ({}, "default")):
+        cluster.say(balanced(annotations))
+        cluster.settle()
+        assert cluster.says() == READY
+        assert {one.content.director_group for one in cluster.slices.values()} == {name}
 
 
 def test_what_runs_does_not_go_for_a_director_group_that_is_not_there(cluster: BalancedCluster) -> None:

@@ -8,7 +8,8 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 CATEGORY: Final = "lvs"
 
 LABEL_DIRECTOR_GROUP: Final = f"{GROUP}/director-group"
-"""On a LvsServiceSlice: the LvsDirectorGroup whose directors serve it; agents select slices by it."""
+"""On a LvsServiceSlice: the LvsDirectorGroup whose directors serve it; agents select slices by it. On a
+LvsVirtualService that is made of a Service: the one that it was made for."""
 LABEL_NODE_AGENT: Final = f"{GROUP}/node-agent"
 """On a Node, set by the operator: an agent is needed here; the agents' DaemonSet selects by it."""
 NODE_AGENT_WANTED: Final = "wanted"

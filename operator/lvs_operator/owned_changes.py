@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from lvs_api.api_group import API_VERSION, FIELD_MANAGER_OPERATOR, LABEL_MANAGED_BY
+from lvs_api.api_group import API_VERSION, FIELD_MANAGER_OPERATOR, LABEL_DIRECTOR_GROUP, LABEL_MANAGED_BY
 from lvs_api.objects import ObjectMeta, to_raw
 from lvs_core.cluster_view import ClusterView, ObjectKey
 from lvs_core.decision import Decision
@@ -22,11 +22,12 @@ def owned_growth(view: ClusterView, decision: Decision) -> Iterator[Create | Rep
     for key, made in decision.owned.made.items():
         pool, service = view.pools.get(key), view.services.get(key)
         if pool is None:
-            yield _create(POOLS, key, made.owner_uid, to_raw(made.pool))
+            yield _create(POOLS, key, made.owner_uid, to_raw(made.pool), {})
         elif pool.spec != pool_spec(made.pool):
             yield _replace(POOLS, pool.meta, to_raw(made.pool))
         if service is None:
-            yield _create(VIRTUAL_SERVICES, key, made.owner_uid, to_raw(made.service))
+            made_for = {LABEL_DIRECTOR_GROUP: made.service.director_group_ref.name}
+            yield _create(VIRTUAL_SERVICES, key, made.owner_uid, to_raw(made.service), made_for)
         elif service.spec != made.service:
             yield _replace(VIRTUAL_SERVICES, service.meta, to_raw(made.service))
 
@@ -79,7 +80,7 @@ def meta_of(meta: ObjectMeta) -> Meta:
     return Meta(namespace=meta.namespace, name=meta.name, uid=meta.uid, version=int(meta.resource_version))
 
 
-def _create(kind: WatchedKind, key: ObjectKey, owner_uid: str, spec: dict[str, Any]) -> Create:
+def _create(kind: WatchedKind, key: ObjectKey, owner_uid: str, spec: dict[str, Any], labels: dict[str, str]) -> Create:
     owner = {
         "apiVersion": SERVICE_API_VERSION,
         "kind": SERVICE_KIND,
@@ -90,7 +91,7 @@ def _create(kind: WatchedKind, key: ObjectKey, owner_uid: str, spec: dict[str, A
     metadata = {
         "name": key.name,
         "namespace": key.namespace,
-        "labels": {LABEL_MANAGED_BY: FIELD_MANAGER_OPERATOR},
+        "labels": {LABEL_MANAGED_BY: FIELD_MANAGER_OPERATOR, **labels},
         "ownerReferences": [owner],
     }
     body = {"apiVersion": API_VERSION, "kind": kind.name, "metadata": metadata, "spec": spec}

@@ -318,9 +318,9 @@ class Writer:
         self._held[write.key], self._waiting[write.key] = held, held.until
 
     def _is_as_sent(self, write: Write, answer: Mapping[str, Any]) -> bool:
-        """Notes what the API server did not keep. False: it added something, as it would each time; the write is held.
+        """Notes what the API server did not keep. False: it added or changed something, and the write is held.
 
-        That may be a default of a newer CRD, or come of an admission webhook.
+        It would do so each time. That may be a default of a newer CRD, or come of an admission webhook.
         """
         match write:
             case Create():
@@ -342,7 +342,8 @@ class Writer:
         self._dropped.pop(write.key, None)
         changed = ", ".join(f"{part}.{name}" for name, value in (stored or {}).items() if value != sent.get(name))
         refusal = (
-            f"it adds {changed}: its CRD is newer than this operator, or an admission webhook adds to what is sent"
+            f"it keeps {changed} otherwise than sent: its CRD is newer than this operator, or an admission policy or "
+            "webhook changes what is sent"
         )
         logger.warning("%s %s: %s", *write.key[::2], refusal)
         self._hold(write, first=FIRST_PAUSE, longest=REJECTED_PAUSE, refusal=refusal)
@@ -374,7 +375,7 @@ def content_of(write: Write) -> str:
 
 
 def missing_fields(sent: Any, stored: Any, path: str) -> Iterable[str]:  # noqa: ANN401 -- JSON
-    """Paths of what was sent and is not stored; what the server added does not matter."""
+    """Paths of what was sent and is not there; what the server added or has otherwise does not matter."""
     if isinstance(sent, Mapping):
         for name, value in sent.items():
             inner = stored.get(name) if isinstance(stored, Mapping) else None
@@ -383,5 +384,5 @@ def missing_fields(sent: Any, stored: Any, path: str) -> Iterable[str]:  # noqa:
         for index, value in enumerate(sent):
             inner = stored[index] if isinstance(stored, list) and index < len(stored) else None
             yield from missing_fields(value, inner, f"{path}[{index}]")
-    elif sent != stored:
+    elif stored is None:
         yield path

@@ -43,6 +43,8 @@ class Store:
         """Our CRDs are being deleted."""
         self.adds: Json = {}
         """To the spec of every pool that is written: defaults of newer CRDs, or an admission webhook's."""
+        self.makes: Json = {}
+        """Of every virtual service that is written, whatever was sent."""
         self.crds_made = CREATED
         self._version = 100
 
@@ -51,6 +53,8 @@ class Store:
         self._version += 1
         if path == POOL:
             raw = {**raw, "spec": {**self.adds, **raw["spec"]}}
+        if path == VIRTUAL:
+            raw = {**raw, "spec": {**raw["spec"], **self.makes}}
         before = self.objects.get(path, {"metadata": {"uid": f"uid-{self._version}", "creationTimestamp": CREATED}})
         given = {key: before["metadata"][key] for key in ("uid", "creationTimestamp")}
         metadata = {**raw["metadata"], **given, "generation": 1, "resourceVersion": f"{self._version}"}
@@ -267,4 +271,34 @@ async def test_what_the_api_server_adds_each_time_is_said_and_not_written_withou
     operating.now += 3600
     await operating.rounds()
     assert operating.says()["Accepted"] == "True Accepted"
+    assert await operating.rounds() == []
+
+
+async def test_what_a_policy_changes_each_time_is_said_and_called_no_older_crd(operating: Operating) -> None:
+    operating.api.makes = {"scheduler": "rr"}
+    raw = service()
+    raw["metadata"]["annotations"] = {f"{PREFIX}scheduler": "sh"}
+    operating.say(CORE_SERVICES, raw)
+    assert (await operating.rounds(20)).count(f"PATCH {VIRTUAL}") <= 4  # of 10 s
+    assert operating.says()["Accepted"] == "False WriteRefused"
+    (said,) = (one for one in operating.api.objects[SERVICE]["status"]["conditions"] if "Accepted" in one["type"])
+    assert "it keeps spec.scheduler otherwise than sent" in said["message"]
+    told = {one["type"] for one in operating.api.objects[VIRTUAL]["status"]["conditions"]}
+    assert "CRDOutdated" not in told
+    operating.api.makes = {}
+    operating.now += 3600
+    await operating.rounds()
+    assert operating.says()["Accepted"] == "True Accepted"
+
+
+@pytest.mark.parametrize("named", [{}, {f"{PREFIX}director-group": "default"}])
+async def test_a_policy_that_sets_the_director_group_has_nothing_deleted(operating: Operating, named: Json) -> None:
+    operating.say(DIRECTOR_GROUPS, director_group("edge"))
+    operating.api.makes = {"directorGroupRef": {"name": "edge"}}
+    raw = service()
+    raw["metadata"]["annotations"] = named
+    operating.say(CORE_SERVICES, raw)
+    writes = await operating.rounds(20)
+    assert (writes.count(f"POST {VIRTUAL}"), writes.count(f"DELETE {VIRTUAL}")) == (1, 0)
+    assert operating.says()["Accepted"] == "False WriteRefused"
     assert await operating.rounds() == []

@@ -80,11 +80,11 @@ def test_both_are_made_with_their_owner(bodies: list[Json]) -> None:
         (API_VERSION, "LvsRealServerPool"),
         (API_VERSION, "LvsVirtualService"),
     ]
-    for one in bodies:
+    for one, made_for in zip(bodies, ({}, {"lvs-operator.io/director-group": "default"}), strict=True):
         assert one["metadata"] == {
             "name": "web",
             "namespace": "default",
-            "labels": {"app.kubernetes.io/managed-by": "lvs-operator"},
+            "labels": {"app.kubernetes.io/managed-by": "lvs-operator", **made_for},
             "ownerReferences": [OWNER],
         }
     assert bodies[0]["spec"]["endpoints"] == {"serviceRef": {"name": "web"}}
