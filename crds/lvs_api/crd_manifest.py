@@ -5,7 +5,16 @@ from typing import Any, Final
 
 from lvs_api.api_group import CATEGORY, GROUP, VERSION
 from lvs_api.conditions import EPOCH, ConditionStatus, ConditionType, Reason
-from lvs_api.kinds import ADDRESS_POOL, DIRECTOR_GROUP, NODE, REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE, Kind
+from lvs_api.kinds import (
+    ADDRESS_POOL,
+    DIRECTOR_GROUP,
+    NODE,
+    REAL_SERVER_POOL,
+    SERVICE_SLICE,
+    USER_KINDS,
+    VIRTUAL_SERVICE,
+    Kind,
+)
 from lvs_api.structural_schema import Schema, structural_schema
 
 Column = dict[str, Any]
@@ -151,7 +160,7 @@ def _object_schema(kind: Kind[Any, Any]) -> Schema:
         "apiVersion": {"type": "string"},
         "kind": {"type": "string"},
         "metadata": metadata,
-        "spec": structural_schema(kind.spec),
+        "spec": structural_schema(kind.spec, in_words=kind in USER_KINDS),
     }
     if kind.has_status:
         properties["status"] = structural_schema(kind.status)

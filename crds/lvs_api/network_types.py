@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 from lvs_api.base import ApiModel, Rule
 from lvs_api.ipvs_terms import Ipvs
+from lvs_api.patterns import DNS_LABEL, DNS_SUBDOMAIN, INTERFACE_NAME, LABEL_KEY, LABEL_VALUE, MAC_ADDRESS
 
 NOT_AN_ADDRESS: Final = "must be an IPv4 or IPv6 address, with no zone or prefix length and not IPv4-mapped"
 NOT_CANONICAL: Final = "must be in canonical spelling (RFC 5952)"
@@ -135,7 +136,7 @@ UsableIpAddress = Annotated[
     AfterValidator(_check_usable_address),
 ]
 """An IpAddress that is a host's: not unspecified, loopback, link-local, multicast, broadcast or IPv4-mapped."""
-MacAddress = Annotated[str, Field(min_length=17, max_length=17, pattern=r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$")]
+MacAddress = Annotated[str, Field(max_length=64, pattern=MAC_ADDRESS)]
 """Of one network card: lower case, with colons, and not of a group (IEEE 802, the lowest bit of the first byte)."""
 MulticastAddress = Annotated[
     str,
@@ -157,7 +158,6 @@ UsableAddressRange = Annotated[
     AfterValidator(_check_usable_range),
 ]
 """An AddressRange that begins with a host's address."""
-DNS_SUBDOMAIN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 MemberName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_SUBDOMAIN)]
 NODE_MEMBER_PREFIX: Final = "node."
 """Begins the names of members that are Nodes found by a selector, by their IPv4 address; the Node's name follows."""
@@ -171,14 +171,14 @@ SliceMemberName = Annotated[
     str, Field(min_length=1, max_length=253 + len(NODE_MEMBER_PREFIX_IPV6), pattern=DNS_SUBDOMAIN)
 ]
 """A MemberName, `node.` or `node6.` and a Node's name, or `endpoint.`, an address and a port."""
-PortName = Annotated[str, Field(min_length=1, max_length=15, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
-EndpointPortName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+PortName = Annotated[str, Field(min_length=1, max_length=15, pattern=DNS_LABEL)]
+EndpointPortName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
 """The name of a port of a Service, and so of its EndpointSlices."""
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=DNS_SUBDOMAIN)]
-NamespaceName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+NamespaceName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
 LabelledName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_SUBDOMAIN)]
 """The name of an object of a kind whose names become label values."""
-InterfaceName = Annotated[str, Field(min_length=1, max_length=15, pattern=r"^\.{0,2}[!-\-0-9;-~][!-.0-9;-~]*$")]
+InterfaceName = Annotated[str, Field(min_length=1, max_length=15, pattern=INTERFACE_NAME)]
 """A network device's name as the kernel takes it (dev_valid_name): no space, `/` or `:`, not `.` or `..`."""
 
 
@@ -335,15 +335,8 @@ class LabelSelectorOperator(StrEnum):
     DOES_NOT_EXIST = "DoesNotExist"
 
 
-LabelKey = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=317,
-        pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$",
-    ),
-]
-LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
+LabelKey = Annotated[str, Field(min_length=1, max_length=317, pattern=LABEL_KEY)]
+LabelValue = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]
 
 
 class LabelSelectorRequirement(ApiModel):

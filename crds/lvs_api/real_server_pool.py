@@ -22,6 +22,7 @@ from lvs_api.network_types import (
     UsableIpAddress,
     Weight,
 )
+from lvs_api.patterns import HTTP_HOST, HTTP_PATH
 
 
 class RealServerState(StrEnum):
@@ -114,9 +115,9 @@ class TcpCheck(ApiModel):
 class HttpCheck(ApiModel):
     """A GET request is sent and its answer's status compared."""
 
-    path: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^/[!-~]*$")] = "/"
+    path: Annotated[str, Field(min_length=1, max_length=1024, pattern=HTTP_PATH)] = "/"
     """Path and query."""
-    host: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._:\[\]-]+$")] | None = None
+    host: Annotated[str, Field(min_length=1, max_length=253, pattern=HTTP_HOST)] | None = None
     """The Host header; the real server's address when absent."""
     expected_statuses: (
         Annotated[

@@ -22,6 +22,7 @@ from lvs_api.network_types import (
     NOT_MULTICAST,
     NOT_USABLE,
 )
+from lvs_api.patterns import WORDS
 
 Schema = dict[str, Any]
 
@@ -47,10 +48,14 @@ class SchemaError(Exception):
     """A type of the API that a structural schema cannot express; names the field."""
 
 
-def structural_schema(model: type[ApiModel]) -> Schema:
-    """The schema of a type and everything within it. Raises SchemaError."""
+def structural_schema(model: type[ApiModel], *, in_words: bool = False) -> Schema:
+    """The schema of a type and everything within it. Raises SchemaError.
+
+    `in_words` has what breaks a pattern told in words, too, at the cost of a rule for each.
+    """
     source = model.model_json_schema(by_alias=True, mode="validation")
-    return _Converter(source.get("$defs", {})).convert(source, "", below_array=False, within=())
+    converter = _Converter(source.get("$defs", {}), in_words=in_words)
+    return converter.convert(source, "", below_array=False, within=())
 
 
 def is_read_as_something_else(word: str) -> bool:
@@ -123,8 +128,9 @@ def range_rules(which: str) -> list[Schema]:
 
 
 class _Converter:
-    def __init__(self, definitions: Mapping[str, Schema]) -> None:
+    def __init__(self, definitions: Mapping[str, Schema], *, in_words: bool) -> None:
         self._definitions = definitions
+        self._in_words = in_words
 
     def convert(self, source: Schema, path: str, *, below_array: bool, within: tuple[str, ...]) -> Schema:
         """One node; `path` is for messages, `within` are the types around it."""
@@ -139,6 +145,8 @@ class _Converter:
                 result = self._array(node, path, within=within)
             case "string" | "integer" | "boolean":
                 result = _scalar(node, path)
+                if self._in_words and (words := WORDS.get(node.get("pattern", ""))) is not None:
+                    result[RULES] = [{"rule": f"self.matches(r'{node['pattern']}')", "message": words}]
             case _:
                 raise SchemaError(f"{path}: a {kind or 'value of any type'} cannot be said")
         return _described(node, result, below_array=below_array)
@@ -196,7 +204,10 @@ class _Converter:
         }
         if patterns:
             result[RULES] = [
-                {"rule": f"self.all(name, name.matches(r'{pattern}'))", "message": f"names must match {pattern}"}
+                {
+                    "rule": f"self.all(name, name.matches(r'{pattern}'))",
+                    "message": f"keys: {WORDS.get(pattern, pattern)}",
+                }
                 for pattern in patterns
             ]
         return result

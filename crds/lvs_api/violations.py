@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from lvs_api.base import LIST_KEY, LIST_SET, ApiModel, Rule
+from lvs_api.patterns import WORDS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
@@ -44,8 +45,11 @@ def field_path(root: str, location: Sequence[str | int]) -> str:
 def schema_violations(error: ValidationError, root: str) -> tuple[Violation, ...]:
     """What pydantic found, with the API server's field paths."""
     return tuple(
-        Violation(field=field_path(root, _location(item["loc"])), message=_schema_message(item["type"], item["msg"]))
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
+        Violation(
+            field=field_path(root, _location(item["loc"])),
+            message=_schema_message(item["type"], item["msg"], item.get("ctx", {})),
+        )
+        for item in error.errors(include_url=False, include_input=False)
     )
 
 
@@ -54,11 +58,13 @@ def _location(location: tuple[str | int, ...]) -> tuple[str | int, ...]:
     return location[:-2] if location[-1:] == ("[key]",) else location
 
 
-def _schema_message(error_type: str, message: str) -> str:
+def _schema_message(error_type: str, message: str, context: Mapping[str, Any]) -> str:
     if error_type == "extra_forbidden":
         return "unknown field"
     if error_type == "missing":
         return "Required value"
+    if error_type == "string_pattern_mismatch":
+        return WORDS.get(context["pattern"], message)
     return message.removeprefix("Value error, ")
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from lvs_api.base import ApiModel, Rule
 from lvs_api.network_types import InterfaceName, ObjectName, UsableIpAddress
+from lvs_api.patterns import VRRP_PASSWORD
 
 MAX_SPREAD: Final = 16
 MAX_PRIORITIES: Final = 64
@@ -48,7 +49,7 @@ class Preemption(ApiModel):
 class VrrpAuthentication(ApiModel):
     """The password of VRRP version 2."""
 
-    password: Annotated[str, Field(min_length=1, max_length=8, pattern=r"^[A-Za-z0-9._+=@%*,:;/-]+$")]
+    password: Annotated[str, Field(min_length=1, max_length=8, pattern=VRRP_PASSWORD)]
     """In the clear in every advert, and in this object: it keeps away those who are there by mistake, and nobody
     else."""
 

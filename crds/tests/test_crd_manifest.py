@@ -9,7 +9,7 @@ import yaml
 
 from lvs_api.crd_manifest import crd_manifest
 from lvs_api.generate import generated_files, main
-from lvs_api.kinds import ALL_KINDS, SERVICE_SLICE, Kind
+from lvs_api.kinds import ALL_KINDS, SERVICE_SLICE, USER_KINDS, Kind
 
 MAX_BYTES = 256 * 1024
 
@@ -45,6 +45,13 @@ def test_every_field_says_what_it_is(kind: Kind[Any, Any], part: str) -> None:
     schema = schema_of(kind)["properties"].get(part, {})
     silent = [path for path, node in nodes(schema) if not path.endswith("[]") and path and not node.get("description")]
     assert silent == []
+
+
+@pytest.mark.parametrize("kind", USER_KINDS, ids=lambda kind: kind.name)
+def test_what_people_write_is_told_in_words_where_it_breaks_a_pattern(kind: Kind[Any, Any]) -> None:
+    patterns = [node for _, node in nodes(schema_of(kind)["properties"]["spec"]) if "pattern" in node]
+    assert patterns
+    assert [node for node in patterns if "must be" not in str(node.get("x-kubernetes-validations"))] == []
 
 
 def test_printer_columns_speak_of_fields_that_exist() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from lvs_api.base import ApiModel
 from lvs_api.kinds import ALL_KINDS
+from lvs_api.patterns import WORDS
 from support.api_cases import all_cases, python_says
 
 
@@ -32,6 +33,6 @@ def told() -> set[str]:
     return {said.message for case in all_cases() if case.refused is not None for said in python_says(case.raw)}
 
 
-@pytest.mark.parametrize("message", RULES)
+@pytest.mark.parametrize("message", [*RULES, *WORDS.values()])
 def test_each_is_broken_by_a_case(message: str, told: set[str]) -> None:
     assert message in told

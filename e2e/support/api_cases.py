@@ -28,7 +28,8 @@ def all_cases() -> list[ApiCase]:
     services = [*service_cases()]
     pools = [*_pools(), *_checks()]
     groups = [*_selectors(), *_ignored_answers(), *_node_settings(), *_connection_sync(), *vrrp_cases()]
-    return [*services, *pools, *groups, *address_pool_cases(), *_internal(), *_sizes()]
+    words = [*_words()]
+    return [*services, *pools, *groups, *address_pool_cases(), *_internal(), *_sizes(), *words]
 
 
 def python_says(raw: Raw) -> tuple[Violation, ...]:
@@ -161,6 +162,36 @@ def _checks() -> Iterator[ApiCase]:
     yield refused("a status twice", "spec.healthCheck.http.expectedStatuses[1]", twice, "Duplicate")
 
 
+def _words() -> Iterator[ApiCase]:
+    """What breaks a pattern is told in words, each time by both."""
+    pool = real_server_pool(nodes={"selector": {"matchLabels": {"a": "b"}}}, healthCheck={"http": {"host": "a"}})
+    group = director_group(interface="eth0", maintenance=["d1"])
+    selector = ("spec", "nodes", "selector", "matchLabels")
+    for wrong, path, field, raw in (
+        ("Web", ("spec", "ports", 0, "name"), "spec.ports[0].name", virtual_service(ports=[port()])),
+        ("No One", ("spec", "directorGroupRef"), "spec.directorGroupRef.name", virtual_service()),
+        ("eth0/1", ("spec", "interface"), "spec.interface", group),
+        ("Dir1", ("spec", "maintenance", 0), "spec.maintenance[0]", group),
+        ("-b", (*selector, "a"), "spec.nodes.selector.matchLabels.a", pool),
+        ({"-a": "b"}, selector, "spec.nodes.selector.matchLabels", pool),
+        ("health", ("spec", "healthCheck", "http", "path"), "spec.healthCheck.http.path", pool),
+        ("a b", ("spec", "healthCheck", "http", "host"), "spec.healthCheck.http.host", pool),
+    ):
+        value = {"name": wrong} if path[-1] == "directorGroupRef" else wrong
+        yield refused(f"{wrong!r} at {field}", field, changed(raw, path, value), "must be a ")
+    yield from _requirements()
+
+
+def _requirements() -> Iterator[ApiCase]:
+    path = ("spec", "nodes", "selector", "matchExpressions")
+    for requirement, field, saying in (
+        ({"key": "a b", "operator": "Exists"}, "key", "must be a label's key"),
+        ({"key": "a", "operator": "In", "values": ["b c"]}, "values[0]", "must be a label's value"),
+    ):
+        raw = changed(director_group(), path, [requirement])
+        yield refused(f"a requirement's {field}", f"{'.'.join(path)}[0].{field}", raw, saying)
+
+
 def _ignored_answers() -> Iterator[ApiCase]:
     field, right = "spec.ignoreAnswersFrom", "02:00:5e:00:01:af"
     yield taken("nobody ignored", director_group(ignoreAnswersFrom=[]))
@@ -172,9 +203,10 @@ def _ignored_answers() -> Iterator[ApiCase]:
     yield refused("the same ignored twice", f"{field}[1]", director_group(ignoreAnswersFrom=[right] * 2), "Duplicate")
     for wrong in ("02:00:5E:00:01:AF", "0200.5e00.01af", "02-00-5e-00-01-af", "02:00:5e:00:01", "192.168.4.15", ""):
         raw = director_group(ignoreAnswersFrom=[right, wrong])
-        yield refused(f"ignored {wrong!r}", f"{field}[1]", raw)
+        yield refused(f"ignored {wrong!r}", f"{field}[1]", raw, "in lower case with colons")
     for group in ("ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:12"):
-        yield refused(f"a group's address ignored: {group}", f"{field}[0]", director_group(ignoreAnswersFrom=[group]))
+        raw = director_group(ignoreAnswersFrom=[group])
+        yield refused(f"a group's address ignored: {group}", f"{field}[0]", raw, "whose first byte is odd")
 
 
 def _selectors() -> Iterator[ApiCase]:
