@@ -12,7 +12,8 @@ from agent_world import GROUP, NAME, VIP, World, director, member, real_server, 
 from lvs_agent.converge.duplicates import CLEAR_SECONDS, LONGEST_RETRY, DuplicateKeeper
 from lvs_agent.decide.kernel_state import AddressBinding, InterfaceAddress, IPAddress
 from lvs_agent.kernel.fake_neighbours import FakeDuplicateProbe
-from lvs_core.plan import Holding
+from lvs_api.network_types import Protocol
+from lvs_core.plan import Holding, VirtualServerKey
 
 ADDRESS = ip_address(VIP)
 STRANGER = bytes.fromhex("0200000000aa")
@@ -81,6 +82,19 @@ async def test_who_is_named_as_the_network_is_so_at_once(world: World) -> None:
     assert "name it in spec.ignoreAnswersFrom of the LvsDirectorGroup" in world.exception().message
     await world.do(director(service(member(100)), ignored_answers=frozenset({STRANGER})))
     assert world.bound() == {f"{VIP}@eth0"}
+
+
+async def test_an_address_that_comes_beside_it_changes_nothing_for_one_that_a_stranger_has(world: World) -> None:
+    world.probe.neighbours["eth0", ADDRESS] = {STRANGER}
+    network = frozenset({bytes.fromhex("0200000000bb")})
+    await world.do(director(service(member(100)), ignored_answers=network))
+    for _ in range(20):
+        await world.later(1)
+    before = asked(world)
+    key = VirtualServerKey(address=ip_address("192.168.4.16"), port=80, protocol=Protocol.TCP)
+    await world.do(director(service(member(100)), service(member(100), key=key), ignored_answers=network))
+    assert (world.exception().reason, asked(world)) == ("AddressConflict", before)
+    assert world.bound() == {"192.168.4.16@eth0"}
 
 
 async def test_the_address_comes_when_the_stranger_has_left(world: World) -> None:

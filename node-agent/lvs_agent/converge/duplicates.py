@@ -62,7 +62,9 @@ class DuplicateKeeper:
         """Those of the bindings that must not be made now, and why; the link was asked for all others just now."""
         now = self._monotonic()
         if ignored != self._ignored:
-            self._ignored, self._verdicts = ignored, {}
+            before, self._ignored = self._ignored, ignored
+            same = [one for one in self._verdicts if ignored.get(one.address) == before.get(one.address)]
+            self._verdicts = {binding: self._verdicts[binding] for binding in same}
         self._collect(now, links)
         self._verdicts = {binding: verdict for binding, verdict in self._verdicts.items() if binding in wanted}
         askable = {binding for binding in wanted if can_be_asked(binding.device, links)}
