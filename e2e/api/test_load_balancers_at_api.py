@@ -1,6 +1,7 @@
 """Services of type LoadBalancer at a real API server: what the operator makes of them and writes onto them."""
 
 import json
+import re
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, Final
@@ -9,7 +10,7 @@ import pytest
 
 from lvs_api.kinds import REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE
 from lvs_api.testing import address_pool, real_server_pool, virtual_service
-from support.api_server import MERGE, object_path
+from support.api_server import CHECKOUT, MERGE, Answer, object_path
 from support.operator_process import OperatorProcess, operator_to_its_end, running_operator
 from support.operator_world import World, world
 
@@ -250,6 +251,41 @@ def test_other_classes_are_left_alone(scene: World, balancer: str | None) -> Non
     assert scene.names(VIRTUAL_SERVICE) == {"witness"}
     for one in (witness, real_server_pool("witness")):
         scene.server.delete(one).raise_for_status()
+
+
+@pytest.fixture
+def limited(scene: World) -> Iterator[str]:
+    """The policy that the page on teams has is in force; gives what it says."""
+    page = (CHECKOUT / "docs/how-to/share-addresses-among-teams.md").read_text()
+    (text,) = re.findall(r"```yaml\n(apiVersion: admissionregistration.*?)```", page, re.DOTALL)
+    scene.server.kubectl("apply", "--filename=-", stdin=text).check_returncode()
+    scene.wait_until(lambda: of_edge(scene).status == HTTPStatus.FORBIDDEN, "the policy to be in force")
+    yield of_edge(scene).message
+    label(scene, None)
+    scene.server.kubectl("delete", "--filename=-", stdin=text).check_returncode()
+    scene.wait_until(lambda: of_edge(scene).status == HTTPStatus.CREATED, "the policy to be gone")
+
+
+def of_edge(scene: World) -> Answer:
+    """Whether a virtual service of another director group would be taken."""
+    return scene.server.create(virtual_service("other", directorGroupRef={"name": "edge"}), dry_run=True)
+
+
+def label(scene: World, group: str | None) -> None:
+    body = {"metadata": {"labels": {"example.com/director-group": group}}}
+    scene.server.request("PATCH", "/api/v1/namespaces/default", body, content_type=MERGE).raise_for_status()
+
+
+def test_the_policy_of_the_page_on_teams_limits_director_groups(scene: World, limited: str) -> None:
+    assert "spec.directorGroupRef: namespace default has LvsDirectorGroup default" in limited
+    scene.server.create(virtual_service("own"), dry_run=True).raise_for_status()
+    create(scene, {"director-group": "edge"})
+    scene.wait_until(lambda: says(scene).get("Accepted") == "False WriteRefused", "the Service to say so")
+    (told,) = (one["message"] for one in status(scene)["conditions"] if one["type"] == f"{PREFIX}/Accepted")
+    assert "namespace default has LvsDirectorGroup default" in told
+    label(scene, "edge")
+    scene.wait_until(lambda: of_edge(scene).status == HTTPStatus.CREATED, "the label to count")
+    assert scene.server.create(virtual_service("own"), dry_run=True).status == HTTPStatus.FORBIDDEN
 
 
 def test_node_ports_are_the_real_servers_where_asked_for(scene: World) -> None:

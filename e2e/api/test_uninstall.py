@@ -151,7 +151,7 @@ def test_nobodys_traffic_is_taken_away_by_an_uninstall(scene: Scene) -> None:
     scene.server.delete(service).raise_for_status()
     scene.server.create(director_group("edge")).raise_for_status()
     code, said = scene.run()
-    assert (code, "LvsDirectorGroups that this release did not make: edge." in said) == (1, True), said
+    assert (code, "LvsDirectorGroups that are none of this release's values: edge." in said) == (1, True), said
     assert scene.untouched()
 
 

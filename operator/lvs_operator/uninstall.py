@@ -116,8 +116,8 @@ class Uninstall:
             )
         if others := [name for name in self._names(DIRECTOR_GROUP) if name not in self._release.groups]:
             raise UninstallError(
-                f"There are LvsDirectorGroups that this release did not make: {_listed(others)}. Their directors hold "
-                f"what these set up: delete them first, {AGAIN}."
+                f"There are LvsDirectorGroups that are none of this release's values: {_listed(others)}. Their "
+                f"directors hold what these set up: delete them first, {AGAIN}."
             )
 
     def _end_operator(self) -> list[str]:
