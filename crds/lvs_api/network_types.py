@@ -137,7 +137,9 @@ UsableIpAddress = Annotated[
 ]
 """An IpAddress that is a host's: not unspecified, loopback, link-local, multicast, broadcast or IPv4-mapped."""
 MacAddress = Annotated[str, Field(max_length=64, pattern=MAC_ADDRESS)]
-"""Of one network card: lower case, with colons, and not of a group (IEEE 802, the lowest bit of the first byte)."""
+"""Of one network card: lower case, with colons, and not of a group (IEEE 802, the lowest bit of the first byte).
+
+The bound is larger than one: what a text that is too long should be the API server does not tell."""
 MulticastAddress = Annotated[
     str,
     Field(min_length=2, max_length=45, json_schema_extra={"x-lvs-ip": "multicast"}),
