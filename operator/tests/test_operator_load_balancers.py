@@ -1,7 +1,7 @@
 """The operator's rounds for Services of type LoadBalancer: what is written, and what if it is refused."""
 
 import copy
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -46,6 +46,8 @@ class Store:
         self.makes: Json = {}
         """Of every virtual service that is written, whatever was sent."""
         self.crds_made = CREATED
+        self.made: Callable[[], None] = lambda: None
+        """Called with each creation."""
         self._version = 100
 
     def put(self, path: str, raw: Json) -> Json:
@@ -76,6 +78,7 @@ class Store:
     async def create(self, path: str, body: Mapping[str, Any]) -> Json:
         where = f"{path}/{body['metadata']['name']}"
         self.writes.append(f"POST {where}")
+        self.made()
         if self.forbids and self.forbids in path:
             raise ApiForbiddenError(f"POST {path}", "403 exceeded quota: objects", status=403)
         if where in self.objects:
@@ -114,6 +117,8 @@ class Operating:
     def __init__(self) -> None:
         self.api = Store()
         self.now = 1000.0
+        self.decides_in = 0.0
+        """Seconds."""
         self._cache = Cache()
         client = cast("ApiClient", self.api)
         self._reconciler = Reconciler(
@@ -122,9 +127,18 @@ class Operating:
             leader=cast("Leader", SimpleNamespace(leads=True, may_write=lambda: None)),
             rhythm=Rhythm(check=3600.0, counts=1.0),
             daemonset=None,
-            signs=AgentSigns,
+            signs=self._signs,
             events=EventPoster(client, identity="one", leads=lambda: True),
         )
+
+    def _signs(self) -> AgentSigns:
+        """Asked for while it is decided."""
+        self.now += self.decides_in
+        return AgentSigns()
+
+    def news(self) -> None:
+        """Something else has happened."""
+        self._reconciler.wake()
 
     def say(self, kind: WatchedKind, raw: Json) -> None:
         """A user writes an object, and the operator hears of it."""
@@ -302,3 +316,22 @@ async def test_a_policy_that_sets_the_director_group_has_nothing_deleted(operati
     assert (writes.count(f"POST {VIRTUAL}"), writes.count(f"DELETE {VIRTUAL}")) == (1, 0)
     assert operating.says()["Accepted"] == "False WriteRefused"
     assert await operating.rounds() == []
+
+
+@pytest.mark.parametrize(("decides_in", "writes"), [(0.0, 1), (1.0, 2), (5.0, 3)])
+async def test_writes_give_way_to_news_after_four_times_what_deciding_took_and_ten_seconds_at_most(
+    operating: Operating, decides_in: float, writes: int
+) -> None:
+    """Each write takes four seconds here, and one that begins in time is made."""
+
+    def slow() -> None:
+        operating.now += 4
+        operating.news()
+
+    for number in range(8):
+        raw = service()
+        raw["metadata"]["name"] = f"web-{number}"
+        operating.say(CORE_SERVICES, raw)
+    operating.decides_in, operating.api.made = decides_in, slow
+    await operating.rounds(1)
+    assert len([one for one in operating.api.writes if one.startswith("POST")]) == writes
