@@ -12,9 +12,10 @@ from waiting_for import until
 
 from lvs_agent.disk.packed_slice import pack
 from lvs_agent.disk.view_store import StoredView, ViewStore
+from lvs_agent.errors import InvalidSettings
 from lvs_agent.objects import api_source
 from lvs_agent.objects.api_connection import ApiConnection
-from lvs_agent.objects.api_source import ApiSource
+from lvs_agent.objects.api_source import ApiSource, read_plan_once
 from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.testing import director_group, lvs_node, service_slice, slice_member
 from lvs_core.plan import Holding
@@ -203,3 +204,16 @@ async def test_a_copy_that_is_kept_no_longer_ends_the_source(tmp_path: Path) -> 
     async with asyncio.timeout(10):
         with pytest.raises(ExceptionGroup):
             await source.run()
+
+
+async def test_a_plan_of_a_node_that_is_not_there_is_refused_by_name() -> None:
+    """One that is there and has no part has nothing to do; a name that is mistyped is told."""
+    server = ObjectServer()
+    server.objects["/api/v1/nodes"] = {"items": [{"metadata": {"name": "node1"}}]}
+    async with serving(server) as api:
+        plan = await read_plan_once(api, "node1")
+        assert (plan.node, plan.directing, plan.bind) == ("node1", (), ())
+        with pytest.raises(InvalidSettings, match=r"^--node-name nodel \(.*: there is no such Node$"):
+            await read_plan_once(api, "nodel")
+        server.put(lvs_node("nodel"))
+        assert (await read_plan_once(api, "nodel")).node == "nodel"

@@ -12,7 +12,7 @@ from lvs_agent.decide.stored_plan import by_stored_view, provisional
 from lvs_agent.decide.withheld import NOTHING_WITHHELD, Withheld, cluster_changed, node_missing, with_unreadable
 from lvs_agent.disk.packed_slice import PackedSlice, Raw, pack
 from lvs_agent.disk.view_store import ViewStore
-from lvs_agent.errors import ApiUnavailable, StateFileDamaged
+from lvs_agent.errors import ApiUnavailable, InvalidSettings, StateFileDamaged
 from lvs_agent.objects.api_connection import ApiConnection, ApiRefused
 from lvs_agent.objects.cluster_identity import ClusterIdentity
 from lvs_agent.objects.held_view import Copies, HeldView, asked_release, without_status
@@ -28,6 +28,7 @@ from lvs_core.plan import NodePlan
 from lvs_core.view_objects import group_from_raw, lvs_node_from_raw, slice_from_raw
 
 _API: Final = f"/apis/{API_VERSION}"
+_NODES: Final = "/api/v1/nodes"
 STORED_VIEW_SECONDS: Final = 5.0
 """So long an agent that starts from the last view on disk waits for the API server before it takes VIPs by that."""
 STORED_VIEW_SECONDS_CONNECTED: Final = 30.0
@@ -267,13 +268,17 @@ class ApiSource:
 
 
 async def read_plan_once(api: ApiConnection, node_name: str) -> NodePlan:
-    """The plan of this moment, by plain lists. Raises ApiUnavailable; a missing LvsNode is a node without a part."""
+    """The plan of this moment, by plain lists. A missing LvsNode is a node without a part, where there is such a Node.
+
+    Raises ApiUnavailable and InvalidSettings.
+    """
     raw_node: Raw | None
     try:
         raw_node = await api.get(f"{_API}/{NODE.plural}/{node_name}")
     except ApiRefused as error:
         if not error.not_found:
             raise
+        await _must_be_a_node(api, node_name)
         raw_node = None
     groups = await _list_all(api, DIRECTOR_GROUP)
     slices: list[Raw] = []
@@ -290,6 +295,13 @@ async def read_plan_once(api: ApiConnection, node_name: str) -> NodePlan:
         )
     except InvalidObject as error:
         raise ApiUnavailable(f"the API server has an object that this version can not read: {error}") from error
+
+
+async def _must_be_a_node(api: ApiConnection, name: str) -> None:
+    """By a list, for agents may not get one."""
+    nodes = await api.get(_NODES, {"fieldSelector": f"metadata.name={name}"})
+    if not any(node["metadata"]["name"] == name for node in nodes.get("items") or ()):
+        raise InvalidSettings(f"--node-name {name} (or LVS_AGENT_NODE_NAME, or the host name): there is no such Node")
 
 
 async def _list_all(api: ApiConnection, kind: Kind[Any, Any], *, label: str | None = None) -> list[Raw]:
