@@ -286,12 +286,14 @@ def test_an_upgrade_takes_the_director_group_over_and_uninstalling_leaves_it_and
     uid = get(cluster, "lvsdirectorgroup", "default")["metadata"]["uid"]
     values = ("interface=bond0", "timeouts.tcpSeconds=30", "sysctls.conntrack=false", "connectionSync.interface=bond1")
     more = ("connectionSync.syncId=7", "failover=VRRP", "vrrp.advertIntervalMilliseconds=200")
-    said = [f"--set=directorGroup.{value}" for value in (*values, *more)]
+    ignored = "ignoreAnswersFrom={02:00:5e:00:01:af}"
+    said = [f"--set=directorGroup.{value}" for value in (*values, *more, ignored)]
     helm("upgrade", release, CHART, f"--namespace={NAMESPACE}", *said)
     group = get(cluster, "lvsdirectorgroup", "default")
     assert group["metadata"]["uid"] == uid
     assert group["spec"]["interface"] == "bond0"
     assert group["spec"]["timeouts"] == {"tcpSeconds": 30}
+    assert group["spec"]["ignoreAnswersFrom"] == ["02:00:5e:00:01:af"]
     assert group["spec"]["sysctls"] == {"conntrack": False}
     assert (group["spec"]["failover"], group["spec"]["vrrp"]["advertIntervalMilliseconds"]) == ("VRRP", 200)
     sync = group["spec"]["connectionSync"]
