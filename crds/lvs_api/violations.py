@@ -63,6 +63,9 @@ def _schema_message(error_type: str, message: str, context: Mapping[str, Any]) -
         return "unknown field"
     if error_type == "missing":
         return "Required value"
+    if error_type == "string_type":
+        # 52:54:00:12:34:56 is a number to base 60 for YAML 1.1, though not for kubectl.
+        return "must be a string: in YAML put it in quotes"
     if error_type == "string_pattern_mismatch":
         return WORDS.get(context["pattern"], message)
     return message.removeprefix("Value error, ")

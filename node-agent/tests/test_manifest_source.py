@@ -165,6 +165,11 @@ async def test_only_changes_wake(director: Machine) -> None:
         ("extra", f"{NODE}\nspec: {{taints: [x]}}".replace("name: d", "name: e"), "extra.yaml: .*spec.taints"),
         (
             "extra",
+            GROUP.replace("default}", "x}").replace("spec: {", "spec: {ignoreAnswersFrom: [52:54:00:12:34:56], "),
+            "extra.yaml: .*spec.ignoreAnswersFrom\\[0\\]: must be a string: in YAML put it in quotes",
+        ),
+        (
+            "extra",
             "apiVersion: v1\nkind: Pod\nmetadata: {name: x}",
             "extra.yaml: .*kind: v1 Pod is not read from files",
         ),
