@@ -12,6 +12,7 @@ from typing import Any, Final
 import yaml
 
 from lvs_api.api_group import LABEL_MANAGED_BY, LABEL_NODE_AGENT, NODE_AGENT_WANTED
+from lvs_operator.agent_leases import LIST_SECONDS
 from lvs_operator.api_client import FIELD_MANAGER, ApiClient
 from lvs_operator.errors import ApiNotFoundError, SettingsError
 from lvs_operator.writer import missing_fields
@@ -19,6 +20,9 @@ from lvs_operator.writer import missing_fields
 logger = logging.getLogger(__name__)
 
 APPLY: Final = "application/apply-patch+yaml"
+SETTLED_SECONDS: Final = round(LIST_SECONDS) + 3
+"""An update waits so long after an agent is ready. A real server whose agent was away for longer than its Lease has no
+weight until the Lease is seen in the next list, and a director that hands its connections over meanwhile loses them."""
 
 
 def read_template(path: Path, namespace: str) -> dict[str, Any]:
@@ -45,12 +49,15 @@ def _completed(manifest: Mapping[str, Any], namespace: str) -> dict[str, Any]:
         "nodeSelector": {**(template["spec"].get("nodeSelector") or {}), LABEL_NODE_AGENT: NODE_AGENT_WANTED},
     }
     labels = {**(metadata.get("labels") or {}), LABEL_MANAGED_BY: "lvs-operator"}
-    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}}
+    update = {
+        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
+        "minReadySeconds": SETTLED_SECONDS,
+    }
     return {
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
         "metadata": {**metadata, "name": metadata["name"], "namespace": namespace, "labels": labels},
-        "spec": {"updateStrategy": strategy, **spec, "template": {**template, "spec": pod}},
+        "spec": {**update, **spec, "template": {**template, "spec": pod}},
     }
 
 
