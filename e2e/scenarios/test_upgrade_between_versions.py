@@ -14,9 +14,9 @@ import pytest
 from lvs_lab.waiting import wait_for
 from support.long_connections import long_connections
 from support.older_revision import older_version, present_version
-from support.quick_start import SERVERS, VIP
+from support.quick_start import SERVERS, VIP, quick_shape
 from support.traffic import answers
-from support.upgrade import NODES, Upgrade, Writes, older_installed
+from support.upgrade import DIRECTORS, NODES, Upgrade, Writes, older_installed
 from support.upgrade_option import UPGRADE_OPTION, older_revision
 
 pytestmark = [pytest.mark.lab, pytest.mark.kubelet, pytest.mark.long, pytest.mark.timeout(2400)]
@@ -33,6 +33,8 @@ class SetUp:
     """Of the chart."""
     service: dict[str, Any] = field(default_factory=dict)
     """Of the service's spec."""
+    table: str
+    """How the tables have it, by ipvsadm."""
     edited: dict[str, Any]
     """The edit of the service that is made and taken back in mixed states."""
 
@@ -42,11 +44,13 @@ class SetUp:
 
 
 SET_UPS: Final = {
-    "None": SetUp(service={"scheduler": "rr"}, edited={"scheduler": "wrr"}),
-    # Who takes over finds the same real server by the hash of address and port, and needs to know no connection.
+    "None": SetUp(service={"scheduler": "rr"}, table="rr", edited={"scheduler": "wrr"}),
+    # Who takes over finds the same real server by the hash of address and port, and needs to know no connection. What
+    # falls to one whose agent is away for longer than its Lease, and that so has no weight, goes to another.
     "VRRP": SetUp(
         values=("directorGroup.failover=VRRP", "directorGroup.sysctls.sloppyTcp=true"),
-        service={"scheduler": "mh", "schedulerFlags": ["mh-port"]},
+        service={"scheduler": "mh", "schedulerFlags": ["mh-fallback", "mh-port"]},
+        table="mh (mh-fallback,mh-port)",
         edited={"scheduler": "wrr", "schedulerFlags": None},
     ),
 }
@@ -67,6 +71,9 @@ def upgrade(request: pytest.FixtureRequest, set_up: SetUp) -> Iterator[Upgrade]:
         with older_installed("upgrade", older, newer, *set_up.values) as deployment:
             if set_up.moves:
                 deployment.patch("lvsvs", "web", set_up.service)
+            # Connections that are made while only some have weight are where the hash of all would not find them.
+            for name in DIRECTORS:
+                deployment.wait_shape(name, quick_shape(set_up.table), deadline=READY_SECONDS)
             deployment.wait_ready("web", deadline=READY_SECONDS)
             client = deployment.lab.machine("client")
             wait_for(lambda: answers(client, VIP), 20, f"{VIP} to answer")
@@ -77,6 +84,7 @@ def upgrade(request: pytest.FixtureRequest, set_up: SetUp) -> Iterator[Upgrade]:
                 )
                 story.wait_running(operator=older, agents=older)
                 story.users = story.users_objects()
+                print(f"long connections: {dict(connections.by_server)}")
                 print(f"{older.name}: {older.images.archives}; {newer.name}: {newer.images.archives}")
                 yield story
 

@@ -25,15 +25,28 @@ class KernelRecord:
     """By node, what it held then: services, real servers with weight, addresses on devices."""
     looks: int = 0
     losses: list[str] = field(default_factory=list)
+    started: float = 0.0
+    """Monotonic clock; seconds are told from here on."""
+    changes: list[tuple[float, str]] = field(default_factory=list)
+    """When what came (+) and went (-), of nodes that may lose something, too."""
+    may_lose: frozenset[str] = frozenset()
+    """Nodes whose losses are none."""
     _missing: dict[str, frozenset[str]] = field(default_factory=dict)
+    _held: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def note(self, node: str, held: frozenset[str], seconds: float) -> None:
         """One look at one node."""
+        before = self._held.get(node, self.began[node])
+        changed = [*(f"-{what}" for what in sorted(before - held)), *(f"+{what}" for what in sorted(held - before))]
+        self.changes += [(seconds, f"{node} {what}") for what in changed]
+        self._held[node] = held
+        self.looks += 1
+        if node in self.may_lose:
+            return
         missing = self.began[node] - held
         new = missing - self._missing.get(node, frozenset())
         self.losses += [f"after {seconds:.1f} s: {node} lost {what}" for what in sorted(new)]
         self._missing[node] = missing
-        self.looks += 1
 
 
 def held_for(address: str, text: str) -> frozenset[str]:
@@ -51,22 +64,25 @@ def held_for(address: str, text: str) -> frozenset[str]:
 
 
 @contextmanager
-def kernel_record(deployment: Deployment, address: str, nodes: Sequence[str]) -> Iterator[KernelRecord]:
+def kernel_record(
+    deployment: Deployment, address: str, nodes: Sequence[str], *, may_lose: Sequence[str] = ()
+) -> Iterator[KernelRecord]:
     """Look at the nodes for as long as the context lasts. Raises AssertionError for one that holds nothing of it."""
 
     def look(node: str) -> frozenset[str]:
         return held_for(address, deployment.lab.guest(node).sh(_LOOK))
 
-    record = KernelRecord(began={node: look(node) for node in nodes})
+    record = KernelRecord(began={node: look(node) for node in nodes}, may_lose=frozenset(may_lose))
     assert all(record.began.values()), f"nothing is there to be lost: {record.began}"
-    end, started = threading.Event(), time.monotonic()
+    record.started = time.monotonic()
+    end = threading.Event()
     failures: list[LabError] = []
 
     def run() -> None:
         while not end.wait(LOOK_SECONDS):
             try:
                 for node in nodes:
-                    record.note(node, look(node), time.monotonic() - started)
+                    record.note(node, look(node), time.monotonic() - record.started)
             except LabError as error:
                 failures.append(error)
                 return

@@ -2,9 +2,11 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 
 from support.traffic import HeldConnection
@@ -33,7 +35,7 @@ class LongConnections:
         """One request on each that talks. One that broke is told once, and asked no more."""
         for held, server in list(self.talking.items()):
             if wrong := self._ask(held, server):
-                self.failures.append(wrong)
+                self.failures.append(f"{datetime.now(UTC):%H:%M:%S.%f}: {wrong}")
                 del self.talking[held]
 
     def _ask(self, held: HeldConnection, server: str) -> str:
@@ -45,6 +47,11 @@ class LongConnections:
         self.answers += 1
         self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - before)
         return "" if answered == server else f"{held.source}: {answered} answers in place of {server}"
+
+    @property
+    def by_server(self) -> Counter[str]:
+        """How many each server has."""
+        return Counter([*self.talking.values(), *self.silent.values()])
 
     def __str__(self) -> str:
         return (

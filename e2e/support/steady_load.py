@@ -16,6 +16,7 @@ from lvs_lab.waiting import wait_for
 from support.traffic import answers, host_port
 
 _BEGIN_SECONDS: Final = 20.0
+_SPAN_PAUSE: Final = 5
 _END_SECONDS: Final = 15.0
 """The last connections have five seconds."""
 
@@ -29,6 +30,8 @@ class LoadReport:
     replies: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
+    failed_at: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    """By kind and second since the start: how many of those begun in it failed."""
     left_out: int = 0
     """Connections for which this machine had no time: no failure of what is tried, but not the promised rate either."""
     slow: int = 0
@@ -42,9 +45,26 @@ class LoadReport:
     def __str__(self) -> str:
         return (
             f"{self.succeeded} connections in {self.seconds:.1f} s ({self.rate:.0f} a second), failed: "
-            f"{dict(self.failures)} {self.examples}, left out: {self.left_out}, slow: {self.slow}, "
-            f"longest: {self.longest_ms:.0f} ms, by server: {dict(self.replies)}"
+            f"{dict(self.failures)} {self.examples} {failure_spans(self.failed_at)}, left out: {self.left_out}, "
+            f"slow: {self.slow}, longest: {self.longest_ms:.0f} ms, by server: {dict(self.replies)}"
         )
+
+
+def failure_spans(failed_at: Mapping[str, Mapping[int, int]]) -> list[str]:
+    """When connections failed, in words: seconds less than `_SPAN_PAUSE` apart are told as one time."""
+    told = []
+    for kind, counts in failed_at.items():
+        times: list[list[int]] = []
+        for second in sorted(counts):
+            if times and second - times[-1][-1] < _SPAN_PAUSE:
+                times[-1].append(second)
+            else:
+                times.append([second])
+        told += [
+            (one[0], f"{kind}: {sum(counts[second] for second in one)} from {one[0]} s to {one[-1] + 1} s")
+            for one in times
+        ]
+    return [words for _, words in sorted(told)]
 
 
 @contextmanager
@@ -75,6 +95,9 @@ def steady_load(client_namespace: str, address: str, rate: int, *, port: int = 8
         yield report
     report.seconds, report.succeeded = found["seconds"], found["succeeded"]
     report.replies, report.failures, report.examples = found["replies"], found["failures"], found["examples"]
+    report.failed_at = {
+        kind: {int(second): count for second, count in counts.items()} for kind, counts in found["failedAt"].items()
+    }
     report.left_out, report.slow, report.longest_ms = found["leftOut"], found["slow"], found["longestMs"]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ RATE: Final = 40
 ROLLOUT_SECONDS: Final = 400.0
 """For the agents of five nodes, one after the other."""
 _METRICS_URL: Final = "http://127.0.0.1:9460/metrics"
+_READY: Final = "is ready"
 _WRITES: Final = re.compile(r'^lvs_agent_kernel_writes_total\{kind="(\w+)"\} (\S+)$', re.MULTILINE)
 _SILENT: Final = re.compile(r"the agent of (\S+) does not renew its Lease")
 
@@ -49,6 +51,10 @@ class Upgrade:
     """The address goes to another director when an agent of a director is replaced."""
     users: dict[str, Any] = field(default_factory=dict)
     """The users' objects as they were at first."""
+    pods: dict[str, str] = field(default_factory=dict)
+    """By node, of which version its agent's pod was and whether it was ready, when it was last looked at."""
+    pods_changed: list[tuple[float, str]] = field(default_factory=list)
+    """When that changed in the last phase, by the monotonic clock."""
     silent: list[str] = field(default_factory=list)
     """Real servers that lost their weight in the last phase: their agents were away for longer than their Leases."""
 
@@ -77,14 +83,32 @@ class Upgrade:
         wait_for(lambda: self._running() == wanted, ROLLOUT_SECONDS, what, interval=0.5)
 
     def _running(self) -> dict[str, set[str]]:
-        assert self.deployment.agent_pods().keys() == set(NODES)
+        """The images of all pods that there are, by component. Raises AssertionError where an agent is not ready."""
         selector = f"--selector=app.kubernetes.io/instance={RELEASE}"
         command = ["--namespace", DEFAULT_NAMESPACE, "get", "pods", selector, "--output=json"]
         found: dict[str, set[str]] = {}
-        for pod in json.loads(self.deployment.lab.kubectl(*command).stdout)["items"]:
+        pods = json.loads(self.deployment.lab.kubectl(*command).stdout)["items"]
+        agents = self._note_agents(pods)
+        assert {node for node, state in agents.items() if state.endswith(_READY)} == set(NODES), agents
+        for pod in pods:
             images = {container["image"] for container in pod["spec"]["containers"]}
             found.setdefault(pod["metadata"]["labels"].get("app.kubernetes.io/component", "?"), set()).update(images)
         return found
+
+    def _note_agents(self, pods: list[dict[str, Any]]) -> dict[str, str]:
+        """How the agents' pods are now, by node; what changed since the last look is noted."""
+        names = {one.images.node_agent.reference: one.name for one in (self.older, self.newer)}
+        agents = [one for one in pods if one["metadata"]["labels"].get("app.kubernetes.io/component") == "node-agent"]
+        # Of two on one node the one that ends does not count.
+        agents.sort(key=lambda one: "deletionTimestamp" not in one["metadata"])
+        now = {
+            pod["spec"].get("nodeName", "?"): f"{names[pod['spec']['containers'][0]['image']]} {_state(pod)}"
+            for pod in agents
+        }
+        changed = [(node, state) for node, state in now.items() if self.pods.get(node) != state]
+        self.pods_changed += [(time.monotonic(), f"the agent of {node}: {state}") for node, state in changed]
+        self.pods = now
+        return now
 
     # what must not change
 
@@ -94,10 +118,16 @@ class Upgrade:
         begin = datetime.now(UTC)
         before = self.connections_counted()
         client = self.deployment.client_namespace("client")
-        watched = tuple(SERVERS) if self.moves else NODES
-        with steady_load(client, VIP, RATE) as load, kernel_record(self.deployment, VIP, watched) as record:
-            yield
+        self.pods_changed.clear()
+        with steady_load(client, VIP, RATE) as load:
+            started = time.monotonic()
+            with kernel_record(self.deployment, VIP, NODES, may_lose=DIRECTORS if self.moves else ()) as record:
+                yield
         self.silent = silent = self._silent_servers(begin)
+        changes = [(record.started + after, what) for after, what in record.changes]
+        print(f"{phase}: began at {begin:%H:%M:%S.%f}, and in that time")
+        for moment, what in sorted([*changes, *self.pods_changed]):
+            print(f"  {moment - started:.1f} s: {what}")
         print(f"{phase}: {load}; {self.connections}; {record.looks} looks at kernels, lost: {record.losses}")
         print(f"agents that were away for longer than their Leases: {silent}")
         assert self.connections.failures == []
@@ -158,6 +188,13 @@ class Upgrade:
         print(f"an edit and back: {load}")
         assert load.failures == {}
         assert self.connections.failures == []
+
+
+def _state(pod: Mapping[str, Any]) -> str:
+    if "deletionTimestamp" in pod["metadata"]:
+        return "ends"
+    conditions = pod["status"].get("conditions", ())
+    return _READY if any(one["type"] == "Ready" and one["status"] == "True" for one in conditions) else "starts"
 
 
 def _theirs(one: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,3 +29,12 @@ def test_a_loss_is_told_once_each_time() -> None:
         record.note("d1", frozenset(held), 1.0)
     assert record.losses == ["after 1.0 s: d1 lost b", "after 1.0 s: d1 lost b"]
     assert record.looks == 5
+    assert [what for _, what in record.changes] == ["d1 +c", "d1 -b", "d1 -c", "d1 +b", "d1 -b"]
+
+
+def test_what_may_be_lost_is_told_and_no_loss() -> None:
+    record = KernelRecord(began={"d1": frozenset({"a"}), "d2": frozenset()}, may_lose=frozenset({"d1", "d2"}))
+    record.note("d1", frozenset(), 1.0)
+    record.note("d2", frozenset({"a"}), 1.2)
+    assert record.losses == []
+    assert record.changes == [(1.0, "d1 -a"), (1.2, "d2 +a")]

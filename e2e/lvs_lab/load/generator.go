@@ -34,11 +34,13 @@ type report struct {
 	Replies   map[string]int `json:"replies"`  // by the name that answered
 	Failures  map[string]int `json:"failures"` // by kind
 	Examples  []string       `json:"examples"` // the first failures
-	LeftOut   int            `json:"leftOut"`  // this machine had no time for them
-	Slow      int            `json:"slow"`     // succeeded, after a packet was sent again
-	MedianMs  float64        `json:"medianMs"` // of those that succeeded, from first packet to last
-	P99Ms     float64        `json:"p99Ms"`
-	LongestMs float64        `json:"longestMs"`
+	// FailedAt is by kind and second since the start how many that were begun in it failed.
+	FailedAt  map[string]map[int]int `json:"failedAt"`
+	LeftOut   int                    `json:"leftOut"`  // this machine had no time for them
+	Slow      int                    `json:"slow"`     // succeeded, after a packet was sent again
+	MedianMs  float64                `json:"medianMs"` // of those that succeeded, from first packet to last
+	P99Ms     float64                `json:"p99Ms"`
+	LongestMs float64                `json:"longestMs"`
 }
 
 // generator makes connections at fixed times, whatever becomes of earlier ones.
@@ -51,7 +53,9 @@ type generator struct {
 }
 
 func newGenerator(address string) *generator {
-	return &generator{address: address, report: report{Replies: map[string]int{}, Failures: map[string]int{}, Examples: []string{}}}
+	return &generator{address: address, report: report{
+		Replies: map[string]int{}, Failures: map[string]int{}, Examples: []string{}, FailedAt: map[string]map[int]int{},
+	}}
 }
 
 // run makes connections until told to end, and waits for those under way.
@@ -96,9 +100,14 @@ func (g *generator) once() {
 	g.lock.Lock()
 	defer g.lock.Unlock()
 	if err != nil {
-		g.report.Failures[kind(err)]++
+		why, began := kind(err), began.Sub(g.started).Seconds()
+		g.report.Failures[why]++
+		if g.report.FailedAt[why] == nil {
+			g.report.FailedAt[why] = map[int]int{}
+		}
+		g.report.FailedAt[why][int(began)]++
 		if len(g.report.Examples) < examples {
-			g.report.Examples = append(g.report.Examples, fmt.Sprintf("after %.3f s: %v", began.Sub(g.started).Seconds(), err))
+			g.report.Examples = append(g.report.Examples, fmt.Sprintf("after %.3f s: %v", began, err))
 		}
 		return
 	}
