@@ -12,9 +12,11 @@ from typing import Any, Final
 import pytest
 
 from lvs_lab.waiting import wait_for
+from support.chart_deployment import ChartDeployment
 from support.long_connections import long_connections
 from support.older_revision import older_version, present_version
-from support.quick_start import SERVERS, VIP, quick_shape
+from support.quick_start import KEY, SERVERS, VIP, quick_shape
+from support.tables import parse_table
 from support.traffic import answers
 from support.upgrade import DIRECTORS, NODES, Upgrade, Writes, older_installed
 from support.upgrade_option import UPGRADE_OPTION, older_revision
@@ -84,9 +86,15 @@ def upgrade(request: pytest.FixtureRequest, set_up: SetUp) -> Iterator[Upgrade]:
                 )
                 story.wait_running(operator=older, agents=older)
                 story.users = story.users_objects()
-                print(f"long connections: {dict(connections.by_server)}")
+                print(f"long connections: {dict(connections.by_server)}; order: {kernel_order(deployment)}")
                 print(f"{older.name}: {older.images.archives}; {newer.name}: {newer.images.archives}")
                 yield story
+
+
+def kernel_order(deployment: ChartDeployment) -> dict[str, list[str]]:
+    """Of the real servers on each director: where it differs, mh finds a few connections elsewhere."""
+    shown = {name: deployment.node(name).out("ipvsadm", "-Ln", "--nosort", "--exact") for name in DIRECTORS}
+    return {name: list(parse_table(text)[KEY].destinations) for name, text in shown.items()}
 
 
 def must_have_written_nothing(upgrade: Upgrade, before: Writes | None = None) -> None:
