@@ -2,7 +2,8 @@
 
 kube-proxy does the like in ipvs mode for Services and EndpointSlices: in the same run, in a guest of its own with the
 same kernel, at the same API server. It knows no weights, so what is compared is one real server more; ours is held to
-weights, too. The two take turns, and neither has anything to do while the other is measured.
+weights, too. The two take turns, and neither has anything to do while the other is measured. Guests come before the
+machine's other programs, and kube-proxy is in one: so does the operator, which is a program of the machine.
 
 The edits come at their pace whether or not the one before has arrived. Times begin when the patch is sent, and hold the
 guest's look every 5 ms and the way over the exec channel.
@@ -33,6 +34,7 @@ from bench.large_table import Shape
 from bench.seen_by_watch import WeightsSeen
 from lvs_api.kinds import REAL_SERVER_POOL, SERVICE_SLICE
 from lvs_lab.lab_machine import GuestMachine
+from lvs_lab.processes import URGENT_NICE
 from lvs_lab.waiting import wait_for
 from support.deployment import Deployment, deployed
 from support.manifests import documents, pool_text, service_text
@@ -59,6 +61,15 @@ class Edit(NamedTuple):
 
     arrival: Arrival
     carry_out: Callable[[], object]
+
+
+def _be_urgent(pid: int) -> None:
+    """As guests are, also where the kernel shares processors among sessions first (sched(7))."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.setpriority(os.PRIO_PROCESS, int(thread.name), URGENT_NICE)
+    session = Path(f"/proc/{pid}/autogroup")
+    if session.exists():
+        session.write_text(f"{URGENT_NICE}", encoding="ascii")
 
 
 def ours(what: str, shape: Shape) -> str:
@@ -115,6 +126,7 @@ class CommitLatency:
         active = self.deployment.lab.guest(wait_for(self._active, _ACTIVE_DEADLINE, "an active director"))
         proxied = self.deployment.lab.guest(KUBE_PROXY_GUEST)
         self.deployment.lab.kube_proxy(KUBE_PROXY_GUEST).start("ipvs", sync_period="30s")
+        _be_urgent(self.deployment.operator.process.pid)
         there = 0
         for shape in STEPS:
             numbers = range(there, shape.services)

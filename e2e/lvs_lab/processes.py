@@ -16,8 +16,9 @@ from lvs_lab.waiting import wait_for
 _MARK = "LVS_LAB_NOTES"
 """Says in the environment of a lab's programs whose they are: the directory of its notes of process ids."""
 _GONE_SECONDS = 10
-_URGENT_NICE = -10
-_URGENT_SESSION = f"{{ echo {_URGENT_NICE} > /proc/self/autogroup; }} 2> /dev/null;"
+URGENT_NICE = -10
+"""Of guests."""
+_URGENT_SESSION = f"{{ echo {URGENT_NICE} > /proc/self/autogroup; }} 2> /dev/null;"
 """Where the kernel shares processors among sessions first, the niceness of a process counts within its own only.
 
 sched(7); a kernel without that has no such file.
@@ -126,7 +127,7 @@ def start(
     new, final = shlex.quote(f"{pid_file}.new"), shlex.quote(str(pid_file))
     note = f'{{ read -r line < /proc/$$/stat; set -- ${{line##*) }}; echo "$$ ${{20}}"; }} > {new}; mv {new} {final}'
     # nice(1) runs the program also where it may not be so urgent, and says so in its log.
-    wanted = ["nice", "--adjustment", str(_URGENT_NICE), *argv] if urgent else argv
+    wanted = ["nice", "--adjustment", str(URGENT_NICE), *argv] if urgent else argv
     become = " ".join(shlex.quote(word) for word in in_namespace(netns, wanted))
     script = f"{note}; {_URGENT_SESSION if urgent else ''} exec {become} >> {shlex.quote(str(log))} 2>&1 < /dev/null"
     place = f"cd {shlex.quote(str(cwd))} && " if cwd else ""
