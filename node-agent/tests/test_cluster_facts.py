@@ -21,6 +21,7 @@ from lvs_agent.objects.cluster_facts import ClusterFactsReader, distil
 VIP, OTHER = ip_address("192.168.4.15"), ip_address("192.168.4.16")
 NODES, LVS_NODES = "/api/v1/nodes", "/apis/lvs-operator.io/v1alpha1/lvsnodes"
 SERVICE_CIDRS = "/apis/networking.k8s.io/v1/servicecidrs"
+API_SERVERS = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes"
 
 
 def node(name: str, *addresses: str, **spec: Any) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def test_ranges_of_pods_and_services_count() -> None:
 
 
 class Api(ApiConnection):
-    """Lists what it was given, two a page; a list that is an error is refused."""
+    """Lists what it was given, two a page; a list that is an error is refused. One object is told by name."""
 
     def __init__(self) -> None:
         super().__init__(httpx2.AsyncClient(base_url="https://10.0.0.100:6443"))
@@ -100,9 +101,17 @@ class Api(ApiConnection):
             LVS_NODES: [],
             SERVICE_CIDRS: ApiRefused(404, "the server could not find the requested resource"),
         }
+        self.api_servers: dict[str, Any] | ApiUnavailable = {
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": ["10.0.0.101"]}, {"addresses": ["10.0.0.102"]}],
+        }
         self.reads = 0
 
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
+        if path == API_SERVERS:
+            if isinstance(self.api_servers, ApiUnavailable):
+                raise self.api_servers
+            return self.api_servers
         listed = self.lists[path]
         if isinstance(listed, ApiUnavailable):
             raise listed
@@ -154,7 +163,7 @@ async def test_a_new_address_waits_until_the_whole_list_was_read_for_it(tmp_path
         facts = known(reader, VIP)
         assert facts is not None
         assert {str(one) for one in facts.nodes} == {"10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"}
-        assert {str(one) for one in facts.api_servers} == {"10.0.0.100", "10.96.0.1"}
+        assert {str(one) for one in facts.api_servers} == {"10.0.0.100", "10.96.0.1", "10.0.0.101", "10.0.0.102"}
         assert api.reads == 1
         assert known(reader, VIP) is facts
         assert known(reader, VIP, OTHER) is None
@@ -222,6 +231,32 @@ async def test_a_damaged_file_is_learnt_anew(tmp_path: Path) -> None:
 async def test_the_api_servers_name_is_looked_up(tmp_path: Path) -> None:
     reader = ClusterFactsReader(Api(), node_name="n1", hosts={"localhost"}, path=tmp_path / "c", wake=lambda: None)
     assert ip_address("127.0.0.1") in (await reader._read()).api_servers
+
+
+async def api_servers_known(api: Api, directory: Path) -> set[str]:
+    reader = ClusterFactsReader(api, node_name="n1", hosts={"10.96.0.1"}, path=directory / "c", wake=lambda: None)
+    return {str(one) for one in (await reader._read()).api_servers}
+
+
+@pytest.mark.parametrize(
+    "told", [ApiRefused(404, 'endpointslices "kubernetes" not found'), {"endpoints": None}, {"endpoints": []}]
+)
+async def test_api_servers_may_say_nothing_of_themselves(tmp_path: Path, told: dict[str, Any] | ApiUnavailable) -> None:
+    api = Api()
+    api.api_servers = told
+    assert await api_servers_known(api, tmp_path) == {"10.96.0.1"}
+
+
+@pytest.mark.parametrize(
+    "told", [ApiRefused(403, "may not get it"), {}, {"endpoints": [{}]}, {"endpoints": [{"addresses": ["a-name"]}]}]
+)
+async def test_addresses_of_api_servers_that_can_not_be_read_are_not_none(
+    tmp_path: Path, told: dict[str, Any] | ApiUnavailable
+) -> None:
+    api = Api()
+    api.api_servers = told
+    with pytest.raises(ApiUnavailable):
+        await api_servers_known(api, tmp_path)
 
 
 async def test_it_is_read_again_while_an_address_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,8 @@ _FORMAT: Final = 1
 _NODES: Final = "/api/v1/nodes"
 _LVS_NODES: Final = f"/apis/{API_VERSION}/{NODE.plural}"
 _SERVICE_CIDRS: Final = "/apis/networking.k8s.io/v1/servicecidrs"
+_API_SERVERS: Final = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes"
+"""Each API server writes its address there; a pod is told that of the Service alone."""
 _PAGE: Final = 250
 _LONGEST_READ: Final = 20.0
 _READ_AGAIN: Final = 60.0
@@ -127,7 +129,21 @@ class ClusterFactsReader:
                 raise
             cidrs = []  # Kubernetes before 1.33 has no such kind
         facts = distil(nodes, lvs_nodes, cidrs, own_node=self._node_name)
-        return replace(facts, api_servers=frozenset([a for host in sorted(self._hosts) for a in await _resolve(host)]))
+        connected = [address for host in sorted(self._hosts) for address in await _resolve(host)]
+        return replace(facts, api_servers=frozenset(connected) | await self._api_servers())
+
+    async def _api_servers(self) -> frozenset[IPAddress]:
+        """What the API servers say of themselves. Raises ApiUnavailable."""
+        try:
+            found = await self._api.get(_API_SERVERS)
+        except ApiRefused as error:
+            if not error.not_found:
+                raise
+            return frozenset()  # as with --endpoint-reconciler-type=none
+        try:
+            return frozenset(ip_address(one) for entry in found["endpoints"] or () for one in entry["addresses"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ApiUnavailable(f"{_API_SERVERS}: no EndpointSlice with addresses") from error
 
     async def _list(self, path: str) -> AsyncIterator[Raw]:
         params = {"limit": str(_PAGE)}
