@@ -92,7 +92,7 @@ def test_backup_only_is_kept_off_and_given_back(web: Deployment) -> None:
         holder.out("sysctl", "--write", "net.ipv4.vs.backup_only=1")
         assert not answers(client(web), VIP)
         web.start_agent(active)
-        wait_for(lambda: answers(client(web), VIP), 20, f"{VIP} to answer")
+        wait_for(lambda: answers(client(web), VIP), GONE_SECONDS, f"{VIP} to answer")
         assert web.vs_sysctl(active, "backup_only") == 0
     finally:
         web.ensure_running()
@@ -130,14 +130,14 @@ def test_a_long_connection_survives_the_death_of_its_director(synced: Deployment
             wait_for(lambda: roles(synced)[0] == standby, 20, f"{standby} to be active")
             wait_for(lambda: answers(client(synced), VIP), 20, f"{VIP} to answer from {standby}")
             assert held.ask() == server
-            wait_for(lambda: "master" in daemons(synced, standby)[0], TOLD_SECONDS, f"{standby} to tell")
+            wait_for(lambda: "master" in "".join(daemons(synced, standby)), TOLD_SECONDS, f"{standby} to tell")
             assert len(daemons(synced, standby)) == 1
         finally:
             synced.lab.guest(active).power_on()
             synced.start_agent(active)
             synced.lab.kubectl("taint", "node", active, "node.kubernetes.io/out-of-service-")
         in_force(synced)
-        wait_for(lambda: "backup" in daemons(synced, active)[0], TOLD_SECONDS, f"{active} to be told")
+        wait_for(lambda: "backup" in "".join(daemons(synced, active)), GONE_SECONDS, f"{active} to be told")
 
 
 def test_a_daemon_that_somebody_stopped_is_started_again(synced: Deployment) -> None:

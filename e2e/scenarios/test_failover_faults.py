@@ -1,8 +1,8 @@
-"""Two directors with VRRP at an advert each 100 ms, and all that breaks: who owned the address, when nobody answered.
+"""Two directors with VRRP, and all that breaks: who owned the address, when nobody answered.
 
-Figures are printed (`pytest -rP`): seconds without a reply at probes each millisecond on the same link and through a
-router, connections at a steady rate, owners at each instant by adverts and by ARP. What is asserted are conditions,
-with deadlines for a busy machine.
+An advert comes each 100 ms, of pods each 300 ms. Figures are printed (`pytest -rP`): seconds without a reply at probes
+each millisecond on the same link and through a router, connections at a steady rate, owners at each instant by adverts
+and by ARP. What is asserted are conditions, with deadlines for a busy machine.
 """
 
 import time

@@ -22,12 +22,10 @@ from support.agent_state import wait_rounds
 from support.director_pair import TAKE_OVER_SECONDS, DirectorPair
 from support.fault_figures import Sign, longest_silence, read_packet
 from support.fault_lab import DIRECTORS, NAME, ROUTER_ID, SERVERS, VIP, fault_objects
-from support.pod_deployment import POD_SECONDS, PodDeployment, deployed_as_pods
+from support.pod_deployment import POD_ADVERT_MILLISECONDS, POD_SECONDS, PodDeployment, deployed_as_pods
 from support.steady_load import plain_real_servers, steady_probes
 
 pytestmark = [pytest.mark.lab, pytest.mark.kubelet]
-ADVERT_MILLISECONDS: Final = 300
-"""A node that also starts containers, on one processor, may be late by more than three times 100 ms."""
 COLLECTED_SECONDS: Final = 120.0
 """The control plane ends the pods of a Node that is gone about 40 s after it has seen that (podgc's quarantine)."""
 START_KUBELET: Final = "exec xargs --null --arg-file=/run/kubelet-command env >> /var/log/kubelet.log 2>&1 < /dev/null"
@@ -39,7 +37,7 @@ def lab() -> Iterator[PodDeployment]:
         deployed_as_pods("pods-vrrp", ["failover-faults"]) as deployment,
         plain_real_servers(deployment.lab, VIP, *SERVERS),
     ):
-        deployment.apply(fault_objects(ADVERT_MILLISECONDS))
+        deployment.apply(fault_objects(POD_ADVERT_MILLISECONDS))
         yield deployment
 
 

@@ -14,11 +14,11 @@ import pytest
 from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_lab.plain_deployment import RELEASE
 from lvs_lab.waiting import wait_for
-from support.deployment import Deployment
-from support.quick_start import SERVERS, VIP, quick_shape, restore
+from support.deployment import GONE_SECONDS, Deployment, holds
+from support.quick_start import SERVERS, VIP, is_settled, quick_shape, restore
 from support.traffic import StreamRecord, steady_requests
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 DIRECTORS: Final = ("director-1", "director-2")
 OWN: Final = {"director-1": "192.168.10.11", "director-2": "192.168.10.12", "server-1": "192.168.10.21"}
 NAME_SERVER, POD_RANGE, RANGE = "192.168.10.53", "192.168.77.0/24", "192.168.88.0/24"
@@ -87,6 +87,10 @@ def scene(quick_start: Deployment) -> Iterator[Scene]:
     bind = {"spec": {"addresses": [{"address": one, "device": "lo"} for one in sorted({VIP, *told.values()})]}}
     with steady_requests(lab.client_namespace("client"), VIP) as record:
         lab.restart_agents(list(OWN), "--refuse-range", RANGE)
+        # What the operator has not told of the new agents by now nobody tells.
+        wait_for(holds(lambda: is_settled(lab)), GONE_SECONDS, "the operator to know the real servers as they are")
+        for director in DIRECTORS:
+            lab.wait_shape(director, quick_shape(), deadline=GONE_SECONDS)
         assert lab.operator.terminate() == 0
         listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": forged})
         as_operator(lab, "create", "--filename=-", stdin=listed)

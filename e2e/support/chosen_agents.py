@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from support.deployment import Deployment, deployed
-from support.pod_deployment import deployed_as_pods
+from support.pod_deployment import POD_ADVERT_MILLISECONDS, deployed_as_pods
 
 
 class Agents(StrEnum):
@@ -33,6 +33,11 @@ def choose(agents: Agents) -> None:
 def chosen() -> Agents:
     """What was chosen, else processes."""
     return Agents(os.environ.get(_CHOSEN, Agents.PROCESSES))
+
+
+def advert_milliseconds() -> int:
+    """Between the adverts of directors that fail over."""
+    return POD_ADVERT_MILLISECONDS if chosen() is Agents.PODS else 100
 
 
 @contextmanager

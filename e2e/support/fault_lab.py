@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from lvs_lab.waiting import wait_for
-from support.chosen_agents import deployed_as_chosen
+from support.chosen_agents import advert_milliseconds, deployed_as_chosen
 from support.deployment import Deployment
 from support.director_pair import TAKE_OVER_SECONDS, DirectorPair
 from support.neighbours import mac_of, wait_for_neighbour
@@ -59,7 +59,7 @@ def fault_objects(interval_milliseconds: int, *, scheduler: str = "rr", sloppy_t
 
 
 @contextmanager
-def fault_lab(label: str, directory: Path, *, interval_milliseconds: int = 100) -> Iterator[DirectorPair]:
+def fault_lab(label: str, directory: Path) -> Iterator[DirectorPair]:
     """The lab for as long as the context lasts; the service is not Ready yet."""
     with (
         deployed_as_chosen(label, ["failover-faults"], directory) as deployment,
@@ -67,7 +67,7 @@ def fault_lab(label: str, directory: Path, *, interval_milliseconds: int = 100) 
     ):
         for name in DIRECTORS:
             deployment.start_vrrp(name)
-        deployment.apply(fault_objects(interval_milliseconds))
+        deployment.apply(fault_objects(advert_milliseconds()))
         yield DirectorPair(
             deployment=deployment, names=DIRECTORS, client_name="ff-client", vip=VIP, router_id=ROUTER_ID
         )

@@ -13,13 +13,14 @@ from typing import Final
 
 from lvs_lab.lab_machine import Capture
 from lvs_lab.waiting import wait_for
+from support.chosen_agents import advert_milliseconds
 from support.director_pair import TAKE_OVER_SECONDS, DirectorPair
 from support.fault_figures import Heard, Sign, Span, longest_silence, read_packet, seconds_together, spans, timeline
 from support.neighbours import asking
 from support.steady_load import LoadReport, ProbeReport, steady_load, steady_probes
 
-_ADVERT_PAUSE: Final = 0.45
-"""Of adverts each 100 ms: longer than a Backup waits, so that who is silent for less goes on to own the address."""
+_ADVERTS_OF_A_PAUSE: Final = 4.5
+"""Longer than a Backup waits, so that who is silent for less goes on to own the address."""
 _ANSWER_PAUSE: Final = 0.25
 """Of answers to questions each 20 ms."""
 _FILTER: Final = ("arp", "or", "ip", "proto", "112")
@@ -53,7 +54,8 @@ class FaultRecord:
 
     def owned(self, sign: Sign) -> list[Span]:
         """Who owned the address from when to when, by signs of one kind."""
-        return spans(self.heard(), sign, _ADVERT_PAUSE if sign is Sign.ADVERT else _ANSWER_PAUSE)
+        advert_pause = _ADVERTS_OF_A_PAUSE * advert_milliseconds() / 1000
+        return spans(self.heard(), sign, advert_pause if sign is Sign.ADVERT else _ANSWER_PAUSE)
 
     def masters(self) -> list[str]:
         """Who has sent adverts, in the order of their times as Master; one who only paused counts once."""

@@ -24,6 +24,8 @@ from support.deployment import METRICS_PORT, AnyOperator
 OPERATOR_NODE: Final = "operator"
 POD_SECONDS: Final = 120.0
 """For a pod to start or end on a busy machine."""
+POD_ADVERT_MILLISECONDS: Final = 300
+"""A node that also starts containers, on one processor, may be late by more than three times 100 ms."""
 ROLLOUT_SECONDS: Final = 300.0
 """For the agents of all nodes, one after the other."""
 OPERATOR_TOPOLOGY: Final = f"""
