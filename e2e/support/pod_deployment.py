@@ -141,6 +141,10 @@ class PodDeployment(ChartDeployment):
         assert set(nodes) <= set(before)
         chosen = ["--reuse-values", f"--set-json=nodeAgent.extraArgs={json.dumps(options)}"]
         self.lab.helm("upgrade", RELEASE, CHART, "--namespace", DEFAULT_NAMESPACE, *chosen)
+        # It reads the template when it starts, and else minutes after its ConfigMap has changed.
+        rollout = ["--namespace", DEFAULT_NAMESPACE, "rollout"]
+        self.lab.kubectl(*rollout, "restart", f"deployment/{RELEASE}")
+        self.lab.kubectl(*rollout, "status", f"deployment/{RELEASE}", timeout=POD_SECONDS)
 
         def replaced() -> bool:
             now = self.agent_pods()
