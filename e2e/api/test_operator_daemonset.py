@@ -1,6 +1,6 @@
 """The agents' DaemonSet, on a real API server."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,12 @@ def no_daemonset(api_server: ApiServer) -> Iterator[None]:
     api_server.request("DELETE", PATH)
 
 
-def written(directory: Path, image: str) -> Path:
+def written(directory: Path, image: str, *, args: Sequence[str] = ()) -> Path:
     manifest = deepcopy(TEMPLATE)
-    manifest["spec"]["template"]["spec"]["containers"][0]["image"] = image
+    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    container["image"] = image
+    if args:
+        container["args"] = list(args)
     file = directory / "daemonset.yaml"
     file.write_text(yaml.safe_dump(manifest))
     return file
@@ -79,3 +82,16 @@ async def test_it_is_made_kept_and_followed(api_server: ApiServer, tmp_path: Pat
         assert await agents.ensure()
         assert pod_spec(api_server)["containers"][0]["image"] == "example.com/lvs-agent:2"
         assert not await agents.ensure()
+
+
+async def test_what_the_template_no_longer_has_goes(api_server: ApiServer, tmp_path: Path) -> None:
+    """Also where another operator applied the one before."""
+    file = written(tmp_path, "example.com/lvs-agent:1", args=["run", "--log-level=debug"])
+    async with ApiClient(read_kubeconfig(api_server.kubeconfig)) as client:
+        assert await AgentDaemonSet(client, file, "default", may_write=lambda: None).ensure()
+        for args in (["run"], []):
+            written(tmp_path, "example.com/lvs-agent:1", args=args)
+            agents = AgentDaemonSet(client, file, "default", may_write=lambda: None)
+            assert await agents.ensure()
+            assert pod_spec(api_server)["containers"][0].get("args", []) == args
+            assert not await agents.ensure()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lvs_operator.agent_daemonset import read_template
+from lvs_operator.agent_daemonset import ANNOTATION_DIGEST, read_template
 from lvs_operator.agent_leases import LIST_SECONDS
 from lvs_operator.errors import SettingsError
 
@@ -38,6 +38,21 @@ def test_how_long_an_update_waits_is_the_administrators_choice(tmp_path: Path) -
     file = tmp_path / "ds.yaml"
     file.write_text(GOOD.replace("updateStrategy:", "minReadySeconds: 60\n  updateStrategy:"))
     assert read_template(file, "here")["spec"]["minReadySeconds"] == 60
+
+
+def test_a_manifest_that_lost_something_is_told_from_the_one_before(tmp_path: Path) -> None:
+    """All that it has left is in the DaemonSet already."""
+    file = tmp_path / "ds.yaml"
+
+    def digest(text: str) -> str:
+        file.write_text(text)
+        return str(read_template(file, "here")["metadata"]["annotations"][ANNOTATION_DIGEST])
+
+    whole = GOOD.replace("image: i", "image: i, args: [run, --more]")
+    less = whole.replace(", --more", "")
+    assert digest(whole) == digest(whole)
+    assert digest(whole) != digest(less)
+    assert digest(GOOD.replace("elsewhere}", "elsewhere, annotations: {a: b}}")) != digest(GOOD)
 
 
 @pytest.mark.parametrize(
