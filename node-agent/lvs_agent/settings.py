@@ -196,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument(
         "--log-level",
         choices=LOG_LEVELS,
-        default=os.environ.get("LVS_AGENT_LOG_LEVEL", "info"),
+        default=os.environ.get("LVS_AGENT_LOG_LEVEL") or "info",
         help="(LVS_AGENT_LOG_LEVEL; %(default)s)",
     )
     parser = _Parser(prog="lvs-agent", description="Programs IPVS, addresses and sysctls of one node.")
@@ -226,9 +226,10 @@ def _truth(variable: str) -> bool:
 
 
 def _level(text: str) -> str:
-    if text not in LOG_LEVELS:  # argparse looks at flags only, and not at what the environment says
+    """Of any case in the environment: the operator's variable has capital letters."""
+    if text.lower() not in LOG_LEVELS:  # argparse looks at flags only, and not at what the environment says
         raise InvalidSettings(f"LVS_AGENT_LOG_LEVEL {text}: expected {', '.join(LOG_LEVELS)}")
-    return text
+    return text.lower()
 
 
 def _range(text: str) -> IPNetwork:

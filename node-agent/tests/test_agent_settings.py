@@ -116,6 +116,14 @@ def test_mistakes_in_the_environment_are_named(
     assert str(caught.value).startswith(said)
 
 
+@pytest.mark.parametrize(("value", "level"), [("debug", "debug"), ("WARNING", "warning"), ("", "info")])
+def test_the_environment_names_a_level_of_the_log_in_any_case(
+    monkeypatch: pytest.MonkeyPatch, value: str, level: str
+) -> None:
+    monkeypatch.setenv("LVS_AGENT_LOG_LEVEL", value)
+    assert parse_settings(["run"]).log_level == level
+
+
 @pytest.mark.parametrize(("value", "shows"), [("true", True), ("false", False), ("", False)])
 def test_connections_are_shown_where_the_environment_says_so(
     monkeypatch: pytest.MonkeyPatch, value: str, *, shows: bool
