@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from lvs_api.base import LIST_KEY, LIST_SET, ApiModel, Rule
 from lvs_api.patterns import WORDS
@@ -47,9 +48,9 @@ def schema_violations(error: ValidationError, root: str) -> tuple[Violation, ...
     return tuple(
         Violation(
             field=field_path(root, _location(item["loc"])),
-            message=_schema_message(item["type"], item["msg"], item.get("ctx", {})),
+            message=_schema_message(item),
         )
-        for item in error.errors(include_url=False, include_input=False)
+        for item in error.errors(include_url=False)
     )
 
 
@@ -58,17 +59,21 @@ def _location(location: tuple[str | int, ...]) -> tuple[str | int, ...]:
     return location[:-2] if location[-1:] == ("[key]",) else location
 
 
-def _schema_message(error_type: str, message: str, context: Mapping[str, Any]) -> str:
-    if error_type == "extra_forbidden":
-        return "unknown field"
-    if error_type == "missing":
-        return "Required value"
-    if error_type == "string_type":
-        # 52:54:00:12:34:56 is a number to base 60 for YAML 1.1, though not for kubectl.
-        return "must be a string: in YAML put it in quotes"
-    if error_type == "string_pattern_mismatch":
-        return WORDS.get(context["pattern"], message)
-    return message.removeprefix("Value error, ")
+def _schema_message(error: ErrorDetails) -> str:
+    match error["type"]:
+        case "extra_forbidden":
+            return "unknown field"
+        case "missing":
+            return "Required value"
+        case "string_type" if isinstance(error["input"], Mapping | list | None):
+            return "must be a string"
+        case "string_type":
+            # 52:54:00:12:34:56 is a number to base 60 for YAML 1.1, though not for kubectl.
+            return "must be a string: in YAML put it in quotes"
+        case "string_pattern_mismatch":
+            return WORDS.get(error["ctx"]["pattern"], error["msg"])
+        case _:
+            return error["msg"].removeprefix("Value error, ")
 
 
 def rule_violations(value: ApiModel, root: str) -> tuple[Violation, ...]:

@@ -8,7 +8,7 @@ from lvs_api.kinds import NODE, REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE
 from lvs_api.network_types import Protocol, Scheduler
 from lvs_api.objects import ObjectMeta, OwnerReference, find_violations, parse_metadata, parse_object, to_raw
 from lvs_api.real_server_pool import RealServerState
-from lvs_api.testing import lvs_node, real_server, real_server_pool, service_slice, virtual_service
+from lvs_api.testing import director_group, lvs_node, real_server, real_server_pool, service_slice, virtual_service
 from lvs_api.violations import InvalidObject, field_path
 from support.api_cases import ApiCase, all_cases, changed, python_says
 
@@ -20,6 +20,21 @@ def test_the_table_of_the_api(case: ApiCase) -> None:
     assert (case.refused is None) == (violations == ())
     if case.refused is not None:
         assert any(case.refused == said.field and case.saying in said.message for said in violations), violations
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (52, "must be a string: in YAML put it in quotes"),
+        (True, "must be a string: in YAML put it in quotes"),
+        (None, "must be a string"),
+        ({"a": "b"}, "must be a string"),
+        (["a"], "must be a string"),
+    ],
+)
+def test_quotes_are_asked_for_where_they_would_help(wrong: object, said: str) -> None:
+    (violation,) = python_says(director_group(ignoreAnswersFrom=[wrong]))
+    assert (violation.field, violation.message) == ("spec.ignoreAnswersFrom[0]", said)
 
 
 def test_a_whole_object() -> None:
