@@ -31,7 +31,7 @@ def refused(lab: Deployment) -> dict[str, tuple[str, str]]:
     return {
         "gateway": ("192.168.10.1", "is a next hop of this node's routes"),
         "gateway6": ("fd00:10::1", "is a next hop of this node's routes"),
-        "api-server": (str(lab.lab.topology.api_address), "is the address of this node's API server"),
+        "api-server": (str(lab.lab.topology.api_address), "is the address of an API server"),
         "name-server": (NAME_SERVER, "is a name server of this node"),
         "node": (SERVERS["server-2"], "is an address of Node server-2"),
         "node6": ("fd00:10::22", "is an address of Node server-2"),

@@ -36,7 +36,7 @@ def in_range(network: str, what: str) -> Surroundings:
 REFUSED = {
     "api-server": (
         Surroundings(cluster=ClusterFacts(api_servers=frozenset({VIP}))),
-        "is the address of this node's API server",
+        "is the address of an API server",
     ),
     "next-hop": (Surroundings(next_hops=frozenset({VIP})), "is a next hop of this node's routes"),
     "name-server": (Surroundings(name_servers=frozenset({VIP})), "is a name server of this node"),

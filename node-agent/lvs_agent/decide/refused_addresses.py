@@ -150,7 +150,7 @@ def _on_this_node(address: IPAddress, claims: list[Claim], around: Surroundings)
 
 
 def _api_server(address: IPAddress, around: Surroundings) -> str | None:
-    return "is the address of this node's API server" if address in around.cluster.api_servers else None
+    return "is the address of an API server" if address in around.cluster.api_servers else None
 
 
 def _next_hop(address: IPAddress, around: Surroundings) -> str | None:
