@@ -262,8 +262,8 @@ class TableKeeper:
         """Services that are to be changed, and have to be read anew before.
 
         Where all that changes is weights, numbers of connections do not count, and an edit writes what a glance misses:
-        as long as that shows no change they are as known. To read the real servers of all services takes ten times as
-        long.
+        as long as that shows no change they are as known. To read the real servers of all services takes five times
+        as long.
         """
         services = {change.service for change in judged.changes}
         if self._glance is None or self._glance_took * len(table.services) >= self._read_took * len(services):

@@ -66,7 +66,7 @@ class IpvsTable(Protocol):
     def glance(self) -> bytes | None:
         """The table in short: equal as long as all services and destinations are there with their methods and weights.
 
-        It takes a tenth of what reading takes, and leaves out thresholds, tunnels and flags. None where the kernel
+        It takes a fifth of what reading takes, and leaves out thresholds, tunnels and flags. None where the kernel
         does not show it so; then nothing is known.
         """
 

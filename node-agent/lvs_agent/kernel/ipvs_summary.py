@@ -1,4 +1,4 @@
-"""/proc/net/ip_vs: the table as text, which the kernel gives in a tenth of the time that a dump of destinations takes.
+"""/proc/net/ip_vs: the table as text, which is had in a fifth of the time that it takes to read all destinations.
 
 It has neither thresholds nor tunnels, nor the flags of schedulers, and so says only that something changed, not what.
 """
