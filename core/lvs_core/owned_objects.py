@@ -59,12 +59,21 @@ class Made:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class _Anew:
+    """What is made where a LvsVirtualService of another director group has gone."""
+
+    made: Made
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class OwnedObjects:
     """What shall be made of Services, and what of it shall be no more; what is in neither stays as it is."""
 
     made: Mapping[ObjectKey, Made] = field(default_factory=dict)
     delete_services: tuple[ObjectKey, ...] = ()
     """LvsVirtualServices: no Service asks for them any more, or they must be made anew."""
+    anew: Mapping[ObjectKey, Made] = field(default_factory=dict)
+    """What these are to be then: of another director group, which can not be edited."""
     delete_pools: tuple[ObjectKey, ...] = ()
     """LvsRealServerPools: no Service asks for them any more."""
     problems: Mapping[ObjectKey, Problem] = field(default_factory=dict)
@@ -87,20 +96,23 @@ def owned_objects(view: ClusterView, directors: Mapping[str, Directors]) -> Owne
     """What is to become of every object that was or shall be made."""
     permissions = Permissions(view)
     outcomes = {key: _outcome(view, permissions, directors, balancer) for key, balancer in view.load_balancers.items()}
+    anew = {key: one.made for key, one in outcomes.items() if isinstance(one, _Anew)}
     delete_services = tuple(
         key
         for key, one in view.services.items()
-        if (owner := owner_of(one.meta)) is not None and (_is_orphan(view, key, owner) or outcomes.get(key) is _MOVING)
+        if (owner := owner_of(one.meta)) is not None and (_is_orphan(view, key, owner) or key in anew)
     )
+    problems = {key: one for key, one in outcomes.items() if isinstance(one, Problem)}
     return OwnedObjects(
         made={key: one for key, one in outcomes.items() if isinstance(one, Made)},
         delete_services=delete_services,
+        anew=anew,
         delete_pools=tuple(
             key
             for key, one in view.pools.items()
             if (owner := owner_of(one.meta)) is not None and _is_orphan(view, key, owner)
         ),
-        problems={key: one for key, one in outcomes.items() if isinstance(one, Problem)},
+        problems=problems | dict.fromkeys(anew, _MOVING),
     )
 
 
@@ -112,7 +124,7 @@ def _is_orphan(view: ClusterView, key: ObjectKey, owner: OwnerReference) -> bool
 
 def _outcome(
     view: ClusterView, permissions: Permissions, directors: Mapping[str, Directors], balancer: LoadBalancer
-) -> Made | Problem:
+) -> Made | _Anew | Problem:
     key = ObjectKey(balancer.meta.namespace or "", balancer.meta.name)
     if balancer.faults or balancer.pool is None:
         return _refused(Reason.INVALID, "; ".join(str(one) for one in balancer.faults))
@@ -123,12 +135,14 @@ def _outcome(
     spec = with_addresses(view, permissions, balancer, service.spec if service is not None else None)
     if isinstance(spec, Problem):
         return spec
-    if service is not None and (problem := _of_another_group(view, service, spec.director_group_ref.name)) is not None:
+    problem = None if service is None else _of_another_group(view, service, spec.director_group_ref.name)
+    if problem is not None and problem is not _MOVING:
         return problem
     made_pool = balancer.pool
     if balancer.real_servers is RealServers.NODES:
         made_pool = _without_directors(view, directors.get(spec.director_group_ref.name), made_pool)
-    return Made(owner_uid=balancer.meta.uid, pool=made_pool, service=spec)
+    made = Made(owner_uid=balancer.meta.uid, pool=made_pool, service=spec)
+    return made if problem is None else _Anew(made=made)
 
 
 def _of_another_group(view: ClusterView, service: VirtualService, wanted: str) -> Problem | None:

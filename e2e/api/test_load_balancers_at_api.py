@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from lvs_api.kinds import REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE
-from lvs_api.testing import address_pool, real_server_pool, virtual_service
+from lvs_api.testing import address_pool, director_group, real_server_pool, virtual_service
 from support.api_server import CHECKOUT, MERGE, Answer, object_path
 from support.operator_process import OperatorProcess, operator_to_its_end, running_operator
 from support.operator_world import World, world
@@ -286,6 +286,34 @@ def test_the_policy_of_the_page_on_teams_limits_director_groups(scene: World, li
     label(scene, "edge")
     scene.wait_until(lambda: of_edge(scene).status == HTTPStatus.CREATED, "the label to count")
     assert scene.server.create(virtual_service("own"), dry_run=True).status == HTTPStatus.FORBIDDEN
+
+
+@pytest.fixture
+def edge(scene: World) -> Iterator[None]:
+    """Another director group."""
+    group = scene.server.create(director_group("edge")).raise_for_status()
+    yield
+    scene.server.delete(group).raise_for_status()
+
+
+@pytest.mark.usefixtures("edge", "limited")
+def test_a_move_to_a_director_group_that_is_refused_ends_nothing(scene: World) -> None:
+    create(scene)
+    address = wait_served(scene)
+    (before,) = scene.items(VIRTUAL_SERVICE)
+    patch(scene, {"metadata": {"annotations": {f"{PREFIX}/director-group": "edge"}}})
+    scene.wait_until(lambda: says(scene).get("Accepted") == "False WriteRefused", "the Service to say so")
+    (told,) = (one["message"] for one in status(scene)["conditions"] if one["type"] == f"{PREFIX}/Accepted")
+    assert f"metadata.annotations[{PREFIX}/director-group]" in told
+    assert "namespace default has LvsDirectorGroup default" in told
+    (after,) = scene.items(VIRTUAL_SERVICE)
+    assert (after["metadata"]["uid"], [one["ip"] for one in ingress(scene)]) == (before["metadata"]["uid"], [address])
+    label(scene, "edge")
+
+    def group() -> list[str]:
+        return [one["spec"]["directorGroupRef"]["name"] for one in scene.items(VIRTUAL_SERVICE)]
+
+    scene.wait_until(lambda: group() == ["edge"], "it to be made anew when the namespace may have the group")
 
 
 def test_node_ports_are_the_real_servers_where_asked_for(scene: World) -> None:

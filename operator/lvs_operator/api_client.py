@@ -6,6 +6,7 @@ operator needs; its configuration, TLS and token rotation are used as they are.
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, cast
@@ -116,6 +117,15 @@ class ApiClient:
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Create an object; `path` is the collection's."""
         return await self.request("POST", path, body=body, parameters={"fieldManager": FIELD_MANAGER})
+
+    async def ask_to_create(self, path: str, body: Mapping[str, Any]) -> None:
+        """Have an object judged that may have the name of one that is there. Raises what its creation would raise.
+
+        Schema, rules, policies, quotas and webhooks have their say before the name is looked at (ApiConflictError).
+        """
+        parameters = {"fieldManager": FIELD_MANAGER, "dryRun": "All"}
+        with suppress(ApiConflictError):
+            await self.request("POST", path, body=body, parameters=parameters)
 
     async def patch(self, path: str, body: Any, *, content_type: str) -> dict[str, Any]:  # noqa: ANN401 -- JSON
         """Change an object or its subresource."""

@@ -178,7 +178,10 @@ def _statuses(view: ClusterView, decision: Decision) -> Iterator[ReplacePart]:
         (ADDRESS_POOLS, view.address_pools, decision.address_pools),
     )
     # What goes with its Service has lost its endpoints by that, which is no trouble that anybody has.
-    leaving = {VIRTUAL_SERVICES: decision.owned.delete_services, POOLS: decision.owned.delete_pools}
+    # What is to be made anew has not, and stays where that is refused.
+    owned = decision.owned
+    going_services = tuple(key for key in owned.delete_services if key not in owned.anew)
+    leaving = {VIRTUAL_SERVICES: going_services, POOLS: owned.delete_pools}
     for kind, existing, wanted in tables:
         going = leaving.get(kind, ())
         for key, status in wanted.items():

@@ -8,7 +8,7 @@ from lvs_api.objects import ObjectMeta, to_raw
 from lvs_core.cluster_view import ClusterView, ObjectKey
 from lvs_core.decision import Decision
 from lvs_core.load_balancer_status import told_ingress
-from lvs_core.owned_objects import SERVICE_API_VERSION, SERVICE_KIND
+from lvs_core.owned_objects import SERVICE_API_VERSION, SERVICE_KIND, Made
 from lvs_core.view_objects import pool_spec
 from lvs_operator.watched_kinds import CORE_SERVICES, POOLS, VIRTUAL_SERVICES, Meta, WatchedKind
 from lvs_operator.writer import Create, Delete, ReplacePart
@@ -26,8 +26,7 @@ def owned_growth(view: ClusterView, decision: Decision) -> Iterator[Create | Rep
         elif pool.spec != pool_spec(made.pool):
             yield _replace(POOLS, pool.meta, to_raw(made.pool))
         if service is None:
-            made_for = {LABEL_DIRECTOR_GROUP: made.service.director_group_ref.name}
-            yield _create(VIRTUAL_SERVICES, key, made.owner_uid, to_raw(made.service), made_for)
+            yield _create_service(key, made)
         elif service.spec != made.service:
             yield _replace(VIRTUAL_SERVICES, service.meta, to_raw(made.service))
 
@@ -37,7 +36,9 @@ def owned_losses(view: ClusterView, decision: Decision) -> Iterator[Delete]:
     for key in decision.owned.delete_services:
         service = view.services.get(key)
         if service is not None and service.meta.deletion_timestamp is None:
-            yield Delete(kind=VIRTUAL_SERVICES, meta=meta_of(service.meta))
+            anew = decision.owned.anew.get(key)
+            instead = None if anew is None else _create_service(key, anew).body
+            yield Delete(kind=VIRTUAL_SERVICES, meta=meta_of(service.meta), instead=instead)
     for key in decision.owned.delete_pools:
         pool = view.pools.get(key)
         if pool is not None and pool.meta.deletion_timestamp is None:
@@ -78,6 +79,11 @@ def _believes_an_absence(view: ClusterView, key: ObjectKey, write: ReplacePart) 
 def meta_of(meta: ObjectMeta) -> Meta:
     """The state of an object, for a write onto it."""
     return Meta(namespace=meta.namespace, name=meta.name, uid=meta.uid, version=int(meta.resource_version))
+
+
+def _create_service(key: ObjectKey, made: Made) -> Create:
+    made_for = {LABEL_DIRECTOR_GROUP: made.service.director_group_ref.name}
+    return _create(VIRTUAL_SERVICES, key, made.owner_uid, to_raw(made.service), made_for)
 
 
 def _create(kind: WatchedKind, key: ObjectKey, owner_uid: str, spec: dict[str, Any], labels: dict[str, str]) -> Create:

@@ -114,6 +114,8 @@ class Delete:
 
     kind: WatchedKind
     meta: Meta
+    instead: Mapping[str, Any] | None = None
+    """What is to be made in its place. It stays where the API server would not take that."""
 
     @property
     def key(self) -> WriteKey:
@@ -263,6 +265,8 @@ class Writer:
                 logger.warning("mend labels and owner of %s %s", write.kind.name, write.meta)
                 return await self._patch_metadata(write, write.value)
             case Delete():
+                if write.instead is not None:
+                    await self._client.ask_to_create(write.kind.collection(write.meta.namespace), write.instead)
                 logger.info("delete %s %s", write.kind.name, write.meta)
                 path = write.kind.path(write.meta.namespace, write.meta.name)
                 await self._client.delete(path, uid=write.meta.uid, resource_version=str(write.meta.version))
@@ -371,7 +375,7 @@ def content_of(write: Write) -> str:
         case SetLabel():
             return f"{write.value}"
         case Delete():
-            return write.meta.uid
+            return json.dumps([write.meta.uid, write.instead], sort_keys=True)
 
 
 def missing_fields(sent: Any, stored: Any, path: str) -> Iterable[str]:  # noqa: ANN401 -- JSON

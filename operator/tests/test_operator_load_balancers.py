@@ -41,6 +41,8 @@ class Store:
         """Creations of this plural."""
         self.is_going = False
         """Our CRDs are being deleted."""
+        self.forbidden_group = ""
+        """No virtual service may have it: an admission policy."""
         self.adds: Json = {}
         """To the spec of every pool that is written: defaults of newer CRDs, or an admission webhook's."""
         self.makes: Json = {}
@@ -79,11 +81,20 @@ class Store:
         where = f"{path}/{body['metadata']['name']}"
         self.writes.append(f"POST {where}")
         self.made()
-        if self.forbids and self.forbids in path:
-            raise ApiForbiddenError(f"POST {path}", "403 exceeded quota: objects", status=403)
+        self._admit(path, body)
         if where in self.objects:
             raise ApiConflictError(f"POST {path}", "409 exists", status=409)
         return self.put(where, dict(body))
+
+    async def ask_to_create(self, path: str, body: Mapping[str, Any]) -> None:
+        self.writes.append(f"ASK {path}/{body['metadata']['name']}")
+        self._admit(path, body)
+
+    def _admit(self, path: str, body: Mapping[str, Any]) -> None:
+        if self.forbids and self.forbids in path:
+            raise ApiForbiddenError(f"POST {path}", "403 exceeded quota: objects", status=403)
+        if self.forbidden_group and body["spec"].get("directorGroupRef", {}).get("name") == self.forbidden_group:
+            raise ApiForbiddenError(f"POST {path}", "403 denied: spec.directorGroupRef", status=403)
 
     async def patch(self, path: str, body: Sequence[Json], **_: object) -> Json:
         self.writes.append(f"PATCH {path}")
@@ -316,6 +327,44 @@ async def test_a_policy_that_sets_the_director_group_has_nothing_deleted(operati
     assert (writes.count(f"POST {VIRTUAL}"), writes.count(f"DELETE {VIRTUAL}")) == (1, 0)
     assert operating.says()["Accepted"] == "False WriteRefused"
     assert await operating.rounds() == []
+
+
+async def test_what_runs_stays_where_the_group_that_is_named_instead_is_refused(operating: Operating) -> None:
+    operating.say(DIRECTOR_GROUPS, director_group("edge"))
+    operating.say(CORE_SERVICES, service())
+    await operating.rounds()
+    uid = operating.api.objects[VIRTUAL]["metadata"]["uid"]
+    operating.api.forbidden_group = "edge"
+    raw = service()
+    raw["metadata"]["annotations"] = {f"{PREFIX}director-group": "edge"}
+    operating.say(CORE_SERVICES, {**raw, "status": operating.api.objects[SERVICE]["status"]})
+    writes = await operating.rounds(20)
+    assert 1 <= writes.count(f"ASK {VIRTUAL}") <= 5  # of 10 s
+    assert f"DELETE {VIRTUAL}" not in writes
+    assert operating.says()["Accepted"] == "False WriteRefused"
+    (said,) = (one for one in operating.api.objects[SERVICE]["status"]["conditions"] if "Accepted" in one["type"])
+    assert said["message"].startswith(f"metadata.annotations[{PREFIX}director-group]: the API server does not have")
+    assert said["message"].endswith("403 denied: spec.directorGroupRef. What was made of it goes on unchanged")
+    operating.api.forbidden_group = ""
+    operating.now += 3600
+    writes = await operating.rounds()
+    there = [one for one in writes if one.endswith(VIRTUAL)]
+    assert there == [f"ASK {VIRTUAL}", f"DELETE {VIRTUAL}", f"POST {VIRTUAL}"]
+    assert operating.api.objects[VIRTUAL]["metadata"]["uid"] != uid
+    assert operating.api.objects[VIRTUAL]["spec"]["directorGroupRef"] == {"name": "edge"}
+
+
+async def test_its_status_is_kept_meanwhile(operating: Operating) -> None:
+    operating.say(DIRECTOR_GROUPS, director_group("edge"))
+    operating.say(CORE_SERVICES, service())
+    await operating.rounds()
+    operating.api.forbidden_group = "edge"
+    raw = service()
+    raw["metadata"]["annotations"] = {f"{PREFIX}director-group": "edge"}
+    operating.say(CORE_SERVICES, {**raw, "status": operating.api.objects[SERVICE]["status"]})
+    await operating.rounds()
+    operating.say(VIRTUAL_SERVICES, {**operating.api.objects[VIRTUAL], "status": {}})
+    assert f"PATCH {VIRTUAL}/status" in await operating.rounds()
 
 
 @pytest.mark.parametrize(("decides_in", "writes"), [(0.0, 1), (1.0, 2), (5.0, 3)])
