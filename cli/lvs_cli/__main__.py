@@ -110,7 +110,8 @@ def command_parser() -> argparse.ArgumentParser:
         description="Prints the virtual services of a director's kernel that no object wants, as objects that want "
         "just these, for kubectl apply: agents take over what equals the objects, without a write. What is ours is "
         "left out. What an object wants otherwise, and what objects can not say, is named, and nothing is printed "
-        "then without --allow-loss. Nothing is written to a cluster or kernel.",
+        "then without --allow-loss. With --dry-run each entry is told: ours, becomes ours, in the way, or not "
+        "ours. Nothing is written to a cluster or kernel.",
     )
     command(
         "zero",
@@ -133,6 +134,8 @@ def command_parser() -> argparse.ArgumentParser:
         _release,
         _add_release_options,
         summary="let go what nodes hold because nobody was seen to mean its removal",
+        description="Lets nodes take away what they hold now (RemovalHeld): what is gone from the API server though "
+        "nobody was seen to have deleted it. What comes to be held later stays held.",
     )
     return parser
 

@@ -26,7 +26,10 @@ def add_failover_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
     command.add_argument("director_group", metavar="GROUP", help="a LvsDirectorGroup")
     command.add_argument(
-        "--to", dest="director", metavar="NODE", help="the director that is to carry all its addresses; any other one"
+        "--to",
+        dest="director",
+        metavar="NODE",
+        help="the director that is to carry all its addresses; any other one that is ready when absent",
     )
 
 
