@@ -12,7 +12,7 @@ from bench.figure import Figure, Goal, Measured
 from bench.surviving_connections import must_run
 from lvs_lab.waiting import wait_for
 from support.fault_lab import DIRECTORS
-from support.taken_back import CONNECTIONS, Traffic, take_back
+from support.taken_back import CONNECTIONS, DELAY_SECONDS, Traffic, take_back
 
 NAME: Final = "P13-preemption"
 OURS: Final = "ours: alive, rr"
@@ -47,6 +47,9 @@ def measure(kind: Kind, repetitions: int, measured: Measured, way: str) -> None:
         kind.boot(first)
         _wait_roles(kind, master=second, backup=first)
 
+    # Other figures may have left the address with the other one.
+    deadline = DELAY_SECONDS + READY_SECONDS
+    wait_for(lambda: kind.pair.owners() == [first], deadline, f"{first} to take the address")
     for _ in range(repetitions):
         kind.wait_ready(first)
         _wait_roles(kind, master=first, backup=second)

@@ -150,6 +150,7 @@ def plan_manifests(view: ClusterView, own_addresses: Iterable[str]) -> ManifestP
     problems = (
         *_problems(verdicts, directors),
         *_name_problems(view, directors),
+        *_address_problems(view, directors),
         *_setting_problems(plan),
         *_id_problems(ids),
     )
@@ -229,6 +230,15 @@ def _name_problems(view: ClusterView, directors: Mapping[str, Directors]) -> Ite
     for name, who in directors.items():
         if message := no_directors(view, view.groups[name], who.selected):
             yield ManifestProblem(object=f"{DIRECTOR_GROUP.name} {name}", message=message)
+
+
+def _address_problems(view: ClusterView, directors: Mapping[str, Directors]) -> Iterator[ManifestProblem]:
+    """A machine is found by an address of its Node: where that has none, nobody is that director."""
+    for name, who in directors.items():
+        for node in who.selected:
+            if not view.nodes[node].addresses:
+                message = f"LvsDirectorGroup {name} selects it, and no machine can be it"
+                yield ManifestProblem(object=f"Node {node}", message=f"{message}: status.addresses has no address")
 
 
 def _setting_problems(plan: NodePlan) -> Iterator[ManifestProblem]:

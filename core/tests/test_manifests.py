@@ -123,6 +123,14 @@ def test_a_grouped_service_is_marked_without_an_operator() -> None:
     assert [str(server) for server in one.marked] == ["TCP 192.168.4.15:80"]
 
 
+def test_a_director_without_an_address_is_named() -> None:
+    """A misspelt field of a Node is no error: a real one has many that are not looked at."""
+    node, *others = files()
+    (problem,) = plan([{**node, "status": {"adresses": node["status"]["addresses"]}}, *others], DIRECTOR).problems
+    assert problem.object == f"Node {node['metadata']['name']}"
+    assert problem.message.endswith("no machine can be it: status.addresses has no address")
+
+
 def test_files_without_a_director() -> None:
     (problem,) = plan(files()[1:], DIRECTOR).problems
     assert problem.object == "LvsDirectorGroup default"

@@ -157,15 +157,18 @@ async def clean_node(settings: Settings) -> None:
 async def print_plan(settings: Settings) -> None:
     """Print what this node has to do; nothing is written anywhere."""
     links = KernelLinksSeam()
+    own: AbstractSet[str] = frozenset()
+    problems: tuple[str, ...] = ()
     async with AsyncExitStack() as cleanup:
         cleanup.push_async_callback(links.close)
         if settings.manifests is not None:
-            plan, problems = read_plan(settings.manifests, await read_own_addresses(links))
+            own = await read_own_addresses(links)
+            plan, problems = read_plan(settings.manifests, own)
         else:
             api = ApiConnection.open(settings.kubeconfig)
             cleanup.push_async_callback(api.close)
-            plan, problems = await read_plan_once(api, settings.node_name), ()
-    for line in plan_lines(plan):
+            plan = await read_plan_once(api, settings.node_name)
+    for line in plan_lines(plan, own):
         print(line)  # noqa: T201 (a command's output)
     for problem in problems:
         print(f"problem: {problem}", file=sys.stderr)  # noqa: T201 -- for the person who runs it

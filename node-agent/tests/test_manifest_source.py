@@ -11,6 +11,7 @@ from lvs_agent.errors import InvalidManifests, LinkError
 from lvs_agent.objects import manifest_source
 from lvs_agent.objects.manifest_source import ManifestSource, read_objects, read_plan
 from lvs_agent.serve.metrics import AgentMetrics
+from lvs_agent.serve.plan_text import plan_lines
 from lvs_api.bind_device import BindDevice
 from lvs_api.lvs_node import LvsNodeStatus, NodeAddressState, NodeAddressStatus
 from lvs_core.plan import NodePlan
@@ -268,3 +269,9 @@ def test_without_an_api_server_the_log_tells_of_addresses_that_are_not_bound(
         "192.168.4.1 on lo: Failed: 192.168.4.1 is a next hop",
         "every virtual service is programmed, every real server ready, every address bound",
     ]
+
+
+def test_where_there_is_nothing_to_do_it_says_for_what_was_looked() -> None:
+    *_, last = plan_lines(NodePlan(node="n1", observed_generation=None), frozenset({"192.168.4.9", "192.168.4.10"}))
+    assert last == "  the files were searched for 192.168.4.10, 192.168.4.9"
+    assert "searched" not in "".join(plan_lines(NodePlan(node="n1", observed_generation=None)))

@@ -1,6 +1,7 @@
 """A plan as text, for people."""
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 
 from lvs_agent.decide.kernel_state import IPV6
 from lvs_api.network_types import TunnelType
@@ -8,8 +9,11 @@ from lvs_core.group_settings import CONNECTION_SYNC, sync_text
 from lvs_core.plan import HttpTarget, NodePlan, PlannedMember, PlannedService
 
 
-def plan_lines(plan: NodePlan) -> Iterator[str]:
-    """The plan, a line for each thing that it asks for."""
+def plan_lines(plan: NodePlan, looked_for: AbstractSet[str] = frozenset()) -> Iterator[str]:
+    """The plan, a line for each thing that it asks for.
+
+    `looked_for`: the addresses by which a part for this machine was looked for in files.
+    """
     yield f"node {plan.node}"
     for bound in plan.bind:
         ports = f", by GUE to UDP port {', '.join(map(str, bound.gue_ports))}" if bound.gue_ports else ""
@@ -33,7 +37,13 @@ def plan_lines(plan: NodePlan) -> Iterator[str]:
         roles = roles or "(nobody holds the addresses)"
         yield f"  {CONNECTION_SYNC} {roles} {sync_text(sync.settings)}  [LvsDirectorGroup {sync.group}]"
     if not plan.bind and not plan.directing:
-        yield "  nothing to do: it is neither a director nor a real server"
+        yield from _nothing_lines(looked_for)
+
+
+def _nothing_lines(looked_for: AbstractSet[str]) -> Iterator[str]:
+    yield "  nothing to do: it is neither a director nor a real server"
+    if looked_for:
+        yield f"  the files were searched for {', '.join(sorted(looked_for))}"
 
 
 def _service_lines(planned: PlannedService) -> Iterator[str]:
