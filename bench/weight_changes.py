@@ -75,13 +75,14 @@ def all_by_us() -> Samples:
     """A round of the agent's path in which every weight is another: the table is known, and then it is read."""
     path, unknown, took = loaded(table_of(LARGE)), list[float](), list[float]()
     path.look_around()
+    wanted, heavier = table_of(LARGE, heavier=1), table_of(LARGE, heavier=2)
     with clock(took, judged=True):
-        path.weigh(table_of(LARGE, heavier=1))
-    must_hold(table_of(LARGE, heavier=1))
+        path.weigh(wanted)
+    must_hold(wanted)
     glance = path.read[-1:]
     with clock(unknown):
-        path.reconcile(table_of(LARGE, heavier=2))
-    must_hold(table_of(LARGE, heavier=2))
+        path.reconcile(heavier)
+    must_hold(heavier)
     return {ALL: took, ALL_GLANCE: glance, ALL_UNKNOWN: unknown}
 
 
