@@ -30,7 +30,6 @@ _OF_LIST: Final = (
     "--exact",
     "--thresholds",
     "--persistent-conn",
-    "--sort",
 )
 """Options of `kubectl lvs list` with the same names."""
 ELSEWHERE: Final[Mapping[str, str]] = {
@@ -49,6 +48,7 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "--help": "`kubectl lvs --help`",
     "--connection": "`kubectl lvs list --connections`",
     **{option: f"`kubectl lvs list {option}`" for option in _OF_LIST},
+    "--sort": "`kubectl lvs list --sort=connections`",
     "--numeric": "`kubectl lvs list`, which never looks up names",
     "--nosort": "`kubectl lvs list`, which sorts by the entries' keys or as `--sort` says",
     "--tun-info": "`kubectl lvs list --output=json`",

@@ -1,6 +1,7 @@
 """What README and the pages show can be used: their manifests are valid, their links lead somewhere."""
 
 import re
+import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import yaml
 
 from lvs_api.kinds import ALL_KINDS
 from lvs_api.objects import find_violations, parse_object
+from lvs_cli.__main__ import command_parser
 from lvs_lab.artifacts import CHECKOUT
 
 PAGES = sorted([CHECKOUT / "README.md", CHECKOUT / "examples/README.md", *(CHECKOUT / "docs").rglob("*.md")])
@@ -70,3 +72,29 @@ def test_manifests_are_valid(page: Path) -> None:
 
 def test_readme_shows_manifests() -> None:
     assert {raw["kind"] for raw in manifests(CHECKOUT / "README.md")} == {"LvsVirtualService", "LvsRealServerPool"}
+
+
+def calls(page: Path) -> list[str]:
+    """What a page has `kubectl lvs` called with, in blocks and in the text, without what the shell does with it."""
+    text = page.read_text()
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+    lines = [line for block in blocks for line in block.splitlines()]
+    lines += [line for line in text.splitlines() if line.startswith("    ")]
+    found = (call for line in (*lines, *spans) for call in re.findall(r"\bkubectl lvs (\w.*)", line))
+    # What is in brackets or an ellipsis stands for what else there may be.
+    return [re.split(r"[|>#;…[]", call)[0].strip() for call in found]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if calls(page)], ids=name)
+def test_the_plug_in_takes_what_pages_call_it_with(page: Path) -> None:
+    refused = []
+    for call in calls(page):
+        words = shlex.split(call)
+        try:
+            # A name alone, in a sentence, is that of a command.
+            command_parser().parse_args(words if words[1:] else [*words, "--help"])
+        except SystemExit as error:
+            if error.code:
+                refused.append(call)
+    assert refused == []
