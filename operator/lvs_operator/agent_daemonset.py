@@ -14,16 +14,12 @@ from typing import Any, Final
 import yaml
 
 from lvs_api.api_group import GROUP, LABEL_MANAGED_BY, LABEL_NODE_AGENT, NODE_AGENT_WANTED
-from lvs_operator.agent_leases import LIST_SECONDS
 from lvs_operator.api_client import FIELD_MANAGER, ApiClient
 from lvs_operator.errors import ApiNotFoundError, SettingsError
 
 logger = logging.getLogger(__name__)
 
 APPLY: Final = "application/apply-patch+yaml"
-SETTLED_SECONDS: Final = round(LIST_SECONDS) + 3
-"""An update waits so long after an agent is ready. A real server whose agent was away for longer than its Lease has no
-weight until the Lease is seen in the next list, and a director that hands its connections over meanwhile loses them."""
 ANNOTATION_DIGEST: Final = f"{GROUP}/template-digest"
 """Of the manifest that was applied last: by it a manifest is seen to have lost something."""
 
@@ -52,12 +48,9 @@ def _completed(manifest: Mapping[str, Any], namespace: str) -> dict[str, Any]:
         "nodeSelector": {**(template["spec"].get("nodeSelector") or {}), LABEL_NODE_AGENT: NODE_AGENT_WANTED},
     }
     labels = {**(metadata.get("labels") or {}), LABEL_MANAGED_BY: "lvs-operator"}
-    update = {
-        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
-        "minReadySeconds": SETTLED_SECONDS,
-    }
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}}
     named = {**metadata, "name": metadata["name"], "namespace": namespace, "labels": labels}
-    whole = {**update, **spec, "template": {**template, "spec": pod}}
+    whole = {"updateStrategy": strategy, **spec, "template": {**template, "spec": pod}}
     digest = sha256(json.dumps([named, whole], sort_keys=True, default=str).encode()).hexdigest()
     named["annotations"] = {**(metadata.get("annotations") or {}), ANNOTATION_DIGEST: digest}
     return {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": named, "spec": whole}

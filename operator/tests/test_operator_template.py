@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from lvs_operator.agent_daemonset import ANNOTATION_DIGEST, read_template
-from lvs_operator.agent_leases import LIST_SECONDS
 from lvs_operator.errors import SettingsError
 
 GOOD = """
@@ -31,13 +30,6 @@ def test_what_places_the_pods_is_the_operators(tmp_path: Path) -> None:
     assert pod["hostNetwork"] is True
     assert pod["containers"] == [{"name": "agent", "image": "i"}]
     assert manifest["spec"]["updateStrategy"] == {"type": "OnDelete"}  # the administrator's choice stays
-    assert manifest["spec"]["minReadySeconds"] > LIST_SECONDS, "the Lease of the last agent is listed before the next"
-
-
-def test_how_long_an_update_waits_is_the_administrators_choice(tmp_path: Path) -> None:
-    file = tmp_path / "ds.yaml"
-    file.write_text(GOOD.replace("updateStrategy:", "minReadySeconds: 60\n  updateStrategy:"))
-    assert read_template(file, "here")["spec"]["minReadySeconds"] == 60
 
 
 def test_a_manifest_that_lost_something_is_told_from_the_one_before(tmp_path: Path) -> None:
