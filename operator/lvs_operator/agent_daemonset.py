@@ -6,8 +6,9 @@ labels that the operator writes: the node selector, host network, one pod at a t
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
+from operator import ne
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ import yaml
 from lvs_api.api_group import GROUP, LABEL_MANAGED_BY, LABEL_NODE_AGENT, NODE_AGENT_WANTED
 from lvs_operator.api_client import FIELD_MANAGER, ApiClient
 from lvs_operator.errors import ApiNotFoundError, SettingsError
+from lvs_operator.writer import missing_fields
 
 logger = logging.getLogger(__name__)
 
@@ -81,27 +83,13 @@ class AgentDaemonSet:
         except ApiNotFoundError:
             found = {}
         generation = int(found.get("metadata", {}).get("generation") or 0)
-        missing = list(_differences(manifest, found, "DaemonSet"))
+        missing = list(missing_fields(manifest, found, "DaemonSet", is_lost=ne))
         if not missing or (generation, manifest) == self._settled:
             return False
         self._may_write()
         logger.info("apply DaemonSet %s: %s", metadata["name"], ", ".join(missing[:3]) if found else "not there")
         parameters = {"fieldManager": FIELD_MANAGER, "force": "true"}
         answer = await self._client.request("PATCH", path, body=manifest, content_type=APPLY, parameters=parameters)
-        left = list(_differences(manifest, answer, "DaemonSet"))
+        left = list(missing_fields(manifest, answer, "DaemonSet", is_lost=ne))
         self._settled = (int(answer["metadata"]["generation"]), manifest) if left else None
         return True
-
-
-def _differences(sent: Any, stored: Any, path: str) -> Iterator[str]:  # noqa: ANN401 -- JSON
-    """Paths of what was sent and is not so; what the server added does not matter."""
-    if isinstance(sent, Mapping):
-        for name, value in sent.items():
-            inner = stored.get(name) if isinstance(stored, Mapping) else None
-            yield from _differences(value, inner, f"{path}.{name}")
-    elif isinstance(sent, list):
-        for index, value in enumerate(sent):
-            inner = stored[index] if isinstance(stored, list) and index < len(stored) else None
-            yield from _differences(value, inner, f"{path}[{index}]")
-    elif sent != stored:
-        yield path

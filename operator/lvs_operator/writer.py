@@ -378,15 +378,20 @@ def content_of(write: Write) -> str:
             return json.dumps([write.meta.uid, write.instead], sort_keys=True)
 
 
-def missing_fields(sent: Any, stored: Any, path: str) -> Iterable[str]:  # noqa: ANN401 -- JSON
-    """Paths of what was sent and is not there; what the server added or has otherwise does not matter."""
+def missing_fields(
+    sent: Any,  # noqa: ANN401 -- JSON
+    stored: Any,  # noqa: ANN401 -- JSON
+    path: str,
+    is_lost: Callable[[Any, Any], bool] = lambda _sent, stored: stored is None,
+) -> Iterable[str]:
+    """Paths of what was sent and is not there, or lost by another measure; what the server added does not matter."""
     if isinstance(sent, Mapping):
         for name, value in sent.items():
             inner = stored.get(name) if isinstance(stored, Mapping) else None
-            yield from missing_fields(value, inner, f"{path}.{name}")
+            yield from missing_fields(value, inner, f"{path}.{name}", is_lost)
     elif isinstance(sent, list):
         for index, value in enumerate(sent):
             inner = stored[index] if isinstance(stored, list) and index < len(stored) else None
-            yield from missing_fields(value, inner, f"{path}[{index}]")
-    elif stored is None:
+            yield from missing_fields(value, inner, f"{path}[{index}]", is_lost)
+    elif is_lost(sent, stored):
         yield path
