@@ -1,8 +1,8 @@
 """Brings the IPVS table to what it shall be: read, decide, write in order, verify by reading.
 
 Nothing tells of changes to IPVS, so the services are read about once a second. All of the table is glanced at as often
-as that takes no more than a hundredth of the time, and read where the glance shows a change, and now and then without
-one. Services that are to be changed are read at once, or glanced at where there are many of which only weights change.
+as that takes no more than 1/150 of the time, and read where the glance shows a change, and now and then without one.
+Services that are to be changed are read at once, or glanced at where there are many of which only weights change.
 A glance misses a few settings, and on some nodes there is none.
 """
 
@@ -42,7 +42,7 @@ from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.conditions import Reason
 from lvs_core.cluster_view import ObjectKey
 
-_GLANCE_SHARE: Final = 100
+_GLANCE_SHARE: Final = 150
 _READ_SHARE: Final = 50
 """Where a glance shows a change, or it is not known what it showed when the table was read last."""
 _READ_SHARE_GLANCED: Final = 300
