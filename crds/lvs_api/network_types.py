@@ -181,7 +181,9 @@ NamespaceName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LA
 LabelledName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_SUBDOMAIN)]
 """The name of an object of a kind whose names become label values."""
 InterfaceName = Annotated[str, Field(min_length=1, max_length=15, pattern=INTERFACE_NAME)]
-"""A network device's name as the kernel takes it (dev_valid_name): no space, `/` or `:`, not `.` or `..`."""
+"""A network device's name as the kernel takes it (dev_valid_name): no space, `/` or `:`, not `.` or `..`.
+
+The kernel counts bytes and takes any above 127, too; those names are left out, and so characters are bytes here."""
 
 
 class Family(StrEnum):

@@ -22,9 +22,10 @@ WORDS: Final[Mapping[str, str]] = {
     LABEL_VALUE: "must be a label's value: letters, digits, -, _ and ., which begin and end with a letter or digit",
     MAC_ADDRESS: "must be the MAC address of one network card, in lower case with colons, such as 02:00:5e:00:01:af; "
     "one whose first byte is odd is a group's",
-    INTERFACE_NAME: "must be a network device's name: without spaces, / and :, and neither . nor ..",
+    INTERFACE_NAME: "must be a network device's name, in visible ASCII characters without / and :, and neither "
+    ". nor ..",
     HTTP_PATH: "must be a path that begins with /, in visible ASCII characters: write others, and spaces, as %XX",
-    HTTP_HOST: "must be a host name or an address: letters, digits, and - . _ : [ ]",
-    VRRP_PASSWORD: "must be of letters, digits, and - . _ + = @ % * , : ; /",
+    HTTP_HOST: "must be a host name or an address: ASCII letters, digits, and - . _ : [ ]",
+    VRRP_PASSWORD: "must be of ASCII letters, digits, and - . _ + = @ % * , : ; /",
 }
 """What is expected, by pattern."""

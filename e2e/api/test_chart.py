@@ -288,10 +288,13 @@ def test_an_upgrade_takes_the_director_group_over_and_uninstalling_leaves_it_and
     more = ("connectionSync.syncId=7", "failover=VRRP", "vrrp.advertIntervalMilliseconds=200")
     ignored = "ignoreAnswersFrom={02:00:5e:00:01:af}"
     said = [f"--set=directorGroup.{value}" for value in (*values, *more, ignored)]
+    by_hand = ("patch", "lvsdirectorgroup", "default", "--type=merge", '--patch={"spec": {"maintenance": ["lb1"]}}')
+    assert cluster.kubectl(*by_hand).returncode == 0
     helm("upgrade", release, CHART, f"--namespace={NAMESPACE}", *said)
     group = get(cluster, "lvsdirectorgroup", "default")
     assert group["metadata"]["uid"] == uid
     assert group["spec"]["interface"] == "bond0"
+    assert group["spec"]["maintenance"] == ["lb1"]
     assert group["spec"]["timeouts"] == {"tcpSeconds": 30}
     assert group["spec"]["ignoreAnswersFrom"] == ["02:00:5e:00:01:af"]
     assert group["spec"]["sysctls"] == {"conntrack": False}

@@ -113,9 +113,8 @@ def test_what_is_there_is_what_the_chart_says(way: Way, rendered: str) -> None:
     texts = [one for one in yaml.safe_load_all(rendered) if one["kind"] != "LvsDirectorGroup"]
     flags = ("--server-side", "--force-conflicts", "--field-manager=looker", "--filename=-")
     assert kubectl(way.server, "diff", *flags, stdin=yaml.safe_dump_all(texts)) == ""
-    group = json.loads(kubectl(way.server, "get", "lvsdirectorgroup", "default", "--output=json"))
     (wanted,) = [one for one in yaml.safe_load_all(rendered) if one["kind"] == "LvsDirectorGroup"]
-    assert wanted["spec"].items() <= group["spec"].items()
+    assert wanted["spec"].items() <= group_spec(way.server).items()
 
 
 def test_doing_it_again_changes_nothing(way: Way, rendered: str) -> None:
@@ -123,6 +122,25 @@ def test_doing_it_again_changes_nothing(way: Way, rendered: str) -> None:
     assert len(before) == len(list(yaml.safe_load_all(rendered)))
     way.apply()
     assert seen(way.server, rendered) == before
+
+
+def test_a_director_that_stands_aside_by_hand_still_does_when_the_chart_comes_again(way: Way) -> None:
+    stands_aside(way.server, '["lb1"]')
+    way.apply()
+    assert group_spec(way.server)["maintenance"] == ["lb1"]
+    stands_aside(way.server, "null")
+
+
+def stands_aside(server: ApiServer, nodes: str) -> None:
+    """As the page on fail-over says it."""
+    patch = f'{{"spec": {{"maintenance": {nodes}}}}}'
+    kubectl(server, "patch", "lvsdirectorgroup", "default", "--type=merge", f"--patch={patch}")
+
+
+def group_spec(server: ApiServer) -> Json:
+    """What the chart's group says."""
+    spec: Json = json.loads(kubectl(server, "get", "lvsdirectorgroup", "default", "--output=json"))["spec"]
+    return spec
 
 
 @pytest.mark.parametrize("major", HELM_MAJORS)

@@ -154,7 +154,7 @@ def _checks() -> Iterator[ApiCase]:
         yield refused(
             f"path {path!r}", "spec.healthCheck.http.path", real_server_pool(healthCheck={"http": {"path": path}})
         )
-    for host in ("a b", "a\r\nX: y"):
+    for host in ("a b", "a\r\nX: y", "bücher.example"):
         yield refused(
             f"host {host!r}", "spec.healthCheck.http.host", real_server_pool(healthCheck={"http": {"host": host}})
         )
@@ -237,6 +237,9 @@ def _selectors() -> Iterator[ApiCase]:
         yield taken(f"interface {device}", director_group(interface=device))
     for device in ("", "a" * 16, "a b", "a/b", "eth0:1", ".", ".."):
         yield refused(f"interface {device!r}", "spec.interface", director_group(interface=device))
+    for device in ("lån0", "eth0\xa0"):
+        raw = director_group(interface=device)
+        yield refused(f"interface {device!r}", "spec.interface", raw, "in visible ASCII characters without / and :")
     for device in ("lo", "tunl0", "ip6tnl0", "gre0", "ip6gre0"):
         yield refused(f"interface {device}", "spec.interface", director_group(interface=device), "on the clients' link")
     yield refused("no nodes", "spec.nodes", director_group(nodes=None))

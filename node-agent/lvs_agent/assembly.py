@@ -37,7 +37,7 @@ from lvs_agent.disk.ledger import LedgerFile
 from lvs_agent.disk.ledger_keeper import LedgerKeeper
 from lvs_agent.disk.state_lock import StateLock
 from lvs_agent.disk.view_store import ViewStore
-from lvs_agent.errors import CleanupIncomplete, IpvsReadFailed, IpvsUnavailable, LvsAgentError
+from lvs_agent.errors import CleanupIncomplete, IpvsReadFailed, IpvsUnavailable, LvsAgentError, ManifestsDisagree
 from lvs_agent.keepers import Keepers
 from lvs_agent.kernel.adverts import KernelAdverts
 from lvs_agent.kernel.announce import PacketAnnouncer
@@ -155,7 +155,11 @@ async def clean_node(settings: Settings) -> None:
 
 
 async def print_plan(settings: Settings) -> None:
-    """Print what this node has to do; nothing is written anywhere."""
+    """Print what this node has to do; nothing is written anywhere.
+
+    Raises ManifestsDisagree once all is printed, where something between objects is wrong; InvalidManifests,
+    InvalidSettings and ApiUnavailable where there is no plan.
+    """
     links = KernelLinksSeam()
     own: AbstractSet[str] = frozenset()
     problems: tuple[str, ...] = ()
@@ -172,6 +176,8 @@ async def print_plan(settings: Settings) -> None:
         print(line)  # noqa: T201 (a command's output)
     for problem in problems:
         print(f"problem: {problem}", file=sys.stderr)  # noqa: T201 -- for the person who runs it
+    if problems:
+        raise ManifestsDisagree(f"objects do not fit together: {len(problems)} named above")
 
 
 @asynccontextmanager

@@ -132,6 +132,10 @@ class InvalidManifests(LvsAgentError):
     """Manifests that can not be used; the message names the file and the field."""
 
 
+class ManifestsDisagree(LvsAgentError):
+    """Manifests that are right each by itself, and do not fit together."""
+
+
 class ApiUnavailable(LvsAgentError):
     """The API server did not answer, or not as it should; what is known goes on."""
 

@@ -228,7 +228,16 @@ async def test_views_that_come_one_after_the_other_are_stored_together(
     await asyncio.gather(storing, return_exceptions=True)
 
 
-async def test_an_agent_that_ends_stores_what_came_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def ended(storing: asyncio.Task[None]) -> None:
+    """End it as the agent does, which waits for it; nothing but that ends it."""
+    storing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await storing
+
+
+async def test_an_agent_that_ends_stores_what_came_while_none_was_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Or the next one, without the API server, would make again what this one has just removed."""
     monkeypatch.setattr(view_store, "_REST", 1e9)
     store = ViewStore(tmp_path / "view")
@@ -239,9 +248,84 @@ async def test_an_agent_that_ends_stores_what_came_last(tmp_path: Path, monkeypa
     await until(lambda: store.fault is None)
     newer = replace(VIEW, slices=())
     store.put(newer)  # while it rests
-    storing.cancel()
-    await asyncio.gather(storing, return_exceptions=True)
+    await ended(storing)
     assert ViewStore(tmp_path / "view").read("n") == newer
+
+
+async def test_an_agent_that_ends_tries_once_more_what_the_disk_did_not_take(tmp_path: Path) -> None:
+    store = ViewStore(tmp_path / "view")
+    storing = asyncio.create_task(store.run())
+    with full_disk():
+        store.put(VIEW)
+        await until(lambda: store.fault is not None)
+    await ended(storing)  # before the next try
+    assert ViewStore(tmp_path / "view").read("n") == VIEW
+
+
+class SlowDisk:
+    """A store whose disk takes nothing before it is let go."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.store = ViewStore(path)
+        self.begun: list[StoredView] = []
+        self.at_work = 0
+        self.let_go = threading.Event()
+        self._write = self.store.write
+        monkeypatch.setattr(self.store, "write", self._slowly)
+
+    def _slowly(self, view: StoredView) -> bool:
+        assert self.at_work == 0, "two writes at a time, of which the older may be the last"
+        self.at_work += 1
+        self.begun.append(view)
+        assert self.let_go.wait(30)
+        self.at_work -= 1
+        return self._write(view)
+
+
+async def test_an_agent_that_ends_stores_what_came_during_a_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SlowDisk(tmp_path / "view", monkeypatch)
+    storing = asyncio.create_task(disk.store.run())
+    disk.store.put(VIEW)
+    await until(lambda: disk.begun == [VIEW])
+    newer = replace(VIEW, slices=())
+    disk.store.put(newer)
+    asyncio.get_running_loop().call_soon(disk.let_go.set)
+    await ended(storing)
+    assert disk.begun == [VIEW, newer]
+    assert ViewStore(tmp_path / "view").read("n") == newer
+
+
+async def test_an_agent_that_ends_says_what_the_disk_does_not_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = SlowDisk(tmp_path / "view", monkeypatch)
+    storing = asyncio.create_task(disk.store.run())
+    disk.store.put(VIEW)
+    await until(lambda: disk.begun == [VIEW])
+    with full_disk():
+        asyncio.get_running_loop().call_soon(disk.let_go.set)
+        await ended(storing)
+    assert disk.begun == [VIEW, VIEW]
+    assert [record.name for record in caplog.records] == [view_store.__name__]
+    assert "the last view is not stored: " in caplog.text
+    assert ViewStore(tmp_path / "view").read("n") is None
+
+
+async def test_an_agent_that_ends_does_not_wait_for_ever_for_its_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(view_store, "_LAST_WRITE", 0.05)
+    disk = SlowDisk(tmp_path / "view", monkeypatch)
+    storing = asyncio.create_task(disk.store.run())
+    disk.store.put(VIEW)
+    await until(lambda: disk.begun == [VIEW])
+    disk.store.put(replace(VIEW, slices=()))
+    async with asyncio.timeout(10):
+        await ended(storing)
+    assert "the last view is not stored: the disk has not taken it within 0 s" in caplog.text
+    disk.let_go.set()
 
 
 async def test_a_damaged_view_is_told_until_there_is_another(tmp_path: Path) -> None:

@@ -259,6 +259,47 @@ async def test_addresses_of_api_servers_that_can_not_be_read_are_not_none(
         await api_servers_known(api, tmp_path)
 
 
+def older_role() -> Api:
+    """Agents whose role does not have the right that came last."""
+    api = Api()
+    api.api_servers = ApiRefused(403, 'endpointslices.discovery.k8s.io "kubernetes" is forbidden')
+    return api
+
+
+async def test_with_an_older_role_an_agent_that_knows_something_goes_by_that(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with reading(Api(), tmp_path) as reader:
+        reader.facts_for(VIP, {VIP})
+        await until(lambda: known(reader, VIP) is not None)
+        learnt = known(reader, VIP)
+    api = older_role()
+    async with reading(api, tmp_path) as reader:
+        await until(lambda: api.reads > 2)
+        assert known(reader, VIP) == learnt
+        assert known(reader, VIP, OTHER) == learnt
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    wanted = (
+        'which addresses are in use is not known anew: 403: endpointslices.discovery.k8s.io "kubernetes" is forbidden'
+    )
+    assert warnings == [wanted], "once, however often it is tried"
+
+
+async def test_with_an_older_role_an_agent_that_knows_nothing_takes_nothing_until_it_has_the_right(
+    tmp_path: Path,
+) -> None:
+    api = older_role()
+    async with reading(api, tmp_path) as reader:
+        reader.facts_for(VIP, {VIP})
+        await until(lambda: said(reader).reason == "AddressRefused")
+        assert said(reader).message == (
+            "nothing is taken before it is known which addresses are in use: "
+            '403: endpointslices.discovery.k8s.io "kubernetes" is forbidden'
+        )
+        api.api_servers = Api().api_servers
+        await until(lambda: known(reader, VIP) is not None)
+
+
 async def test_it_is_read_again_while_an_address_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_facts, "_READ_AGAIN", 0.0)
     api = Api()

@@ -2,6 +2,8 @@
 
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
@@ -275,3 +277,36 @@ def test_where_there_is_nothing_to_do_it_says_for_what_was_looked() -> None:
     *_, last = plan_lines(NodePlan(node="n1", observed_generation=None), frozenset({"192.168.4.9", "192.168.4.10"}))
     assert last == "  the files were searched for 192.168.4.10, 192.168.4.9"
     assert "searched" not in "".join(plan_lines(NodePlan(node="n1", observed_generation=None)))
+
+
+FILES = {"node": NODE, "group": GROUP, "web": SERVICE}
+
+
+@pytest.mark.parametrize(
+    ("files", "code", "printed", "told"),
+    [
+        ({**FILES, "pool": POOL}, 0, True, []),
+        (
+            FILES,
+            1,
+            True,
+            [
+                "problem: LvsVirtualService default/web: spec.realServerPoolRef.name: ",
+                "lvs-agent: objects do not fit together: 1 named above",
+            ],
+        ),
+        ({**FILES, "pool": POOL.replace("100", "1000")}, 1, False, ["lvs-agent: "]),
+    ],
+    ids=["good", "a-pool-that-is-missing", "a-file-that-is-wrong"],
+)
+def test_plan_ends_with_0_only_where_all_is_well(
+    tmp_path: Path, files: dict[str, str], code: int, *, printed: bool, told: list[str]
+) -> None:
+    for name, text in files.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    command = [sys.executable, "-m", "lvs_agent", "plan", "--manifests", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, "nothing to do" in done.stdout) == (code, printed)
+    said = done.stderr.splitlines()
+    assert len(said) == len(told), said
+    assert all(line.startswith(start) for line, start in zip(said, told, strict=True)), said

@@ -2,7 +2,8 @@
 
 A view that the disk does not take is tried again after 1, 2, 4 … 30 s; the plan does not wait for it. All of it is
 written each time, which with 10,000 real servers is two megabytes: while edits come one after the other it is written
-for a tenth of the time at most, and what comes meanwhile is written together.
+for a tenth of the time at most, and what comes meanwhile is written together. At the agent's end what is not written
+yet is: without it the next one, where the API server is away, would make again what this one has just removed.
 """
 
 import asyncio
@@ -27,6 +28,8 @@ _LONGEST_RETRY: Final = 30.0
 _REST: Final = 9
 """So many times as long as a write took none is begun."""
 _LONGEST_REST: Final = 5.0
+_LAST_WRITE: Final = 5.0
+"""So long an agent that is ended waits for its disk."""
 _log = logging.getLogger(__name__)
 
 
@@ -51,6 +54,7 @@ class ViewStore:
         self._failures = failures
         self._stored: StoredView | None = None
         self._put: StoredView | None = None
+        self._writing: asyncio.Task[StateNotWritten | None] | None = None
         self._news = asyncio.Event()
         self.fault: Fault | None = None
         """What is the matter with the file; None once the last view is in it."""
@@ -98,7 +102,14 @@ class ViewStore:
         self._news.set()
 
     async def run(self) -> None:
-        """Store what is put until cancelled."""
+        """Store what is put until cancelled, and then the last of it."""
+        try:
+            await self._follow()
+        except asyncio.CancelledError:
+            await self._finish()
+            raise
+
+    async def _follow(self) -> None:
         delay = _FIRST_RETRY
         while True:
             await self._news.wait()
@@ -106,9 +117,9 @@ class ViewStore:
             if self._put is None:
                 continue
             began = time.monotonic()
-            try:
-                await asyncio.to_thread(self.write, self._put)
-            except StateNotWritten as error:
+            self._writing = asyncio.create_task(self._attempt(self._put))
+            await asyncio.wait({self._writing})  # it goes on where this is cancelled
+            if (error := self._writing.result()) is not None:
                 self._failed(
                     Reason.STATE_NOT_WRITTEN,
                     f"{error}: an agent that starts without the API server begins with an older view, or none",
@@ -119,19 +130,28 @@ class ViewStore:
             else:
                 self.fault = None
                 delay = _FIRST_RETRY
-                await self._rest(min(_REST * (time.monotonic() - began), _LONGEST_REST))
+                await asyncio.sleep(min(_REST * (time.monotonic() - began), _LONGEST_REST))
 
-    async def _rest(self, seconds: float) -> None:
-        """Nothing is written meanwhile. An agent that is ended then writes what came, so that the next one knows it."""
+    async def _attempt(self, view: StoredView) -> StateNotWritten | None:
+        """Write in a thread; why the disk did not take it."""
         try:
-            await asyncio.sleep(seconds)
-        except asyncio.CancelledError:
-            if self._news.is_set() and self._put is not None:
-                try:
-                    self.write(self._put)
-                except StateNotWritten as error:
-                    _log.warning("the last view is not stored: %s", error)
-            raise
+            await asyncio.to_thread(self.write, view)
+        except StateNotWritten as error:
+            return error
+        return None
+
+    async def _finish(self) -> None:
+        """Store what was put and is not stored, after the write that is under way: two are never at work together."""
+        try:
+            async with asyncio.timeout(_LAST_WRITE):
+                if self._writing is not None:
+                    await asyncio.wait({self._writing})
+                error = await self._attempt(self._put) if self._put is not None else None
+        except TimeoutError:
+            _log.warning("the last view is not stored: the disk has not taken it within %.0f s", _LAST_WRITE)
+        else:
+            if error is not None:
+                _log.warning("the last view is not stored: %s", error)
 
     def _failed(self, reason: Reason, message: str) -> None:
         if self._failures is not None:
