@@ -135,6 +135,29 @@ def test_agents_run_where_the_operator_wants_them_and_nothing_else_is_privileged
     assert "hostNetwork" not in operator
 
 
+def test_what_shares_a_directory_of_the_node_is_unconfined_by_selinux(tmp_path: Path) -> None:
+    """A container of type container_t may not touch what a privileged one, of type spc_t, has written there."""
+    objects = render(tmp_path)
+    pods = [read_template(agent_daemonset(objects, tmp_path), NAMESPACE)["spec"]["template"]["spec"]]
+    pods += [one["spec"]["template"]["spec"] for one in objects if one["kind"] in {"Deployment", "Job"}]
+    pods += [one["spec"] for one in objects if one["kind"] == "Pod"]
+    assert len(pods) == 4
+    sharing = [
+        (container["name"], container["securityContext"])
+        for pod in pods
+        for container in (*pod.get("initContainers", ()), *pod["containers"])
+        if {mount["name"] for mount in container.get("volumeMounts", ())}
+        & {volume["name"] for volume in pod.get("volumes", ()) if "hostPath" in volume}
+    ]
+    assert {name for name, _ in sharing} == {"agent", "vrrp"}
+    confined = [
+        name
+        for name, context in sharing
+        if not context.get("privileged") and context.get("seLinuxOptions") != {"type": "spc_t"}
+    ]
+    assert confined == []
+
+
 # --- a release in a real API server ------------------------------------------------------------------------------
 
 
@@ -267,7 +290,10 @@ async def test_the_operator_applies_the_agents_daemonset_once(cluster: ApiServer
         assert await daemonset.ensure() is True
         assert await daemonset.ensure() is False
     found = get(cluster, "daemonset", f"{RELEASE}-agent", f"--namespace={NAMESPACE}")
-    assert found["spec"]["template"]["spec"]["serviceAccountName"] == f"{RELEASE}-agent"
+    pod = found["spec"]["template"]["spec"]
+    assert pod["serviceAccountName"] == f"{RELEASE}-agent"
+    labels = {one["name"]: one["securityContext"].get("seLinuxOptions") for one in pod["containers"]}
+    assert labels == {"agent": None, "vrrp": {"type": "spc_t"}}
 
 
 def test_a_rollback_to_the_first_revision_leaves_the_director_group(
