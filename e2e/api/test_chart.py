@@ -13,7 +13,7 @@ from lvs_api.api_group import LABEL_NODE_AGENT, NODE_AGENT_WANTED
 from lvs_api.kinds import ALL_KINDS
 from lvs_operator.agent_daemonset import AgentDaemonSet, read_template
 from lvs_operator.api_client import ApiClient, read_kubeconfig
-from lvs_operator.settings import read_settings
+from lvs_operator.settings import Listen, read_settings
 from support.api_server import ApiServer, running_api_server
 from support.chart_release import CHART, HELM_MAJORS, RELEASE, render, run_helm
 from support.operator_process import NAMESPACE
@@ -85,7 +85,8 @@ def test_the_programs_understand_the_arguments_they_are_given(tmp_path: Path) ->
     objects = render(tmp_path)
     operator = only(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]
     settings = read_settings(operator["args"], {one["name"]: one["value"] for one in operator["env"]})
-    assert settings.listen.port == operator["ports"][0]["containerPort"]
+    # Of whichever family a pod's and a Node's first address is, they listen there.
+    assert settings.listen == Listen(host="", port=operator["ports"][0]["containerPort"])
     assert str(settings.agent_daemonset_file).startswith(operator["volumeMounts"][0]["mountPath"])
     template = read_template(agent_daemonset(objects, tmp_path), NAMESPACE)
     agent = template["spec"]["template"]["spec"]["containers"][0]
@@ -102,6 +103,7 @@ def test_the_programs_understand_the_arguments_they_are_given(tmp_path: Path) ->
     assert (started.verb, started.vrrp_dir) == ("vrrp", parsed.vrrp_dir)
     assert str(started.vrrp_dir) == daemon["volumeMounts"][0]["mountPath"]
     assert (parsed.word, parsed.shows_connections) == (Endpoint(host="", port=9462), False)
+    assert parsed.metrics == Endpoint(host="", port=9460)
     changed = ("--set=nodeAgent.wordPort=0", "--set=nodeAgent.showConnections=true")
     other = read_template(agent_daemonset(render(tmp_path, *changed), tmp_path), NAMESPACE)
     arguments = other["spec"]["template"]["spec"]["containers"][0]["args"]
