@@ -13,7 +13,7 @@ from lvs_api.api_group import LABEL_NODE_AGENT, NODE_AGENT_WANTED
 from lvs_api.kinds import ALL_KINDS
 from lvs_operator.agent_daemonset import AgentDaemonSet, read_template
 from lvs_operator.api_client import ApiClient, read_kubeconfig
-from lvs_operator.settings import read_settings
+from lvs_operator.settings import Listen, read_settings
 from support.api_server import ApiServer, running_api_server
 from support.chart_release import CHART, HELM_MAJORS, RELEASE, render, run_helm
 from support.operator_process import NAMESPACE
@@ -85,7 +85,8 @@ def test_the_programs_understand_the_arguments_they_are_given(tmp_path: Path) ->
     objects = render(tmp_path)
     operator = only(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]
     settings = read_settings(operator["args"], {one["name"]: one["value"] for one in operator["env"]})
-    assert settings.listen.port == operator["ports"][0]["containerPort"]
+    # Of whichever family a pod's and a Node's first address is, they listen there.
+    assert settings.listen == Listen(host="", port=operator["ports"][0]["containerPort"])
     assert str(settings.agent_daemonset_file).startswith(operator["volumeMounts"][0]["mountPath"])
     template = read_template(agent_daemonset(objects, tmp_path), NAMESPACE)
     agent = template["spec"]["template"]["spec"]["containers"][0]
@@ -102,6 +103,7 @@ def test_the_programs_understand_the_arguments_they_are_given(tmp_path: Path) ->
     assert (started.verb, started.vrrp_dir) == ("vrrp", parsed.vrrp_dir)
     assert str(started.vrrp_dir) == daemon["volumeMounts"][0]["mountPath"]
     assert (parsed.word, parsed.shows_connections) == (Endpoint(host="", port=9462), False)
+    assert parsed.metrics == Endpoint(host="", port=9460)
     changed = ("--set=nodeAgent.wordPort=0", "--set=nodeAgent.showConnections=true")
     other = read_template(agent_daemonset(render(tmp_path, *changed), tmp_path), NAMESPACE)
     arguments = other["spec"]["template"]["spec"]["containers"][0]["args"]
@@ -133,6 +135,29 @@ def test_agents_run_where_the_operator_wants_them_and_nothing_else_is_privileged
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert "hostNetwork" not in operator
+
+
+def test_what_shares_a_directory_of_the_node_is_unconfined_by_selinux(tmp_path: Path) -> None:
+    """A container of type container_t may not touch what a privileged one, of type spc_t, has written there."""
+    objects = render(tmp_path)
+    pods = [read_template(agent_daemonset(objects, tmp_path), NAMESPACE)["spec"]["template"]["spec"]]
+    pods += [one["spec"]["template"]["spec"] for one in objects if one["kind"] in {"Deployment", "Job"}]
+    pods += [one["spec"] for one in objects if one["kind"] == "Pod"]
+    assert len(pods) == 4
+    sharing = [
+        (container["name"], container["securityContext"])
+        for pod in pods
+        for container in (*pod.get("initContainers", ()), *pod["containers"])
+        if {mount["name"] for mount in container.get("volumeMounts", ())}
+        & {volume["name"] for volume in pod.get("volumes", ()) if "hostPath" in volume}
+    ]
+    assert {name for name, _ in sharing} == {"agent", "vrrp"}
+    confined = [
+        name
+        for name, context in sharing
+        if not context.get("privileged") and context.get("seLinuxOptions") != {"type": "spc_t"}
+    ]
+    assert confined == []
 
 
 # --- a release in a real API server ------------------------------------------------------------------------------
@@ -267,7 +292,10 @@ async def test_the_operator_applies_the_agents_daemonset_once(cluster: ApiServer
         assert await daemonset.ensure() is True
         assert await daemonset.ensure() is False
     found = get(cluster, "daemonset", f"{RELEASE}-agent", f"--namespace={NAMESPACE}")
-    assert found["spec"]["template"]["spec"]["serviceAccountName"] == f"{RELEASE}-agent"
+    pod = found["spec"]["template"]["spec"]
+    assert pod["serviceAccountName"] == f"{RELEASE}-agent"
+    labels = {one["name"]: one["securityContext"].get("seLinuxOptions") for one in pod["containers"]}
+    assert labels == {"agent": None, "vrrp": {"type": "spc_t"}}
 
 
 def test_a_rollback_to_the_first_revision_leaves_the_director_group(

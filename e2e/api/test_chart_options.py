@@ -132,17 +132,18 @@ def relabelled(rules: list[Json], source: Mapping[str, str]) -> dict[str, str]:
     return labels
 
 
+@pytest.mark.parametrize("listens", [":9999", "0.0.0.0:9999", "[::]:9999"])
 @pytest.mark.parametrize(
     ("address", "target"), [("192.168.4.1", "192.168.4.1:9999"), ("fd00:4::1", "[fd00:4::1]:9999")]
 )
-def test_agents_are_scraped_where_they_listen(tmp_path: Path, address: str, target: str) -> None:
-    objects = render(tmp_path, EVERYTHING, "--set=nodeAgent.metricsAddress=0.0.0.0:9999")
+def test_agents_are_scraped_where_they_listen(tmp_path: Path, address: str, target: str, listens: str) -> None:
+    objects = render(tmp_path, EVERYTHING, f"--set=nodeAgent.metricsAddress={listens}")
     template = agents(objects, tmp_path)["spec"]["template"]
     monitor = named(objects, "PodMonitor", f"{RELEASE}-agent")["spec"]
     assert selects(monitor["selector"], template)
     (endpoint,) = monitor["podMetricsEndpoints"]
     assert endpoint["honorLabels"] is True
-    assert "--metrics-address=0.0.0.0:9999" in template["spec"]["containers"][0]["args"]
+    assert f"--metrics-address={listens}" in template["spec"]["containers"][0]["args"]
 
     def scraped(container: str) -> dict[str, str]:
         meta = {"pod_ip": address, "pod_node_name": "n1", "pod_container_name": container}

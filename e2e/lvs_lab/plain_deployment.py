@@ -17,7 +17,7 @@ AGENT_ACCOUNT: Final = f"{RELEASE}-agent"
 _GROUP: Final = CHECKOUT / "examples" / "quick-start" / "director-group.yaml"
 _OPERATOR: Final = "lvs-operator"
 _OPERATOR_PORT: Final = 8080
-_METRICS: Final = "0.0.0.0:9460"
+_METRICS: Final = ":9460"
 _READY_SECONDS: Final = 60
 
 

@@ -39,7 +39,7 @@ nodes:
 VALUES: Final = (
     "--set=operator.replicas=1",
     '--set-json=operator.nodeSelector={"lvs-lab.io/role":"operator"}',
-    f"--set=nodeAgent.metricsAddress=0.0.0.0:{METRICS_PORT}",
+    f"--set=nodeAgent.metricsAddress=:{METRICS_PORT}",
     "--set=nodeAgent.showConnections=true",
 )
 """Like the options of agents that are processes; and one operator, so that there is none when it was killed."""

@@ -67,4 +67,4 @@ async def _listen(flag: str, endpoint: Endpoint, pages: Mapping[str, Page]) -> a
     try:
         return await serve_pages(endpoint.host, endpoint.port, pages)
     except OSError as error:
-        raise InvalidSettings(f"{flag} {endpoint.host}:{endpoint.port}: {error.strerror or error}") from error
+        raise InvalidSettings(f"{flag} {endpoint}: {error.strerror or error}") from error

@@ -30,7 +30,11 @@ class Endpoint:
     """Where to listen."""
 
     host: str
+    """Empty: every address of both families."""
     port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +159,8 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument(
         "--metrics-address",
         default=os.environ.get("LVS_AGENT_METRICS_ADDRESS", ""),
-        help="HOST:PORT for Prometheus and kubectl lvs list (LVS_AGENT_METRICS_ADDRESS; none)",
+        help="HOST:PORT for Prometheus and kubectl lvs list, without HOST every address (LVS_AGENT_METRICS_ADDRESS; "
+        "none)",
     )
     shared.add_argument(
         "--counted-real-servers",

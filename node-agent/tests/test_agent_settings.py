@@ -49,6 +49,7 @@ def test_the_environment_gives_defaults_and_flags_win(monkeypatch: pytest.Monkey
     assert (settings.node_name, settings.state_dir) == ("from-environment", Path("/x"))
     assert (settings.metrics, settings.health) == (Endpoint(host="::1", port=9462), None)
     assert settings.word is None
+    assert list(map(str, (settings.metrics, Endpoint(host="", port=1)))) == ["[::1]:9462", ":1"]
     assert parse_settings(["run", "--node-name", "n"]).node_name == "n"
 
 

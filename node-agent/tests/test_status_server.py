@@ -56,6 +56,14 @@ async def test_the_word_is_told_once_there_is_one() -> None:
         assert decode_word(answer.content) == words[0]
 
 
+async def test_without_an_address_it_answers_on_those_of_both_families() -> None:
+    server = await serve_pages("", 0, {"/healthz": check_page(lambda: None)})
+    async with server, httpx2.AsyncClient() as client:
+        ports = {one.family: one.getsockname()[1] for one in server.sockets}
+        for host, family in (("127.0.0.1", socket.AF_INET), ("[::1]", socket.AF_INET6)):
+            assert (await client.get(f"http://{host}:{ports[family]}/healthz")).text == "ok\n"
+
+
 async def test_more_strangers_than_fit_keep_nobody_out_for_long() -> None:
     server = await serve_pages("127.0.0.1", 0, {"/healthz": check_page(lambda: None)})
     host, port = server.sockets[0].getsockname()[:2]

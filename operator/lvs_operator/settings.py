@@ -24,6 +24,7 @@ class Listen:
     """Where metrics and health are served."""
 
     host: str
+    """Empty: every address of both families."""
     port: int
 
 
@@ -88,7 +89,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--namespace", None, "where the Lease and the agents' DaemonSet are; default: the pod's own")
     add("--identity", None, "this replica's name in the Lease; default: host name and a random part")
     add("--kubeconfig", None, "file to reach the API server with; default: the pod's ServiceAccount", "KUBECONFIG")
-    add("--listen", "0.0.0.0:8080", "address:port of /metrics, /healthz and /readyz")
+    add("--listen", ":8080", "address:port of /metrics, /healthz and /readyz; without address every one")
     add("--agent-daemonset-file", None, "manifest of the agents' DaemonSet; default: none is kept", DAEMONSET_VARIABLE)
     add("--check-seconds", "180", "seconds between comparisons of the view with lists from the API server")
     add("--count-seconds", "5", "least seconds between writes of one service's counts")
@@ -110,7 +111,7 @@ def _own_namespace() -> str:
 def _listen(text: str) -> Listen:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or not MIN_PORT <= int(port) <= MAX_PORT:
-        raise SettingsError(f"--listen: {text!r} is not address:port, such as 127.0.0.1:8080 or [::]:8080")
+        raise SettingsError(f"--listen: {text!r} is not address:port, such as 127.0.0.1:8080, [::1]:8080 or :8080")
     return Listen(host=host.strip("[]"), port=int(port))
 
 

@@ -13,6 +13,7 @@ def test_defaults() -> None:
     assert settings.namespace == "lvs-system"
     assert settings.kubeconfig is None
     assert settings.agent_daemonset_file is None
+    assert settings.listen == Listen(host="", port=8080)
     assert settings.check_seconds == 180
     assert settings.lease.write_for < settings.lease.duration
 

@@ -103,6 +103,10 @@ spec:
             capabilities:
               drop: [ALL]
               add: [NET_ADMIN, NET_RAW, SYS_NICE]
+            # The type that SELinux gives the privileged agent: another one may not touch what that has written. Where
+            # there is no SELinux it counts for nothing.
+            seLinuxOptions:
+              type: spc_t
           volumeMounts:
             - name: vrrp
               mountPath: {{ .Values.nodeAgent.keepalived.directory }}
