@@ -126,7 +126,8 @@ def judge(
         candidate = None
         if problem is None and not isinstance(chosen, Problem):
             candidate, own_problem = _candidate(finder, by_group, refs, chosen, book)
-            problem = _not_permitted(permissions, candidate) or own_problem
+            candidate, not_permitted = _judge_permissions(permissions, candidate)
+            problem = not_permitted or own_problem
         if problem is not None:
             verdicts[key] = _refused(view, permissions, key, problem, references_found=references_found)
         elif candidate is not None:
@@ -140,14 +141,22 @@ def judge(
     return dict(sorted(verdicts.items()))
 
 
-def _not_permitted(permissions: Permissions, candidate: Candidate) -> Problem | None:
-    """What leaves needs no permission: nothing new comes to it. One that is not ready does, for it is to come."""
+def _judge_permissions(permissions: Permissions, candidate: Candidate) -> tuple[Candidate, Problem | None]:
+    """What leaves needs no permission: nothing new comes to it. One that is not ready does, for it is to come.
+
+    One that terminates does not get connections for want of a ready one where it has none: it drains.
+    """
     if not permissions.in_force:
-        return None
+        return candidate, None
     view, key, spec = candidate.view, candidate.key, candidate.spec
     served = running(one for one in view.slices_by_service.get(key, ()) if is_current(view, one))
+    last = (one for one in candidate.members if one.is_last)
+    barred = {one.name for one in last if not permissions.real_server(key.namespace, one.address, served)}
+    if barred:
+        members = tuple(one.drained() if one.name in barred else one for one in candidate.members)
+        candidate = replace(candidate, members=members)
     wanted = wants_of(spec, ((one.name, one.address) for one in candidate.members if not one.leaves))
-    return permissions.problem(key.namespace, wanted, served)
+    return candidate, permissions.problem(key.namespace, wanted, served)
 
 
 def _refused(

@@ -1,12 +1,12 @@
 """Which endpoints of a Service are real servers of a virtual service, at which ports."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from lvs_api.network_types import ENDPOINT_MEMBER_PREFIX
+from lvs_api.network_types import ENDPOINT_MEMBER_PREFIX, Family
 from lvs_api.real_server_pool import EndpointMembers
 from lvs_api.virtual_service import LvsVirtualServiceSpec, ServicePort
-from lvs_core.cluster_view import MemberPort
+from lvs_core.cluster_view import MemberPort, family_of
 from lvs_core.endpoints import CoreService, EndpointPort, EndpointSlice, EndpointState, NamedPort
 from lvs_core.frontends import ports
 
@@ -68,6 +68,24 @@ def found_endpoints(slices: Iterable[EndpointSlice], matched: Mapping[str, Named
             if key not in found or _rank(found[key]) < _rank(this):
                 found[key] = this
     yield from found.values()
+
+
+def last_to_serve(found: Collection[FoundEndpoint]) -> frozenset[FoundEndpoint]:
+    """Those that terminate and get new connections all the same: nobody else serves one of their ports.
+
+    Each port and family by itself, as for kube-proxy (KEP-1669): a refused connection helps nobody, and one that a pod
+    takes in its last seconds often ends in time. As soon as one is ready there they drain.
+    """
+    serving = frozenset(one for one in found if one.state is EndpointState.SERVING)
+    if not serving:
+        return serving
+    ready = {place for one in found if one.state is EndpointState.READY for place in _places(one)}
+    return frozenset(one for one in serving if not ready.issuperset(_places(one)))
+
+
+def _places(one: FoundEndpoint) -> Iterator[tuple[Family, str]]:
+    family = family_of(one.address)
+    yield from ((family, port.name) for port in one.ports)
 
 
 def _served(numbered: Iterable[EndpointPort], matched: Mapping[str, NamedPort]) -> Iterator[MemberPort]:

@@ -29,8 +29,10 @@ class EndpointState(IntEnum):
 
     NOT_READY = 0
     TERMINATING = 1
-    """It goes, whether it still answers its readiness probe or not: programs let it fail to get no new connections."""
-    READY = 2
+    """It goes, and takes nothing any more: programs let their readiness probe fail for that."""
+    SERVING = 2
+    """It goes, and still answers its readiness probe: it is good for new connections where nobody is ready."""
+    READY = 3
     """Also of one that terminates, where its Service has `publishNotReadyAddresses`."""
 
 
@@ -132,10 +134,12 @@ def _endpoints(raw: Raw, name: str) -> Iterator[Endpoint]:
 
 
 def _state(conditions: Raw) -> EndpointState:
-    """What is not said of `ready` means that it is (EndpointConditions in discovery/v1)."""
+    """What is not said of `ready` and `serving` means that it is so (EndpointConditions in discovery/v1)."""
     if conditions.get("ready") is not False:
         return EndpointState.READY
-    return EndpointState.TERMINATING if conditions.get("terminating") is True else EndpointState.NOT_READY
+    if conditions.get("terminating") is not True:
+        return EndpointState.NOT_READY
+    return EndpointState.TERMINATING if conditions.get("serving") is False else EndpointState.SERVING
 
 
 def _is_known(port: Raw) -> bool:

@@ -13,7 +13,7 @@ from lvs_api.service_slice import AcceptedService
 from lvs_api.virtual_service import LvsVirtualServiceSpec
 from lvs_core.cluster_view import ClusterNode, ClusterView, Member, MemberPort, ObjectKey, PoolSpec, family_of
 from lvs_core.crossing import crosses, served_families
-from lvs_core.endpoint_members import FoundEndpoint, found_endpoints, matched_ports
+from lvs_core.endpoint_members import FoundEndpoint, found_endpoints, last_to_serve, matched_ports
 from lvs_core.endpoints import CoreService, EndpointSlice, EndpointState
 from lvs_core.forwarding import needs_address, shared_forwarding
 from lvs_core.frontends import families, is_marked_by_others, ports
@@ -36,6 +36,12 @@ class WantedMember(NamedTuple):
     ports: tuple[MemberPort, ...] = ()
     is_ready: bool = True
     """False: an endpoint that is not; it keeps its place, and does not join before it is."""
+    is_last: bool = False
+    """An endpoint that terminates, and gets connections for want of one that is ready."""
+
+    def drained(self) -> "WantedMember":
+        """The same, and nothing new comes to it."""
+        return self._replace(weight=0, state=RealServerState.DRAINING, is_ready=False, is_last=False)
 
     @property
     def leaves(self) -> bool:
@@ -124,13 +130,22 @@ class PoolFinder:
         return self.view.core_services.get(ObjectKey(key.namespace, pool.endpoints.service_ref.name))
 
     def _endpoint_addresses(self, key: ObjectKey, pool: PoolSpec) -> set[str]:
-        """Those that do not terminate, at whatever ports."""
-        return {
+        """Those that do not terminate, at whatever ports; and those that do, where nobody else serves."""
+        terminating = {EndpointState.TERMINATING, EndpointState.SERVING}
+        stay = {
             address
             for one in self.endpoint_slices(key, pool)
             for address, state in one.endpoints
-            if state is not EndpointState.TERMINATING
+            if state not in terminating
         }
+        return stay | self.last_addresses(key, pool)
+
+    def last_addresses(self, key: ObjectKey, pool: PoolSpec) -> frozenset[str]:
+        """Endpoints that terminate and still serve, of a family of which none is ready."""
+        found = [endpoint for one in self.endpoint_slices(key, pool) for endpoint in one.endpoints]
+        ready = {family_of(address) for address, state in found if state is EndpointState.READY}
+        serving = (address for address, state in found if state is EndpointState.SERVING)
+        return frozenset(address for address in serving if family_of(address) not in ready)
 
     def endpoint_slices(self, key: ObjectKey, pool: PoolSpec) -> tuple[EndpointSlice, ...]:
         """Those of that Service."""
@@ -142,8 +157,10 @@ class PoolFinder:
         if pool.endpoints is None or core is None:
             return
         matched = matched_ports(pool.endpoints, core, service)
-        for found in found_endpoints(self.endpoint_slices(key, pool), matched):
-            yield _endpoint_member(found, pool, service)
+        found = tuple(found_endpoints(self.endpoint_slices(key, pool), matched))
+        last = last_to_serve(found)
+        for one in found:
+            yield _endpoint_member(one, pool, service, is_last=one in last)
 
     def _named(self, pool: PoolSpec, service: LvsVirtualServiceSpec) -> Iterator[WantedMember]:
         nodes: Mapping[str, ClusterNode] = self.view.nodes_by_address
@@ -186,16 +203,17 @@ def _node_members(node: ClusterNode, pool: PoolSpec, service: LvsVirtualServiceS
         )
 
 
-def _endpoint_member(found: FoundEndpoint, pool: PoolSpec, service: LvsVirtualServiceSpec) -> WantedMember:
+def _endpoint_member(
+    found: FoundEndpoint, pool: PoolSpec, service: LvsVirtualServiceSpec, *, is_last: bool
+) -> WantedMember:
     """What an endpoint's state means: weight, none for a while, out, or away."""
-    is_ready = found.state is EndpointState.READY
+    terminates = found.state in {EndpointState.TERMINATING, EndpointState.SERVING}
+    is_ready = found.state is EndpointState.READY or is_last
     state = RealServerState.ACTIVE
-    if found.state is EndpointState.TERMINATING:
-        state = RealServerState.DRAINING
-    elif not is_ready and pool.on_failure is OnFailure.REMOVE:
+    if not is_ready and pool.on_failure is OnFailure.REMOVE:
         state = RealServerState.DISABLED
     has_one_port = len(ports(service)) == 1
-    return WantedMember(
+    member = WantedMember(
         name=found.name,
         address=found.address,
         port=found.ports[0].number if has_one_port else None,
@@ -208,7 +226,9 @@ def _endpoint_member(found: FoundEndpoint, pool: PoolSpec, service: LvsVirtualSe
         refused=None,
         ports=() if has_one_port else found.ports,
         is_ready=is_ready,
+        is_last=is_last,
     )
+    return member.drained() if terminates and not is_last else member
 
 
 def _judged(

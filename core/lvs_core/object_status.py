@@ -88,7 +88,11 @@ def pool_status(finder: PoolFinder, pool: Pool, services: int, now: str) -> LvsR
             )
             facts.append((ConditionType.READY, False, Reason.SERVICE_NOT_FOUND, message))
         elif members:
-            facts.append((ConditionType.READY, True, Reason.READY, f"{members} real servers"))
+            message = f"{members} real servers"
+            if endpoints is not None and (last := finder.last_addresses(key_of(pool.meta), pool.spec)):
+                name = endpoints.service_ref.name
+                message += f", {len(last)} of them terminating: no endpoint of Service {name} is ready"
+            facts.append((ConditionType.READY, True, Reason.READY, message))
         else:
             message = "spec.nodes.selector finds no Node with an InternalIP, and spec.realServers is empty"
             if endpoints is not None:

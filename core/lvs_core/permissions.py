@@ -107,6 +107,10 @@ class Permissions:
         """Whether services of a namespace may have an address."""
         return not self.in_force or _is_in(address, self._scope(namespace).addresses)
 
+    def real_server(self, namespace: str, address: str, served: Wants) -> bool:
+        """Whether one machine may take connections of a namespace's services; as `problem` has it."""
+        return self.problem(namespace, Wants(real_servers=(Asked(address, "real server"),)), served) is None
+
     def problem(self, namespace: str, wanted: Wants, served: Wants) -> Problem | None:
         """Why a service may not be as it is wanted.
 

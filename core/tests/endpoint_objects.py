@@ -11,6 +11,7 @@ from lvs_core.endpoints import core_service_from_raw, endpoint_slice_from_raw
 
 Raw = dict[str, Any]
 NOT_READY = {"ready": False, "serving": False, "terminating": False}
+UNREADY_BUT_SERVING = {"ready": False, "serving": True, "terminating": False}
 TERMINATING = {"ready": False, "serving": True, "terminating": True}
 GOING_DEAF = {"ready": False, "serving": False, "terminating": True}
 PUBLISHED = {"ready": True, "serving": True, "terminating": True}

@@ -12,6 +12,7 @@ from endpoint_objects import (
     NOT_READY,
     PUBLISHED,
     TERMINATING,
+    UNREADY_BUT_SERVING,
     Raw,
     brief,
     core_service,
@@ -23,7 +24,7 @@ from endpoint_objects import (
 from simulated_cluster import SimulatedCluster
 
 from lvs_api import testing
-from lvs_api.conditions import ConditionType
+from lvs_api.conditions import ConditionType, find_condition
 from lvs_core.compile import AgentView, compile_plan
 from lvs_core.endpoints import core_service_from_raw
 from lvs_core.members import PoolFinder
@@ -66,6 +67,7 @@ def test_a_ready_endpoint_gets_the_pools_weight_at_its_own_port() -> None:
     ("conditions", "expected"),
     [
         (NOT_READY, "8080 0"),
+        (UNREADY_BUT_SERVING, "8080 0"),
         (TERMINATING, "8080 leaves in 300"),
         (GOING_DEAF, "8080 leaves in 300"),
         (PUBLISHED, "8080 1"),
@@ -97,6 +99,91 @@ def test_one_that_is_not_ready_goes_where_failed_real_servers_do() -> None:
     tell(cluster, endpoint_slice({ONE: None, TWO: None}, HTTP))
     cluster.settle()
     assert brief(cluster) == {ONE: "8080 1", TWO: "8080 1"}
+
+
+@pytest.mark.parametrize("on_failure", ["ZeroWeight", "Remove"])
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        (GOING_DEAF, {ONE: "8080 1", TWO: "8080 leaves in 300"}),
+        (TERMINATING, {ONE: "8080 1", TWO: "8080 1"}),
+        ({"ready": False, "terminating": True}, {ONE: "8080 1", TWO: "8080 1"}),
+        (PUBLISHED, {ONE: "8080 leaves in 300", TWO: "8080 1"}),
+    ],
+)
+def test_where_none_is_ready_those_that_terminate_and_serve_take_connections(
+    others: Raw, expected: dict[str, str], on_failure: str
+) -> None:
+    cluster = pods_cluster(pool_fields={"onFailure": on_failure})
+    tell(cluster, endpoint_slice({ONE: None, TWO: None}, HTTP))
+    cluster.settle()
+    tell(cluster, endpoint_slice({ONE: TERMINATING, TWO: others}, HTTP))
+    cluster.round()
+    assert brief(cluster) == expected
+    tell(cluster, endpoint_slice({ONE: TERMINATING, TWO: others}, HTTP), endpoint_slice({THREE: None}, HTTP, name="2"))
+    cluster.round()
+    assert brief(cluster)[ONE] == "8080 leaves in 300"
+    assert brief(cluster)[THREE] == "8080 1"
+
+
+@pytest.mark.parametrize("others", [NOT_READY, UNREADY_BUT_SERVING, GOING_DEAF])
+def test_who_is_not_ready_takes_none_because_others_terminate(others: Raw) -> None:
+    cluster = pods_cluster()
+    tell(cluster, endpoint_slice({ONE: None, TWO: None}, HTTP))
+    cluster.settle()
+    tell(cluster, endpoint_slice({ONE: TERMINATING, TWO: others}, HTTP))
+    cluster.round()
+    assert brief(cluster)[ONE] == "8080 1"
+    assert brief(cluster)[TWO] in {"8080 0", "8080 leaves in 300"}
+
+
+def test_one_that_drains_takes_connections_again_when_the_last_ready_one_goes() -> None:
+    cluster = pods_cluster()
+    tell(cluster, endpoint_slice({ONE: None, TWO: None}, HTTP))
+    cluster.settle()
+    tell(cluster, endpoint_slice({ONE: TERMINATING, TWO: None}, HTTP))
+    cluster.round()
+    assert brief(cluster) == {ONE: "8080 leaves in 300", TWO: "8080 1"}
+    tell(cluster, endpoint_slice({ONE: TERMINATING, TWO: NOT_READY}, HTTP))
+    cluster.settle()
+    assert brief(cluster) == {ONE: "8080 1", TWO: "8080 0"}
+    tell(cluster, endpoint_slice({ONE: GOING_DEAF, TWO: NOT_READY}, HTTP))
+    cluster.round()
+    assert brief(cluster) == {ONE: "8080 leaves in 300", TWO: "8080 0"}
+
+
+def test_that_only_terminating_ones_are_left_is_said() -> None:
+    cluster = pods_cluster()
+    tell(cluster, endpoint_slice({ONE: None, TWO: None}, HTTP))
+    cluster.settle()
+    tell(cluster, endpoint_slice({ONE: TERMINATING, TWO: NOT_READY}, HTTP))
+    cluster.settle()
+    assert condition(cluster, ConditionType.READY).status == "True"
+    told = cluster.pools[WEB].status
+    assert told is not None
+    assert told.members == 2
+    ready = find_condition(told.conditions, ConditionType.READY)
+    assert ready is not None
+    assert ready.message == "2 real servers, 1 of them terminating: no endpoint of Service pods is ready"
+    tell(cluster, endpoint_slice({ONE: GOING_DEAF, TWO: NOT_READY}, HTTP))
+    cluster.settle()
+    told = cluster.pools[WEB].status
+    assert told is not None
+    assert told.members == 1
+    assert condition(cluster, ConditionType.READY).status == "False"
+
+
+def test_who_is_left_is_asked_for_each_port_and_family_by_itself() -> None:
+    six = "2001:db8::1"
+    cluster = pods_cluster(HTTP, HTTPS, ports=TWO_PORTS, addresses=["192.168.4.15", "2001:db8:4::15"])
+    slices = (
+        endpoint_slice({ONE: TERMINATING}, HTTP, HTTPS),
+        endpoint_slice({TWO: TERMINATING, THREE: None}, HTTPS, name="pods-2"),
+        endpoint_slice({six: TERMINATING}, HTTPS, name="pods-6"),
+    )
+    tell(cluster, *slices)
+    cluster.settle()
+    assert brief(cluster) == {ONE: "http:8080 https:8443 1", THREE: "https:8443 1", six: "https:8443 1"}
 
 
 @pytest.mark.parametrize("conditions", [NOT_READY, TERMINATING, GOING_DEAF])

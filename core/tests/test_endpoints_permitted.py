@@ -51,6 +51,14 @@ def test_a_pod_that_terminates_needs_no_permission() -> None:
     assert brief(cluster) == SERVED
 
 
+def test_one_that_terminates_is_nobodys_last_without_a_permission() -> None:
+    cluster = guarded(**{INSIDE: None, "10.1.0.2": None})
+    tell(cluster, endpoint_slice({INSIDE: NOT_READY, "10.1.0.2": TERMINATING, OUTSIDE: TERMINATING}, HTTP))
+    cluster.settle()
+    assert brief(cluster) == {INSIDE: "8080 0", "10.1.0.2": "8080 1"}
+    assert said(cluster)["Accepted"] == "True Accepted"
+
+
 @pytest.mark.parametrize("on_failure", ["ZeroWeight", "Remove"])
 def test_one_that_is_not_ready_does_for_it_may_be_ready_in_a_moment(on_failure: str) -> None:
     cluster = guarded()

@@ -196,7 +196,8 @@ class LvsRealServerPoolSpec(ApiModel):
     """Cluster nodes by label."""
     endpoints: EndpointMembers | None = None
     """Pods, as endpoints of a Service. One gets weight while it is ready; one that is not keeps its connections
-    (`onFailure`: ZeroWeight) or goes (Remove), and one that terminates or vanishes leaves as `drain` says."""
+    (`onFailure`: ZeroWeight) or goes (Remove), and one that terminates or vanishes leaves as `drain` says. While none
+    is ready those that terminate and still serve keep their weight."""
     weight: Annotated[Weight, Ipvs("DEST_ATTR_WEIGHT", ("--weight",))] = 1
     """Weight of members that do not name their own."""
     health_check: HealthCheck | None = None

@@ -195,6 +195,27 @@ def test_an_orderly_stop_hands_over(pair: DirectorPair) -> None:
     pair.must_stay(other)
 
 
+@pytest.mark.processes("a kubelet starts the container again")
+def test_what_is_left_of_a_keepalived_that_nobody_starts_again_goes(pair: DirectorPair) -> None:
+    master = pair.master()
+    other = pair.other(master)
+    with silence_of(pair, "keepalived and its supervisor killed"):
+        pair.deployment.lab.agent(master).vrrp.kill("KILL")
+        pair.deployment.lab.guest(master).out("pkill", "-KILL", "keepalived")
+        wait_for(lambda: set(pair.owners()) == set(DIRECTORS), TAKE_OVER_SECONDS, "both to have the address")
+        pair.wait_master(other)
+    wait_for(lambda: "taken off" in vrrp_trouble(pair, master), READY_SECONDS, f"{master} to say so", interval=0.2)
+    pair.deployment.start_vrrp(master)
+    pair.wait_settled(other)
+    pair.must_stay(other)
+
+
+def vrrp_trouble(pair: DirectorPair, director: str) -> str:
+    """What a director says of its VRRP daemon; empty while all is well."""
+    told = pair.deployment.get("lvsnode", director)["status"].get("conditions") or []
+    return "".join(one["message"] for one in told if one["type"] == "FailoverImpaired" and one["status"] == "True")
+
+
 def test_a_director_without_power_is_relieved_and_does_not_preempt(pair: DirectorPair) -> None:
     master = pair.master()
     other = pair.other(master)

@@ -13,6 +13,7 @@ from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.duplicates import DuplicateKeeper
 from lvs_agent.converge.ftp_helper import FtpHelperKeeper
 from lvs_agent.converge.handed_on import HandedOnKeeper
+from lvs_agent.converge.left_addresses import LeftAddressKeeper, LeftSeams
 from lvs_agent.converge.node_settings import NodeSettingsKeeper
 from lvs_agent.converge.packet_filter import PacketFilterKeeper
 from lvs_agent.converge.receive_ports import ReceivePortKeeper
@@ -249,6 +250,7 @@ class AgentProgram(Program):
         self._claimants = ClaimantKeeper(
             neighbours, machine.announcer, AgentMetrics(), monotonic=machine.clock, wake=self._wake
         )
+        self._network = network
         self._handed_on = HandedOnKeeper(neighbours, monotonic=machine.clock, wake=self._wake)
         self._agent: Agent | None = None
         connection = cast("ApiConnection", AgentConnection(wire))
@@ -292,6 +294,9 @@ class AgentProgram(Program):
         cluster: ClusterFactsReader,
         tell: Callable[[LvsNodeStatus], None],
     ) -> Agent:
+        vrrp = VrrpDirectory(machine.disk / "vrrp", machine.boot_id)
+        seams = LeftSeams(links=machine.links, probe=Neighbours(machine, self._network), is_spoken=lambda: False)
+        left = LeftAddressKeeper(vrrp, seams, monotonic=machine.clock, wake=self._wake)
         return Agent(
             source=self.source,
             keepers=Keepers(
@@ -313,9 +318,7 @@ class AgentProgram(Program):
                 delivery=DeliveryKeeper(machine.delivery, metrics, machine.clock),
                 handed_on=self._handed_on,
                 refusals=RefusalKeeper(links=machine.links, cluster=cluster),
-                vrrp=VrrpKeeper(
-                    VrrpDirectory(machine.disk / "vrrp", machine.boot_id), self._claimants, metrics, machine.clock
-                ),
+                vrrp=VrrpKeeper(vrrp, self._claimants, left, metrics, machine.clock),
                 ledger=LedgerKeeper(LedgerFile(machine.disk / "ledger", machine.boot_id), metrics, machine.clock),
                 zero=ZeroKeeper(machine.ipvs),
                 unseen=UnseenPacketKeeper(

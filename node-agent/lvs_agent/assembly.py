@@ -23,6 +23,7 @@ from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.duplicates import DuplicateKeeper
 from lvs_agent.converge.ftp_helper import FtpHelperKeeper
 from lvs_agent.converge.handed_on import HandedOnKeeper
+from lvs_agent.converge.left_addresses import LeftAddressKeeper, LeftSeams
 from lvs_agent.converge.node_settings import NodeSettingsKeeper
 from lvs_agent.converge.packet_filter import PacketFilterKeeper
 from lvs_agent.converge.receive_ports import ReceivePortKeeper
@@ -50,6 +51,7 @@ from lvs_agent.kernel.namespace_lock import AbstractSocketLock
 from lvs_agent.kernel.nft import NftPacketFilter
 from lvs_agent.kernel.packet_tap import KernelPacketTap
 from lvs_agent.kernel.sysctl import ProcSysctls
+from lvs_agent.kernel.vrrp_sockets import vrrp_is_spoken
 from lvs_agent.node_status import NodeIdentity
 from lvs_agent.objects.api_connection import ApiConnection
 from lvs_agent.objects.api_source import ApiSource, read_plan_once
@@ -231,10 +233,13 @@ def _keepers(
     duplicates = DuplicateKeeper(PacketDuplicateProbe(), monotonic=clock, wake=wake)
     handed_on = HandedOnKeeper(PacketDuplicateProbe(), monotonic=clock, wake=wake)
     claimants = ClaimantKeeper(PacketDuplicateProbe(), PacketAnnouncer(), metrics, monotonic=clock, wake=wake)
+    vrrp = VrrpDirectory(settings.vrrp_dir, boot_id())
+    left_seams = LeftSeams(links=links, probe=PacketDuplicateProbe(), is_spoken=vrrp_is_spoken)
+    left = LeftAddressKeeper(vrrp, left_seams, monotonic=clock, wake=wake)
     unseen = UnseenPacketKeeper(
         tap=KernelPacketTap(), ipvs=seams.ipvs, links=links, sysctls=sysctls, metrics=metrics, monotonic=clock
     )
-    for asking in (duplicates, handed_on, claimants, unseen):
+    for asking in (duplicates, handed_on, claimants, left, unseen):
         cleanup.push_async_callback(asking.close)
     return Keepers(
         table=TableKeeper(seams.ipvs, metrics, clock),
@@ -260,7 +265,7 @@ def _keepers(
             resolv_confs=settings.resolv_confs,
             refused_ranges=settings.refused_ranges,
         ),
-        vrrp=VrrpKeeper(VrrpDirectory(settings.vrrp_dir, boot_id()), claimants, metrics, clock),
+        vrrp=VrrpKeeper(vrrp, claimants, left, metrics, clock),
         ledger=LedgerKeeper(LedgerFile(settings.state_dir / LEDGER_FILE, boot_id()), metrics, clock),
         zero=ZeroKeeper(seams.ipvs),
         unseen=unseen,

@@ -241,6 +241,7 @@ class Convergence:
             masters=keepers.vrrp.masters(),
             withdrawn=withdrawn,
         )
+        await keepers.vrrp.look_after_left(prepared.plan, ledger.ledger.bindings)
         vrrp = keepers.vrrp.converge(serving, await self._links.read())
         given = replace(
             given,

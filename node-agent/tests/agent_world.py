@@ -18,6 +18,7 @@ from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.duplicates import DuplicateKeeper
 from lvs_agent.converge.ftp_helper import FtpHelperKeeper
 from lvs_agent.converge.handed_on import HandedOnKeeper
+from lvs_agent.converge.left_addresses import LeftAddressKeeper, LeftSeams
 from lvs_agent.converge.node_settings import NodeSettingsKeeper
 from lvs_agent.converge.packet_filter import PacketFilterKeeper
 from lvs_agent.converge.receive_ports import ReceivePortKeeper
@@ -216,6 +217,7 @@ class World:
         self.delivery = FakeDeliveryRoutes()
         self.probe = FakeDuplicateProbe()
         self.tap = FakePacketTap()
+        self.vrrp_is_spoken = False
         self.refused_ranges: list[IPNetwork] = []
         self.cluster: ClusterKnowledge = NoCluster()
         self.source = PlanInHand()
@@ -235,6 +237,8 @@ class World:
         self.claimants = ClaimantKeeper(
             self.probe, self.announcer, self.metrics, monotonic=lambda: self.now, wake=self.answered.set
         )
+        seams = LeftSeams(links=self.links, probe=self.probe, is_spoken=lambda: self.vrrp_is_spoken)
+        self.left = LeftAddressKeeper(self.vrrp, seams, monotonic=lambda: self.now, wake=self.answered.set)
         self.unseen = UnseenPacketKeeper(
             tap=self.tap,
             ipvs=self.ipvs,
@@ -271,7 +275,7 @@ class World:
                     resolv_confs=[self.directory / "resolv.conf"],
                     refused_ranges=self.refused_ranges,
                 ),
-                vrrp=VrrpKeeper(self.vrrp, self.claimants, self.metrics, lambda: self.now),
+                vrrp=VrrpKeeper(self.vrrp, self.claimants, self.left, self.metrics, lambda: self.now),
                 ledger=self.ledger,
                 zero=ZeroKeeper(self.ipvs),
                 unseen=self.unseen,
@@ -299,7 +303,12 @@ class World:
         """One round, and another one if it asked a link and is woken by the answer."""
         self.answered.clear()
         await self.agent.round()
-        asking = (self.duplicates.is_asking, self.handed_on.is_asking, self.claimants.is_asking)
+        asking = (
+            self.duplicates.is_asking,
+            self.handed_on.is_asking,
+            self.claimants.is_asking,
+            self.left.is_asking,
+        )
         if any(asking) or self.answered.is_set():
             await self.answered.wait()
             await self.agent.round()

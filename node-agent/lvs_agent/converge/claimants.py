@@ -312,7 +312,7 @@ class ClaimantKeeper:
         by_device: dict[str, set[IPAddress]] = {}
         for binding in bindings:
             by_device.setdefault(binding.device, set()).add(binding.address)
-        questions = [self._ask_link(one, mine, known, links) for one, mine in by_device.items()]
+        questions = [ask_link(self._probe, one, mine, known, links) for one, mine in by_device.items()]
         found: dict[IPAddress, frozenset[bytes]] = {}
         for name, answers in zip(by_device, await asyncio.gather(*questions, return_exceptions=True), strict=True):
             if isinstance(answers, LinkNotAsked) and name != device:
@@ -323,22 +323,24 @@ class ClaimantKeeper:
                 found[address] = found.get(address, frozenset()) | macs
         return counted(found, known.network)
 
-    async def _ask_link(
-        self, device: str, mine: AbstractSet[IPAddress], known: Acquaintances, links: KernelLinks
-    ) -> Answers:
-        others = known.directors.keys() | known.servers.keys()
-        # Another director that asks at the same moment has nothing yet: with it VRRP settles it.
-        asking = [self._probe.ask(device, mine, heed_probes=False)]
-        if others:
-            own = asking_addresses(device, links)
-            asking.append(self._probe.ask(device, others, heed_probes=False, sources=own))
-        answers = await asyncio.gather(*asking)
-        return {address: macs for one in answers for address, macs in one.items()}
-
     def _forget(self, key: RouterKey) -> None:
         watch = self._watches.pop(key, None)
         if watch is not None and watch.question is not None:
             watch.question.task.cancel()
+
+
+async def ask_link(
+    probe: DuplicateProbe, device: str, mine: AbstractSet[IPAddress], known: Acquaintances, links: KernelLinks
+) -> Answers:
+    """Who answers on one link for these addresses, and for those of acquaintances. Raises LinkNotAsked."""
+    others = known.directors.keys() | known.servers.keys()
+    # Another director that asks at the same moment has nothing yet: with it VRRP settles it.
+    asking = [probe.ask(device, mine, heed_probes=False)]
+    if others:
+        own = asking_addresses(device, links)
+        asking.append(probe.ask(device, others, heed_probes=False, sources=own))
+    answers = await asyncio.gather(*asking)
+    return {address: macs for one in answers for address, macs in one.items()}
 
 
 def _askable(one: PlacedRouter, scene: Scene) -> tuple[AddressBinding, ...]:

@@ -6,10 +6,12 @@ everything stays as it was said last.
 
 import logging
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
 
 from lvs_agent.converge.claimants import ClaimantKeeper, Found, Scene
+from lvs_agent.converge.left_addresses import LeftAddressKeeper
 from lvs_agent.decide.desired_addresses import SILENT_DEVICES
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.giving_way import follow_giving_way, let_go
@@ -48,11 +50,13 @@ class VrrpKeeper:
         self,
         directory: VrrpDirectory,
         claimants: ClaimantKeeper,
+        left: LeftAddressKeeper,
         metrics: AgentMetrics,
         monotonic: Callable[[], float],
     ) -> None:
         self._directory = directory
         self._claimants = claimants
+        self._left = left
         self._metrics = metrics
         self._monotonic = monotonic
         self._wanted: WantedVrrp | None = None
@@ -131,6 +135,11 @@ class VrrpKeeper:
             self._fault = Fault(reason=Reason.VRRP_DOWN, message=str(error))
             return frozenset()
         return frozenset(binding.address for binding in carried if binding.address not in served)
+
+    async def look_after_left(self, plan: NodePlan, owned: AbstractSet[AddressBinding]) -> None:
+        """Take off what a daemon left that nobody runs any more, where another director has it."""
+        if self._wanted is not None:
+            await self._left.follow(plan, owned)
 
     def converge(self, serving: Serving, links: KernelLinks) -> VrrpOutcome:
         """Say what is wanted where it differs: whether addresses may be carried before that they are."""
@@ -268,6 +277,7 @@ class VrrpKeeper:
             return None
         if not supervised:
             message = f"nobody runs the VRRP daemon: start lvs-agent vrrp with --vrrp-dir {self._directory.path}"
+            message += self._left.said
         else:
             message = word.trouble or "the VRRP daemon has not taken over what is wanted"
         return Fault(reason=Reason.VRRP_DOWN, message=message)

@@ -35,8 +35,9 @@ _FILES: Final = (
     "keepalived.pid",
     "keepalived_vrrp.pid",
 )
-_TRIES: Final = 10
+_TRIES: Final = 50
 _TRY_SECONDS: Final = 0.02
+"""A second in all: longer than an agent needs to take off what is left."""
 _MAY_CARRY, _MAY_NOT = b"0\n", b"1\n"
 
 
@@ -140,7 +141,7 @@ class VrrpDirectory:
 
     @staticmethod
     def _take_lock(lock: int) -> None:
-        """Raises BlockingIOError where somebody has it, and not only for as long as `has_supervisor` looks."""
+        """Raises BlockingIOError where somebody has it, and not only as an agent has it, for a moment."""
         for _ in range(_TRIES - 1):
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -167,6 +168,23 @@ class VrrpDirectory:
         finally:
             os.close(probe)
         return False
+
+    @contextlib.contextmanager
+    def unsupervised(self) -> Iterator[bool]:
+        """Whether nobody holds the directory; where nobody does, nobody begins to for as long as this lasts."""
+        try:
+            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:  # nobody was there in this boot, and so nobody left anything
+            yield False
+            return
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+        finally:
+            os.close(lock)
 
     def clear(self) -> None:
         """Remove what both said; nobody must be at work with it."""
