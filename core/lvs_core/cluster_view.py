@@ -283,6 +283,8 @@ class ClusterView:
     namespaces: Mapping[str, Namespace]
     address_pools_known: bool
     """False: pools may exist that are not here. Nothing is permitted then that is not served, and nothing withdrawn."""
+    address_pools_required: bool
+    """True: also while it is known that there is no pool, nothing is permitted."""
 
     @cached_property
     def slices_by_service(self) -> Mapping[ObjectKey, tuple[Slice, ...]]:
@@ -367,6 +369,7 @@ def make_view(
     address_pools: Iterable[AddressPool] = (),
     namespaces: Iterable[Namespace] = (),
     address_pools_known: bool = True,
+    address_pools_required: bool = False,
 ) -> ClusterView:
     """A view in which every mapping is sorted, so that equal objects give equal results in equal order."""
     return ClusterView(
@@ -382,4 +385,5 @@ def make_view(
         address_pools={key.name: pool for key, pool in _by_key(address_pools).items()},
         namespaces={one.name: one for one in sorted(namespaces, key=lambda one: one.name)},
         address_pools_known=address_pools_known,
+        address_pools_required=address_pools_required,
     )

@@ -1,6 +1,6 @@
 """What LvsAddressPools permit to the services of a namespace: addresses, marks and real servers.
 
-Without a pool everything is permitted; with at least one, what none permits is not.
+Without a pool everything is permitted, unless the operator requires one; with at least one, what none permits is not.
 """
 
 from collections.abc import Iterable, Iterator
@@ -89,7 +89,8 @@ class Permissions:
     @property
     def in_force(self) -> bool:
         """Whether anything needs a permission."""
-        return bool(self._view.address_pools) or not self._view.address_pools_known
+        view = self._view
+        return bool(view.address_pools) or view.address_pools_required or not view.address_pools_known
 
     def covers(self, pool: AddressPool, namespace: str) -> bool:
         """Whether a pool is for a namespace; one that cannot be read is for none."""
@@ -124,7 +125,7 @@ class Permissions:
             return None
         doubt = self._doubt()
         if doubt is None:
-            return _refused(Reason.NOT_PERMITTED, _says(namespace, lacking))
+            return _refused(Reason.NOT_PERMITTED, f"{_says(namespace, lacking)}{self._why_none()}")
         served_already = {one.what for one in (*served.addresses, *served.real_servers, served.mark) if one is not None}
         new = [one for one in lacking if one.what not in served_already]
         reason, why = doubt
@@ -145,6 +146,15 @@ class Permissions:
             if pool.spec is None:
                 return Reason.INVALID, f"what LvsAddressPool {name} permits is not known: {pool.spec_error}"
         return None
+
+    def _why_none(self) -> str:
+        """What to do where no pool can permit anything, for there is none."""
+        if self._view.address_pools:
+            return ""
+        return (
+            "; there is none, and the operator requires one (--require-address-pool): make one that has it in its "
+            "ranges, realServerRanges or firewallMarks"
+        )
 
     def _scope(self, namespace: str) -> _Scope:
         found = self._scopes.get(namespace)

@@ -51,6 +51,7 @@ class SimulatedCluster:
         self.groups: dict[str, DirectorGroup] = {}
         self.address_pools: dict[str, AddressPool] = {}
         self.address_pools_known = True
+        self.address_pools_required = False
         self.unlisted: dict[str, list[str]] = {}
         """Addresses that machines call their own, and that their Nodes do not have."""
         self.namespaces: dict[str, Namespace] = {}
@@ -119,6 +120,7 @@ class SimulatedCluster:
             slices=self.slices.values(),
             address_pools=self.address_pools.values(),
             address_pools_known=self.address_pools_known,
+            address_pools_required=self.address_pools_required,
             namespaces=self.namespaces.values(),
             core_services=self.core_services,
             endpoint_slices=self.endpoint_slices,

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 from core_conditions import brief, condition
-from core_objects import WEB, address_pool, pool, real_servers, service, small_cluster
+from core_objects import WEB, address_pool, node, pool, real_servers, service, small_cluster
 
 from lvs_api import testing
 from lvs_api.conditions import ConditionType
 from lvs_api.violations import InvalidObject
 from lvs_core.cluster_view import Namespace, ObjectKey
 from lvs_core.manifests import check_manifest
+from lvs_core.permissions import Permissions
 
 REFUSED = {"Accepted": "False NotPermitted"}
 
@@ -158,6 +159,76 @@ def test_the_address_of_a_withdrawn_service_is_another_ones() -> None:
     cluster.settle()
     assert brief(cluster, key)["Accepted"] == "True Accepted"
     assert brief(cluster)["Accepted"] == "False NotPermitted"
+
+
+@pytest.mark.parametrize(
+    ("pools", "required", "known", "in_force"),
+    [
+        (False, False, True, False),
+        (False, True, True, True),
+        (False, False, False, True),
+        (True, False, True, True),
+        (True, True, True, True),
+    ],
+)
+def test_when_a_permission_is_needed(pools: bool, required: bool, known: bool, in_force: bool) -> None:
+    cluster = small_cluster()
+    if pools:
+        cluster.put(address_pool(cluster))
+    cluster.address_pools_required, cluster.address_pools_known = required, known
+    assert Permissions(cluster.view()).in_force is in_force
+
+
+def test_where_a_pool_is_required_nothing_is_permitted_without_one() -> None:
+    cluster = small_cluster()
+    cluster.settle()
+    assert cluster.slices
+    cluster.address_pools_required = True
+    cluster.put(service(cluster, "new", addresses=["192.168.4.16"], realServerPoolRef={"name": "web"}))
+    cluster.settle()
+    assert cluster.slices == {}
+    assert not any(one.spec.addresses for one in cluster.lvs_nodes.values())
+    for key in (WEB, ObjectKey("default", "new")):
+        assert brief(cluster, key).items() >= REFUSED.items()
+        said = condition(cluster, ConditionType.ACCEPTED, key).message
+        assert "permits this to namespace default; there is none, and the operator requires one" in said
+    cluster.put(address_pool(cluster, ranges=["10.0.0.0/8"]))
+    cluster.settle()
+    assert "there is none" not in condition(cluster, ConditionType.ACCEPTED).message
+    cluster.put(address_pool(cluster))
+    cluster.settle()
+    assert brief(cluster)["Ready"] == "True Ready"
+    cluster.address_pools.clear()
+    cluster.settle()
+    assert cluster.slices == {}
+
+
+def test_where_a_pool_is_required_an_address_that_was_given_goes_with_the_last_one() -> None:
+    cluster = small_cluster(addresses=None, addressPoolRef={"name": "public"})
+    cluster.address_pools_required = True
+    cluster.put(address_pool(cluster))
+    cluster.settle()
+    assert brief(cluster)["Ready"] == "True Ready"
+    cluster.address_pools.clear()
+    cluster.address_pools_known = False
+    cluster.settle()
+    assert cluster.slices, "the pools may have gone with their CRD"
+    cluster.address_pools_known = True
+    cluster.settle()
+    assert cluster.slices == {}
+    assert brief(cluster).items() >= REFUSED.items()
+
+
+def test_nodes_outside_what_a_pool_permits_get_nothing_to_do() -> None:
+    cluster = small_cluster()
+    cluster.add_node(node("n3", "192.168.5.7"))
+    cluster.put(pool(cluster, realServers=None, nodes={"selector": {}}))
+    cluster.settle()
+    assert {"n1", "n2", "n3"} <= cluster.lvs_nodes.keys()
+    cluster.put(address_pool(cluster, realServerRanges=["192.168.4.0/24"]))
+    cluster.settle()
+    assert condition(cluster, ConditionType.ACCEPTED).message.startswith("real server node.n3: 192.168.5.7")
+    assert cluster.lvs_nodes.keys() == {"d1"}
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["a pool that cannot be read", "pools that are not known"])

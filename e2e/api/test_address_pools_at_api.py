@@ -27,10 +27,10 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def operator(scene: World) -> Iterator[OperatorProcess]:
-    with operator_to_its_end(
-        scene.directory, scene.operator_kubeconfig, "--check-seconds=5", "--count-seconds=1"
-    ) as process:
+def operator(scene: World, request: pytest.FixtureRequest) -> Iterator[OperatorProcess]:
+    """With the flags that a test asks for."""
+    flags = ("--check-seconds=5", "--count-seconds=1", *getattr(request, "param", ()))
+    with operator_to_its_end(scene.directory, scene.operator_kubeconfig, *flags) as process:
         yield process
 
 
@@ -139,3 +139,17 @@ def test_a_crd_that_goes_permits_nothing_and_withdraws_nothing(scene: World) -> 
     # Between CRD and pool there was none, and everything permitted: what was let in then is withdrawn again.
     scene.wait_until(lambda: served(scene) == {"shop"}, "the other service to be withdrawn again")
     assert {item["metadata"]["uid"] for item in scene.items(SERVICE_SLICE)} == slices
+
+
+@pytest.mark.parametrize("operator", [("--require-address-pool",)], indirect=True, scope="module", ids=["required"])
+def test_where_a_pool_is_required_nothing_is_permitted_without_one(scene: World) -> None:
+    web, _ = scene.create_web()
+    scene.wait_condition(web, "Accepted", "False", "NotPermitted")
+    (said,) = (one["message"] for one in scene.status(web)["conditions"] if one["type"] == "Accepted")
+    assert "there is none, and the operator requires one (--require-address-pool)" in said
+    assert not served(scene)
+    pool = scene.server.create(address_pool()).raise_for_status()
+    scene.wait_condition(web, "Ready", "True")
+    scene.server.delete(pool).raise_for_status()
+    scene.wait_condition(web, "Accepted", "False", "NotPermitted")
+    scene.wait_until(lambda: not served(scene), "the service to be withdrawn with the last pool")

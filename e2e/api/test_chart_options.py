@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from lvs_operator.agent_daemonset import read_template
+from lvs_operator.settings import read_settings
 from support.api_server import free_port
 from support.chart_release import CHART, HELM_MAJORS, OPERATOR, RELEASE, account_token, render, run_helm
 from support.operator_process import NAMESPACE, running_operator
@@ -75,6 +76,8 @@ MISTAKES = [
     ("networkPolicy.apiServerPorts[0]=0", "apiServerPorts"),
     ("flowSchema.matchingPrecedence=0", "matchingPrecedence"),
     ("operator.podDisruptionBudget.maxUnavailable=0", "maxUnavailable"),
+    ("addressPools.required=perhaps", "required"),
+    ("userRoles.aggregateToAdmin=false", "aggregateToAdmin"),
 ]
 
 
@@ -111,6 +114,44 @@ def test_guards_are_of_the_operator_and_leave_agents_alone(tmp_path: Path, every
     assert {port["port"] for port in ingress["ports"]} <= names
     asking = named(everything, "Pod", f"{RELEASE}-test")
     assert any(selects(one["podSelector"], asking) for one in ingress["from"] if "podSelector" in one)
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_the_operator_is_told_whether_a_pool_is_required(tmp_path: Path, required: bool) -> None:
+    objects = render(tmp_path, f"--set=addressPools.required={str(required).lower()}")
+    (container,) = named(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert read_settings(container["args"], {}).require_address_pool is required
+
+
+def test_the_role_that_writes_is_there_whether_or_not_edit_and_admin_have_it(tmp_path: Path) -> None:
+    def labels_and_rules(*options: str) -> tuple[set[str], Json]:
+        role = named(render(tmp_path, *options), "ClusterRole", f"{RELEASE}-edit")
+        aggregated = {name for name in role["metadata"]["labels"] if name.startswith("rbac.authorization.k8s.io/")}
+        return {name.rpartition("-")[2] for name in aggregated}, role["rules"]
+
+    labels, rules = labels_and_rules()
+    assert labels == {"edit", "admin"}
+    assert labels_and_rules("--set=userRoles.aggregateToEdit=false") == (set(), rules)
+    view = named(render(tmp_path, "--set=userRoles.aggregateToEdit=false"), "ClusterRole", f"{RELEASE}-view")
+    assert view["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("options", "warned", "advised"),
+    [
+        ((), True, False),
+        (("--set=addressPools.required=true",), False, True),
+        (("--set=userRoles.aggregateToEdit=false",), False, False),
+    ],
+)
+def test_who_installs_is_told_what_editors_may(
+    tmp_path: Path, options: tuple[str, ...], warned: bool, advised: bool
+) -> None:
+    done = run_helm(tmp_path, "install", RELEASE, CHART, "--dry-run=client", *options)
+    assert done.returncode == 0, done.stderr
+    notes = done.stdout.rpartition("NOTES:")[2]
+    assert ("whoever has the role edit in any namespace may take any address on every node" in notes) is warned
+    assert ("nothing is permitted without one" in notes) is advised
 
 
 def test_everybody_may_read_metrics_where_nobody_is_named(tmp_path: Path) -> None:

@@ -56,9 +56,9 @@ def is_hook(raw: Mapping[str, Any]) -> bool:
     return "helm.sh/hook" in raw["metadata"].get("annotations", {})
 
 
-def install_parts(server: ApiServer, kinds: Collection[str]) -> None:
+def install_parts(server: ApiServer, kinds: Collection[str], *options: str) -> None:
     """Apply the chart's objects of some kinds; wait until policies that are among them are in force."""
-    wanted = [one for one in render(server.directory) if one["kind"] in kinds and not is_hook(one)]
+    wanted = [one for one in render(server.directory, *options) if one["kind"] in kinds and not is_hook(one)]
     done = server.kubectl("apply", "--server-side", "--filename=-", stdin=yaml.safe_dump_all(wanted))
     assert done.returncode == 0, done.stderr
     if set(kinds) >= POLICIES:

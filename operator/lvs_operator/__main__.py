@@ -62,6 +62,7 @@ class Operator:
             daemonset=_daemonset(settings, client, self._leader),
             signs=lambda: self._leases.signs,
             events=self._events,
+            requires_address_pool=settings.require_address_pool,
         )
         self._watch = WatchThread(config, self._deliver, self._listed)
         self._health = HealthEndpoint(settings.listen, health=self._health_complaint, readiness=self._readiness)

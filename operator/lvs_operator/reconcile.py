@@ -94,6 +94,7 @@ class Reconciler:
         daemonset: AgentDaemonSet | None,
         signs: Callable[[], AgentSigns],
         events: EventPoster,
+        requires_address_pool: bool = False,
     ) -> None:
         """`signs` is asked in each round what the agents' Leases say."""
         self._client = client
@@ -104,6 +105,7 @@ class Reconciler:
         self._signs = signs
         self._guard = KindGuard(client)
         self._tenancy = Tenancy(cache, self._guard)
+        self._requires_address_pool = requires_address_pool
         self._events = events
         self._writer = Writer(client, cache, leader.may_write, self._tell_events)
         self._memory = Memory()
@@ -320,6 +322,7 @@ class Reconciler:
             address_pools=self._readable(ADDRESS_POOLS),
             namespaces=self._readable(NAMESPACES),
             address_pools_known=self._tenancy.known,
+            address_pools_required=self._requires_address_pool,
         )
 
     def _readable(self, kind: WatchedKind) -> Iterable[Any]:

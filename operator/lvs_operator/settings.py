@@ -14,6 +14,7 @@ from lvs_operator.errors import SettingsError
 
 ENVIRONMENT_PREFIX: Final = "LVS_OPERATOR_"
 DAEMONSET_VARIABLE: Final = "LVS_AGENT_DAEMONSET_FILE"
+REQUIRE_VARIABLE: Final = f"{ENVIRONMENT_PREFIX}REQUIRE_ADDRESS_POOL"
 SERVICE_ACCOUNT_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 MIN_PORT, MAX_PORT = 0, 65535
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -59,6 +60,8 @@ class Settings:
     """Between comparisons of the view with lists from the API server."""
     count_seconds: float
     """Least time between writes of one service's counts."""
+    require_address_pool: bool
+    """Nothing is permitted while there is no LvsAddressPool."""
     log_level: str
     lease: LeaseTimes = LeaseTimes()
 
@@ -75,6 +78,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         agent_daemonset_file=Path(found.agent_daemonset_file) if found.agent_daemonset_file else None,
         check_seconds=check_seconds,
         count_seconds=_seconds(found.count_seconds, "--count-seconds"),
+        require_address_pool=found.require_address_pool or _truth(REQUIRE_VARIABLE, environment),
         log_level=_level(found.log_level),
     )
 
@@ -93,6 +97,11 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--agent-daemonset-file", None, "manifest of the agents' DaemonSet; default: none is kept", DAEMONSET_VARIABLE)
     add("--check-seconds", "180", "seconds between comparisons of the view with lists from the API server")
     add("--count-seconds", "5", "least seconds between writes of one service's counts")
+    parser.add_argument(
+        "--require-address-pool",
+        action="store_true",
+        help=f"permit nothing while there is no LvsAddressPool [{REQUIRE_VARIABLE}=true]",
+    )
     parser.add_argument(
         "--log-level",
         default=environment.get(f"{ENVIRONMENT_PREFIX}LOG_LEVEL", "INFO"),
@@ -119,6 +128,13 @@ def _level(text: str) -> str:
     if text not in LOG_LEVELS:  # argparse looks at flags only, and not at what the environment says
         raise SettingsError(f"{ENVIRONMENT_PREFIX}LOG_LEVEL: {text!r} is none of {', '.join(LOG_LEVELS)}")
     return text
+
+
+def _truth(variable: str, environment: Mapping[str, str]) -> bool:
+    said = environment.get(variable) or "false"
+    if said not in {"true", "false"}:
+        raise SettingsError(f"{variable}: {said!r} is neither true nor false")
+    return said == "true"
 
 
 def _seconds(text: str, flag: str) -> float:

@@ -1,4 +1,7 @@
-"""Whether it is known which LvsAddressPools there are: that there is none lifts a ban, and is not believed lightly."""
+"""Whether it is known which LvsAddressPools there are.
+
+That there is none lifts a ban, or withdraws all services where a pool is required, and is not believed lightly.
+"""
 
 from lvs_operator.cache import Cache
 from lvs_operator.kind_guard import KindGuard

@@ -15,6 +15,7 @@ def test_defaults() -> None:
     assert settings.agent_daemonset_file is None
     assert settings.listen == Listen(host="", port=8080)
     assert settings.check_seconds == 180
+    assert settings.require_address_pool is False
     assert settings.lease.write_for < settings.lease.duration
 
 
@@ -52,6 +53,26 @@ def test_a_level_of_the_log_that_the_environment_misspells_is_named() -> None:
     assert read_settings([], {"LVS_OPERATOR_LOG_LEVEL": "DEBUG"}).log_level == "DEBUG"
     with pytest.raises(SettingsError, match="LVS_OPERATOR_LOG_LEVEL: 'info' is none of DEBUG, INFO, WARNING, ERROR"):
         read_settings([], {"LVS_OPERATOR_LOG_LEVEL": "info"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "required"),
+    [
+        (["--require-address-pool"], "", True),
+        (["--require-address-pool"], "false", True),
+        ([], "true", True),
+        ([], "false", False),
+        ([], "", False),
+    ],
+)
+def test_a_pool_is_required_by_flag_or_variable(arguments: list[str], said: str, required: bool) -> None:
+    settings = read_settings(arguments, {"LVS_OPERATOR_REQUIRE_ADDRESS_POOL": said})
+    assert settings.require_address_pool is required
+
+
+def test_a_variable_that_is_neither_true_nor_false_is_named() -> None:
+    with pytest.raises(SettingsError, match="LVS_OPERATOR_REQUIRE_ADDRESS_POOL: 'yes' is neither true nor false"):
+        read_settings([], {"LVS_OPERATOR_REQUIRE_ADDRESS_POOL": "yes"})
 
 
 @pytest.mark.parametrize(
