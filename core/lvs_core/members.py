@@ -262,6 +262,7 @@ def wanted_as_they_are(
                 state=RealServerState.ACTIVE,
                 refused=member.refused,
                 ports=member.ports,
+                is_ready=not member.unready,
             ),
             theirs,
             wanted,
