@@ -86,7 +86,7 @@ class PoolSpec:
     endpoints: EndpointMembers | None = None
     weight: int = 1
     health_check: HealthCheck | None = None
-    on_failure: OnFailure = OnFailure.ZERO_WEIGHT
+    on_failure: OnFailure | None = None
     drain: Drain = field(default_factory=Drain)
 
 
@@ -216,6 +216,7 @@ class Member(NamedTuple):
     ports: tuple[MemberPort, ...] = ()
     """Its own for each port of the service that it serves, sorted by name; empty: it serves all, at `port` if it has
     one."""
+    unready: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from lvs_api.network_types import ConnectionHelper, Family, Tunnel, TunnelChecksum, TunnelType
 from lvs_api.quorum import BelowQuorum, Quorum
 from lvs_api.real_server_pool import HealthCheck
-from lvs_api.service_slice import AcceptedService
+from lvs_api.service_slice import AcceptedPool, AcceptedService
 from lvs_api.virtual_service import Persistence, ServicePort
+from lvs_core import udp_flows
 from lvs_core.cluster_view import Member, ObjectKey, Slice, family_of
 from lvs_core.crossing import served_families
 from lvs_core.forwarding import needs_address
@@ -29,6 +30,7 @@ from lvs_core.plan import (
     PlannedTunnel,
     TcpTarget,
     VirtualServerKey,
+    protocols_of,
 )
 
 
@@ -61,14 +63,14 @@ def compile_service(key: ObjectKey, parts: Sequence[Slice], me: OwnNode) -> tupl
             scheduler_flags=tuple(sorted(service.scheduler_flags or ())),
             persistence=_persistence(service.persistence, front.family),
             one_packet_scheduling=service.one_packet_scheduling,
-            on_failure=pool.on_failure,
-            drain_seconds=pool.drain.timeout_seconds,
+            on_failure=udp_flows.on_failure(pool.on_failure, flows=flows),
+            drain_seconds=udp_flows.drain_seconds(pool.drain, flows=flows),
             paused=service.paused,
-            members=_members(members, service, front, pool.health_check),
+            members=_leaving_in_time(_members(members, service, front, pool.health_check), pool, flows=flows),
             has_one_director=me.is_alone,
             quorum=_quorum(service.quorum),
         )
-        for front in _fronts(service)
+        for front, flows in ((front, _has_flows_alone(service, front)) for front in _fronts(service))
     )
     return tuple(_with_me(one, me) for one in made)
 
@@ -116,6 +118,11 @@ def _fronts(service: AcceptedService) -> Iterator[_Front]:
     for address in vips(service):
         for server, port in _servers(service, address):
             yield _Front(key=server, family=family_of(address), vip=server.address, port=port)
+
+
+def _has_flows_alone(service: AcceptedService, front: _Front) -> bool:
+    carried = protocols_of(front.key, front.marked)
+    return udp_flows.has_flows_alone(carried, one_packet_scheduling=service.one_packet_scheduling)
 
 
 def _ftp_ports(service: AcceptedService, front: _Front) -> tuple[int, ...]:
@@ -174,6 +181,24 @@ def _members(
     )
 
 
+def _leaving_in_time(
+    members: tuple[PlannedMember, ...], pool: AcceptedPool, *, flows: bool
+) -> tuple[PlannedMember, ...]:
+    """The members, of a virtual service of UDP none with more time to leave than it has there.
+
+    Slices say it once for all ports. One that is not there any more has none, whatever the pool says.
+    """
+    if not flows:
+        return members
+    most = udp_flows.drain_seconds(pool.drain, flows=True)
+    return tuple(
+        member
+        if member.draining_seconds is None
+        else replace(member, draining_seconds=0 if member.unready else min(member.draining_seconds, most))
+        for member in members
+    )
+
+
 def _planned_member(member: Member, port: int, check: HealthCheck | None) -> PlannedMember:
     return PlannedMember(
         name=member.name,
@@ -197,6 +222,7 @@ def _planned_member(member: Member, port: int, check: HealthCheck | None) -> Pla
             timeout_seconds=member.former.timeout_seconds,
         ),
         draining_seconds=member.draining_seconds,
+        unready=member.unready,
     )
 
 

@@ -282,6 +282,7 @@ def wanted_as_they_are(
                 state=RealServerState.ACTIVE,
                 refused=member.refused,
                 ports=member.ports,
+                is_ready=not member.unready,
             ),
             theirs,
             wanted,

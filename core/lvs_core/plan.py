@@ -3,7 +3,7 @@
 Health, drains and time come on top in the agent; a plan changes only when the objects do.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
@@ -23,6 +23,7 @@ from lvs_api.network_types import (
 from lvs_api.real_server_pool import OnFailure
 from lvs_core.cluster_view import ObjectKey
 from lvs_core.group_settings import NO_SETTINGS, NodeSettings
+from lvs_core.udp_flows import has_flows
 from lvs_core.vrrp import VrrpPlan
 
 IpAddress = IPv4Address | IPv6Address
@@ -58,6 +59,11 @@ class MarkKey:
 
 
 AnyVirtualKey = VirtualServerKey | MarkKey
+
+
+def protocols_of(key: AnyVirtualKey, marked: Iterable[VirtualServerKey]) -> frozenset[Protocol]:
+    """What its packets may be; empty under a mark of which nobody has said to what it is given."""
+    return frozenset({key.protocol} if isinstance(key, VirtualServerKey) else {one.protocol for one in marked})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +149,8 @@ class PlannedMember:
     """Not None: weight 0 at once; drained when it has no connections, at the latest after this."""
     is_here: bool = False
     """It is this director itself, to which the kernel gives what falls to it: nothing has to be prepared for that."""
+    unready: bool = False
+    """An endpoint that is not ready, or not there any more."""
 
     @property
     def may_have_weight(self) -> bool:
@@ -194,7 +202,7 @@ class PlannedService:
     one_packet_scheduling: bool
     on_failure: OnFailure
     drain_seconds: int
-    """For members that vanish without having been announced as draining."""
+    """For members that vanish without having been announced as draining. Over UDP 0 where the pool names none."""
     paused: bool
     """Everything of this virtual service, its addresses too, stays as it is in the kernel."""
     members: tuple[PlannedMember, ...]
@@ -206,6 +214,12 @@ class PlannedService:
     def claims(self) -> tuple[AnyVirtualKey, ...]:
         """What no other virtual service of the node can have."""
         return (self.key, *self.marked)
+
+    @property
+    def has_udp_flows(self) -> bool:
+        """Whether some of its connections have no end while the client goes on sending; see `udp_flows`."""
+        carried = protocols_of(self.key, self.marked)
+        return has_flows(carried, one_packet_scheduling=self.one_packet_scheduling)
 
     @property
     def family(self) -> Family:

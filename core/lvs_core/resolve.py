@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from lvs_api.network_types import Forwarding, ForwardingMethod, Tunnel, TunnelType
+from lvs_api.network_types import ENDPOINT_MEMBER_PREFIX, Forwarding, ForwardingMethod, Tunnel, TunnelType
 from lvs_api.real_server_pool import RealServerState
 from lvs_api.service_slice import MEMBERS_PER_SLICE, AcceptedPool, AcceptedService
 from lvs_api.virtual_service import FirewallMark
@@ -25,6 +25,7 @@ from lvs_core.frontends import Place
 from lvs_core.members import WantedMember, wanted_as_they_are
 from lvs_core.needs import Need, member_needs, needs_for
 from lvs_core.preparation import Preparation
+from lvs_core.udp_flows import drain_seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,8 +138,10 @@ class Resolver:
         if wanted is None or wanted.state is not RealServerState.ACTIVE:
             if member is None:
                 return None
+            if wanted is None:
+                member = member._replace(unready=member.name.startswith(ENDPOINT_MEMBER_PREFIX))
             disabled = wanted is not None and wanted.state is RealServerState.DISABLED
-            return self._leave(settings, member, 0 if disabled else settings.pool.drain.timeout_seconds)
+            return self._leave(settings, member, 0 if disabled else _drain_seconds(settings))
         if wanted.refused is not None:
             return _member(wanted, forwarding_from=None, prepared=False, boot_id=None)
         if member is not None and member.address == wanted.address and member.node is None and wanted.node is not None:
@@ -206,7 +209,7 @@ class Resolver:
         """What connections of the present method need: a VIP on the node, or directors that forward answers."""
         if not _needs(settings, member) and member.forwarding.method is not ForwardingMethod.MASQUERADE:
             return None
-        return Former(member.forwarding, settings.pool.drain.timeout_seconds)
+        return Former(member.forwarding, _drain_seconds(settings))
 
     def _boot(self, settings: Settings, member: Member, before: Member | None) -> str | None:
         """The boot in which the member's node carries what its method needs."""
@@ -221,6 +224,11 @@ class Resolver:
         )
         sticky = before.boot_id if same and before is not None else None
         return self.preparation.boot(member.node, needs, sticky_boot=sticky)
+
+
+def _drain_seconds(settings: Settings) -> int:
+    """What slices say, of all ports; directors take less of those of UDP."""
+    return drain_seconds(settings.pool.drain, flows=False)
 
 
 def _same_way(one: Forwarding, other: Forwarding) -> bool:
@@ -255,6 +263,7 @@ def _member(wanted: WantedMember, *, forwarding_from: Member | None, prepared: b
         former=None,
         draining_seconds=None,
         ports=wanted.ports,
+        unready=not wanted.is_ready,
     )
 
 

@@ -14,8 +14,8 @@ from lvs_api.base import ApiModel
 from lvs_api.kinds import ADDRESS_POOL, DIRECTOR_GROUP, NODE, REAL_SERVER_POOL, SERVICE_SLICE, VIRTUAL_SERVICE, Kind
 from lvs_api.network_types import host_address
 from lvs_api.objects import ObjectMeta, find_violations, parse_metadata, parse_object, to_raw
-from lvs_api.real_server_pool import Drain, LvsRealServerPoolSpec
-from lvs_api.service_slice import FormerForwarding, LvsServiceSliceSpec, SliceMember, SliceServiceReference
+from lvs_api.real_server_pool import LvsRealServerPoolSpec
+from lvs_api.service_slice import FormerForwarding, Leaving, LvsServiceSliceSpec, SliceMember, SliceServiceReference
 from lvs_api.service_slice import MemberPort as SliceMemberPort
 from lvs_api.violations import InvalidObject, Violation
 from lvs_core.cluster_view import (
@@ -209,6 +209,7 @@ def _member(one: SliceMember) -> Member:
         else Former(shared_forwarding(one.former.forwarding), one.former.timeout_seconds),
         draining_seconds=None if one.draining is None else one.draining.timeout_seconds,
         ports=tuple(sorted(MemberPort(port.name, port.port) for port in one.ports or ())),
+        unready=bool(one.unready),
     )
 
 
@@ -228,7 +229,8 @@ def _slice_member(member: Member) -> SliceMember:
         former=None
         if member.former is None
         else FormerForwarding(forwarding=member.former.forwarding, timeout_seconds=member.former.timeout_seconds),
-        draining=None if member.draining_seconds is None else Drain(timeout_seconds=member.draining_seconds),
+        unready=member.unready or None,
+        draining=None if member.draining_seconds is None else Leaving(timeout_seconds=member.draining_seconds),
         ports=[SliceMemberPort(name=name, port=number) for name, number in member.ports] or None,
     )
 

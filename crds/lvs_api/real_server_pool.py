@@ -173,8 +173,10 @@ class OnFailure(StrEnum):
 class Drain(ApiModel):
     """How a real server leaves."""
 
-    timeout_seconds: Annotated[int, Field(ge=0, le=86400)] = 300
-    """A leaving real server gets no new connections and is removed when it has none left, at the latest after this."""
+    timeout_seconds: Annotated[int, Field(ge=0, le=86400)] | None = None
+    """A leaving real server gets no new connections and is removed when it has none left, at the latest after this.
+    When absent 300, and 0 in a virtual service of UDP without `onePacketScheduling`: its clients go to another one at
+    once."""
 
 
 def _members_are_distinct(spec: Any) -> bool:  # noqa: ANN401 -- see Rule.check
@@ -196,14 +198,16 @@ class LvsRealServerPoolSpec(ApiModel):
     """Cluster nodes by label."""
     endpoints: EndpointMembers | None = None
     """Pods, as endpoints of a Service. One gets weight while it is ready; one that is not keeps its connections
-    (`onFailure`: ZeroWeight) or goes (Remove), and one that terminates or vanishes leaves as `drain` says. While none
-    is ready those that terminate and still serve keep their weight."""
+    (`onFailure`: ZeroWeight) or goes (Remove), and one that terminates or vanishes leaves as `drain` says, over UDP at
+    once when it vanishes. While none is ready those that terminate and still serve keep their weight."""
     weight: Annotated[Weight, Ipvs("DEST_ATTR_WEIGHT", ("--weight",))] = 1
     """Weight of members that do not name their own."""
     health_check: HealthCheck | None = None
     """Absent: real servers are not checked and always count as healthy."""
-    on_failure: OnFailure = OnFailure.ZERO_WEIGHT
-    """ZeroWeight: no new connections, those that exist live on; Remove: the entry is taken out of the kernel."""
+    on_failure: OnFailure | None = None
+    """ZeroWeight: no new connections, those that exist live on; Remove: the entry is taken out of the kernel. When
+    absent ZeroWeight, and Remove in a virtual service of UDP without `onePacketScheduling`: who goes on sending from
+    one port stays with a real server for as long as it has an entry."""
     drain: Drain = Drain()
     """How members leave."""
 

@@ -74,10 +74,18 @@ class AcceptedPool(ApiModel):
     """Its generation that was accepted."""
     health_check: HealthCheck | None = None
     """How members are checked."""
-    on_failure: OnFailure
-    """What becomes of a failed member."""
+    on_failure: OnFailure | None = None
+    """What becomes of a failed member; see the pool for what absence means."""
     drain: Drain
     """How members leave."""
+
+
+class Leaving(ApiModel):
+    """How a real server leaves."""
+
+    timeout_seconds: Annotated[int, Field(ge=0, le=86400)]
+    """It is removed when it has no connections left, at the latest after this. In a virtual service of UDP without
+    one-packet scheduling at the latest after what the pool names, at once where it names none."""
 
 
 class FormerForwarding(ApiModel):
@@ -134,7 +142,10 @@ class SliceMember(ApiModel):
     former: FormerForwarding | None = None
     """Present: the method was edited. The node keeps what the former one needs until every director names the member as
     drained: it has no connections left, or the time is up. Its weight is not touched."""
-    draining: Drain | None = None
+    unready: bool | None = None
+    """True for an endpoint of a Service that is not ready, or not there any more: clients that go on sending by UDP do
+    not stay with it, unless `onFailure` says so of one that is not ready."""
+    draining: Leaving | None = None
     """Present: it is leaving; weight 0 at once, the director counts the time from when it first sees this."""
 
 

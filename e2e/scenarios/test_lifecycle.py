@@ -10,6 +10,7 @@ from support.deployment import GONE_SECONDS, Deployment, holds
 from support.manifests import documents, object_text, pool_text, service_text
 from support.neighbours import claimants, mac_of
 from support.quick_start import (
+    HEALTH_BOUND,
     KEY,
     MANIFEST,
     SERVERS,
@@ -20,7 +21,7 @@ from support.quick_start import (
     replies,
 )
 from support.tables import Shape
-from support.traffic import HeldConnection, StreamRecord, answers, count_replies, steady_requests
+from support.traffic import HeldConnection, SendingClient, StreamRecord, answers, count_replies, steady_requests
 
 pytestmark = pytest.mark.lab
 DIRECTORS = ("director-1", "director-2")
@@ -223,6 +224,38 @@ def test_udp(web: Deployment) -> None:
     told = client(web).out("python3", "-c", ASK_BY_UDP, "192.168.10.103", "5300", "30").split()
     assert Counter(told) == Counter(dict.fromkeys(SERVERS, 10))
     web.delete(manifest, object_text("LvsRealServerPool", "udp", pool))
+
+
+def test_udp_clients_leave_a_real_server_that_failed_or_was_taken_out(web: Deployment) -> None:
+    """To the kernel one that goes on sending is one connection, and that has no end while its entry is there."""
+    address, port, checked = "192.168.10.106", 5300, 5301
+    for name in SERVERS:
+        web.lab.machine(name).serve(port=port, protocol="udp", address=address)
+        web.lab.machine(name).serve(port=checked)
+    check = {"intervalSeconds": 1, "timeoutSeconds": 1, "rise": 1, "fall": 2, "tcp": {}, "port": checked}
+    members = [{"name": name, "address": SERVERS[name]} for name in SERVERS]
+    pool = pool_text("sent", *members, more={"healthCheck": check})
+    manifest = service_text("sent", address, ports=[{"name": "u", "protocol": "UDP", "port": port}], pool="sent")
+    web.apply(documents(pool, manifest))
+    wait_ready_servers(web, "sent", 3)
+    with SendingClient(web.client_namespace("client"), address, port) as sending:
+        first = wait_for(sending.ask, 5, "a first answer")
+        for protocol, where, number in (("udp", address, port), ("tcp", "*", checked)):
+            web.lab.machine(first).server(port=number, address=where, protocol=protocol).stop()
+        second = wait_for(sending.ask, HEALTH_BOUND, "another real server to answer when the first one has failed")
+        assert {sending.ask() for _ in range(5)} == {second}
+        left = [one for one in members if one["name"] != second]
+        web.patch("lvspool", "sent", {"realServers": left})
+        third = wait_for(
+            lambda: (who := sending.ask()) not in {None, second} and who,
+            5,
+            "the third one when the second is taken out",
+        )
+        assert {first, second, third} == set(SERVERS)
+    web.delete(documents(pool, manifest))
+    for name in set(SERVERS) - {first}:
+        web.lab.machine(name).server(port=port, address=address, protocol="udp").stop()
+        web.lab.machine(name).server(port=checked).stop()
 
 
 def test_every_scheduler_is_known_to_the_kernel(web: Deployment) -> None:

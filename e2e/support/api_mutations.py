@@ -89,6 +89,7 @@ def full_objects() -> list[Raw]:
         refused="NotOnLink",
         forwarding=behind,
         former={"forwarding": {**_TUNNEL, "sourceNat": False}, "timeoutSeconds": 60},
+        unready=True,
         draining={"timeoutSeconds": 3},
         **thresholds,
     )

@@ -15,6 +15,7 @@ from lvs_lab.lab_machine import LabMachine
 
 _REQUEST = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
 _ANSWER_SECONDS = 5.0
+_DATAGRAM_SECONDS = 0.2
 _SCTP_REQUESTS = """
 import socket, sys
 address, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -149,6 +150,29 @@ class HeldConnection:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class SendingClient:
+    """A client of UDP that goes on sending from one port, which to IPVS is one connection; each `ask` is a datagram."""
+
+    def __init__(self, client_namespace: str, address: str, port: int) -> None:
+        self._socket = socket_in(client_namespace, socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.settimeout(_DATAGRAM_SECONDS)
+        self._socket.connect((address, port))
+
+    def ask(self) -> str | None:
+        """Who answers; None where nobody does soon, or the answer is that nobody listens."""
+        try:
+            self._socket.send(b"hello")
+            return self._socket.recv(100).decode().strip()
+        except (TimeoutError, ConnectionRefusedError):
+            return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
 
 
 def read_answer(stream: BinaryIO) -> str:

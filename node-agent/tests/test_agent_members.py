@@ -54,6 +54,22 @@ async def test_a_failed_member_loses_its_weight_or_its_entry(
     assert world.weights() == {"100": 1, "101": 1}
 
 
+@pytest.mark.parametrize(
+    ("on_failure", "left"), [(OnFailure.ZERO_WEIGHT, {"100": 0, "101": 1}), (OnFailure.REMOVE, {"101": 1})]
+)
+async def test_an_endpoint_that_is_not_ready_is_one_that_failed(
+    world: World, on_failure: OnFailure, left: dict[str, int]
+) -> None:
+    plan = director(service(member(100), member(101), on_failure=on_failure))
+    await world.do(plan)
+    world.ipvs.set_connections(SERVICE, destination(100), active=0, inactive=5)
+    await world.do(director(service(member(100, weight=0, unready=True), member(101), on_failure=on_failure)))
+    assert world.weights() == left
+    assert world.exception().message == "1 of 2 real servers have weight (rs100: its endpoint is not ready)"
+    await world.do(plan)
+    assert world.weights() == {"100": 1, "101": 1}
+
+
 async def test_a_restarted_agent_starts_from_the_weights_in_the_kernel(world: World) -> None:
     plan = director(service(checked(100), checked(101)))
     await world.do(plan)

@@ -1,19 +1,24 @@
 """Which numbers a node is to have once: what the services need, and what a group says instead."""
 
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
-from agent_world import director, member, service
+from agent_world import VIP, director, member, service
 
 from lvs_agent.decide.prepared_plan import prepare
 from lvs_agent.decide.setting_values import WantedNumber
 from lvs_agent.decide.wanted_settings import sysctl_of, wanted_numbers
-from lvs_api.network_types import ForwardingMethod
+from lvs_api.network_types import Family, ForwardingMethod, Protocol
 from lvs_api.node_settings import ConnectionSync, IpvsSysctls, SettingKey
 from lvs_core.group_settings import GroupNumber, GroupSync, NodeSettings, SyncRole
-from lvs_core.plan import NodePlan, PlannedPersistence
+from lvs_core.plan import MarkKey, NodePlan, PlannedPersistence, VirtualServerKey
 
 MASQUERADE = member(100, method=ForwardingMethod.MASQUERADE)
+TCP, UDP = (
+    VirtualServerKey(address=ip_address(VIP), port=53, protocol=protocol) for protocol in (Protocol.TCP, Protocol.UDP)
+)
+MARK = MarkKey(mark=7, family=Family.IPV4)
 STICKY = PlannedPersistence(timeout_seconds=300, prefix_length=32)
 
 
@@ -32,6 +37,11 @@ def wanted(plan: NodePlan, **values: int) -> dict[str, WantedNumber]:
         (director(service(member(100))), {"conn_reuse_mode": {2, 3}}),
         (director(service(MASQUERADE, member(101))), {"conntrack": {1}, "conn_reuse_mode": {2, 3}}),
         (director(service(MASQUERADE, persistence=STICKY)), {"conntrack": {1}, "expire_quiescent_template": {1}}),
+        (director(service(MASQUERADE, key=UDP)), {"conntrack": {1}, "expire_nodest_conn": {1}}),
+        (director(service(MASQUERADE, key=UDP, one_packet_scheduling=True)), {"conntrack": {1}}),
+        (director(service(MASQUERADE, key=MARK, marked=(UDP, TCP))), {"conntrack": {1}, "expire_nodest_conn": {1}}),
+        (director(service(MASQUERADE, key=MARK, marked=(TCP,))), {"conntrack": {1}}),
+        (director(service(MASQUERADE, key=MARK)), {"conntrack": {1}}),
     ],
 )
 def test_what_services_need(plan: NodePlan, needs: dict[str, set[int]]) -> None:
@@ -55,6 +65,9 @@ def test_the_groups_value_counts_and_says_what_it_stands_for() -> None:
     found = wanted(director(service(MASQUERADE)), conntrack=0)["conntrack"]
     assert (found.value, found.accepted) == (0, {0})
     assert found.why.startswith("LvsDirectorGroup g, instead of 1 for services with Masquerade")
+    kept = wanted(director(service(MASQUERADE, key=UDP)), expire_nodest_conn=0)["expire_nodest_conn"]
+    assert (kept.value, kept.accepted) == (0, {0})
+    assert kept.why.startswith("LvsDirectorGroup g, instead of 1 for services with UDP: clients that go on sending")
     same = wanted(director(service(member(100))), conn_reuse_mode=2)["conn_reuse_mode"]
     assert (same.value, same.accepted, same.why) == (2, {2}, "LvsDirectorGroup g")
 

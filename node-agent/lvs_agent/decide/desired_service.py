@@ -216,8 +216,9 @@ class ServiceComposer:
         if member.planned.draining_seconds is not None:
             # One that is to leave is not brought in first.
             return self._state is not None and member.key in self._state.destinations
-        if self._service.planned.on_failure is OnFailure.REMOVE and member.check is not None:
-            return self._checks[member.check].verdict is not Verdict.DOWN
+        if self._service.planned.on_failure is OnFailure.REMOVE:
+            is_down = member.check is not None and self._checks[member.check].verdict is Verdict.DOWN
+            return not (is_down or member.planned.unready)
         return True
 
     def _why_not(self, member: PlannedMember, check: Check | None) -> tuple[Reason, str] | None:
@@ -228,7 +229,8 @@ class ServiceComposer:
             return Reason.NOT_ON_LINK, detail
         if check is not None and (result := self._checks[check]).verdict is not Verdict.UP:
             return Reason.MEMBERS_NOT_READY, _why_not_up(result)
-        return None if member.weight else (Reason.MEMBERS_NOT_READY, "its weight is 0")
+        why = "its endpoint is not ready" if member.unready else "its weight is 0"
+        return None if member.weight else (Reason.MEMBERS_NOT_READY, why)
 
     def _why_doubted(
         self, member: PreparedMember, need: Carried, words: Words, why: tuple[Reason, str] | None

@@ -126,6 +126,8 @@ class PreparedPlan:
     """Some real server answers clients directly: DirectRouting or Tunnel."""
     persistent: bool
     """Clients of some service stick to their real server."""
+    has_udp_flows: bool
+    """Some service has connections without an end of their own."""
     refusals: Refusals = NO_REFUSALS
 
     def is_of(self, plan: NodePlan, refusals: Refusals) -> bool:
@@ -154,6 +156,7 @@ def prepare(plan: NodePlan, before: PreparedPlan | None = None, refusals: Refusa
         formerly_direct=reach.formerly_direct,
         replies_pass_by=reach.replies_pass_by,
         persistent=any(service.planned.persistence is not None for service in services),
+        has_udp_flows=any(service.planned.has_udp_flows for service in services),
         refusals=refusals,
     )
 

@@ -19,6 +19,7 @@ TIMEOUTS: Final[Mapping[SettingKey, Timeout]] = {
 CONNTRACK: Final = SettingKey("sysctls", "conntrack")
 CONN_REUSE_MODE: Final = SettingKey("sysctls", "conn_reuse_mode")
 EXPIRE_QUIESCENT_TEMPLATE: Final = SettingKey("sysctls", "expire_quiescent_template")
+EXPIRE_NODEST_CONN: Final = SettingKey("sysctls", "expire_nodest_conn")
 BACKUP_ONLY: Final = SettingKey("sysctls", "backup_only")
 """No field of a group."""
 _DEFENCES: Final = frozenset(SettingKey("sysctls", name) for name in ("drop_entry", "drop_packet", "secure_tcp"))
@@ -74,6 +75,12 @@ def _needs(prepared: PreparedPlan) -> Iterator[tuple[SettingKey, _Need]]:
         # has weight 0 (ip_vs_check_template in ip_vs_conn.c).
         why = "services with persistence: clients stay with a failed real server without it"
         yield EXPIRE_QUIESCENT_TEMPLATE, _Need(1, frozenset({1}), why)
+    if prepared.has_udp_flows:
+        # Without it packets for an entry that was removed are dropped until the connection's time (300 s) is over; with
+        # it the connection goes with the entry, and the client's next packet goes to another (ip_vs_in_hook in
+        # ip_vs_core.c, ip_vs_expire_nodest_conn_flush in ip_vs_conn.c).
+        why = "services with UDP: clients that go on sending lose minutes when their real server is removed without it"
+        yield EXPIRE_NODEST_CONN, _Need(1, frozenset({1}), why)
     if prepared.plan.settings.sync is not None:
         # With 1 IPVS passes every packet by while a backup daemon runs (sysctl_backup_only in ip_vs.h), also beside a
         # master. The daemon's role follows who holds the addresses only while the agent runs.
