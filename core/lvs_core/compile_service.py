@@ -63,7 +63,7 @@ def compile_service(key: ObjectKey, parts: Sequence[Slice], me: OwnNode) -> tupl
             scheduler_flags=tuple(sorted(service.scheduler_flags or ())),
             persistence=_persistence(service.persistence, front.family),
             one_packet_scheduling=service.one_packet_scheduling,
-            on_failure=udp_flows.on_failure(pool.on_failure, flows=flows),
+            on_failure=(pool.udp_on_failure if flows else None) or pool.on_failure,
             drain_seconds=udp_flows.drain_seconds(pool.drain, flows=flows),
             paused=service.paused,
             members=_leaving_in_time(_members(members, service, front, pool.health_check), pool, flows=flows),

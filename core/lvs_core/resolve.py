@@ -25,7 +25,7 @@ from lvs_core.frontends import Place
 from lvs_core.members import WantedMember, wanted_as_they_are
 from lvs_core.needs import Need, member_needs, needs_for
 from lvs_core.preparation import Preparation
-from lvs_core.udp_flows import drain_seconds
+from lvs_core.udp_flows import default_on_failure, drain_seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -362,7 +362,8 @@ def _accepted(verdict: Accepted, existing: Sequence[Slice]) -> Settings:
             name=candidate.pool.meta.name,
             generation=candidate.pool.meta.generation,
             health_check=pool.health_check,
-            on_failure=pool.on_failure,
+            on_failure=pool.on_failure or default_on_failure(flows=False),
+            udp_on_failure=default_on_failure(flows=True) if pool.on_failure is None else None,
             drain=pool.drain,
         ),
         former_vips=_vips(existing),

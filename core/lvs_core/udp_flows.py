@@ -26,9 +26,9 @@ def has_flows_alone(protocols: AbstractSet[Protocol], *, one_packet_scheduling: 
     return protocols == _UDP_ALONE and not one_packet_scheduling
 
 
-def on_failure(told: OnFailure | None, *, flows: bool) -> OnFailure:
-    """What becomes of a failed real server."""
-    return told or (OnFailure.REMOVE if flows else OnFailure.ZERO_WEIGHT)
+def default_on_failure(*, flows: bool) -> OnFailure:
+    """What becomes of a failed real server where its pool does not say."""
+    return OnFailure.REMOVE if flows else OnFailure.ZERO_WEIGHT
 
 
 def drain_seconds(drain: Drain, *, flows: bool) -> int:

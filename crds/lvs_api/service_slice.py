@@ -74,8 +74,11 @@ class AcceptedPool(ApiModel):
     """Its generation that was accepted."""
     health_check: HealthCheck | None = None
     """How members are checked."""
-    on_failure: OnFailure | None = None
-    """What becomes of a failed member; see the pool for what absence means."""
+    on_failure: OnFailure
+    """What becomes of a failed member."""
+    udp_on_failure: OnFailure | None = None
+    """Where the pool names none, what becomes of it in a virtual service of UDP without one-packet scheduling. Absent:
+    the same. A field of its own, for agents of an older version read the other one."""
     drain: Drain
     """How members leave."""
 

@@ -77,6 +77,7 @@ def full_objects() -> list[Raw]:
     accepted = {**service_slice()["spec"]["service"], **settings, "ports": [port], "persistence": calls}
     pool = {
         **service_slice()["spec"]["pool"],
+        "udpOnFailure": "Remove",
         "healthCheck": {**_CHECK, "http": _HTTP},
     }
     sliced = slice_member(
