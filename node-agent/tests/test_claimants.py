@@ -12,6 +12,7 @@ from agent_world import VIP, director, member, service
 from vrrp_world import BACKUP, MASTER, ROUTER, SECOND_VIP, VrrpWorld, second_service, vrrp_plan
 
 from lvs_agent.converge.claimants import AGAIN_SECONDS, FIRST_LOOK_SECONDS, LOOK_SECONDS, RETRY_SECONDS
+from lvs_agent.converge.link_questions import LinkQuestions
 from lvs_agent.decide.claimants import DEFEND_SECONDS
 from lvs_agent.decide.heard_adverts import Manner, Sender
 from lvs_agent.decide.kernel_state import InterfaceAddress, IPAddress
@@ -412,7 +413,7 @@ async def test_questions_under_way_end_with_the_agent(world: VrrpWorld) -> None:
             await asyncio.Event().wait()
             raise AssertionError
 
-    world.claimants._probe = Slow()
+    world.claimants._questions = LinkQuestions(Slow())
     world.source.plan = plan()
     await world.agent.round()
     await begun.wait()
