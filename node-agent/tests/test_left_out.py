@@ -17,7 +17,7 @@ from lvs_agent.decide.left_out import is_old
 from lvs_agent.decide.stored_plan import by_stored_view
 from lvs_api.conditions import Reason
 from lvs_api.lvs_node import VirtualRouterState
-from lvs_api.network_types import Family, Protocol
+from lvs_api.network_types import Family, ForwardingMethod, Protocol
 from lvs_core.cluster_view import ObjectKey
 from lvs_core.plan import NodePlan, OtherDirector, PlannedService, VirtualServerKey
 from lvs_core.vrrp import VirtualRouter
@@ -322,6 +322,26 @@ async def test_a_virtual_router_with_a_stranger_s_vip_altogether_carries_nothing
     answer(world)
     await world.later(RETRY_SECONDS)
     assert (world.may_carry, told(world)) == (True, {SECOND_VIP})
+
+
+async def test_an_agent_that_is_restarted_does_not_know_what_such_a_virtual_router_had(world: VrrpWorld) -> None:
+    await begin(world, plan(first()), BACKUP)
+    world.restart()
+    world.source.plan = plan(second())
+    await world.agent.round()
+    assert (world.may_carry, told(world)) == (False, {SECOND_VIP})
+    await world.do(plan(second()))
+    assert (world.may_carry, told(world)) == (True, {SECOND_VIP})
+
+
+async def test_what_an_address_lacks_that_is_left_out_keeps_no_other_away(world: VrrpWorld) -> None:
+    await begin(world, plan(first()), BACKUP)
+    answer(world, STRANGER)
+    behind = replace(member(101), method=ForwardingMethod.MASQUERADE, source_nat=True)
+    world.packet_filter.is_there = False
+    await world.do(plan(first(), second_service(members=(behind,))))
+    await world.later(AGAIN_SECONDS)
+    assert (world.may_carry, told(world)) == (True, {VIP})
 
 
 async def test_a_stranger_that_has_the_address_of_one_family_keeps_none_of_the_other_away(world: VrrpWorld) -> None:
