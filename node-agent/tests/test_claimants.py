@@ -318,6 +318,18 @@ async def test_a_master_finds_a_stranger_and_defends_the_address_now_and_then(wo
     assert (world.status.exceptions, world.announcer.sent) == ([], 2 * defence)
 
 
+async def test_a_master_takes_a_stranger_that_speaks_for_no_director(world: VrrpWorld) -> None:
+    """The group says ForeignVrrp of it, too."""
+    await be_master(world, plan())
+    speaker = IPv4Address("192.168.4.77")
+    world.say(MASTER, senders=frozenset({Sender("eth0", ROUTER.id, speaker)}))
+    answer(world, STRANGER)
+    answer(world, STRANGER, address=str(speaker))
+    await world.later(LOOK_SECONDS)
+    await world.later(AGAIN_SECONDS)
+    assert world.exception().message.startswith(STRANGER.hex(":"))
+
+
 async def test_who_is_master_again_defends_no_sooner(world: VrrpWorld) -> None:
     await be_master(world, plan())
     answer(world, STRANGER)

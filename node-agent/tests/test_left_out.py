@@ -214,6 +214,17 @@ async def test_who_speaks_is_known_by_the_address_that_it_speaks_from(world: Vrr
     assert told(world) == {VIP, SECOND_VIP}
 
 
+async def test_to_a_master_who_speaks_is_a_stranger(world: VrrpWorld) -> None:
+    speaker = IPv4Address("192.168.4.77")
+    world.probe.neighbours["eth0", speaker] = {STRANGER}
+    await begin(world, plan(first()), MASTER, senders=frozenset({Sender("eth0", ROUTER.id, speaker)}))
+    answer(world, STRANGER)
+    await world.do(plan(first(), second()))
+    for _ in range(3):
+        await world.later(AGAIN_SECONDS)
+    assert (world.exception().name, told(world)) == ("second", {VIP})
+
+
 async def test_where_nobody_knows_who_speaks_a_backup_is_told_all(world: VrrpWorld) -> None:
     """The Master may be the one that answers."""
     world.probe.neighbours.pop(("eth0", ip_address(OTHER)))

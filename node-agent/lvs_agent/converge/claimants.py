@@ -76,6 +76,10 @@ class Scene:
         """This node's MAC addresses."""
         return frozenset(device.hardware_address for device in self.links.devices.values())
 
+    def speakers(self, one: PlacedRouter) -> dict[IPAddress, str]:
+        """From where others speak, of which one may carry the virtual router. Beside a Master they are strangers."""
+        return speakers(one, self.senders) if one.key not in self.masters else {}
+
 
 class _Topic(NamedTuple):
     """What is asked about by itself."""
@@ -261,7 +265,7 @@ class ClaimantKeeper:
             return Verdict(waiting=_asking(bindings[0])), False
         watch.blocker = None
         who = look.who(bindings, scene.own)
-        speaking = speakers(one, scene.senders).keys()
+        speaking = scene.speakers(one).keys()
         heard = speaking & look.known.speakers.keys()
         if who and speaking and not heard:
             watch.due, watch.is_urgent = now, True
@@ -349,8 +353,7 @@ class ClaimantKeeper:
                 continue
             one, bindings = topics[topic]
             addresses = {binding.address for binding in bindings}
-            speaking = speakers(one, scene.senders)
-            known = acquaintances(directors[one.key.group], addresses, speaking, with_servers=watch.suspects)
+            known = acquaintances(directors[one.key.group], addresses, scene.speakers(one), with_servers=watch.suspects)
             if blocker is not None:
                 bindings, known = (blocker,), Acquaintances(network=known.network)
             watch.is_urgent = False
