@@ -43,12 +43,16 @@ def conflict_at(deployment: Deployment, director: str) -> str:
     return str(told[0]["message"])
 
 
+def _is_named(deployment: Deployment, director: str, stranger: str) -> bool:
+    return stranger in conflict_at(deployment, director)
+
+
 def must_leave_out(pair: DirectorPair, stranger: str) -> str:
     """Wait until both directors name the stranger that has the second VIP, and one carries the first alone; which."""
     deployment = pair.deployment
     for name in pair.names:
-        named = partial(conflict_at, deployment, name)
-        wait_for(holds(lambda named=named: stranger in named()), READY_SECONDS, f"{name} to name the stranger")
+        named = holds(partial(_is_named, deployment, name, stranger))
+        wait_for(named, READY_SECONDS, f"{name} to name the stranger")
     master = pair.master()
     pair.wait_settled(master)
     pair.must_stay(master)

@@ -194,7 +194,9 @@ async def test_a_vip_that_is_added_and_is_a_stranger_s_is_not_told(world: VrrpWo
 
 
 @pytest.mark.parametrize("beside", [(), (STRANGER,)])
-async def test_a_vip_that_is_added_and_another_director_has_is_told(world: VrrpWorld, beside: tuple[bytes]) -> None:
+async def test_a_vip_that_is_added_and_another_director_has_is_told(
+    world: VrrpWorld, beside: tuple[bytes, ...]
+) -> None:
     """It had the plan sooner. With a stranger beside it VRRP and the Master's defence settle it."""
     await begin(world, plan(first()), BACKUP, senders=SPOKEN)
     answer(world, THEIRS, *beside)
@@ -237,7 +239,7 @@ async def test_where_nobody_knows_who_speaks_a_backup_is_told_all(world: VrrpWor
 
 @pytest.mark.parametrize(("beside", "expected"), [((), {VIP}), ((THEIRS,), {VIP, SECOND_VIP})])
 async def test_who_boots_beside_a_master_leaves_out_what_that_one_has_left_out(
-    world: VrrpWorld, beside: tuple[bytes], expected: set[str]
+    world: VrrpWorld, beside: tuple[bytes, ...], expected: set[str]
 ) -> None:
     answer(world, THEIRS, address=VIP)
     answer(world, STRANGER, *beside)
