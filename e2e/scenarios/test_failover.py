@@ -28,6 +28,7 @@ from support.director_pair import TAKE_OVER_SECONDS, DirectorPair
 from support.fault_figures import Heard, Sign, longest_silence, read_packet
 from support.neighbours import claimants, mac_of
 from support.steady_load import steady_probes
+from support.stranger import ADDED, SECOND_SERVICE, conflict_at, must_leave_out, stranger_with
 from support.traffic import answers, count_replies
 
 pytestmark = pytest.mark.lab
@@ -255,20 +256,9 @@ def without_the_api_server(pair: DirectorPair, *booting: str) -> Iterator[Callab
         deployment.ensure_running()
 
 
-@contextmanager
-def stranger_with_the_address(pair: DirectorPair) -> Iterator[str]:
-    """Another machine on the link has the address; gives its MAC address."""
-    stranger = pair.deployment.lab.machine("fo-stranger")
-    stranger.out("ip", "address", "add", f"{VIP}/32", "dev", "eth0")
-    try:
-        yield mac_of(stranger)
-    finally:
-        stranger.out("ip", "address", "del", f"{VIP}/32", "dev", "eth0")
-
-
-def heard(capture: Capture, sign: Sign, begin: int = 0) -> list[Heard]:
+def heard(capture: Capture, sign: Sign, begin: int = 0, address: str = VIP) -> list[Heard]:
     """What claims the address by this sign."""
-    packets = (read_packet(line, VIP, ROUTER_ID) for line in capture.lines()[begin:])
+    packets = (read_packet(line, address, ROUTER_ID) for line in capture.lines()[begin:])
     return [one for one in packets if one is not None and one.sign is sign]
 
 
@@ -282,13 +272,6 @@ def must_be_asked(capture: Capture, mac: str, begin: int) -> None:
     wait_for(asked, BOOT_SECONDS, f"{mac} to ask about {VIP}", interval=0.5)
 
 
-def conflict_at(deployment: Deployment, director: str) -> str:
-    """What a director says of somebody else who has the address."""
-    told = deployment.get("lvsnode", director)["status"].get("exceptions") or []
-    assert [(one["reason"], one["programmed"]) for one in told] == [("AddressConflict", False)], told
-    return str(told[0]["message"])
-
-
 @pytest.mark.processes(BOOTED_KUBELET)
 def test_a_power_cut_while_the_api_server_is_away(pair: DirectorPair) -> None:
     """All that boots has its last view: what a stranger has is taken by none, and then by one; it is so to the end."""
@@ -296,7 +279,7 @@ def test_a_power_cut_while_the_api_server_is_away(pair: DirectorPair) -> None:
     with pair.client.capture("arp", "or", "ip", "proto", "112") as capture:
         macs = pair.macs
         with without_the_api_server(pair, *DIRECTORS, SERVERS[0]) as boot:
-            with stranger_with_the_address(pair) as stranger:
+            with stranger_with(pair, VIP) as stranger:
                 begin = len(capture.lines())
                 boot()
                 for mac in macs:
@@ -361,7 +344,7 @@ def test_a_director_that_boots_while_the_api_server_is_away_is_a_backup(pair: Di
 
 def test_a_stranger_beside_a_master_is_named_and_answered_now_and_then(pair: DirectorPair) -> None:
     deployment, master = pair.deployment, pair.master()
-    with pair.client.capture("arp") as capture, stranger_with_the_address(pair) as stranger:
+    with pair.client.capture("arp") as capture, stranger_with(pair, VIP) as stranger:
         wait_for(holds(lambda: stranger in conflict_at(deployment, master)), READY_SECONDS, "the stranger to be named")
         told = deployment.wait_condition("failover", "Programmed", "False")
         assert stranger in told["message"]
@@ -378,6 +361,34 @@ def test_a_stranger_beside_a_master_is_named_and_answered_now_and_then(pair: Dir
     assert len(told_at) <= most, told_at
     deployment.wait_ready("failover")
     assert claimants(pair.client, VIP) == {mac_of(deployment.lab.guest(master))}
+
+
+def test_a_vip_that_a_stranger_has_is_left_out_and_the_other_is_carried(pair: DirectorPair) -> None:
+    """Where it is added, and after a power cut of both directors; it is carried once the stranger is gone."""
+    deployment, before, macs = pair.deployment, pair.master(), pair.macs
+    try:
+        with pair.client.capture("arp") as capture:
+            with stranger_with(pair, ADDED) as stranger:
+                with silence_of(pair, "a stranger's VIP added"):
+                    deployment.apply(SECOND_SERVICE)
+                    assert must_leave_out(pair, stranger) == before
+                for name in DIRECTORS:
+                    deployment.lab.guest(name).power_off()
+                deployment.ensure_running()
+                wait_for(pair.owners, BOOT_SECONDS, f"a director to carry {VIP}", interval=0.5)
+                master = must_leave_out(pair, stranger)
+                wait_for(lambda: answers(pair.client, VIP), TAKE_OVER_SECONDS, f"{VIP} to answer")
+                claims = [one for sign in (Sign.GRATUITOUS, Sign.ANSWER) for one in heard(capture, sign, address=ADDED)]
+                assert [one for one in claims if one.mac in macs] == []
+            deployment.wait_ready("second")
+            wait_for(lambda: answers(pair.client, ADDED), READY_SECONDS, f"{ADDED} to answer")
+            assert claimants(pair.client, ADDED) == {mac_of(deployment.lab.guest(master))}
+            assert pair.owners() == [master]
+    finally:
+        deployment.delete(SECOND_SERVICE)
+    gone = holds(lambda: not any(f"{ADDED}/32" in deployment.addresses(name, "eth0") for name in DIRECTORS))
+    wait_for(gone, READY_SECONDS, f"{ADDED} to leave the directors")
+    pair.wait_settled(master)
 
 
 def test_a_real_server_that_answers_for_the_address_is_named(pair: DirectorPair) -> None:

@@ -12,6 +12,7 @@ from agent_world import VIP, director, member, service
 from vrrp_world import BACKUP, MASTER, ROUTER, SECOND_VIP, VrrpWorld, second_service, vrrp_plan
 
 from lvs_agent.converge.claimants import AGAIN_SECONDS, FIRST_LOOK_SECONDS, LOOK_SECONDS, RETRY_SECONDS
+from lvs_agent.converge.link_questions import LinkQuestions
 from lvs_agent.decide.claimants import DEFEND_SECONDS
 from lvs_agent.decide.heard_adverts import Manner, Sender
 from lvs_agent.decide.kernel_state import InterfaceAddress, IPAddress
@@ -317,6 +318,18 @@ async def test_a_master_finds_a_stranger_and_defends_the_address_now_and_then(wo
     assert (world.status.exceptions, world.announcer.sent) == ([], 2 * defence)
 
 
+async def test_a_master_takes_a_stranger_that_speaks_for_no_director(world: VrrpWorld) -> None:
+    """The group says ForeignVrrp of it, too."""
+    await be_master(world, plan())
+    speaker = IPv4Address("192.168.4.77")
+    world.say(MASTER, senders=frozenset({Sender("eth0", ROUTER.id, speaker)}))
+    answer(world, STRANGER)
+    answer(world, STRANGER, address=str(speaker))
+    await world.later(LOOK_SECONDS)
+    await world.later(AGAIN_SECONDS)
+    assert world.exception().message.startswith(STRANGER.hex(":"))
+
+
 async def test_who_is_master_again_defends_no_sooner(world: VrrpWorld) -> None:
     await be_master(world, plan())
     answer(world, STRANGER)
@@ -412,7 +425,7 @@ async def test_questions_under_way_end_with_the_agent(world: VrrpWorld) -> None:
             await asyncio.Event().wait()
             raise AssertionError
 
-    world.claimants._probe = Slow()
+    world.claimants._questions = LinkQuestions(Slow())
     world.source.plan = plan()
     await world.agent.round()
     await begun.wait()

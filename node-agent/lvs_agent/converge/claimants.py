@@ -9,29 +9,30 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 
 from lvs_agent.converge.duplicates import can_be_asked
-from lvs_agent.decide.asking_addresses import asking_addresses
+from lvs_agent.converge.link_questions import LinkQuestions
 from lvs_agent.decide.claimants import (
     DEFEND_SECONDS,
     Acquaintances,
     Answers,
     Claimants,
+    Hindrance,
     Situation,
     acquaintances,
     are_told_apart,
     claimants,
     contested,
-    counted,
-    hinders,
-    is_spoken,
+    hindrance,
     not_begun,
+    speakers,
 )
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.heard_adverts import Sender
 from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelLinks
+from lvs_agent.decide.left_out import DaemonLists, Settled, Verdict, carried, settle
 from lvs_agent.decide.virtual_routers import RouterKey
 from lvs_agent.decide.vrrp_config import PlacedRouter
 from lvs_agent.errors import AnnounceError, LinkNotAsked
@@ -68,21 +69,24 @@ class Scene:
     senders: AbstractSet[Sender]
     """Whose adverts are heard."""
     links: KernelLinks
+    lists: DaemonLists
 
     @property
     def own(self) -> frozenset[bytes]:
         """This node's MAC addresses."""
         return frozenset(device.hardware_address for device in self.links.devices.values())
 
+    def speakers(self, one: PlacedRouter) -> dict[IPAddress, str]:
+        """From where others speak, of which one may carry the virtual router. Beside a Master they are strangers."""
+        return speakers(one, self.senders) if one.key not in self.masters else {}
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What comes of it."""
 
-    waiting: Mapping[RouterKey, Fault] = field(default_factory=dict)
-    """Virtual routers that must not begin, and why."""
-    conflicts: Mapping[AddressBinding, Fault] = field(default_factory=dict)
-    """Addresses that somebody else has."""
+class _Topic(NamedTuple):
+    """What is asked about by itself."""
+
+    router: RouterKey
+    is_added: bool = False
+    """The addresses of a virtual router that has begun which it does not carry yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +117,7 @@ class _Question:
 
 @dataclass(slots=True, kw_only=True)
 class _Watch:
-    """One virtual router that is asked about."""
+    """The addresses of one virtual router that are asked about."""
 
     due: float
     look: _Look | None = None
@@ -123,11 +127,20 @@ class _Watch:
     """The last look found what the one before had found."""
     blocker: AddressBinding | None = None
     """While somebody answers for this one the director does not begin, whatever becomes of the others."""
+    is_urgent: bool = False
+    """Somebody speaks who is not known by a MAC address: the next question bears no delay."""
     question: _Question | None = None
 
     def begin_anew(self, now: float) -> None:
         """Nothing is known, and the question is due."""
         self.look, self.suspects, self.is_sure, self.blocker, self.due = None, False, False, None, now
+
+
+class _Asked(NamedTuple):
+    """What a topic is about in a round."""
+
+    one: PlacedRouter
+    bindings: tuple[AddressBinding, ...]
 
 
 class ClaimantKeeper:
@@ -142,13 +155,15 @@ class ClaimantKeeper:
         monotonic: Callable[[], float],
         wake: Callable[[], None],
     ) -> None:
-        self._probe = probe
+        self._questions = LinkQuestions(probe)
         self._announcer = announcer
         self._metrics = metrics
         self._monotonic = monotonic
         self._wake = wake
         self._begun: frozenset[RouterKey] = frozenset()
-        self._watches: dict[RouterKey, _Watch] = {}
+        self._admitted: frozenset[IPAddress] = frozenset()
+        """Addresses of those that have begun which are carried, or were asked for before they may be."""
+        self._watches: dict[_Topic, _Watch] = {}
         self._defended: dict[AddressBinding, float] = {}
 
     @property
@@ -156,35 +171,38 @@ class ClaimantKeeper:
         """Whether an answer is still to be taken."""
         return any(watch.question is not None for watch in self._watches.values())
 
-    def judge(self, scene: Scene) -> Found:
-        """Who must not begin, and which addresses somebody else has. Asks what is due."""
+    def judge(self, scene: Scene) -> Settled:
+        """What must not be carried now, and which addresses somebody else has. Asks what is due."""
         now = self._monotonic()
-        routers = {one.key: (one, _askable(one, scene)) for one in scene.placed}
-        self._begun = (self._begun | scene.begun | scene.masters) & routers.keys()
-        waiting: dict[RouterKey, Fault] = {}
+        self._begun = (self._begun | scene.begun | scene.masters) & {one.key for one in scene.placed}
+        begun = [one for one in scene.placed if one.key in self._begun]
+        self._admitted = carried(begun, self._admitted, scene.links.bindings(), scene.lists)
+        topics: dict[_Topic, _Asked] = {}
+        verdicts: dict[RouterKey, Verdict] = {}
         conflicts: dict[AddressBinding, Fault] = {}
-        watched = 0
-        for key, (one, bindings) in routers.items():
-            if key in scene.masters and bindings:
-                watched += len(bindings)
-                conflicts |= self._look_around(one, bindings, scene, now)
-            elif key in scene.ready - self._begun and bindings:
-                watched += len(bindings)
-                found = self._begin(one, bindings, scene, now)
-                if found is not None:
-                    binding, waiting[key] = found
-                    if waiting[key].reason is Reason.ADDRESS_CONFLICT:
-                        conflicts[binding] = waiting[key]
-                    continue
-                self._begun |= {key}
-                self._forget(key)
-            else:
-                self._begun |= scene.ready & {key}
-                self._forget(key)
-        for key in self._watches.keys() - routers.keys():
-            self._forget(key)
-        self._ask_due(routers, scene, now, watched)
-        return Found(waiting=waiting, conflicts=conflicts)
+        for one in scene.placed:
+            bindings = _askable(one, scene)
+            added = tuple(binding for binding in bindings if binding.address not in self._admitted)
+            if one.key not in self._begun:
+                if one.key in scene.ready:
+                    topic = topics[_Topic(one.key)] = _Asked(one, bindings)
+                    verdicts[one.key] = self._begin(topic, scene, now) if bindings else Verdict()
+                continue
+            known = tuple(binding for binding in bindings if binding.address in self._admitted)
+            if one.key in scene.masters and known:
+                topic = topics[_Topic(one.key)] = _Asked(one, known)
+                conflicts |= self._look_around(topic, scene, now)
+            if added:
+                topic = topics[_Topic(one.key, is_added=True)] = _Asked(one, added)
+                verdicts[one.key] = self._take_on(topic, scene, now)
+        settled = settle(scene.placed, verdicts, scene.lists)
+        for one in scene.placed:
+            if one.key in verdicts.keys() - settled.waiting.keys() - settled.staying:
+                self._admit(one, settled.left_out, topics)
+        for topic in self._watches.keys() - topics.keys():
+            self._forget(topic)
+        self._ask_due(topics, scene, now)
+        return replace(settled, conflicts={**conflicts, **settled.conflicts})
 
     async def close(self) -> None:
         """End the questions under way."""
@@ -193,40 +211,87 @@ class ClaimantKeeper:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin(
-        self, one: PlacedRouter, bindings: Sequence[AddressBinding], scene: Scene, now: float
-    ) -> tuple[AddressBinding, Fault] | None:
-        """Why it must not begin, and for which address; None: it may."""
-        watch = self._watches.setdefault(one.key, _Watch(due=now))
+    def _admit(self, one: PlacedRouter, left_out: AbstractSet[AddressBinding], topics: dict[_Topic, _Asked]) -> None:
+        """It carries all but these from now on, and goes on asking for them."""
+        staying = {binding.address for binding in one.bindings if binding not in left_out}
+        if not staying:
+            return
+        self._admitted |= staying
+        if one.key in self._begun:
+            return
+        self._begun |= {one.key}
+        asked = topics.pop(_Topic(one.key))
+        added = tuple(binding for binding in asked.bindings if binding in left_out)
+        watch = self._watches.pop(_Topic(one.key), None)
+        if added and watch is not None:
+            topics[_Topic(one.key, is_added=True)] = _Asked(one, added)
+            self._watches[_Topic(one.key, is_added=True)] = watch
+        elif watch is not None and watch.question is not None:
+            watch.question.task.cancel()
+
+    def _begin(self, asked: _Asked, scene: Scene, now: float) -> Verdict:
+        """Which addresses must not be carried, of a virtual router that does not take part yet.
+
+        Where its other family does, that one does not wait for these.
+        """
+        key = asked.one.key
+        verdict, is_sure = self._ask_before(_Topic(key), asked, scene, now)
+        if verdict.left and not is_sure:
+            verdict = Verdict(waiting=next(iter(verdict.left.values())))
+        if verdict.waiting is not None and any((one.group, one.id) == (key.group, key.id) for one in self._begun):
+            why = verdict.waiting if not verdict.left else _asking(asked.bindings[0])
+            return Verdict(left=dict.fromkeys(asked.one.bindings, why) | verdict.left)
+        return verdict
+
+    def _take_on(self, asked: _Asked, scene: Scene, now: float) -> Verdict:
+        """Which addresses must not be carried, of those that were added to a virtual router that takes part."""
+        verdict, _ = self._ask_before(_Topic(asked.one.key, is_added=True), asked, scene, now)
+        if verdict.waiting is not None and not verdict.left:
+            return Verdict(left=dict.fromkeys(asked.bindings, verdict.waiting))
+        return Verdict(left=verdict.left)
+
+    def _ask_before(self, topic: _Topic, asked: _Asked, scene: Scene, now: float) -> tuple[Verdict, bool]:
+        """Which addresses must not be carried, the first to be named first, and whether that was found twice."""
+        one, bindings = asked
+        watch = self._watches.setdefault(topic, _Watch(due=now))
         if self._collect(watch, bindings, scene, now) and watch.is_sure:
             watch.due = now + RETRY_SECONDS
         if watch.look is not None and not watch.look.asked.issuperset(bindings):
             watch.begin_anew(now)  # it has other addresses by now, or they are on other devices
         look = watch.look
         if look is not None and look.failure is not None:
-            return bindings[0], Fault(reason=Reason.KERNEL_REFUSED, message=look.failure)
+            return Verdict(waiting=Fault(reason=Reason.KERNEL_REFUSED, message=look.failure)), False
         if look is None or (not watch.suspects and now - look.at > CLEAR_SECONDS):
-            return bindings[0], _asking(bindings[0])
+            return Verdict(waiting=_asking(bindings[0])), False
+        watch.blocker = None
+        who = look.who(bindings, scene.own)
+        speaking = scene.speakers(one).keys()
+        heard = speaking & look.known.speakers.keys()
+        if who and speaking and not heard:
+            watch.due, watch.is_urgent = now, True
         situation = Situation(
             by_stored_view=scene.plan.by_stored_view,
-            is_spoken=is_spoken(one, scene.senders),
-            are_told_apart=are_told_apart(one, look.answers, look.known),
+            is_spoken=bool(heard),
+            are_told_apart=are_told_apart(one, look.answers, look.known, heard),
         )
-        hindered = {
-            binding: who for binding, who in look.who(bindings, scene.own).items() if hinders(one, who, situation)
-        }
-        watch.blocker = None
+        found = {binding: hindrance(one, mine, situation) for binding, mine in who.items()}
+        hindered = sorted(
+            (binding for binding, what in found.items() if what is not Hindrance.NOTHING),
+            key=lambda binding: (not who[binding].strangers, str(binding.address)),
+        )
         if not hindered:
-            return None
-        first = min(hindered, key=lambda binding: (not hindered[binding].strangers, str(binding.address)))
-        watch.blocker = first if watch.is_sure else None
-        return first, not_begun(first, hindered[first]) if watch.is_sure else _asking(first)
+            return Verdict(), watch.is_sure
+        if not watch.is_sure:
+            return Verdict(left={binding: _asking(binding) for binding in hindered}), False
+        watch.blocker = hindered[0]
+        left = {binding: not_begun(binding, who[binding]) for binding in hindered}
+        waiting = left[hindered[0]] if Hindrance.ROUTER in found.values() else None
+        return Verdict(waiting=waiting, left=left, is_spoken=bool(heard)), True
 
-    def _look_around(
-        self, one: PlacedRouter, bindings: Sequence[AddressBinding], scene: Scene, now: float
-    ) -> dict[AddressBinding, Fault]:
+    def _look_around(self, asked: _Asked, scene: Scene, now: float) -> dict[AddressBinding, Fault]:
         """The addresses of a Master that somebody else has, too; they are defended when that has just been seen."""
-        watch = self._watches.setdefault(one.key, _Watch(due=now + FIRST_LOOK_SECONDS))
+        one, bindings = asked
+        watch = self._watches.setdefault(_Topic(one.key), _Watch(due=now + FIRST_LOOK_SECONDS))
         watch.blocker = None
         is_new = self._collect(watch, bindings, scene, now)
         look = watch.look
@@ -274,73 +339,34 @@ class ClaimantKeeper:
         watch.is_sure = suspected and watch.suspects
         return True
 
-    def _ask_due(
-        self,
-        routers: Mapping[RouterKey, tuple[PlacedRouter, Sequence[AddressBinding]]],
-        scene: Scene,
-        now: float,
-        watched: int,
-    ) -> None:
+    def _ask_due(self, topics: Mapping[_Topic, _Asked], scene: Scene, now: float) -> None:
+        watched = sum(len(asked.bindings) for asked in topics.values())
         watched += sum(watch.look.known.count for watch in self._watches.values() if watch.look is not None)
         spacing = watched * _FRAMES_AN_ADDRESS / FRAMES_A_SECOND
         directors = {director.group: director for director in scene.plan.directing}
-        for key, watch in self._watches.items():
-            is_repeated = watch.is_sure or key in self._begun
-            earliest = watch.look.at + spacing if watch.look is not None and is_repeated else now
+        for topic, watch in self._watches.items():
+            is_repeated = watch.is_sure or (topic.router in self._begun and not topic.is_added)
+            is_spaced = watch.look is not None and is_repeated and not watch.is_urgent
+            earliest = watch.look.at + spacing if watch.look is not None and is_spaced else now
             blocker = watch.blocker if now < earliest else None
             if watch.question is not None or now < watch.due or (now < earliest and blocker is None):
                 continue
-            one, bindings = routers[key]
+            one, bindings = topics[topic]
             addresses = {binding.address for binding in bindings}
-            known = acquaintances(directors[key.group], addresses, with_servers=watch.suspects)
+            known = acquaintances(directors[one.key.group], addresses, scene.speakers(one), with_servers=watch.suspects)
             if blocker is not None:
                 bindings, known = (blocker,), Acquaintances(network=known.network)
-            task = asyncio.get_running_loop().create_task(self._ask(one.device, bindings, known, scene.links))
+            watch.is_urgent = False
+            task = asyncio.get_running_loop().create_task(self._questions.ask(one.device, bindings, known, scene.links))
             task.add_done_callback(lambda _: self._wake())
             watch.question = _Question(
                 asked=frozenset(bindings), known=known, task=task, is_about_blocker=blocker is not None
             )
 
-    async def _ask(
-        self, device: str, bindings: Sequence[AddressBinding], known: Acquaintances, links: KernelLinks
-    ) -> Answers:
-        """Who answers for the addresses, and for those of acquaintances, on any of the links.
-
-        Raises LinkNotAsked for the `device` on which VRRP is spoken. Another one whose link is down keeps no address of
-        this one away: nobody is reached by it, and the Master asks there again.
-        """
-        by_device: dict[str, set[IPAddress]] = {}
-        for binding in bindings:
-            by_device.setdefault(binding.device, set()).add(binding.address)
-        questions = [ask_link(self._probe, one, mine, known, links) for one, mine in by_device.items()]
-        found: dict[IPAddress, frozenset[bytes]] = {}
-        for name, answers in zip(by_device, await asyncio.gather(*questions, return_exceptions=True), strict=True):
-            if isinstance(answers, LinkNotAsked) and name != device:
-                continue
-            if isinstance(answers, BaseException):
-                raise answers
-            for address, macs in answers.items():
-                found[address] = found.get(address, frozenset()) | macs
-        return counted(found, known.network)
-
-    def _forget(self, key: RouterKey) -> None:
-        watch = self._watches.pop(key, None)
+    def _forget(self, topic: _Topic) -> None:
+        watch = self._watches.pop(topic, None)
         if watch is not None and watch.question is not None:
             watch.question.task.cancel()
-
-
-async def ask_link(
-    probe: DuplicateProbe, device: str, mine: AbstractSet[IPAddress], known: Acquaintances, links: KernelLinks
-) -> Answers:
-    """Who answers on one link for these addresses, and for those of acquaintances. Raises LinkNotAsked."""
-    others = known.directors.keys() | known.servers.keys()
-    # Another director that asks at the same moment has nothing yet: with it VRRP settles it.
-    asking = [probe.ask(device, mine, heed_probes=False)]
-    if others:
-        own = asking_addresses(device, links)
-        asking.append(probe.ask(device, others, heed_probes=False, sources=own))
-    answers = await asyncio.gather(*asking)
-    return {address: macs for one in answers for address, macs in one.items()}
 
 
 def _askable(one: PlacedRouter, scene: Scene) -> tuple[AddressBinding, ...]:

@@ -12,10 +12,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from lvs_agent.converge.claimants import ask_link
 from lvs_agent.converge.duplicates import can_be_asked
+from lvs_agent.converge.link_questions import LinkQuestions
 from lvs_agent.decide.changes import UnbindAddress
-from lvs_agent.decide.claimants import acquaintances, claimants, counted
+from lvs_agent.decide.claimants import acquaintances, claimants
 from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelLinks
 from lvs_agent.errors import LinkNotAsked, StateFileDamaged, StateNotWritten
 from lvs_agent.kernel.interface import DuplicateProbe, Links
@@ -61,6 +61,7 @@ class LeftAddressKeeper:
     ) -> None:
         self._directory = directory
         self._seams = seams
+        self._questions = LinkQuestions(seams.probe)
         self._monotonic = monotonic
         self._wake = wake
         self._since: float | None = None
@@ -139,12 +140,12 @@ class LeftAddressKeeper:
         found: set[_Router] = set()
         for device, group in sorted({(binding.device, router.group) for binding, router in asked.items()}):
             mine = {one.address: asked[one] for one in asked if (one.device, asked[one].group) == (device, group)}
-            known = acquaintances(directors[group], mine.keys(), with_servers=False)
+            known = acquaintances(directors[group], mine.keys(), {}, with_servers=False)
+            bindings = [one for one in asked if one.device == device and one.address in mine]
             try:
-                answers = await ask_link(self._seams.probe, device, mine.keys(), known, links)
+                answers = await self._questions.ask(device, bindings, known, links)
             except LinkNotAsked:
                 continue  # nobody there finds this node either
-            answers = counted(answers, known.network)
             found |= {router for address, router in mine.items() if claimants(address, answers, known, own).directors}
         return frozenset(found)
 

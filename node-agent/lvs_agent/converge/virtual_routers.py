@@ -5,17 +5,18 @@ everything stays as it was said last.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
 
-from lvs_agent.converge.claimants import ClaimantKeeper, Found, Scene
+from lvs_agent.converge.claimants import ClaimantKeeper, Scene
 from lvs_agent.converge.left_addresses import LeftAddressKeeper
 from lvs_agent.decide.desired_addresses import SILENT_DEVICES
 from lvs_agent.decide.faults import Fault
 from lvs_agent.decide.giving_way import follow_giving_way, let_go
 from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelLinks
+from lvs_agent.decide.left_out import DaemonLists, Settled, is_old, leave_out
 from lvs_agent.decide.unicast_sources import off_link
 from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey, WantedVrrp, router_key, states_by_address
 from lvs_agent.decide.vrrp_config import PlacedRouter, Unwritable, is_instance, place_routers, render_vrrp
@@ -63,6 +64,8 @@ class VrrpKeeper:
         self._digest: str | None = None
         self._has_read = False
         self._word: DaemonWord | None = None
+        self._bound: frozenset[AddressBinding] = frozenset()
+        """What the daemon may have put on devices."""
         self._placed: tuple[PlacedRouter, ...] = ()
         self._tracks: dict[str, bool] = {}
         self._waits_since: float | None = None
@@ -82,6 +85,7 @@ class VrrpKeeper:
                 return {}
             # The last word of a supervisor that was killed is not known to be true any more.
             self._word = self._directory.read_word() if self._directory.has_supervisor() else None
+            self._bound = self._directory.read_bound()
         except StateFileDamaged as error:
             self._fault = Fault(reason=Reason.VRRP_DOWN, message=str(error))
         routers = {
@@ -156,6 +160,9 @@ class VrrpKeeper:
         self._giving_way = follow_giving_way(self._giving_way, directors, now)
         why = hindrances(placed, serving, let_go(self._giving_way, directors, now))
         found = self._ask(plan, placed, why, links)
+        if found.left_out or found.staying:
+            placed = leave_out(placed, found, self._placed)
+            why = hindrances(placed, serving, let_go(self._giving_way, directors, now))
         why |= {key: fault.message for key, fault in found.waiting.items()}
         whole = self._with_held(plan, placed)
         try:
@@ -175,24 +182,39 @@ class VrrpKeeper:
         placed: tuple[PlacedRouter, ...],
         why: Mapping[RouterKey, str | None],
         links: KernelLinks,
-    ) -> Found:
+    ) -> Settled:
         """Who else on the link has the addresses.
 
         What is carried now, by the daemon or from before the group settled by VRRP, goes on without a question.
         """
         there = links.bindings()
+        allowed = {one.key for one in placed if self._tracks.get(str(one.key))}
         return self._claimants.judge(
             Scene(
                 plan=plan,
                 placed=placed,
                 ready={key for key, hindrance in why.items() if hindrance is None},
-                begun={
-                    one.key for one in placed if self._tracks.get(str(one.key)) or not there.isdisjoint(one.bindings)
-                },
+                begun=allowed | {one.key for one in placed if not there.isdisjoint(one.bindings)},
                 masters=self.masters(),
                 senders=self._word.senders if self._word is not None else frozenset(),
                 links=links,
+                lists=self._lists(placed, allowed),
             )
+        )
+
+    def _lists(self, placed: Iterable[PlacedRouter], allowed: AbstractSet[RouterKey]) -> DaemonLists:
+        """What the daemon was told, and may still do by what it was told before."""
+        told, word = self._wanted, self._word or DaemonWord()
+        held = self._bound
+        if told is not None:
+            is_read = word.accepted == self._digest
+            held |= told.binds if is_read else {binding for one in placed for binding in one.bindings}
+        return DaemonLists(
+            allowed=allowed,
+            told={binding.address for binding in told.binds} if told is not None else None,
+            held=held,
+            remembered={one.key for one in self._placed},
+            may_differ=not is_old(word.version),
         )
 
     def _with_held(self, plan: NodePlan, placed: tuple[PlacedRouter, ...]) -> tuple[PlacedRouter, ...] | None:

@@ -11,6 +11,7 @@ virtual router are to be heard, the protocol keeps it a Backup.
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final
 
 from lvs_agent.decide.faults import Fault
@@ -46,13 +47,20 @@ class Acquaintances:
     """The other directors of the group."""
     servers: Mapping[IPAddress, str] = field(default_factory=dict)
     """Real servers that have the addresses by right, and are to be silent about them; empty: not asked for."""
+    speakers: Mapping[IPAddress, str] = field(default_factory=dict)
+    """From where adverts of the virtual router come."""
     network: frozenset[bytes] = frozenset()
     """MAC addresses by which the network answers for others: for nobody, then."""
 
     @property
     def count(self) -> int:
         """How many addresses are asked for."""
-        return len(self.directors) + len(self.servers)
+        return len(self.addresses)
+
+    @property
+    def addresses(self) -> frozenset[IPAddress]:
+        """All that are asked for."""
+        return frozenset({*self.directors, *self.servers, *self.speakers})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +83,27 @@ class Situation:
     is_spoken: bool
     """Somebody else's adverts of the virtual router come in by its device: as a Backup it takes nothing."""
     are_told_apart: bool
-    """Strangers are known as such."""
+    """Strangers are known as such; where somebody speaks, beside the one who does."""
 
 
-def acquaintances(director: DirectorPlan, addresses: AbstractSet[IPAddress], *, with_servers: bool) -> Acquaintances:
-    """Those of a group with a virtual router of these addresses."""
+class Hindrance(Enum):
+    """What those who answer for an address keep away from a director that has not carried it yet."""
+
+    NOTHING = "nothing"
+    ADDRESS = "address"
+    """A stranger has it; the other addresses of its virtual router are nobody's."""
+    ROUTER = "router"
+    """The whole virtual router: somebody may carry it without VRRP."""
+
+
+def acquaintances(
+    director: DirectorPlan,
+    addresses: AbstractSet[IPAddress],
+    speakers: Mapping[IPAddress, str],
+    *,
+    with_servers: bool,
+) -> Acquaintances:
+    """Those of a group with a virtual router of these addresses, of which `speakers` send adverts."""
     directors = {address: other.node for other in director.others for address in other.addresses}
     servers: dict[IPAddress, str] = {}
     if with_servers:
@@ -90,7 +114,7 @@ def acquaintances(director: DirectorPlan, addresses: AbstractSet[IPAddress], *, 
                 if needs_address(member.method) and not member.is_here and len(servers) < MAX_SERVERS:
                     place = f" on Node {member.node}" if member.node is not None else ""
                     servers.setdefault(member.address, f"real server {member.name}{place}")
-    return Acquaintances(directors=directors, servers=servers, network=director.ignored_answers)
+    return Acquaintances(directors=directors, servers=servers, speakers=speakers, network=director.ignored_answers)
 
 
 def ignored_answers(plan: NodePlan) -> Mapping[IPAddress, frozenset[bytes]]:
@@ -107,7 +131,8 @@ def counted(answers: Answers, network: AbstractSet[bytes]) -> Answers:
 def claimants(address: IPAddress, answers: Answers, known: Acquaintances, own: AbstractSet[bytes]) -> Claimants:
     """Those of one address, from the answers for it and for all acquaintances. `own` are this node's MAC addresses."""
     found = answers.get(address, frozenset()) - own
-    directors = {mac: name for one, name in known.directors.items() for mac in answers.get(one, frozenset())}
+    peers = {**known.speakers, **known.directors}
+    directors = {mac: name for one, name in peers.items() for mac in answers.get(one, frozenset())}
     servers = {mac: name for one, name in known.servers.items() for mac in answers.get(one, frozenset())}
     of_servers = sorted(mac for mac in found if mac in servers and mac not in directors)
     return Claimants(
@@ -117,8 +142,8 @@ def claimants(address: IPAddress, answers: Answers, known: Acquaintances, own: A
     )
 
 
-def is_spoken(one: PlacedRouter, senders: Iterable[Sender]) -> bool:
-    """Whether somebody else's adverts of a virtual router come in by its device, and keepalived heeds them.
+def speakers(one: PlacedRouter, senders: Iterable[Sender]) -> dict[IPAddress, str]:
+    """From where somebody else's adverts of a virtual router come in by its device, and keepalived heeds them.
 
     With unicast it heeds those of peers only. It never heeds those of another version, or of version 2 with another
     interval or password: so somebody speaks who has the group's settings from before, or newer ones. Over IPv6 none are
@@ -126,14 +151,15 @@ def is_spoken(one: PlacedRouter, senders: Iterable[Sender]) -> bool:
     virtual router.
     """
     if not any((router.id, router.family) == (one.key.id, Family.IPV4) for router in one.plan.routers):
-        return False
+        return {}
     peers = {address for address in one.plan.peers if address.version == IPV4}
-    return any(
-        (sender.device, sender.router_id) == (one.device, one.key.id)
+    return {
+        sender.address: f"{sender.address}, from where adverts come,"
+        for sender in senders
+        if (sender.device, sender.router_id) == (one.device, one.key.id)
         and (not peers or sender.address in peers)
         and sender.manner in (None, _manner(one.plan, by_multicast=not peers))
-        for sender in senders
-    )
+    }
 
 
 def _manner(plan: VrrpPlan, *, by_multicast: bool) -> Manner:
@@ -143,13 +169,20 @@ def _manner(plan: VrrpPlan, *, by_multicast: bool) -> Manner:
     return Manner(plan.version, by_multicast, plan.advert_interval_milliseconds // _SECOND, plan.password)
 
 
-def hinders(one: PlacedRouter, who: Claimants, situation: "Situation") -> bool:
-    """Whether a director that has not carried the address yet must not begin to take part, for those who answer."""
+def hindrance(one: PlacedRouter, who: Claimants, situation: Situation) -> Hindrance:
+    """What those who answer for an address keep away from a director that has not carried it yet.
+
+    Another director that has it, too, settles it by VRRP, whoever else answers. Where somebody speaks, and only
+    strangers answer, that one has left the address out.
+    """
     if not (who.directors or who.strangers):
-        return False  # real servers have it, but not to answer for it
-    if situation.is_spoken:
-        return situation.by_stored_view and one.plan.preempt_delay_seconds is not None
-    return situation.by_stored_view or (bool(who.strangers) and situation.are_told_apart)
+        return Hindrance.NOTHING  # real servers have it, but not to answer for it
+    by_strangers = bool(who.strangers) and not who.directors and situation.are_told_apart
+    if situation.by_stored_view:
+        takes = one.plan.preempt_delay_seconds is not None if situation.is_spoken else not by_strangers
+        if takes:
+            return Hindrance.ROUTER
+    return Hindrance.ADDRESS if by_strangers else Hindrance.NOTHING
 
 
 def not_begun(binding: AddressBinding, who: Claimants) -> Fault:
@@ -184,12 +217,17 @@ def contested(binding: AddressBinding, who: Claimants) -> Fault | None:
     return None
 
 
-def are_told_apart(one: PlacedRouter, answers: Answers, known: Acquaintances) -> bool:
+def are_told_apart(
+    one: PlacedRouter, answers: Answers, known: Acquaintances, heard: AbstractSet[IPAddress] = frozenset()
+) -> bool:
     """Whether strangers are known as such.
 
     Over IPv6 nobody's adverts are heard: there another director is known only where it answers for an address of its
-    own on that link.
+    own on that link. Who speaks (`heard` are those of them that were asked for) may have the address, so that one has
+    to be known by its MAC address.
     """
+    if heard:
+        return any(answers.get(address) for address in heard)
     if all(binding.address.version == IPV4 for binding in one.bindings):
         return True
     return not known.directors or any(answers.get(address) for address in known.directors)
