@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, cast
 
 from lvs_agent.agent import Agent
 from lvs_agent.converge.addresses import AddressKeeper
+from lvs_agent.converge.claim_answers import ClaimAnswerer
 from lvs_agent.converge.claimants import ClaimantKeeper
 from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.duplicates import DuplicateKeeper
@@ -31,6 +32,7 @@ from lvs_agent.disk.ledger import LedgerFile
 from lvs_agent.disk.ledger_keeper import LedgerKeeper
 from lvs_agent.disk.view_store import ViewStore
 from lvs_agent.keepers import Keepers
+from lvs_agent.kernel.fake_neighbours import FakeClaims
 from lvs_agent.kernel.fake_packet_tap import FakePacketTap
 from lvs_agent.node_status import NodeIdentity
 from lvs_agent.objects.api_connection import ApiConnection
@@ -314,7 +316,11 @@ class AgentProgram(Program):
                 handed_on=self._handed_on,
                 refusals=RefusalKeeper(links=machine.links, cluster=cluster),
                 vrrp=VrrpKeeper(
-                    VrrpDirectory(machine.disk / "vrrp", machine.boot_id), self._claimants, metrics, machine.clock
+                    VrrpDirectory(machine.disk / "vrrp", machine.boot_id),
+                    self._claimants,
+                    ClaimAnswerer(FakeClaims(), machine.announcer, metrics, machine.clock),
+                    metrics,
+                    machine.clock,
                 ),
                 ledger=LedgerKeeper(LedgerFile(machine.disk / "ledger", machine.boot_id), metrics, machine.clock),
                 zero=ZeroKeeper(machine.ipvs),

@@ -18,6 +18,7 @@ from typing import Any, Final
 from lvs_agent.agent import Agent
 from lvs_agent.cleanup import clean_up
 from lvs_agent.converge.addresses import AddressKeeper
+from lvs_agent.converge.claim_answers import ClaimAnswerer
 from lvs_agent.converge.claimants import ClaimantKeeper
 from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.duplicates import DuplicateKeeper
@@ -41,6 +42,7 @@ from lvs_agent.errors import CleanupIncomplete, IpvsReadFailed, IpvsUnavailable,
 from lvs_agent.keepers import Keepers
 from lvs_agent.kernel.adverts import KernelAdverts
 from lvs_agent.kernel.announce import PacketAnnouncer
+from lvs_agent.kernel.claims import KernelClaims
 from lvs_agent.kernel.duplicate_probe import PacketDuplicateProbe
 from lvs_agent.kernel.ftp_helper import ModuleFtpHelper
 from lvs_agent.kernel.interface import IpvsTable, Links
@@ -225,6 +227,8 @@ def _keepers(
     duplicates = DuplicateKeeper(PacketDuplicateProbe(), monotonic=clock, wake=wake)
     handed_on = HandedOnKeeper(PacketDuplicateProbe(), monotonic=clock, wake=wake)
     claimants = ClaimantKeeper(PacketDuplicateProbe(), PacketAnnouncer(), metrics, monotonic=clock, wake=wake)
+    claims = KernelClaims(wake)
+    cleanup.callback(claims.close)
     unseen = UnseenPacketKeeper(
         tap=KernelPacketTap(), ipvs=seams.ipvs, links=links, sysctls=sysctls, metrics=metrics, monotonic=clock
     )
@@ -254,7 +258,13 @@ def _keepers(
             resolv_confs=settings.resolv_confs,
             refused_ranges=settings.refused_ranges,
         ),
-        vrrp=VrrpKeeper(VrrpDirectory(settings.vrrp_dir, boot_id()), claimants, metrics, clock),
+        vrrp=VrrpKeeper(
+            VrrpDirectory(settings.vrrp_dir, boot_id()),
+            claimants,
+            ClaimAnswerer(claims, PacketAnnouncer(), metrics, clock),
+            metrics,
+            clock,
+        ),
         ledger=LedgerKeeper(LedgerFile(settings.state_dir / LEDGER_FILE, boot_id()), metrics, clock),
         zero=ZeroKeeper(seams.ipvs),
         unseen=unseen,

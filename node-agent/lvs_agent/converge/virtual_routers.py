@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from lvs_agent.converge.claim_answers import ClaimAnswerer
 from lvs_agent.converge.claimants import ClaimantKeeper, Found, Scene
 from lvs_agent.decide.desired_addresses import SILENT_DEVICES
 from lvs_agent.decide.faults import Fault
@@ -48,11 +49,13 @@ class VrrpKeeper:
         self,
         directory: VrrpDirectory,
         claimants: ClaimantKeeper,
+        answers: ClaimAnswerer,
         metrics: AgentMetrics,
         monotonic: Callable[[], float],
     ) -> None:
         self._directory = directory
         self._claimants = claimants
+        self._answers = answers
         self._metrics = metrics
         self._monotonic = monotonic
         self._wanted: WantedVrrp | None = None
@@ -167,24 +170,23 @@ class VrrpKeeper:
         why: Mapping[RouterKey, str | None],
         links: KernelLinks,
     ) -> Found:
-        """Who else on the link has the addresses.
+        """Who else on the link has the addresses; who is Master tells a weaker director's neighbours otherwise.
 
         What is carried now, by the daemon or from before the group settled by VRRP, goes on without a question.
         """
         there = links.bindings()
-        return self._claimants.judge(
-            Scene(
-                plan=plan,
-                placed=placed,
-                ready={key for key, hindrance in why.items() if hindrance is None},
-                begun={
-                    one.key for one in placed if self._tracks.get(str(one.key)) or not there.isdisjoint(one.bindings)
-                },
-                masters=self.masters(),
-                senders=self._word.senders if self._word is not None else frozenset(),
-                links=links,
-            )
+        scene = Scene(
+            plan=plan,
+            placed=placed,
+            ready={key for key, hindrance in why.items() if hindrance is None},
+            begun={one.key for one in placed if self._tracks.get(str(one.key)) or not there.isdisjoint(one.bindings)},
+            masters=self.masters(),
+            senders=self._word.senders if self._word is not None else frozenset(),
+            links=links,
         )
+        found = self._claimants.judge(scene)
+        self._answers.follow(scene, self._claimants.directors)
+        return found
 
     def _with_held(self, plan: NodePlan, placed: tuple[PlacedRouter, ...]) -> tuple[PlacedRouter, ...] | None:
         """The routers of all groups; of one that can not be read, or that is not known whole, as they were told.
