@@ -18,6 +18,8 @@ class VirtualRouter:
     """Of this director, 1-254: the highest that is heard carries the addresses."""
     addresses: tuple[IPv4Address | IPv6Address, ...]
     """The VIPs, sorted; never empty."""
+    weaker: frozenset[str] = frozenset()
+    """Directors, by Node, of a lower priority: whichever of them has the addresses as well lets them go."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,7 @@
 """From a group's settings and status to how one of its directors takes part in VRRP."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from lvs_api.director_group import LvsDirectorGroupStatus, VirtualRouterStatus
@@ -34,8 +35,9 @@ def vrrp_plan(node: str, group: DirectorGroup, addresses: Iterable[IpAddress]) -
         priority = next((one.priority for one in router.priorities or () if one.node == node), None)
         if priority is None:
             return None
+        weaker = frozenset(one.node for one in router.priorities or () if one.priority < priority)
         mine = [one for one in carried if router_index(one, len(routers)) == index]
-        planned += _by_family(router, priority, mine)
+        planned += (replace(one, weaker=weaker) for one in _by_family(router, priority, mine))
     return VrrpPlan(
         version=vrrp.version,
         advert_interval_milliseconds=vrrp.advert_interval_milliseconds,

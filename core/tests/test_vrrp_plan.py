@@ -93,6 +93,13 @@ def test_addresses_are_shared_out_among_virtual_routers() -> None:
     assert {one.id: one.priority for one in found.routers}.items() <= {55: 150, 7: 100}.items()
 
 
+def test_who_is_weaker_in_each_virtual_router() -> None:
+    first = {"node": "d1", "priority": 120}
+    second = {"id": 7, "priorities": [first, {"node": "d2", "priority": 150}, {"node": "d3", "priority": 119}]}
+    found = plan({"spread": 2}, "192.168.4.15", "2001:db8:4::15", status={**TOLD, "virtualRouters": [ROUTER, second]})
+    assert {one.id: one.weaker for one in found.routers} == {55: {"d2"}, 7: {"d3"}}
+
+
 def test_unicast_goes_from_the_own_address_to_those_of_the_others() -> None:
     found = plan({"transport": "Unicast"})
     assert [str(one) for one in found.own] == ["192.168.4.5", "2001:db8:4::5"]

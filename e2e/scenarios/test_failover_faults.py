@@ -46,6 +46,9 @@ ADVERTS_OF_A_FAULT = 100
 """So many of the Master's are waited for while its link is bad: ten seconds of them, had none been lost."""
 ADVERTS_TO_BE_ALONE = 10
 """Of the other Master, so that who is silent meanwhile is seen to have ended."""
+ANSWER_SECONDS = 5.0
+"""A Master answers a claim within a second or so; by itself a neighbour doubts what it knows after 8 s (neigh/default/
+delay_first_probe_time, ucast_solicit), and keepalived repeats it each minute."""
 FORGED = 30
 """At twice the rate of a Master's, and so five times as long as a Backup waits."""
 API_SERVER = ("there", "away")
@@ -196,6 +199,29 @@ def test_adverts_are_lost_in_one_direction(pair: DirectorPair, api: str) -> None
     assert record.seconds_of_two_masters() > 0
     must_be_settled(pair, "ff-one")
     pair.deployment.wait_condition(NAME, "Ready", "True", kind="lvsdg")
+
+
+@pytest.mark.long
+def test_a_take_over_of_which_the_master_hears_no_advert(pair: DirectorPair) -> None:
+    """The Backup was Master for a moment, and neighbours believe that it is; the Master tells them all the same."""
+    one = mac_of(pair.deployment.lab.guest("ff-one"))
+    with api_server(pair, "away"), recorded(pair, "a take-over that the Master hears no advert of") as record:
+        with deaf_to_adverts(pair, "ff-one"):
+            record.fault()
+            with deaf_to_adverts(pair, "ff-two"):
+                wait_for(lambda: set(pair.owners()) == set(DIRECTORS), TAKE_OVER_SECONDS, "both to carry the address")
+            wait_for(lambda: pair.owners() == ["ff-one"], TAKE_OVER_SECONDS, "ff-two to let go")
+            claimed = record.announced_by("ff-two")[-1].at
+            wait_for(
+                lambda: [heard for heard in record.announced_by("ff-one") if heard.at > claimed],
+                ANSWER_SECONDS,
+                "ff-one to tell neighbours",
+            )
+            for name in ("ff-client", "ff-router"):
+                wait_for_neighbour(pair.deployment.lab.machine(name), VIP, one, deadline=ANSWER_SECONDS)
+            wait_for(lambda: answers(pair.client, VIP), ANSWER_SECONDS, f"{VIP} to answer")
+        pair.must_stay("ff-one")
+    must_be_settled(pair, "ff-one")
 
 
 @pytest.mark.long

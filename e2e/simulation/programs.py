@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, cast
 
 from lvs_agent.agent import Agent
 from lvs_agent.converge.addresses import AddressKeeper
+from lvs_agent.converge.claim_answers import ClaimAnswerer
 from lvs_agent.converge.claimants import ClaimantKeeper
 from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.duplicates import DuplicateKeeper
@@ -22,7 +23,7 @@ from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
 from lvs_agent.converge.table import TableKeeper
 from lvs_agent.converge.unseen_packets import UnseenPacketKeeper
-from lvs_agent.converge.virtual_routers import VrrpKeeper
+from lvs_agent.converge.virtual_routers import LinkWatchers, VrrpKeeper
 from lvs_agent.decide.fresh_word import Answer, Words
 from lvs_agent.decide.health_verdict import Check, CheckResult, Streak, Verdict, judge
 from lvs_agent.decide.kernel_state import IPAddress
@@ -32,6 +33,7 @@ from lvs_agent.disk.ledger import LedgerFile
 from lvs_agent.disk.ledger_keeper import LedgerKeeper
 from lvs_agent.disk.view_store import ViewStore
 from lvs_agent.keepers import Keepers
+from lvs_agent.kernel.fake_neighbours import FakeClaims
 from lvs_agent.kernel.fake_packet_tap import FakePacketTap
 from lvs_agent.node_status import NodeIdentity
 from lvs_agent.objects.api_connection import ApiConnection
@@ -318,7 +320,16 @@ class AgentProgram(Program):
                 delivery=DeliveryKeeper(machine.delivery, metrics, machine.clock),
                 handed_on=self._handed_on,
                 refusals=RefusalKeeper(links=machine.links, cluster=cluster),
-                vrrp=VrrpKeeper(vrrp, self._claimants, left, metrics, machine.clock),
+                vrrp=VrrpKeeper(
+                    vrrp,
+                    LinkWatchers(
+                        claimants=self._claimants,
+                        left=left,
+                        answers=ClaimAnswerer(FakeClaims(), machine.announcer, metrics, machine.clock),
+                    ),
+                    metrics,
+                    machine.clock,
+                ),
                 ledger=LedgerKeeper(LedgerFile(machine.disk / "ledger", machine.boot_id), metrics, machine.clock),
                 zero=ZeroKeeper(machine.ipvs),
                 unseen=UnseenPacketKeeper(

@@ -18,6 +18,7 @@ from typing import Any, Final
 from lvs_agent.agent import Agent
 from lvs_agent.cleanup import clean_up
 from lvs_agent.converge.addresses import AddressKeeper
+from lvs_agent.converge.claim_answers import ClaimAnswerer
 from lvs_agent.converge.claimants import ClaimantKeeper
 from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.duplicates import DuplicateKeeper
@@ -32,7 +33,7 @@ from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
 from lvs_agent.converge.table import TableKeeper
 from lvs_agent.converge.unseen_packets import UnseenPacketKeeper
-from lvs_agent.converge.virtual_routers import VrrpKeeper
+from lvs_agent.converge.virtual_routers import LinkWatchers, VrrpKeeper
 from lvs_agent.decide.refused_addresses import own_addresses
 from lvs_agent.disk.ledger import LedgerFile
 from lvs_agent.disk.ledger_keeper import LedgerKeeper
@@ -42,6 +43,7 @@ from lvs_agent.errors import CleanupIncomplete, IpvsReadFailed, IpvsUnavailable,
 from lvs_agent.keepers import Keepers
 from lvs_agent.kernel.adverts import KernelAdverts
 from lvs_agent.kernel.announce import PacketAnnouncer
+from lvs_agent.kernel.claims import KernelClaims
 from lvs_agent.kernel.duplicate_probe import PacketDuplicateProbe
 from lvs_agent.kernel.ftp_helper import ModuleFtpHelper
 from lvs_agent.kernel.interface import IpvsTable, Links
@@ -236,6 +238,8 @@ def _keepers(
     vrrp = VrrpDirectory(settings.vrrp_dir, boot_id())
     left_seams = LeftSeams(links=links, probe=PacketDuplicateProbe(), is_spoken=vrrp_is_spoken)
     left = LeftAddressKeeper(vrrp, left_seams, monotonic=clock, wake=wake)
+    claims = KernelClaims(wake)
+    cleanup.callback(claims.close)
     unseen = UnseenPacketKeeper(
         tap=KernelPacketTap(), ipvs=seams.ipvs, links=links, sysctls=sysctls, metrics=metrics, monotonic=clock
     )
@@ -265,7 +269,14 @@ def _keepers(
             resolv_confs=settings.resolv_confs,
             refused_ranges=settings.refused_ranges,
         ),
-        vrrp=VrrpKeeper(vrrp, claimants, left, metrics, clock),
+        vrrp=VrrpKeeper(
+            vrrp,
+            LinkWatchers(
+                claimants=claimants, left=left, answers=ClaimAnswerer(claims, PacketAnnouncer(), metrics, clock)
+            ),
+            metrics,
+            clock,
+        ),
         ledger=LedgerKeeper(LedgerFile(settings.state_dir / LEDGER_FILE, boot_id()), metrics, clock),
         zero=ZeroKeeper(seams.ipvs),
         unseen=unseen,

@@ -13,6 +13,7 @@ from inputs_in_hand import HealthInHand, PlanInHand
 
 from lvs_agent.agent import Agent
 from lvs_agent.converge.addresses import AddressKeeper
+from lvs_agent.converge.claim_answers import ClaimAnswerer
 from lvs_agent.converge.claimants import ClaimantKeeper
 from lvs_agent.converge.delivery import DeliveryKeeper
 from lvs_agent.converge.duplicates import DuplicateKeeper
@@ -27,7 +28,7 @@ from lvs_agent.converge.routes import RouteKeeper
 from lvs_agent.converge.sync_daemons import SyncDaemonKeeper
 from lvs_agent.converge.table import TableKeeper
 from lvs_agent.converge.unseen_packets import UnseenPacketKeeper
-from lvs_agent.converge.virtual_routers import VrrpKeeper
+from lvs_agent.converge.virtual_routers import LinkWatchers, VrrpKeeper
 from lvs_agent.decide.circumstances import Circumstances
 from lvs_agent.decide.judged_table import Judged, TableJudge, judge_table
 from lvs_agent.decide.kernel_state import (
@@ -50,7 +51,7 @@ from lvs_agent.kernel.fake_ftp_helper import FakeFtpHelper
 from lvs_agent.kernel.fake_ipvs import FakeIpvsTable
 from lvs_agent.kernel.fake_ipvs_settings import FakeIpvsSettings
 from lvs_agent.kernel.fake_links import FakeHostRoutes, FakeLinks
-from lvs_agent.kernel.fake_neighbours import FakeAnnouncer, FakeDuplicateProbe
+from lvs_agent.kernel.fake_neighbours import FakeAnnouncer, FakeClaims, FakeDuplicateProbe
 from lvs_agent.kernel.fake_packet_filter import FakePacketFilter
 from lvs_agent.kernel.fake_packet_tap import FakePacketTap
 from lvs_agent.kernel.fake_receive_ports import FakeReceivePorts
@@ -216,6 +217,7 @@ class World:
         self.ftp_helper = FakeFtpHelper()
         self.delivery = FakeDeliveryRoutes()
         self.probe = FakeDuplicateProbe()
+        self.claims = FakeClaims()
         self.tap = FakePacketTap()
         self.vrrp_is_spoken = False
         self.refused_ranges: list[IPNetwork] = []
@@ -275,7 +277,16 @@ class World:
                     resolv_confs=[self.directory / "resolv.conf"],
                     refused_ranges=self.refused_ranges,
                 ),
-                vrrp=VrrpKeeper(self.vrrp, self.claimants, self.left, self.metrics, lambda: self.now),
+                vrrp=VrrpKeeper(
+                    self.vrrp,
+                    LinkWatchers(
+                        claimants=self.claimants,
+                        left=self.left,
+                        answers=ClaimAnswerer(self.claims, self.announcer, self.metrics, lambda: self.now),
+                    ),
+                    self.metrics,
+                    lambda: self.now,
+                ),
                 ledger=self.ledger,
                 zero=ZeroKeeper(self.ipvs),
                 unseen=self.unseen,

@@ -165,6 +165,8 @@ class ClaimantKeeper:
         """Addresses of those that have begun which are carried, or were asked for before they may be."""
         self._watches: dict[_Topic, _Watch] = {}
         self._defended: dict[AddressBinding, float] = {}
+        self.directors: dict[str, dict[str, frozenset[bytes]]] = {}
+        """The MAC addresses of the other directors, by group and Node, as they answered the last time that they did."""
 
     @property
     def is_asking(self) -> bool:
@@ -297,6 +299,8 @@ class ClaimantKeeper:
         look = watch.look
         if look is None:
             return {}
+        if is_new:
+            self._meet(one.key.group, look)
         if is_new and watch.suspects == watch.is_sure:
             watch.due = now + LOOK_SECONDS
         if not watch.is_sure:
@@ -306,6 +310,13 @@ class ClaimantKeeper:
         if is_new:
             self._defend(conflicts.keys(), now)
         return conflicts
+
+    def _meet(self, group: str, look: _Look) -> None:
+        before = self.directors.get(group, {})
+        found: dict[str, frozenset[bytes]] = {}
+        for address, node in look.known.directors.items():
+            found[node] = found.get(node, frozenset()) | look.answers.get(address, frozenset())
+        self.directors[group] = {node: macs or before.get(node, macs) for node, macs in found.items()}
 
     def _defend(self, bindings: AbstractSet[AddressBinding], now: float) -> None:
         """Tell neighbours where the addresses are."""

@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
 
+from lvs_agent.converge.claim_answers import ClaimAnswerer
 from lvs_agent.converge.claimants import ClaimantKeeper, Scene
 from lvs_agent.converge.left_addresses import LeftAddressKeeper
 from lvs_agent.decide.desired_addresses import SILENT_DEVICES
@@ -44,20 +45,29 @@ class VrrpOutcome:
     fault: Fault | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkWatchers:
+    """Who look at what others on the link do with the addresses."""
+
+    claimants: ClaimantKeeper
+    left: LeftAddressKeeper
+    answers: ClaimAnswerer
+
+
 class VrrpKeeper:
     """Owner of what the agent tells the VRRP daemon."""
 
     def __init__(
         self,
         directory: VrrpDirectory,
-        claimants: ClaimantKeeper,
-        left: LeftAddressKeeper,
+        watchers: LinkWatchers,
         metrics: AgentMetrics,
         monotonic: Callable[[], float],
     ) -> None:
         self._directory = directory
-        self._claimants = claimants
-        self._left = left
+        self._claimants = watchers.claimants
+        self._left = watchers.left
+        self._answers = watchers.answers
         self._metrics = metrics
         self._monotonic = monotonic
         self._wanted: WantedVrrp | None = None
@@ -183,24 +193,25 @@ class VrrpKeeper:
         why: Mapping[RouterKey, str | None],
         links: KernelLinks,
     ) -> Settled:
-        """Who else on the link has the addresses.
+        """Who else on the link has the addresses; who is Master tells a weaker director's neighbours otherwise.
 
         What is carried now, by the daemon or from before the group settled by VRRP, goes on without a question.
         """
         there = links.bindings()
         allowed = {one.key for one in placed if self._tracks.get(str(one.key))}
-        return self._claimants.judge(
-            Scene(
-                plan=plan,
-                placed=placed,
-                ready={key for key, hindrance in why.items() if hindrance is None},
-                begun=allowed | {one.key for one in placed if not there.isdisjoint(one.bindings)},
-                masters=self.masters(),
-                senders=self._word.senders if self._word is not None else frozenset(),
-                links=links,
-                lists=self._lists(placed, allowed),
-            )
+        scene = Scene(
+            plan=plan,
+            placed=placed,
+            ready={key for key, hindrance in why.items() if hindrance is None},
+            begun=allowed | {one.key for one in placed if not there.isdisjoint(one.bindings)},
+            masters=self.masters(),
+            senders=self._word.senders if self._word is not None else frozenset(),
+            links=links,
+            lists=self._lists(placed, allowed),
         )
+        found = self._claimants.judge(scene)
+        self._answers.follow(scene, self._claimants.directors)
+        return found
 
     def _lists(self, placed: Iterable[PlacedRouter], allowed: AbstractSet[RouterKey]) -> DaemonLists:
         """What the daemon was told, and may still do by what it was told before."""

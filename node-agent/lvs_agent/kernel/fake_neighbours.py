@@ -1,8 +1,10 @@
 """The seams to the neighbours on a link, in memory: announcements, the question who has an address, adverts of VRRP."""
 
 from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+from lvs_agent.decide.claims import Claim
 from lvs_agent.decide.heard_adverts import Advert
 from lvs_agent.decide.kernel_state import IPAddress
 from lvs_agent.errors import AnnounceError, LinkNotAsked
@@ -55,6 +57,27 @@ class FakeDuplicateProbe:
         askers = self.askers if heed_probes else {}
         found = {a: self.neighbours.get((device, a), set()) | askers.get((device, a), set()) for a in addresses}
         return {address: frozenset(macs) for address, macs in found.items() if macs}
+
+
+@dataclass(kw_only=True)
+class FakeClaims:
+    """`Claims` that tests let come; heard is what is of the addresses that were asked for."""
+
+    addresses: AbstractSet[IPAddress] = frozenset()
+    waiting: set[Claim] = field(default_factory=set)
+
+    def come(self, *claims: Claim) -> None:
+        """They come in."""
+        self.waiting |= {claim for claim in claims if claim.address in self.addresses}
+
+    def hear(self, addresses: AbstractSet[IPAddress]) -> frozenset[Claim]:
+        """What came since the last look."""
+        heard, self.waiting, self.addresses = frozenset(self.waiting), set(), addresses
+        return heard
+
+    def close(self) -> None:
+        """Hear nothing any more."""
+        self.addresses, self.waiting = frozenset(), set()
 
 
 @dataclass(kw_only=True)

@@ -7,10 +7,12 @@ Probes run in a process of their own, so none of this delays a check.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
 
 from lvs_agent.decide.changes import IpvsChange, LinkChange
+from lvs_agent.decide.claims import Claim
 from lvs_agent.decide.heard_adverts import Advert
 from lvs_agent.decide.kernel_settings import KernelTimeouts, SyncDaemon, SyncDaemons, SyncState
 from lvs_agent.decide.kernel_state import (
@@ -298,6 +300,19 @@ class Adverts(Protocol):
 
     def hear(self) -> list[Advert]:
         """Those that have come since the last look, a bounded number; never those of this machine."""
+
+    def close(self) -> None:
+        """Hear nothing any more."""
+
+
+class Claims(Protocol):
+    """What others tell neighbours unasked: gratuitous ARP and unsolicited neighbour advertisements."""
+
+    def hear(self, addresses: AbstractSet[IPAddress]) -> frozenset[Claim]:
+        """What was heard since the last look; from now on of these addresses, and without any of nothing.
+
+        When very many come, some are left out. Those of this node may be among them. Raises PermissionRefused.
+        """
 
     def close(self) -> None:
         """Hear nothing any more."""
