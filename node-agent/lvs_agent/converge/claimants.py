@@ -187,16 +187,16 @@ class ClaimantKeeper:
             added = tuple(binding for binding in bindings if binding.address not in self._admitted)
             if one.key not in self._begun:
                 if one.key in scene.ready:
-                    topic = topics[_Topic(one.key)] = _Asked(one, bindings)
-                    verdicts[one.key] = self._begin(topic, scene, now) if bindings else Verdict()
+                    asked = topics[_Topic(one.key)] = _Asked(one, bindings)
+                    verdicts[one.key] = self._begin(asked, scene, now) if bindings else Verdict()
                 continue
             known = tuple(binding for binding in bindings if binding.address in self._admitted)
             if one.key in scene.masters and known:
-                topic = topics[_Topic(one.key)] = _Asked(one, known)
-                conflicts |= self._look_around(topic, scene, now)
+                asked = topics[_Topic(one.key)] = _Asked(one, known)
+                conflicts |= self._look_around(asked, scene, now)
             if added:
-                topic = topics[_Topic(one.key, is_added=True)] = _Asked(one, added)
-                verdicts[one.key] = self._take_on(topic, scene, now)
+                asked = topics[_Topic(one.key, is_added=True)] = _Asked(one, added)
+                verdicts[one.key] = self._take_on(asked, scene, now)
         settled = settle(scene.placed, verdicts, scene.lists)
         for one in scene.placed:
             if one.key in verdicts.keys() - settled.waiting.keys() - settled.staying:
@@ -242,7 +242,7 @@ class ClaimantKeeper:
             verdict = Verdict(waiting=next(iter(verdict.left.values())))
         if verdict.waiting is not None and any((one.group, one.id) == (key.group, key.id) for one in self._begun):
             why = verdict.waiting if not verdict.left else _asking(asked.bindings[0])
-            return Verdict(left=dict.fromkeys(asked.one.bindings, why) | verdict.left)
+            return Verdict(left={**dict.fromkeys(asked.one.bindings, why), **verdict.left})
         return verdict
 
     def _take_on(self, asked: _Asked, scene: Scene, now: float) -> Verdict:
