@@ -87,10 +87,11 @@ async def test_a_connection_that_hangs_is_left_and_told_once(
     """On sockets: of several API servers behind one address one takes requests and answers none."""
     for name in ("ANSWER_SECONDS", "FIRST_DELAY", "LONGEST_DELAY", "RENEW_SECONDS"):
         monkeypatch.setattr(heartbeat, name, 0.05)
-    requests, left = 0, 0
+    requests, left, served = 0, 0, 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal requests, left
+        nonlocal requests, left, served
+        served += 1
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 await reader.readuntil(b"}}")  # the end of a Lease
@@ -101,6 +102,9 @@ async def test_a_connection_that_hangs_is_left_and_told_once(
                     break
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        served -= 1
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
     client = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
@@ -111,6 +115,7 @@ async def test_a_connection_that_hangs_is_left_and_told_once(
     await client.aclose()
     listening.close()
     await listening.wait_closed()
+    await until(lambda: served == 0)
     assert left == 2
     assert [one.getMessage() for one in caplog.records if one.name == heartbeat.__name__] == [
         "Lease lvs-system/lvs-agent-node-1 is not renewed: no answer within 0.05 s"
