@@ -22,6 +22,8 @@ from support.operator_process import NAMESPACE
 Json = dict[str, Any]
 Key = tuple[str, str, str]
 OPTIONS: Final = ("--set=flowSchema.enabled=true,networkPolicy.enabled=true",)
+HELM_WITHOUT_SERVER_SIDE_APPLY: Final = 3
+"""And the next goes on without where this one has installed."""
 OF_THE_API_SERVER: Final = {"resourceVersion", "managedFields", "creationTimestamp", "uid"}
 """What says of an object who wrote it and when, and not what it is."""
 OTHER: Final = "balancer"
@@ -150,6 +152,28 @@ def group_spec(server: ApiServer) -> Json:
     """What the chart's group says."""
     spec: Json = json.loads(kubectl(server, "get", "lvsdirectorgroup", "default", "--output=json"))["spec"]
     return spec
+
+
+@pytest.mark.parametrize(("first", "last"), [(3, 3), (3, 4), (4, 4)])
+def test_values_of_the_group_that_the_first_upgrade_would_lose_are_refused(
+    tmp_path: Path, first: int, last: int
+) -> None:
+    with running_api_server(tmp_path, extra_flags=("--allow-privileged=true",)) as server:
+        by_helm(server, first)()
+        stands_aside(server, '["lb1"]')
+        values = "--set=directorGroup.interface=bond0,directorGroup.sysctls.conntrack=false"
+        upgrade = ("upgrade", RELEASE, CHART, f"--namespace={NAMESPACE}", *OPTIONS, values)
+        if first == HELM_WITHOUT_SERVER_SIDE_APPLY:
+            environment = {"KUBECONFIG": str(server.kubeconfig)}
+            refused = run_helm(server.directory, *upgrade, environment=environment, major=last)
+            assert refused.returncode != 0
+            assert "LvsDirectorGroup default has something else in interface, sysctls, and" in refused.stderr
+            assert "interface" not in group_spec(server)
+            by_helm(server, first, last)()
+        helm(server, last, *upgrade)
+        assert group_spec(server)["interface"] == "bond0"
+        assert group_spec(server)["sysctls"] == {"conntrack": False}
+        assert group_spec(server)["maintenance"] == ["lb1"]
 
 
 @pytest.mark.parametrize("major", HELM_MAJORS)
