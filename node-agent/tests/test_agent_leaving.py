@@ -9,9 +9,10 @@ from agent_world import SERVICE, VIP, World, check_target, checked, destination,
 
 from lvs_agent.decide.health_verdict import Verdict
 from lvs_agent.decide.kernel_state import ForwardingMethod as KernelMethod
+from lvs_agent.decide.kernel_state import ServiceKey, TransportProtocol
 from lvs_agent.decide.kernel_sysctls import conf_key
-from lvs_api.network_types import ForwardingMethod
-from lvs_core.plan import FormerMethod, PlannedMember
+from lvs_api.network_types import ForwardingMethod, Protocol
+from lvs_core.plan import FormerMethod, PlannedMember, VirtualServerKey
 
 
 @pytest.fixture
@@ -68,6 +69,25 @@ async def test_a_vanished_idle_member_goes_in_one_round(world: World) -> None:
     await world.do(director(service(member(101))))
     assert world.weights() == {"101": 1}
     assert world.status.exceptions == []
+
+
+async def test_over_udp_who_has_had_its_time_goes_before_anybody_else_has_said_so(world: World) -> None:
+    """Its clients would stay with it; slices have it until every director has named it, and one may not be heard."""
+    planned = VirtualServerKey(address=ip_address(VIP), port=80, protocol=Protocol.UDP)
+    key = ServiceKey(protocol=TransportProtocol.UDP, address=ip_address(VIP), port=80)
+    await world.do(director(service(member(100), member(101), key=planned)))
+    world.ipvs.set_connections(key, destination(100), active=0, inactive=1)
+    await world.do(director(service(member(100, draining_seconds=60), member(101), key=planned)))
+    assert world.weights(key) == {"100": 0, "101": 1}
+    assert world.status.drained == []
+    for seconds in (60, 1):
+        await world.later(seconds)
+        assert world.weights(key) == {"101": 1}
+        assert [d.members for d in world.status.drained or ()] == [["rs100"]]
+    await world.do(director(service(member(100), member(101), key=planned)))
+    assert world.weights(key) == {"100": 1, "101": 1}
+    await world.do(director(service(member(100, draining_seconds=0), member(101), key=planned)))
+    assert world.weights(key) == {"101": 1}
 
 
 async def test_a_leaving_member_is_not_brought_in_first(world: World) -> None:

@@ -214,6 +214,10 @@ class ServiceComposer:
         if member.planned.refused is not None:
             return False
         if member.planned.draining_seconds is not None:
+            drain = self._drain(member.key, DrainCause.LEAVING)
+            if self._service.planned.has_udp_flows and drain is not None and drain.over:
+                # Clients that go on sending would stay until every director has said so, and one may not be heard.
+                return False
             # One that is to leave is not brought in first.
             return self._state is not None and member.key in self._state.destinations
         if self._service.planned.on_failure is OnFailure.REMOVE:
