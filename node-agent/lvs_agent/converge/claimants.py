@@ -196,11 +196,12 @@ class ClaimantKeeper:
                 topic = topics[_Topic(one.key, is_added=True)] = _Asked(one, added)
                 verdicts[one.key] = self._take_on(topic, scene, now)
         settled = settle(scene.placed, verdicts, scene.lists)
+        free = verdicts.keys() - settled.waiting.keys() - settled.staying
         for one in scene.placed:
-            if one.key in verdicts.keys() - settled.waiting.keys() - settled.staying:
+            if one.key in free:
                 self._admit(one, settled.left_out, topics)
-        for topic in self._watches.keys() - topics.keys():
-            self._forget(topic)
+        for gone in self._watches.keys() - topics.keys():
+            self._forget(gone)
         self._ask_due(topics, scene, now)
         return replace(settled, conflicts={**conflicts, **settled.conflicts})
 
@@ -240,7 +241,7 @@ class ClaimantKeeper:
             verdict = Verdict(waiting=next(iter(verdict.left.values())))
         if verdict.waiting is not None and any((one.group, one.id) == (key.group, key.id) for one in self._begun):
             why = verdict.waiting if not verdict.left else _asking(asked.bindings[0])
-            return Verdict(left=dict.fromkeys(asked.one.bindings, why) | verdict.left)
+            return Verdict(left={**dict.fromkeys(asked.one.bindings, why), **verdict.left})
         return verdict
 
     def _take_on(self, asked: _Asked, scene: Scene, now: float) -> Verdict:
