@@ -198,11 +198,12 @@ class ClaimantKeeper:
                 asked = topics[_Topic(one.key, is_added=True)] = _Asked(one, added)
                 verdicts[one.key] = self._take_on(asked, scene, now)
         settled = settle(scene.placed, verdicts, scene.lists)
+        free = verdicts.keys() - settled.waiting.keys() - settled.staying
         for one in scene.placed:
-            if one.key in verdicts.keys() - settled.waiting.keys() - settled.staying:
+            if one.key in free:
                 self._admit(one, settled.left_out, topics)
-        for topic in self._watches.keys() - topics.keys():
-            self._forget(topic)
+        for gone in self._watches.keys() - topics.keys():
+            self._forget(gone)
         self._ask_due(topics, scene, now)
         return replace(settled, conflicts={**conflicts, **settled.conflicts})
 
