@@ -66,7 +66,7 @@ def test_default_deny_begins_with_the_first_pool_and_ends_with_the_last(scene: W
     scene.wait_until(lambda: not served(scene), "the service to be withdrawn")
     scene.wait_condition(pool, "Ready", "True", "Ready")
     shop = tenants_service(scene, addresses=["192.168.4.70"])
-    scene.wait_condition(shop, "Ready", "True")
+    scene.wait_condition(shop, "Ready", "True", "Ready")
     scene.wait_until(lambda: scene.status(pool).get("used") == 1, "the pool to count it")
     assert scene.condition(web, "Accepted") == ("False", "NotPermitted")
     scene.server.delete(pool).raise_for_status()
