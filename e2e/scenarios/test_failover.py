@@ -363,6 +363,7 @@ def test_a_stranger_beside_a_master_is_named_and_answered_now_and_then(pair: Dir
     assert claimants(pair.client, VIP) == {mac_of(deployment.lab.guest(master))}
 
 
+@pytest.mark.long
 def test_a_vip_that_a_stranger_has_is_left_out_and_the_other_is_carried(pair: DirectorPair) -> None:
     """Where it is added, and after a power cut of both directors; it is carried once the stranger is gone."""
     deployment, before, macs = pair.deployment, pair.master(), pair.macs
