@@ -1,4 +1,7 @@
-"""Helm 3, Helm 4, kubectl: each installs the chart into a cluster of its own, and what is there then does not drift."""
+"""Helm 3, Helm 4, kubectl: each installs the chart into a cluster of its own, and what is there then does not drift.
+
+And one takes over what another has left.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -9,7 +12,9 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from lvs_lab.plain_manifests import write_manifests
+from lvs_api.testing import real_server_pool
+from lvs_lab.artifacts import CHECKOUT
+from lvs_lab.plain_manifests import INSTALL, write_manifests
 from support.api_server import ApiServer, running_api_server
 from support.chart_release import CHART, HELM_MAJORS, RELEASE, is_hook, render, run_helm
 from support.operator_process import NAMESPACE
@@ -19,6 +24,11 @@ Key = tuple[str, str, str]
 OPTIONS: Final = ("--set=flowSchema.enabled=true,networkPolicy.enabled=true",)
 OF_THE_API_SERVER: Final = {"resourceVersion", "managedFields", "creationTimestamp", "uid"}
 """What says of an object who wrote it and when, and not what it is."""
+HELM_3: Final = 3
+OTHER: Final = "balancer"
+OTHER_NAMESPACE: Final = "balancing"
+OWNER: Final = {"meta.helm.sh/release-name": OTHER, "meta.helm.sh/release-namespace": OTHER_NAMESPACE}
+INSTALL_OTHER: Final = ("install", OTHER, CHART, f"--namespace={OTHER_NAMESPACE}", "--create-namespace", *OPTIONS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,3 +144,88 @@ def test_helm_takes_everything_away_but_what_is_to_stay(tmp_path: Path, rendered
         helm(server, major, "uninstall", RELEASE, f"--namespace={NAMESPACE}", "--no-hooks")  # nobody runs Jobs here
         left = kubectl(server, "get", "--ignore-not-found", "--filename=-", "--output=name", stdin=rendered).split()
         assert {name.partition(".")[0] for name in left} == {"customresourcedefinition", "lvsdirectorgroup"}
+
+
+# --- one after another ---------------------------------------------------------------------------------------------
+
+
+def crds(server: ApiServer) -> dict[str, Json]:
+    """By name, what says of each whether it is the same and whose it is."""
+    found = json.loads(kubectl(server, "get", f"--filename={CHECKOUT / 'crds'}", "--output=json"))["items"]
+    of_interest = ("uid", "generation", "annotations")
+    return {one["metadata"]["name"]: {key: one["metadata"][key] for key in of_interest} for one in found}
+
+
+def leave(server: ApiServer, way: str) -> None:
+    """Install and uninstall; the CRDs stay, and with Helm, where no hook is run, the group."""
+    WAYS[way](server)()
+    kubectl(server, "wait", "--for=condition=Established", "--timeout=60s", f"--filename={CHECKOUT / 'crds'}")
+    if way.startswith("helm"):
+        helm(server, int(way[-1]), "uninstall", RELEASE, f"--namespace={NAMESPACE}", "--no-hooks")
+    else:
+        kubectl(server, "delete", "--wait=false", f"--filename={server.directory / 'dist' / INSTALL}")
+
+
+def by_flag(_: ApiServer) -> tuple[str, ...]:
+    """Helm is told."""
+    return ("--take-ownership",)
+
+
+def by_hand(server: ApiServer) -> tuple[str, ...]:
+    """The objects are: the commands of docs/how-to/install.md."""
+    group = kubectl(server, "get", "lvsdirectorgroup", "default", "--ignore-not-found", "--output=name").split()
+    for objects in ([f"--filename={CHECKOUT / 'crds'}"], group):
+        if objects:
+            owner = [f"{key}={value}" for key, value in OWNER.items()]
+            kubectl(server, "annotate", "--overwrite", *objects, *owner)
+            kubectl(server, "label", "--overwrite", *objects, "app.kubernetes.io/managed-by=Helm")
+    return ()
+
+
+@pytest.mark.parametrize(
+    ("left_by", "major", "take"),
+    [
+        ("helm-3", 4, by_flag),
+        ("helm-4", 3, by_hand),
+        ("kubectl-client-side", 3, by_flag),
+        ("kubectl-server-side", 4, by_hand),
+    ],
+)
+def test_a_release_of_another_name_has_to_take_what_is_left(
+    tmp_path: Path, left_by: str, major: int, take: Callable[[ApiServer], tuple[str, ...]]
+) -> None:
+    with running_api_server(tmp_path, extra_flags=("--allow-privileged=true",)) as server:
+        leave(server, left_by)
+        pool = server.create(real_server_pool()).raise_for_status()
+        before = crds(server)
+        environment = {"KUBECONFIG": str(server.kubeconfig)}
+        refused = run_helm(server.directory, *INSTALL_OTHER, environment=environment, major=major)
+        assert (refused.returncode, "invalid ownership metadata" in refused.stderr) == (1, True), refused.stderr
+        assert json.loads(helm(server, major, "list", "--all-namespaces", "--output=json")) == []
+        assert crds(server) == before
+
+        helm(server, major, *INSTALL_OTHER, *take(server))
+        after = crds(server)
+        assert after == {name: {**one, "annotations": {**one["annotations"], **OWNER}} for name, one in before.items()}
+        assert server.get(pool).raise_for_status()["metadata"]["uid"] == pool["metadata"]["uid"]
+        in_other = f"--namespace={OTHER_NAMESPACE}"
+        assert f"deployment.apps/{OTHER}-{RELEASE}" in kubectl(server, "get", "deployments", in_other, "--output=name")
+        helm(server, major, "upgrade", OTHER, CHART, in_other, *OPTIONS)
+        helm(server, major, "uninstall", OTHER, in_other, "--no-hooks")
+        assert crds(server).keys() == before.keys()
+
+
+@pytest.mark.parametrize(("mode", "major"), [("--server-side=false", 4), ("--server-side=true", 3)])
+def test_helm_takes_over_what_kubectl_brought_and_nothing_is_restarted(tmp_path: Path, mode: str, major: int) -> None:
+    with running_api_server(tmp_path, extra_flags=("--allow-privileged=true",)) as server:
+        by_kubectl(server, mode)()
+
+        def operator() -> tuple[str, Json]:
+            raw = json.loads(kubectl(server, "get", "deployment", RELEASE, f"--namespace={NAMESPACE}", "--output=json"))
+            return raw["metadata"]["uid"], raw["spec"]["template"]
+
+        before = operator()
+        # Helm 4 applies on the server, and what kubectl applied is kubectl's there.
+        take = ("--take-ownership", *(["--force-conflicts"] if major > HELM_3 else []))
+        helm(server, major, "install", RELEASE, CHART, f"--namespace={NAMESPACE}", *take, *OPTIONS)
+        assert operator() == before
