@@ -117,6 +117,10 @@ def test_endpoints_come_and_go(scene: World, web: Json) -> None:
     scene.agents.silent = set()
     scene.wait_until(lambda: members(scene) == {"10.1.0.1": "8080 1"}, "what left to go")
     assert scene.status(endpoint_pool())["members"] == 1
+    tell(scene, {"10.1.0.1": TERMINATING, "10.1.0.2": NOT_READY})
+    scene.wait_until(lambda: "1 of them terminating" in str(scene.status(endpoint_pool())), "the last one to be told")
+    assert members(scene) == {"10.1.0.1": "8080 1"}
+    scene.wait_condition(web, "Ready", "True", "Ready")
 
 
 def test_a_slice_that_goes_drains_what_no_other_has(scene: World, web: Json) -> None:

@@ -196,6 +196,7 @@ def test_an_orderly_stop_hands_over(pair: DirectorPair) -> None:
     pair.must_stay(other)
 
 
+@pytest.mark.long
 @pytest.mark.processes("a kubelet starts the container again")
 def test_what_is_left_of_a_keepalived_that_nobody_starts_again_goes(pair: DirectorPair) -> None:
     master = pair.master()
