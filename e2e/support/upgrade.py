@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 from lvs_api.api_group import DEFAULT_NAMESPACE
 from lvs_lab.image_build import Images
 from lvs_lab.lab import standard_topology
@@ -80,7 +82,23 @@ class Upgrade:
         """Wait until each node's agent is Ready, and all pods are of these versions."""
         wanted = {"operator": {operator.images.operator.reference}, "node-agent": {agents.images.node_agent.reference}}
         what = f"operator of {operator.name} and agents of {agents.name} on all nodes"
+        # Where the chart gives agents other arguments, those of the same image are replaced, too.
+        wait_for(self._has_rolled_out, ROLLOUT_SECONDS, "the agents' DaemonSet to follow its template", interval=0.5)
         wait_for(lambda: self._running() == wanted, ROLLOUT_SECONDS, what, interval=0.5)
+
+    def _has_rolled_out(self) -> bool:
+        """Whether the operator has applied what the chart says, and all pods are of that."""
+        wanted = yaml.safe_load(self._object("configmap", f"{RELEASE}-agent-daemonset")["data"]["daemonset.yaml"])
+        found = self._object("daemonset", f"{RELEASE}-agent")
+        status = found["status"]
+        numbers = {status.get(key) for key in ("updatedNumberScheduled", "numberAvailable", "desiredNumberScheduled")}
+        is_seen = status.get("observedGeneration") == found["metadata"]["generation"]
+        return _containers(found) == _containers(wanted) and is_seen and numbers == {len(NODES)}
+
+    def _object(self, kind: str, name: str) -> dict[str, Any]:
+        command = ["--namespace", DEFAULT_NAMESPACE, "get", kind, name, "--output=json"]
+        found: dict[str, Any] = json.loads(self.deployment.lab.kubectl(*command).stdout)
+        return found
 
     def _running(self) -> dict[str, set[str]]:
         """The images of all pods that there are, by component. Raises AssertionError where an agent is not ready."""
@@ -188,6 +206,12 @@ class Upgrade:
         print(f"an edit and back: {load}")
         assert load.failures == {}
         assert self.connections.failures[broken:] == []
+
+
+def _containers(daemonset: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """What a chart or its values change of them."""
+    pod = daemonset["spec"]["template"]["spec"]
+    return [tuple(one.get(key) for key in ("name", "image", "args", "securityContext")) for one in pod["containers"]]
 
 
 def _state(pod: Mapping[str, Any]) -> str:
