@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from agent_world import VIP
-from vrrp_world import BACKUP, MASTER, SECOND_VIP, VrrpWorld, second_service, vrrp_plan
+from vrrp_world import BACKUP, MASTER, SECOND_VIP, VrrpWorld, be_master, second_service, vrrp_plan
 
 from lvs_agent.converge.claim_answers import SPACING_SECONDS, TIMES
-from lvs_agent.converge.claimants import FIRST_LOOK_SECONDS, LOOK_SECONDS
+from lvs_agent.converge.claimants import LOOK_SECONDS
 from lvs_agent.decide.claims import Claim
 from lvs_core.plan import NodePlan, OtherDirector
 
@@ -36,15 +36,6 @@ def plan(*weaker: str, given: NodePlan | None = None) -> NodePlan:
     routers = tuple(replace(one, weaker=frozenset(weaker)) for one in group.vrrp.routers)
     others = tuple(OtherDirector(name, (ip_address(address),)) for name, address in OTHERS.items())
     return replace(made, directing=(replace(group, others=others, vrrp=replace(group.vrrp, routers=routers)),))
-
-
-async def be_master(world: VrrpWorld, given: NodePlan) -> None:
-    """Carry the addresses, and know the others by their MAC addresses."""
-    await world.do(given)
-    world.say(MASTER)
-    await world.later(0)
-    await world.later(FIRST_LOOK_SECONDS)
-    world.announcer.sent.clear()
 
 
 def claim(world: VrrpWorld, mac: bytes, address: str = VIP) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from agent_world import VIP, director, member, service
-from vrrp_world import BACKUP, MASTER, ROUTER, SECOND_VIP, VrrpWorld, second_service, vrrp_plan
+from vrrp_world import BACKUP, MASTER, ROUTER, SECOND_VIP, VrrpWorld, be_master, on_link, second_service, vrrp_plan
 
 from lvs_agent.converge.claimants import AGAIN_SECONDS, FIRST_LOOK_SECONDS, LOOK_SECONDS, RETRY_SECONDS
 from lvs_agent.converge.link_questions import LinkQuestions
@@ -30,11 +30,8 @@ SPOKEN = frozenset({Sender("eth0", ROUTER.id, IPv4Address(OTHER))})
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[VrrpWorld]:
-    made = VrrpWorld(tmp_path)
-    made.probe.neighbours["eth0", ip_address(OTHER)] = {THEIRS}
-    made.probe.neighbours["eth0", ip_address("192.168.4.100")] = {SERVER}
-    yield made
-    made.lose_supervisor()
+    with on_link(tmp_path, {OTHER: THEIRS, "192.168.4.100": SERVER}) as made:
+        yield made
 
 
 def plan(*services: PlannedService, **changes: Any) -> NodePlan:
@@ -57,15 +54,6 @@ def answer(world: VrrpWorld, *macs: bytes, address: str = VIP) -> None:
 
 def questions(world: VrrpWorld, address: str = VIP) -> int:
     return sum(ip_address(address) in addresses for _, addresses in world.probe.asked)
-
-
-async def be_master(world: VrrpWorld, given: NodePlan) -> None:
-    """Carry the address, and have looked around once in vain."""
-    await world.do(given)
-    world.say(MASTER)
-    await world.later(0)
-    await world.later(FIRST_LOOK_SECONDS)
-    world.announcer.sent.clear()
 
 
 async def test_what_nobody_has_is_taken_once_the_link_was_asked(world: VrrpWorld) -> None:

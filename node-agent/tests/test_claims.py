@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from link_namespaces import Result
+from link_namespaces import MINE, THEIRS, Pair, Result, with_neighbour
 from waiting_for import until
 
 from lvs_agent.decide.claims import Claim, read_gratuitous_arp, read_unsolicited_advertisement
@@ -18,28 +18,18 @@ from lvs_agent.kernel.announce import frames
 from lvs_agent.kernel.claims import AT_ONCE, KernelClaims
 from lvs_agent.kernel.testing import NetworkNamespace
 
-Pair = tuple[NetworkNamespace, NetworkNamespace]
-
 VIP4, VIP6 = ip_address("192.168.4.15"), ip_address("2001:db8:4::15")
 OTHER4, OTHER6 = ip_address("192.168.4.16"), ip_address("2001:db8:4::16")
 WATCHED = {VIP4, VIP6}
-MINE, THEIRS = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
 
 
 @pytest.fixture
 def pair(namespace: NetworkNamespace) -> Iterator[Pair]:
     """e0 in the namespace, with the VIPs; its other end, the neighbour's, in one beside it."""
-    neighbour = NetworkNamespace(f"{namespace.name}-n")
-    neighbour.create()
-    namespace.ip("link", "add", "name", "e0", "address", MINE.hex(":"), "type", "veth", "peer", "name", "e0p")
-    namespace.ip("link", "set", "e0p", "address", THEIRS.hex(":"), "netns", neighbour.name)
-    namespace.ip("link", "set", "e0", "up")
-    neighbour.ip("link", "set", "e0p", "up")
-    namespace.ip("addr", "add", f"{VIP4}/32", "dev", "e0")
-    namespace.ip("addr", "add", f"{VIP6}/128", "dev", "e0", "nodad")
-    asyncio.run(until(lambda: "state UP" in namespace.ip("link", "show", "dev", "e0")))
-    yield namespace, neighbour
-    neighbour.delete()
+    with with_neighbour(namespace) as found:
+        namespace.ip("addr", "add", f"{VIP4}/32", "dev", "e0")
+        namespace.ip("addr", "add", f"{VIP6}/128", "dev", "e0", "nodad")
+        yield found
 
 
 class Ear:

@@ -9,6 +9,7 @@ from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
 import pytest
+from link_namespaces import MINE, THEIRS, Pair, with_neighbour
 from waiting_for import until
 
 from lvs_agent.decide.internet_checksum import internet_checksum
@@ -18,27 +19,17 @@ from lvs_agent.kernel.duplicate_probe import MAX_CLAIMANTS, PacketDuplicateProbe
 from lvs_agent.kernel.fake_neighbours import FakeDuplicateProbe
 from lvs_agent.kernel.testing import NetworkNamespace
 
-Pair = tuple[NetworkNamespace, NetworkNamespace]
 Answers = Mapping[IPAddress, frozenset[bytes]]
 
 VIP4, VIP6 = ip_address("192.168.4.15"), ip_address("2001:db8:4::15")
 OTHER = ip_address("192.168.4.16")
-MINE, THEIRS = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
 
 
 @pytest.fixture
 def pair(namespace: NetworkNamespace) -> Iterator[Pair]:
     """e0 in the namespace; its other end, the neighbour's, in one beside it."""
-    neighbour = NetworkNamespace(f"{namespace.name}-n")
-    neighbour.create()
-    namespace.ip("link", "add", "name", "e0", "address", MINE.hex(":"), "type", "veth", "peer", "name", "e0p")
-    namespace.ip("link", "set", "e0p", "address", THEIRS.hex(":"), "netns", neighbour.name)
-    namespace.ip("link", "set", "e0", "up")
-    neighbour.ip("link", "set", "e0p", "up")
-    # The kernel says a moment later that the link runs.
-    asyncio.run(until(lambda: "state UP" in namespace.ip("link", "show", "dev", "e0")))
-    yield namespace, neighbour
-    neighbour.delete()
+    with with_neighbour(namespace) as found:
+        yield found
 
 
 def ask(

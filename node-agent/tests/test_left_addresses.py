@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from agent_world import VIP, director, member, service
-from vrrp_world import BACKUP, FAULT, MASTER, SECOND_VIP, VrrpWorld, second_service, vrrp_plan
+from vrrp_world import BACKUP, FAULT, MASTER, SECOND_VIP, VrrpWorld, on_link, second_service, vrrp_plan
 
 from lvs_agent.converge.left_addresses import ABANDONED_SECONDS, AGAIN_SECONDS, LOOK_SECONDS
 from lvs_agent.decide.kernel_state import AddressBinding
@@ -23,11 +23,8 @@ LEFT = {f"{VIP}@eth0"}
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[VrrpWorld]:
-    made = VrrpWorld(tmp_path)
-    made.probe.neighbours["eth0", ip_address(OTHER)] = {THEIRS}
-    made.probe.neighbours["eth0", ip_address("192.168.4.100")] = {SERVER}
-    yield made
-    made.lose_supervisor()
+    with on_link(tmp_path, {OTHER: THEIRS, "192.168.4.100": SERVER}) as made:
+        yield made
 
 
 def plan(*services: PlannedService, others: bool = True) -> NodePlan:

@@ -1,11 +1,15 @@
 """A whole agent on the fake kernel, with a VRRP daemon that says what a test has it say."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 from agent_world import GROUP, VIP, World, director, member, service
 
+from lvs_agent.converge.claimants import FIRST_LOOK_SECONDS
 from lvs_agent.decide.kernel_state import InterfaceAddress, ServiceKey, ServiceState
 from lvs_agent.decide.virtual_routers import DaemonWord, RouterKey, RouterWord
 from lvs_agent.vrrp.shared_directory import VrrpDirectory, digest_of
@@ -74,6 +78,25 @@ class VrrpWorld(World):
     def holds(self) -> bool:
         (group,) = self.status.director_groups or ()
         return group.holds_addresses
+
+
+@contextmanager
+def on_link(directory: Path, neighbours: Mapping[str, bytes]) -> Iterator[VrrpWorld]:
+    """With machines beside it that answer for their addresses."""
+    made = VrrpWorld(directory)
+    for address, mac in neighbours.items():
+        made.probe.neighbours["eth0", ip_address(address)] = {mac}
+    yield made
+    made.lose_supervisor()
+
+
+async def be_master(world: VrrpWorld, given: NodePlan) -> None:
+    """Carry the addresses, and have looked around once: who answers is known by his MAC address."""
+    await world.do(given)
+    world.say(MASTER)
+    await world.later(0)
+    await world.later(FIRST_LOOK_SECONDS)
+    world.announcer.sent.clear()
 
 
 def second_service(**changes: Any) -> PlannedService:

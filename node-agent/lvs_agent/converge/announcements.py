@@ -5,7 +5,7 @@ could not be sent is tried again for a while, and then when the device changes.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +20,17 @@ ANNOUNCE_AFTER: Final = (0.0, 0.3, 1.0, 3.0, 10.0)
 RETRY_SECONDS: Final = 1.0
 MAX_FAILURES: Final = 30
 _log = logging.getLogger(__name__)
+
+
+def tell_neighbours(announcer: Announcer, metrics: AgentMetrics, bindings: Iterable[AddressBinding]) -> None:
+    """Once, where these are; what can not be sent is logged, and not tried again."""
+    for binding in bindings:
+        try:
+            announcer.announce(binding.device, binding.address)
+        except AnnounceError as error:
+            _log.warning("%s", error)
+        else:
+            metrics.announcements.inc()
 
 
 @dataclass(slots=True)

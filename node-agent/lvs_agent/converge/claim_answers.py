@@ -15,12 +15,12 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from lvs_agent.converge.announcements import tell_neighbours
 from lvs_agent.converge.claimants import Scene
 from lvs_agent.decide.claims import MacsOfDirectors, is_claimed_by_weaker
 from lvs_agent.decide.kernel_state import KernelLinks
 from lvs_agent.decide.virtual_routers import RouterKey
 from lvs_agent.decide.vrrp_config import PlacedRouter
-from lvs_agent.errors import AnnounceError
 from lvs_agent.kernel.interface import Announcer, Claims
 from lvs_agent.serve.metrics import AgentMetrics
 
@@ -66,12 +66,4 @@ class ClaimAnswerer:
     def _tell(self, one: PlacedRouter, links: KernelLinks) -> None:
         # What is not there any more has been let go since the daemon spoke last: whoever claims it is right.
         there = links.bindings()
-        for binding in one.bindings:
-            if binding not in there:
-                continue
-            try:
-                self._announcer.announce(binding.device, binding.address)
-            except AnnounceError as error:
-                _log.warning("%s", error)
-            else:
-                self._metrics.announcements.inc()
+        tell_neighbours(self._announcer, self._metrics, [binding for binding in one.bindings if binding in there])

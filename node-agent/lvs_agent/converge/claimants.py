@@ -12,6 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+from lvs_agent.converge.announcements import tell_neighbours
 from lvs_agent.converge.duplicates import can_be_asked
 from lvs_agent.converge.link_questions import LinkQuestions
 from lvs_agent.decide.claimants import (
@@ -35,7 +36,7 @@ from lvs_agent.decide.kernel_state import AddressBinding, IPAddress, KernelLinks
 from lvs_agent.decide.left_out import DaemonLists, Settled, Verdict, carried, settle
 from lvs_agent.decide.virtual_routers import RouterKey
 from lvs_agent.decide.vrrp_config import PlacedRouter
-from lvs_agent.errors import AnnounceError, LinkNotAsked
+from lvs_agent.errors import LinkNotAsked
 from lvs_agent.kernel.interface import Announcer, DuplicateProbe
 from lvs_agent.serve.metrics import AgentMetrics
 from lvs_api.conditions import Reason
@@ -322,14 +323,9 @@ class ClaimantKeeper:
     def _defend(self, bindings: AbstractSet[AddressBinding], now: float) -> None:
         """Tell neighbours where the addresses are."""
         self._defended = {one: at for one, at in self._defended.items() if now - at < DEFEND_SECONDS}
-        for binding in sorted(bindings - self._defended.keys(), key=str):
-            self._defended[binding] = now
-            try:
-                self._announcer.announce(binding.device, binding.address)
-            except AnnounceError as error:
-                _log.warning("%s", error)
-            else:
-                self._metrics.announcements.inc()
+        due = sorted(bindings - self._defended.keys(), key=str)
+        self._defended |= dict.fromkeys(due, now)
+        tell_neighbours(self._announcer, self._metrics, due)
 
     def _collect(self, watch: _Watch, bindings: Sequence[AddressBinding], scene: Scene, now: float) -> bool:
         """Take an answer that came; whether one did. Raises what it failed with, unless the link could not be asked."""
