@@ -22,6 +22,11 @@ POD_NETWORK = "10.244.0.0/16"
 _ETCD = "http://127.0.0.1:2379"
 _ETCD_PEER = "http://127.0.0.1:2380"
 _READY_SECONDS = 120
+_GRACE_SECONDS = 20
+_RELIST_SECONDS = 60
+"""How long a controller may rest before it asks again an API server that was away (client-go, reflector.go)."""
+NOT_READY_SECONDS = _RELIST_SECONDS + _GRACE_SECONDS + 10
+"""The longest until a node without power is NotReady, the API server having been away shortly before."""
 _DAEMONS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
@@ -219,7 +224,7 @@ class ControlPlane:
                     f"--cluster-cidr={POD_NETWORK}",
                     "--allocate-node-cidrs=false",
                     # A node without power is NotReady soon: a test of it shall not take most of a minute.
-                    "--node-monitor-grace-period=20s",
+                    f"--node-monitor-grace-period={_GRACE_SECONDS}s",
                     "--node-monitor-period=1s",
                     "--bind-address=127.0.0.1",
                 ]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from lvs_api.api_group import DEFAULT_NAMESPACE
+from lvs_lab.control_plane import NOT_READY_SECONDS
 from lvs_lab.lab import for_all
 from lvs_lab.plain_deployment import AGENT_ACCOUNT
 from lvs_lab.waiting import wait_for
@@ -165,7 +166,7 @@ def test_node_without_power_leaves_and_returns(web: Deployment) -> None:
     guest.power_off()
     web.wait_weight(active, KEY, ENTRY, 0, deadline=HEALTH_BOUND)
     assert set(replies(web, 30)) == {"server-1", "server-2"}
-    wait_for(lambda: not node_ready(web, "server-3"), 60, "server-3 to be NotReady", interval=1)
+    wait_for(lambda: not node_ready(web, "server-3"), NOT_READY_SECONDS, "server-3 to be NotReady", interval=1)
     guest.power_on()
     web.lab.machine("server-3").serve(port=80)
     web.start_agent("server-3")
@@ -190,7 +191,13 @@ def test_active_director_does_not_change_by_itself(web: Deployment) -> None:
     def never_moved() -> None:
         assert active_director(web) == active
 
-    wait_for(lambda: not node_ready(web, active), 60, f"{active} to be NotReady", interval=0.5, always=never_moved)
+    wait_for(
+        lambda: not node_ready(web, active),
+        NOT_READY_SECONDS,
+        f"{active} to be NotReady",
+        interval=0.5,
+        always=never_moved,
+    )
     web.lab.kubectl("taint", "node", active, "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute")
     wait_for(lambda: active_director(web) == standby, 20, f"{standby} to be active")
     # The gateway asks nobody meanwhile: it is told.

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from lvs_lab.control_plane import NOT_READY_SECONDS
 from lvs_lab.errors import CommandError, ExecError, LabError
 from lvs_lab.guest_setup import STATE_DIRECTORY
 from lvs_lab.lab import Lab
@@ -103,7 +104,7 @@ def test_a_power_cut_keeps_the_state_directory_only(plain_lab: Lab) -> None:
 def test_a_node_without_power_becomes_not_ready_and_comes_back(plain_lab: Lab) -> None:
     assert node_ready(plain_lab, "server-3") == "True"
     plain_lab.guest("server-3").power_off()
-    wait_for(lambda: node_ready(plain_lab, "server-3") == "Unknown", 60, "the node to be NotReady")
+    wait_for(lambda: node_ready(plain_lab, "server-3") == "Unknown", NOT_READY_SECONDS, "the node to be NotReady")
     plain_lab.guest("server-3").power_on()
     wait_for(lambda: node_ready(plain_lab, "server-3") == "True", 30, "the node to be Ready")
 

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import yaml
 
-from lvs_api.testing import service_slice
 from lvs_lab.artifacts import CHECKOUT
 from lvs_lab.kube_tools import helm_program
 from lvs_lab.waiting import wait_for
@@ -24,6 +23,20 @@ HELM_MAJORS: Final = (3, 4)
 """The versions of Helm that the chart is for."""
 POLICIES: Final = frozenset({"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"})
 IN_FORCE_SECONDS: Final = 30.0
+LAST_POLICY: Final = """
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: last}
+spec:
+  matchConstraints:
+    resourceRules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [namespaces]}]
+  validations: [{expression: "object.metadata.name != 'refused'", message: the last policy}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: last}
+spec: {policyName: last, validationActions: [Deny]}
+"""
 
 Json = dict[str, Any]
 
@@ -62,11 +75,23 @@ def install_parts(server: ApiServer, kinds: Collection[str], *options: str) -> N
     done = server.kubectl("apply", "--server-side", "--filename=-", stdin=yaml.safe_dump_all(wanted))
     assert done.returncode == 0, done.stderr
     if set(kinds) >= POLICIES:
-        wait_for(
-            lambda: server.create(service_slice("refused"), dry_run=True).status == 403,
-            IN_FORCE_SECONDS,
-            "the policies to be in force",
-        )
+        _wait_until_in_force(server)
+
+
+def _wait_until_in_force(server: ApiServer) -> None:
+    """Wait until the API server heeds every policy and binding that is there.
+
+    It learns of policies, and of bindings, one by one in the order in which they were made, and puts them together once
+    a second (apiserver, policy_source.go): when those that were made last are in force, all are.
+    """
+    server.kubectl("apply", "--filename=-", stdin=LAST_POLICY).check_returncode()
+
+    def in_force() -> bool:
+        answer = server.request("POST", "/api/v1/namespaces?dryRun=All", {"metadata": {"name": "refused"}})
+        return "the last policy" in answer.message
+
+    wait_for(in_force, IN_FORCE_SECONDS, "the policies to be in force")
+    server.kubectl("delete", "--filename=-", stdin=LAST_POLICY).check_returncode()
 
 
 def ask_token(server: ApiServer, account: str, *, namespace: str = NAMESPACE, bound_to: Json | None = None) -> Answer:
