@@ -31,7 +31,7 @@ from support.scrapes import INTERVAL_SECONDS, Scraper, Scrapes, Target, page_in,
 from support.steady_load import steady_load
 from support.traffic import HeldConnection
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 DIRECTORS: Final = ("director-1", "director-2")
 SHOP_VIP: Final = "192.168.10.101"

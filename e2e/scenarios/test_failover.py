@@ -156,6 +156,7 @@ def test_an_address_that_somebody_takes_off_is_back(pair: DirectorPair) -> None:
     pair.wait_settled(new)
 
 
+@pytest.mark.long
 def test_an_address_that_networkd_takes_off_is_with_one_director_again(pair: DirectorPair) -> None:
     master = pair.master()
     guest = pair.deployment.lab.guest(master)
@@ -273,6 +274,7 @@ def must_be_asked(capture: Capture, mac: str, begin: int) -> None:
     wait_for(asked, BOOT_SECONDS, f"{mac} to ask about {VIP}", interval=0.5)
 
 
+@pytest.mark.long
 @pytest.mark.processes(BOOTED_KUBELET)
 def test_a_power_cut_while_the_api_server_is_away(pair: DirectorPair) -> None:
     """All that boots has its last view: what a stranger has is taken by none, and then by one; it is so to the end."""
@@ -343,6 +345,7 @@ def test_a_director_that_boots_while_the_api_server_is_away_is_a_backup(pair: Di
     pair.must_stay(other)
 
 
+@pytest.mark.long
 def test_a_stranger_beside_a_master_is_named_and_answered_now_and_then(pair: DirectorPair) -> None:
     deployment, master = pair.deployment, pair.master()
     with pair.client.capture("arp") as capture, stranger_with(pair, VIP) as stranger:

@@ -162,6 +162,7 @@ def test_a_pod_that_terminates_drains_under_traffic_and_another_takes_its_place(
     web.wait_shape(DIRECTOR, pods_shape(web))
 
 
+@pytest.mark.long
 def test_a_slice_written_by_hand_adds_a_plain_server(web: ChartDeployment) -> None:
     web.lab.machine("server-2").serve(port=9090)
     by_hand = {

@@ -246,6 +246,7 @@ def test_nothing_is_told_while_no_real_server_takes_connections(web: Deployment)
         assert [one["reason"] for one in found if one["name"] == "web"] == ["NoMemberReady"]
 
 
+@pytest.mark.long
 def test_nothing_is_told_of_services_with_traffic_and_of_idle_ones(web: Deployment) -> None:
     """A busy service is not even listened for; a service on which nobody calls is, and nothing comes."""
     node = active_director(web)
