@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import pytest
 
 from lvs_api.api_group import DEFAULT_NAMESPACE
-from lvs_lab.control_plane import NOT_READY_SECONDS
 from lvs_lab.lab import for_all
 from lvs_lab.plain_deployment import AGENT_ACCOUNT
 from lvs_lab.waiting import wait_for
 from support.agent_state import wait_rounds
 from support.chosen_agents import BOOTED_KUBELET
 from support.deployment import GONE_SECONDS, Deployment, agent_options
+from support.lab_looks import wait_until_not_ready
 from support.neighbours import claimants, mac_of, wait_for_neighbour
 from support.quick_start import (
     HEALTH_BOUND,
@@ -166,17 +166,12 @@ def test_node_without_power_leaves_and_returns(web: Deployment) -> None:
     guest.power_off()
     web.wait_weight(active, KEY, ENTRY, 0, deadline=HEALTH_BOUND)
     assert set(replies(web, 30)) == {"server-1", "server-2"}
-    wait_for(lambda: not node_ready(web, "server-3"), NOT_READY_SECONDS, "server-3 to be NotReady", interval=1)
+    wait_until_not_ready(web.lab, "server-3")
     guest.power_on()
     web.lab.machine("server-3").serve(port=80)
     web.start_agent("server-3")
     web.wait_weight(active, KEY, ENTRY, 1, deadline=GONE_SECONDS)
     assert f"{VIP}/32" in web.addresses("server-3", "lo")
-
-
-def node_ready(web: Deployment, name: str) -> bool:
-    conditions = web.get("node", name)["status"]["conditions"]
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 def test_active_director_does_not_change_by_itself(web: Deployment) -> None:
@@ -191,13 +186,7 @@ def test_active_director_does_not_change_by_itself(web: Deployment) -> None:
     def never_moved() -> None:
         assert active_director(web) == active
 
-    wait_for(
-        lambda: not node_ready(web, active),
-        NOT_READY_SECONDS,
-        f"{active} to be NotReady",
-        interval=0.5,
-        always=never_moved,
-    )
+    wait_until_not_ready(web.lab, active, always=never_moved)
     web.lab.kubectl("taint", "node", active, "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute")
     wait_for(lambda: active_director(web) == standby, 20, f"{standby} to be active")
     # The gateway asks nobody meanwhile: it is told.

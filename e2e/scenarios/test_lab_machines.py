@@ -6,12 +6,11 @@ import sys
 
 import pytest
 
-from lvs_lab.control_plane import NOT_READY_SECONDS
 from lvs_lab.errors import CommandError, ExecError, LabError
 from lvs_lab.guest_setup import STATE_DIRECTORY
 from lvs_lab.lab import Lab
 from lvs_lab.waiting import wait_for
-from support.lab_looks import lvs_lab, node_ready, pings
+from support.lab_looks import lvs_lab, node_ready, pings, wait_until_not_ready
 
 pytestmark = pytest.mark.lab
 
@@ -104,7 +103,7 @@ def test_a_power_cut_keeps_the_state_directory_only(plain_lab: Lab) -> None:
 def test_a_node_without_power_becomes_not_ready_and_comes_back(plain_lab: Lab) -> None:
     assert node_ready(plain_lab, "server-3") == "True"
     plain_lab.guest("server-3").power_off()
-    wait_for(lambda: node_ready(plain_lab, "server-3") == "Unknown", NOT_READY_SECONDS, "the node to be NotReady")
+    wait_until_not_ready(plain_lab, "server-3")
     plain_lab.guest("server-3").power_on()
     wait_for(lambda: node_ready(plain_lab, "server-3") == "True", 30, "the node to be Ready")
 

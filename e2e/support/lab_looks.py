@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from lvs_lab.control_plane import NOT_READY_SECONDS
 from lvs_lab.host_commands import NETNS_DIRECTORY
 from lvs_lab.lab import Lab
 from lvs_lab.places import MEMORY_ROOT, RUN_ROOT
+from lvs_lab.waiting import wait_for
 
 
 def lvs_lab(*words: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
@@ -24,6 +27,17 @@ def node_ready(lab: Lab, name: str) -> str:
     """The status of a Node's condition Ready."""
     path = '{.status.conditions[?(@.type=="Ready")].status}'
     return lab.kubectl("get", "node", name, f"--output=jsonpath={path}").stdout
+
+
+def wait_until_not_ready(lab: Lab, name: str, *, always: Callable[[], object] | None = None) -> None:
+    """Wait until the node controller has missed a Node without power; see `wait_for` for `always`."""
+    wait_for(
+        lambda: node_ready(lab, name) == "Unknown",
+        NOT_READY_SECONDS,
+        f"{name} to be NotReady",
+        interval=0.5,
+        always=always,
+    )
 
 
 def left_of(name: str) -> list[str]:
